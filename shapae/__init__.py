@@ -1,0 +1,32 @@
+"""SHAP values for PyTorch autoencoders on tabular data.
+
+>>> import torch, shapae
+>>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU(), torch.nn.Linear(2, 4))
+>>> explanation = shapae.Explainer(model, torch.randn(20, 4))(torch.randn(5, 4))
+>>> explanation.values.shape, explanation.output_names
+((5, 4), 'reconstruction error')
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shapae import backends, datasets, errors, heads, plots
+    from shapae.autoencoder import Autoencoder
+    from shapae.engine import Explainer
+    from shapae.explanation import Explanation
+
+# Where each name is at home. They are imported when asked for, because torch and shap take seconds.
+_HOMES = {"Autoencoder": "autoencoder", "Explainer": "engine", "Explanation": "explanation"}
+__all__ = ["Autoencoder", "Explainer", "Explanation", "backends", "datasets", "errors", "heads", "plots"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f"{__name__}.{_HOMES.get(name, name)}")
+    return getattr(home, name) if name in _HOMES else home
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,62 @@
+"""Backends say how a score is attributed to features. Each file is one; its name is the backend's name."""
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from shapae.moments import Moments
+from shapae.score import Score
+from shapae.table import Folder
+
+_FOLDER = Folder("backend", __name__, __path__)
+
+
+class Backend(Protocol):
+    """What a backend's file holds.
+
+    Attributes:
+        ADDITIVE: The values sum to score - base value up to rounding; otherwise, up to their standard errors.
+        REMEDY: What to do where they do not.
+    """
+
+    ADDITIVE: bool
+    REMEDY: str
+
+    def attribute(self, score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
+        """Attribute the scores of ``rows`` to their features.
+
+        Args:
+            score: From rows (n, d) to scores (n, k); in eval mode, and the same afterwards.
+            rows: (n, d), floating point.
+            background: (b, d), in the dtype and on the device of ``rows``.
+            seeds: n integers, from which all that is drawn for a row is drawn.
+
+        Returns:
+            (n, d, k). Each row sums to score(row) - mean(score(background)), see ``ADDITIVE``.
+        """
+
+    def held(self, background: int, features: int) -> int:
+        """How many rows the score is run on at once, to explain one row.
+
+        Args:
+            background: Number of background rows.
+            features: Number of features.
+
+        Returns:
+            It does not grow with ``background`` where all of the background has to be there at once.
+        """
+
+
+def names() -> list[str]:
+    """The names of all backends."""
+    return list(_FOLDER)
+
+
+def named(name: str) -> Backend:
+    """The backend of a name.
+
+    Raises:
+        UnknownName: There is no such backend; the message lists them.
+    """
+    return cast(Backend, _FOLDER[name])

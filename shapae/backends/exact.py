@@ -1,0 +1,69 @@
+"""Shapley values by enumeration of all coalitions: slow, and right for every score."""
+
+from collections.abc import Sequence
+from math import comb
+
+import torch
+from torch import Tensor
+
+from shapae.errors import TooLarge
+from shapae.moments import Moments
+from shapae.score import Score
+
+ADDITIVE = True
+REMEDY = "The score may depend on something else than its rows."
+MOST = 12
+
+
+def held(background: int, features: int) -> int:
+    """See ``Backend.held``.
+
+    Raises:
+        TooLarge: More than 12 features.
+    """
+    if features > MOST:
+        raise TooLarge(
+            f"the exact backend takes at most {MOST} features, got {features} (that is 2**{features} coalitions); "
+            f"use backend='shap_deep', or fewer features."
+        )
+    return background * int(2**features)
+
+
+def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
+    """Shapley values of v(S) = score(x_S, b_rest), averaged over the background; see ``Backend.attribute``.
+
+    phi_i = sum over S without i of |S|! (d - |S| - 1)! / d! * (v(S + i) - v(S)).
+
+    Reference:
+        Shapley, 1953, A value for n-person games; Lundberg and Lee, 2017, equation 8
+    """
+    d = rows.shape[1]
+    coalitions = _coalitions(d).to(rows.device)
+    weights = _weights(coalitions).to(rows.dtype)
+    pairs = torch.stack([_of_one_row(score, row, background, coalitions, weights) for row in rows])
+    mean = pairs.mean(dim=2)
+    spread = (pairs - mean.unsqueeze(2)).square().sum(dim=2)
+    return Moments(len(background), mean.cpu().numpy(), spread.cpu().numpy())
+
+
+def _of_one_row(score: Score, row: Tensor, background: Tensor, coalitions: Tensor, weights: Tensor) -> Tensor:
+    """Shapley values of ``row`` against each background row: (d, b, k)."""
+    mixed = torch.where(coalitions.unsqueeze(1), row, background)  # (2**d, b, d)
+    with torch.no_grad():
+        games: Tensor = score(mixed.flatten(0, 1)).unflatten(0, mixed.shape[:2])
+    values: Tensor = torch.tensordot(weights, games, dims=1)
+    return values
+
+
+def _coalitions(d: int) -> Tensor:
+    """All subsets of ``d`` features: (2**d, d), True for members."""
+    return (torch.arange(2**d).unsqueeze(1) >> torch.arange(d)) & 1 == 1
+
+
+def _weights(coalitions: Tensor) -> Tensor:
+    """(d, 2**d), float64: the weight of the value of each coalition in the Shapley value of each feature."""
+    d = coalitions.shape[1]
+    joins = torch.tensor([1 / (d * comb(d - 1, size)) for size in range(d)], dtype=torch.float64)
+    size = coalitions.sum(dim=1)
+    inside, outside = joins[(size - 1).clamp(min=0)], joins[size.clamp(max=d - 1)]
+    return torch.where(coalitions.T, inside, -outside)

@@ -1,0 +1,33 @@
+"""shap.DeepExplainer: DeepLIFT's rescale rule through hooks on modules, one row and one output at a time."""
+
+from collections.abc import Sequence
+
+import shap
+from torch import Tensor
+
+from shapae.backends._shap import lent
+from shapae.moments import Moments
+from shapae.score import Score
+
+ADDITIVE = True
+REMEDY = (
+    "shap sees modules only, each once: functional calls, a module used twice, layer norm, attention and products "
+    "get plain gradients. Write them as modules of their own, or use backend='shap_gradient', or 'exact' for at "
+    "most 12 features."
+)
+
+
+def held(background: int, features: int) -> int:
+    """See ``Backend.held``: the background, and the row as many times."""
+    return 2 * background
+
+
+def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
+    """DeepSHAP values; see ``Backend.attribute``. Nothing is drawn.
+
+    Reference:
+        Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
+    """
+    with lent(score) as copy:
+        values = shap.DeepExplainer(copy, background).shap_values(rows, check_additivity=False)
+    return Moments(len(background), values)

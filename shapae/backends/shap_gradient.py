@@ -1,0 +1,53 @@
+"""shap.GradientExplainer: expected gradients, drawn for one row and one output at a time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import shap
+import torch
+from torch import Tensor, nn
+
+from shapae.backends._shap import lent
+from shapae.moments import Moments
+from shapae.score import Score
+
+ADDITIVE = False
+REMEDY = "The gradient may jump or be missing somewhere; use backend='shap_deep' to see whether it agrees."
+DRAWS = 200
+
+
+def held(background: int, features: int) -> int:
+    """See ``Backend.held``: as many rows as are drawn, out of the whole background."""
+    return DRAWS
+
+
+def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
+    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Backend.attribute``.
+
+    Reference:
+        Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
+    """
+    with lent(score) as copy:
+        explainer = shap.GradientExplainer(_Cast(copy, rows.dtype), background)
+        parts = [_of_one_row(explainer, row.unsqueeze(0), seed) for row, seed in zip(rows, seeds, strict=True)]
+    mean, spread = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Moments(DRAWS, mean, spread)
+
+
+def _of_one_row(explainer: shap.GradientExplainer, row: Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sum of squared deviations: (1, d, k) each."""
+    values, variances = explainer.shap_values(row, nsamples=DRAWS, rseed=seed, return_variances=True)
+    # shap divides the variance of the draws by the root of their number, and means the variance of their mean.
+    return values, np.stack(variances, axis=-1) * DRAWS**1.5
+
+
+class _Cast(nn.Module):
+    """A score that takes rows in shap's float32 whatever its own dtype is."""
+
+    def __init__(self, score: Score, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.score, self.dtype = score, dtype
+
+    def forward(self, rows: Tensor) -> Tensor:
+        numbers: Tensor = self.score(rows.to(self.dtype))
+        return numbers

@@ -1,0 +1,45 @@
+"""Borrow, then give back: whatever is changed inside is as it was outside, also after an exception."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode inside; every module's own mode again outside."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def generators(like: Tensor | None = None) -> Iterator[None]:
+    """The global generators of Python, numpy and torch; of torch's also the one of ``like``'s device."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (others draw from it)
+    devices = [like.device] if like is not None and like.is_cuda else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch computes with ``count`` threads inside."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,63 @@
+"""Every error of the package, as a tree.
+
+::
+
+    ShapaeError
+        DataError            a table that can't be explained, or that does not fit the background
+        ModelError           a model or head that can't be explained as it is
+            ShapeError       its output has the wrong shape or type
+        UnknownName          a head, backend, output or loss that does not exist; the known ones are listed
+        TooLarge             more memory is needed than ``memory`` allows, or more features than a backend takes
+        OutputError          a result that can't be written or read
+
+    AdditivityWarning        values that do not add up as well as their backend promises
+"""
+
+from difflib import get_close_matches
+
+
+class ShapaeError(Exception):
+    """Root of all errors that shapae raises on purpose."""
+
+
+class DataError(ShapaeError, ValueError):
+    """A table that can't be explained, or that does not fit the background."""
+
+
+class ModelError(ShapaeError, ValueError):
+    """A model or head that can't be explained as it is."""
+
+
+class ShapeError(ModelError):
+    """The model or the head returns something of the wrong shape or type."""
+
+
+class UnknownName(ShapaeError, KeyError):
+    """A name that is not known.
+
+    >>> print(UnknownName("head", "latant", ["latent", "reconstruction"]))
+    no head is called 'latant'; there are: latent, reconstruction.
+    """
+
+    def __init__(self, kind: str, name: object, known: list[str]) -> None:
+        super().__init__(kind, name, known)
+
+    def __str__(self) -> str:
+        """The known names, the nearest first, twelve at most."""
+        kind, name, known = self.args
+        near = get_close_matches(str(name), known)
+        shown = (near + [each for each in known if each not in near])[:12]
+        more = f", and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
+        return f"no {kind} is called {name!r}; there are: {', '.join(shown)}{more}."
+
+
+class TooLarge(ShapaeError, ValueError):
+    """More memory or more features than allowed; refused before the work starts."""
+
+
+class OutputError(ShapaeError, OSError):
+    """A result that can't be written to, or read from, where it was asked for."""
+
+
+class AdditivityWarning(UserWarning):
+    """Values miss score - base value by more than their backend promises."""

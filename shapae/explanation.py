@@ -1,0 +1,157 @@
+"""What comes out: a shap.Explanation that also knows its scores, its residual and how sure it is."""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shap
+from safetensors.numpy import load_file, save_file
+from slicer import Obj
+
+from shapae.errors import DataError, OutputError, UnknownName
+from shapae.folder import written_whole
+from shapae.moments import Array
+
+ARRAYS, RECORD = "explanation.safetensors", "explanation.json"
+_KEPT = ("scores", "residual", "standard_errors")
+
+
+class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
+    """Attributions of n rows over d features, of one output or of k.
+
+    It goes as it is into every plot of shap that takes a shap.Explanation. Indexing keeps everything in step:
+    ``explanation[:50]``, ``explanation[:, "CD79A"]``, ``explanation[..., "latent 3"]``. Arithmetic on it
+    (``explanation.abs.mean(0)``) gives a plain shap.Explanation, whose values sum to no score any more.
+
+    Args:
+        values: (n, d), or (n, d, k). Positive means: this feature raised the score of this row.
+        base_values: (n,), or (n, k). Mean score of the background.
+        data: (n, d). The rows, in the units of the model's input.
+        feature_names: d unique names.
+        output_names: One name; k of them for several outputs.
+        scores: (n,), or (n, k). What was explained.
+        standard_errors: As ``values``: of the values, over the background or the draws; None where unknown.
+        made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
+        residual: (n,), or (n, k). score - base value - sum of values, which is the default.
+    """
+
+    def __init__(
+        self,
+        values: Array,
+        base_values: Array,
+        data: Array,
+        *,
+        feature_names: Sequence[str],
+        output_names: str | Sequence[str],
+        scores: Array,
+        standard_errors: Array | None = None,
+        made_by: dict[str, Any] | None = None,
+        residual: Array | None = None,
+    ) -> None:
+        super().__init__(values, base_values, data, feature_names=list(feature_names), output_names=output_names)
+        self.made_by = dict(made_by or {})
+        residual = scores - base_values - values.sum(axis=1) if residual is None else residual
+        # Inside of shap's slicer, so that whatever slices the values slices these too.
+        per_row = [0, *self.output_dims]
+        self._s.scores = Obj(scores, per_row)
+        self._s.residual = Obj(residual, per_row)
+        self._s.standard_errors = Obj(standard_errors, list(range(values.ndim)) if standard_errors is not None else [])
+
+    @property
+    def scores(self) -> Any:
+        """(n,), or (n, k): what was explained."""
+        return self._s.scores
+
+    @property
+    def residual(self) -> Any:
+        """(n,), or (n, k): score - base value - sum of the values of all features. 0 for an additive backend."""
+        return self._s.residual
+
+    @property
+    def standard_errors(self) -> Any:
+        """As ``values``: their standard errors over the background or the draws, or None where unknown."""
+        return self._s.standard_errors
+
+    def output(self, name: str) -> "Explanation":
+        """One output of several.
+
+        Args:
+            name: One of ``output_names``.
+
+        Raises:
+            UnknownName: There is no such output.
+        """
+        names = [self.output_names] if isinstance(self.output_names, str) else list(self.output_names)
+        if name not in names:
+            raise UnknownName("output", name, names)
+        return self if len(names) == 1 and self.values.ndim < 3 else self[..., names.index(name)]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier save is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
+        arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
+        record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by")}
+        with written_whole(Path(folder), replaces=(ARRAYS, RECORD)) as fresh:
+            present = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
+            save_file(present, fresh / ARRAYS)
+            (fresh / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Explanation":
+        """Read what ``save`` wrote. Nothing in the files is run.
+
+        Raises:
+            OutputError: They are not there, or not what ``save`` writes.
+        """
+        try:
+            fields: dict[str, Any] = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+            return cls(**(fields | load_file(Path(folder) / ARRAYS)))
+        except Exception as error:
+            raise OutputError(f"{folder} does not hold an explanation that can be read: {error}") from error
+
+    def __copy__(self) -> "Explanation":
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, _s=self._s[...], op_history=copy.copy(self.op_history))
+        return new
+
+    def _plain(self) -> shap.Explanation:
+        return super().__copy__()
+
+    def _numpy_func(self, fname: str, **kwargs: Any) -> shap.Explanation:
+        return self._plain()._numpy_func(fname, **kwargs)
+
+    def _apply_binary_operator(self, *args: Any) -> shap.Explanation:
+        return self._plain()._apply_binary_operator(*args)
+
+    def percentile(self, q: float, axis: int | None = None) -> shap.Explanation:
+        """As shap's."""
+        return self._plain().percentile(q, axis)
+
+
+def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:
+    """``explanation`` itself, if it has one output.
+
+    Args:
+        explanation: With any number of outputs.
+        verb: What can't be done with several, for the message.
+
+    Raises:
+        DataError: It has several, and a table with three axes would be taken for interaction values.
+    """
+    if np.ndim(explanation.values) < 3:
+        return explanation
+    names = list(explanation.output_names)
+    raise DataError(
+        f"can't {verb} {len(names)} outputs at once; choose one, as in explanation.output({names[0]!r}), "
+        f"or see all of them with shapae.plots.latents(explanation)."
+    )

@@ -1,0 +1,52 @@
+"""Averages that can be taken in parts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What was averaged over ``count`` background rows or draws.
+
+    Attributes:
+        count: How many were averaged.
+        mean: (n, d, k). Their average.
+        spread: (n, d, k). Sum of their squared deviations from ``mean``; None where it is not known.
+
+    Two parts merge by weighted sums, see ``__add__``:
+
+    >>> part = lambda *x: Moments(len(x), np.mean(x), np.var(x) * len(x))
+    >>> both, whole = part(1.0, 2.0) + part(6.0), part(1.0, 2.0, 6.0)
+    >>> bool(np.isclose(both.mean, whole.mean) and np.isclose(both.spread, whole.spread))
+    True
+    """
+
+    count: int
+    mean: Array
+    spread: Array | None = None
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of both parts together.
+
+        Reference:
+            Chan, Golub and LeVeque, 1979, Updating formulae and a pairwise algorithm for computing sample
+            variances, equations 1.5
+        """
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        if self.spread is None or other.spread is None:
+            return Moments(count, mean)
+        between = delta * delta * (self.count * other.count / count)
+        return Moments(count, mean, self.spread + other.spread + between)
+
+    @property
+    def standard_error(self) -> Array | None:
+        """(n, d, k): standard error of ``mean``; None where it is not known."""
+        if self.spread is None or self.count < 2:
+            return None
+        return np.asarray(np.sqrt(self.spread / (self.count * (self.count - 1))))

@@ -1,0 +1,113 @@
+"""Work cut into chunks that fit the memory: blocks of rows x background rows."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log10
+
+import torch
+from torch import Tensor
+
+from shapae.errors import DataError, TooLarge
+
+# What a row needs beside the tensors that autograd keeps of it: gradients, differences and the copies of hooks.
+COPIES = 4
+# Rows are cut into this many blocks where they can be: enough to share out evenly and to tell the time left.
+BLOCKS = 64
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A block of rows x background rows, the unit of parallel work."""
+
+    rows: slice
+    background: slice
+
+
+def plan(n: int, b: int, held: Callable[[int], float], result: float, room: float) -> list[Chunk]:
+    """Cut ``n`` rows x ``b`` background rows.
+
+    The background is cut only where one row against all of it does not fit.
+
+    Args:
+        n: Number of rows.
+        b: Number of background rows.
+        held: From a number of background rows to the bytes that one row against them takes; does not fall.
+        result: Bytes that the result of one row takes.
+        room: Bytes that a chunk may take.
+
+    Returns:
+        Chunks that cover each pair once, those of the same rows one after the other.
+
+    Raises:
+        TooLarge: Not even one row against one background row fits.
+    """
+    width = bisect_right(range(1, b + 1), room, key=held)
+    if width == 0:
+        raise TooLarge(
+            f"one row against one background row takes about {spell(held(1))}, but there is room for {spell(room)}; "
+            f"raise memory=, lower n_jobs=, or explain fewer outputs."
+        )
+    height = max(1, min(-(-n // BLOCKS), int(room // result)))
+    return [Chunk(rows, part) for rows in _cut(n, height) for part in _cut(b, width)]
+
+
+def _cut(total: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def bytes_per_row(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
+    """Bytes that autograd keeps for each row that ``function`` is run on, by running it on two and on one.
+
+    Args:
+        function: From rows (n, d) to (n, k).
+        rows: (2 or more, d).
+
+    Returns:
+        At least the bytes of the row itself. What does not grow with the rows, as the parameters, cancels out.
+    """
+    kept = _bytes_kept(function, rows[:2]) - _bytes_kept(function, rows[:1])
+    return max(kept, 0) + rows[:1].nbytes
+
+
+def _bytes_kept(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
+    kept = [0]
+
+    def count(tensor: Tensor) -> Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        kept.append(function(rows.detach().clone().requires_grad_()).nbytes)
+    return sum(kept)
+
+
+def read_bytes(memory: str | float) -> float:
+    """Number of bytes: "1GB", "512 MiB", or the number itself.
+
+    >>> read_bytes("1.5GB"), read_bytes("2 KiB"), read_bytes(1000)
+    (1500000000.0, 2048.0, 1000.0)
+
+    Raises:
+        DataError: It is neither, or not positive.
+    """
+    found = re.fullmatch(r"([\d.e+]+)\s*([kmgt]?i?)b?", str(memory).strip().lower())
+    try:
+        size = float(found[1]) * UNITS[found[2]] if found else 0.0
+    except (ValueError, KeyError):
+        size = 0.0
+    if size <= 0:
+        raise DataError(f"memory must be a positive number of bytes such as '1GB' or 10**9, got {memory!r}.")
+    return size
+
+
+def spell(size: float) -> str:
+    """Bytes for a person to read.
+
+    >>> spell(950), spell(3_520_000_000)
+    ('950 bytes', '3.52 GB')
+    """
+    power = min(int(log10(max(size, 1)) // 3), 4)
+    return f"{size / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

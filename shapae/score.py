@@ -1,0 +1,119 @@
+"""A score is a head bound to an autoencoder: from rows to the numbers that are explained."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shapae.autoencoder import Autoencoder
+from shapae.errors import ModelError, ShapeError, UnknownName
+from shapae.heads import Head
+
+
+class Score(nn.Module):
+    """A head bound to an autoencoder: rows (n, d) -> numbers (n, k), always with two axes.
+
+    Args:
+        autoencoder: Its modules are shared, not copied.
+        head: With ``forward(autoencoder, rows)``.
+        features: d names, among which the head may choose.
+        rows: (2 or more, d), some rows to try it on.
+
+    Raises:
+        ShapeError: The head returns neither (n,) nor (n, k).
+    """
+
+    def __init__(self, autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor) -> None:
+        super().__init__()
+        self.autoencoder, self.head = autoencoder, head
+        self._columns: slice | list[int] = slice(None)
+        self._width = self(rows).shape[1]
+        chosen = getattr(head, "chosen", None)
+        if chosen is not None:
+            names = self.outputs(features)
+            self._columns = [_position(choice, names, head) for choice in chosen]
+
+    def outputs(self, features: Sequence[str]) -> list[str]:
+        """The names of the k outputs, for features of these names."""
+        names = np.array(_output_names(self.head, features, self._width), dtype=object)
+        return list(names[self._columns])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, k).
+
+        Raises:
+            ShapeError: The head returns something else.
+        """
+        numbers = self.head(self.autoencoder, rows)
+        if not isinstance(numbers, Tensor) or numbers.ndim not in (1, 2) or len(numbers) != len(rows):
+            got = tuple(numbers.shape) if isinstance(numbers, Tensor) else type(numbers).__name__
+            raise ShapeError(
+                f"the head {type(self.head).__name__} must return one number per row ({len(rows)},) or k numbers "
+                f"per row ({len(rows)}, k), got {got}."
+            )
+        numbers = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
+        return numbers[:, self._columns]
+
+
+def _output_names(head: nn.Module, features: Sequence[str], width: int) -> list[str]:
+    if isinstance(head, Head):
+        return head.output_names(features, width)
+    name = type(head).__name__
+    return [name] if width == 1 else [f"{name} {output}" for output in range(width)]
+
+
+def _position(choice: str | int, names: list[str], head: nn.Module) -> int:
+    """Where ``choice`` stands among ``names``; what is no name is read as a position.
+
+    Raises:
+        UnknownName: It is neither.
+    """
+    if choice in names:
+        return names.index(str(choice))
+    if str(choice).isdecimal() and int(choice) < len(names):
+        return int(choice)
+    raise UnknownName(f"output of {type(head).__name__}", choice, names)
+
+
+def refuse_unsteady(score: Score, rows: Tensor) -> None:
+    """Refuse a score that is random, or in which rows influence each other.
+
+    Args:
+        score: In eval mode.
+        rows: (2 or more, d), some of which differ.
+
+    Raises:
+        ModelError: Two runs differ, or a row alone has other scores than among the others.
+    """
+    with torch.no_grad():
+        together, again, alone = score(rows), score(rows), torch.cat([score(row.unsqueeze(0)) for row in rows])
+    tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
+    if (together - again).abs().max() > tolerance:
+        raise ModelError(
+            "the model is random in eval mode: two runs on the same rows differ. Make it return its mean there, "
+            "for example with Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
+        )
+    if (together - alone).abs().max() > tolerance:
+        raise ModelError(
+            "the model mixes rows: a row alone has another score than in a batch. Batch statistics are a usual "
+            "cause: BatchNorm with track_running_stats=False, or a mean over dim=0. Each row must be scored by itself."
+        )
+
+
+def refuse_infinite(scores: Tensor, what: str) -> None:
+    """Refuse scores that are not finite.
+
+    Args:
+        scores: (n, k).
+        what: Of what they are the scores, for the message.
+
+    Raises:
+        ModelError: Some are NaN or infinite; their rows are named.
+    """
+    bad = (~torch.isfinite(scores)).any(dim=1).nonzero().flatten().tolist()
+    if bad:
+        raise ModelError(
+            f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} rows of the {what}, "
+            f"first in row {bad[0]}. The rows themselves are finite: look for overflow, or weights that are NaN."
+        )
