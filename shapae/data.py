@@ -6,6 +6,7 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -140,3 +141,19 @@ def _difference(got: list[str], expected: list[str]) -> str:
     parts = [f"lack {_some(missing, 'column')}"] if missing else []
     parts += [f"have {_some(extra, 'column')} too many"] if extra else []
     return f"{' and '.join(parts)}; select the expected ones as X[explainer.feature_names]."
+
+
+def drawn(table: pd.DataFrame | Array, count: int, seed: int) -> pd.DataFrame | Array:
+    """Rows of ``table``, drawn without replacement in their order.
+
+    Args:
+        table: (n, d), a DataFrame or an array.
+        count: How many; all of them, if there are fewer.
+        seed: Of the draws.
+
+    Returns:
+        (count, d), of the same kind.
+    """
+    n = len(table)
+    chosen = np.sort(np.random.default_rng(seed).choice(n, min(count, n), replace=False))
+    return table.iloc[chosen] if isinstance(table, pd.DataFrame) else table[chosen]

@@ -1,0 +1,12 @@
+"""Plots take an Explanation and an Axes, return the Axes, and show nothing.
+
+In a notebook, ``shapae.plots.summary(explanation).figure`` as the last line of a cell shows the picture.
+"""
+
+from shapae.plots.bar import draw as bar
+from shapae.plots.heatmap import draw as heatmap
+from shapae.plots.latents import draw as latents
+from shapae.plots.summary import draw as summary
+from shapae.plots.waterfall import draw as waterfall
+
+__all__ = ["bar", "heatmap", "latents", "summary", "waterfall"]

@@ -1,0 +1,95 @@
+"""Models and tables read from files. Nothing in a file is run."""
+
+import pickle
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from shapae.errors import DataError, ModelError
+
+
+def read_model(factory: str, weights: Path) -> nn.Module:
+    """Build a model and give it its weights.
+
+    Args:
+        factory: "package.module:name" of something that is called without arguments and returns the model.
+        weights: Its state_dict, as ``.safetensors`` or as written by ``torch.save(model.state_dict(), path)``.
+
+    Raises:
+        ModelError: There is no such factory, or the weights can't be read or are for another model.
+    """
+    model = _factory(factory)()
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{factory} must return a torch.nn.Module, got {type(model).__name__}.")
+    try:
+        missing, unexpected = model.load_state_dict(_read_weights(weights), strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"the weights in {weights} do not fit the model of {factory}: {_line(error)}") from error
+    if missing or unexpected:
+        raise ModelError(
+            f"the weights in {weights} are not those of the model of {factory}: "
+            f"they lack {missing or 'nothing'} and have {unexpected or 'nothing'} too many."
+        )
+    return model
+
+
+def _factory(spec: str) -> Any:
+    module, _, name = spec.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"can't find {spec!r}: {error}. Give it as package.module:factory, from the folder that holds the package."
+        ) from error
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = get_unsafe_globals_in_checkpoint(path)
+        raise ModelError(
+            f"{path} holds more than weights: to read it, Python would have to run {', '.join(wanted)}. "
+            f"Save it again where you trust it: torch.save(model.state_dict(), 'weights.pt')."
+        ) from error
+    except Exception as error:
+        raise ModelError(f"can't read the weights in {path}: {_line(error)}") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} must hold a state_dict, got {type(state).__name__}.")
+    inner = state.get("state_dict")
+    return inner if isinstance(inner, dict) else state
+
+
+def read_table(path: Path) -> pd.DataFrame | np.ndarray[Any, Any]:
+    """Read a table by the ending of its name: .csv, .parquet or .npy.
+
+    In a .csv, a first column of text holds the names of the rows.
+
+    Raises:
+        DataError: It can't be read, or has another ending.
+    """
+    readers: dict[str, Any] = {".csv": _read_csv, ".parquet": pd.read_parquet, ".npy": np.load}
+    if path.suffix not in readers:
+        raise DataError(f"{path} must end with {', '.join(readers)}, got {path.suffix or 'no ending'!r}.")
+    try:
+        table: pd.DataFrame | np.ndarray[Any, Any] = readers[path.suffix](path)
+    except Exception as error:
+        raise DataError(f"can't read the table in {path}: {_line(error)}") from error
+    return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path)
+    named = len(table.columns) and not pd.api.types.is_numeric_dtype(table.iloc[:, 0])
+    return table.set_index(table.columns[0]) if named else table
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

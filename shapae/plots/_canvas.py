@@ -1,0 +1,79 @@
+"""What all plots share: an Axes of their own, and pyplot borrowed for shap, which draws on its current figure."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import shap
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureManagerBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from shapae.borrow import generators
+from shapae.errors import DataError
+from shapae.explanation import single
+
+
+def axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """``ax`` itself, or one on a new figure of this size in inches, of which pyplot does not know."""
+    if ax is not None:
+        return ax
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.subplots()
+
+
+def readable(explanation: shap.Explanation, rows: int) -> shap.Explanation:
+    """A copy for a plot of one output, with names that matplotlib does not read as mathematics.
+
+    Args:
+        explanation: Of one output.
+        rows: How many axes its values must have: 1 for a single row, 2 for a table of them.
+
+    Raises:
+        DataError: It has several outputs, or another number of axes.
+    """
+    shown = copy.copy(single(explanation, "plot"))
+    if shown.values.ndim != rows:
+        wanted = "one row, as explanation[0]" if rows == 1 else "several rows, as explanation[:50]"
+        raise DataError(f"this plot takes {wanted}; got values of shape {shown.values.shape}.")
+    shown.feature_names = [escaped(name) for name in shown.feature_names]
+    return shown
+
+
+def escaped(name: str) -> str:
+    """``name`` as matplotlib prints it to the letter."""
+    return str(name).replace("$", r"\$")
+
+
+def relabel(ax: Axes, values: dict[int, float]) -> None:
+    """Print the number of each bar with three digits, where shap prints two decimals: "+0" for all small values.
+
+    Args:
+        ax: With shap's texts on it.
+        values: From the height at which a bar stands to its value.
+    """
+    for text in ax.texts:
+        text.set_text(f"{values[round(text.get_position()[1])]:+.3g}".replace("-", "\u2212"))
+
+
+@contextmanager
+def drawing(ax: Axes) -> Iterator[None]:
+    """Pyplot's current axes are ``ax`` inside; outside, pyplot and the global generators are as they were."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # an Axes that was not removed
+    managers, canvas, current, size = dict(Gcf.figs), figure.canvas, figure.gca(), figure.get_size_inches()
+    try:
+        with generators():
+            known = canvas.manager if canvas.manager in managers.values() else None
+            Gcf.set_active(known or FigureManagerBase(FigureCanvasAgg(figure), 0))  # pyplot counts from 1
+            figure.sca(ax)
+            yield
+    finally:
+        Gcf.figs.clear()
+        Gcf.figs.update(managers)
+        figure.set_canvas(canvas)
+        figure.set_size_inches(*size)
+        figure.sca(current)

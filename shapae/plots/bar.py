@@ -1,0 +1,35 @@
+"""Bars of the features with the largest values."""
+
+import numpy as np
+import shap
+from matplotlib.axes import Axes
+
+from shapae.explanation import single
+from shapae.plots._canvas import axes, drawing, escaped, readable, relabel
+
+
+def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
+    """Draw the mean |value| of each feature over the rows, or the values of a single row.
+
+    Args:
+        explanation: Of one output, and one row or several.
+        max_display: How many features, the largest first.
+        ax: Where to draw; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: There are several outputs.
+    """
+    shown = readable(explanation, rows=np.ndim(single(explanation, "plot").values))
+    bars = shown.values if shown.values.ndim == 1 else np.abs(shown.values).mean(axis=0)
+    largest = np.argsort(-np.abs(bars))[:max_display].tolist()
+    ax = axes(ax, 8, 0.4 * len(largest) + 1.2)
+    with drawing(ax):
+        # Only the features to show, because shap would draw one bar more: the sum of all others.
+        shap.plots.bar(shown[..., largest], max_display=len(largest), ax=ax, show=False)
+    relabel(ax, {len(largest) - place: bars[j] for place, j in enumerate(largest)})
+    label = "SHAP value" if shown.values.ndim == 1 else "mean |SHAP value|"
+    ax.set_xlabel(f"{label} (impact on {escaped(shown.output_names)})", fontsize=13)
+    return ax

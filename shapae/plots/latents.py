@@ -1,0 +1,53 @@
+"""Features by outputs: which feature matters to which latent."""
+
+import numpy as np
+import shap
+from matplotlib.axes import Axes
+from scipy.cluster.hierarchy import leaves_list, linkage
+
+from shapae.errors import DataError
+from shapae.moments import Array
+from shapae.plots._canvas import axes, drawing, escaped
+
+
+def draw(
+    explanation: shap.Explanation, *, max_display: int = 30, max_outputs: int = 30, ax: Axes | None = None
+) -> Axes:
+    """Draw the mean |value| of each feature for each output, both sorted so that similar ones are neighbours.
+
+    Args:
+        explanation: Of several outputs: latents, or reconstructed features.
+        max_display: How many features: those with the largest mean |value| for any of the outputs.
+        max_outputs: How many outputs: those with the largest sum over all features.
+        ax: Where to draw; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: There is one output only, or one row.
+    """
+    if np.ndim(explanation.values) != 3:
+        raise DataError(
+            f"this plot takes several rows and outputs, as from head='latent'; got values of shape "
+            f"{np.shape(explanation.values)}. For one output there is shapae.plots.summary(explanation)."
+        )
+    size = np.abs(explanation.values).mean(axis=0)
+    outputs = np.argsort(-size.sum(axis=0))[:max_outputs]
+    features = np.argsort(-size[:, outputs].max(axis=1))[:max_display]
+    size = size[np.ix_(features, outputs)]
+    rows, columns = _neighbours(size), _neighbours(size.T)
+    ax = axes(ax, 0.28 * len(columns) + 3, 0.22 * len(rows) + 1.5)
+    image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
+    ax.set_yticks(range(len(rows)), [escaped(explanation.feature_names[j]) for j in features[rows]])
+    ax.set_xticks(range(len(columns)), [escaped(explanation.output_names[k]) for k in outputs[columns]], rotation=90)
+    with drawing(ax):
+        ax.figure.colorbar(image, ax=ax, label="mean |SHAP value|")
+    return ax
+
+
+def _neighbours(size: Array) -> Array:
+    """An order of the rows of ``size`` in which similar ones stand side by side."""
+    if len(size) < 3:
+        return np.arange(len(size))
+    return np.asarray(leaves_list(linkage(size, "average", optimal_ordering=True)))

@@ -1,0 +1,33 @@
+"""From the base value to the score of one row, feature by feature."""
+
+import numpy as np
+import shap
+from matplotlib.axes import Axes
+
+from shapae.plots._canvas import axes, drawing, escaped, readable, relabel
+
+
+def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
+    """Draw how the values lead from the mean score of the background to the score of one row.
+
+    Args:
+        explanation: Of one output and one row: ``explanation[0]``.
+        max_display: How many features, the last of which is the sum of all others.
+        ax: Where to draw; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: There are several outputs or rows.
+    """
+    shown = readable(explanation, rows=1)
+    lines = min(max_display, len(shown.values))
+    ax = axes(ax, 8, 0.5 * lines + 1.5)
+    with drawing(ax):
+        shap.plots.waterfall(shown, max_display=max_display, show=False)
+    largest = shown.values[np.argsort(-np.abs(shown.values))]
+    values = [*largest[: lines - 1], largest[lines - 1 :].sum()]
+    relabel(ax, {lines - 1 - place: value for place, value in enumerate(values)})
+    ax.set_xlabel(escaped(shown.output_names), fontsize=13)
+    return ax
