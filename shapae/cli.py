@@ -61,12 +61,14 @@ def explain(
 
 
 def main() -> None:
-    """Run the command line; an error that shapae raises on purpose is one line and exit code 2."""
+    """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
     sys.path.insert(0, "")  # the user's model is in a package of the folder that this is run from
     try:
         app()
-    except ShapaeError as error:
-        typer.echo(f"shapae: {error}", err=True)
+    except Exception as error:
+        kind = "" if isinstance(error, ShapaeError) else f"{type(error).__name__}: "
+        notes = getattr(error, "__notes__", [])
+        typer.echo(" ".join(f"shapae: {kind}{'; '.join([str(error), *notes])}".split()), err=True)
         sys.exit(2)

@@ -48,9 +48,9 @@ def train(X: Any, *, epochs: int = 20, seed: int = 0) -> GeneAutoencoder:
         model = GeneAutoencoder(rows.shape[1])
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         for _ in progressing(range(epochs), epochs, None, "training"):
-            for batch in torch.split(torch.randperm(len(rows)), 64):  # type: ignore[no-untyped-call]
+            for batch in torch.split(torch.randperm(len(rows)), 64):
                 optimizer.zero_grad()
-                nn.functional.mse_loss(model(rows[batch]), rows[batch]).backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(nn.functional.mse_loss(model(rows[batch]), rows[batch]))
                 optimizer.step()
     return model.eval()
 

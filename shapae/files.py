@@ -4,6 +4,7 @@ import pickle
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import pandas as pd
@@ -53,13 +54,13 @@ def _factory(spec: str) -> Any:
 def _read_weights(path: Path) -> dict[str, Any]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = get_unsafe_globals_in_checkpoint(path)
-        raise ModelError(
-            f"{path} holds more than weights: to read it, Python would have to run {', '.join(wanted)}. "
-            f"Save it again where you trust it: torch.save(model.state_dict(), 'weights.pt')."
-        ) from error
     except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and is_zipfile(path):
+            raise ModelError(
+                f"{path} holds more than weights: to read it, Python would have to run "
+                f"{', '.join(get_unsafe_globals_in_checkpoint(path))}. Save it again where you trust it: "
+                f"torch.save(model.state_dict(), 'weights.pt')."
+            ) from error
         raise ModelError(f"can't read the weights in {path}: {_line(error)}") from error
     if not isinstance(state, dict):
         raise ModelError(f"{path} must hold a state_dict, got {type(state).__name__}.")

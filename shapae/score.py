@@ -28,11 +28,19 @@ class Score(nn.Module):
         super().__init__()
         self.autoencoder, self.head = autoencoder, head
         self._columns: slice | list[int] = slice(None)
-        self._width = self(rows).shape[1]
+        self._width = self._tried(rows).shape[1]
         chosen = getattr(head, "chosen", None)
         if chosen is not None:
             names = self.outputs(features)
             self._columns = [_position(choice, names, head) for choice in chosen]
+
+    def _tried(self, rows: Tensor) -> Tensor:
+        try:
+            numbers: Tensor = self(rows)
+        except Exception as error:
+            error.add_note(f"(shapae ran the model on rows of shape {tuple(rows.shape)} and {rows.dtype})")
+            raise
+        return numbers
 
     def outputs(self, features: Sequence[str]) -> list[str]:
         """The names of the k outputs, for features of these names."""

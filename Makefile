@@ -1,0 +1,34 @@
+# All that is needed is Python 3.11 or newer as `python3` (or PYTHON=...) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/core
+	$(BIN)/shapae demo --out demo --force
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/all
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/all
+	$(BIN)/python -m benchmarks.parallel
+
+$(VENV)/core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing torch, shap and the rest into $(VENV), a few minutes the first time"
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/all: $(VENV)/core
+	$(INSTALL) -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,143 @@
+"""The command line as a user runs it: a process of its own, files on disk."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+import shapae
+
+SHAPAE = Path(sys.executable).parent / "shapae"
+
+
+def run(*arguments, cwd):
+    done = subprocess.run([SHAPAE, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with a model, its weights and a table, one of whose columns looks like a formula."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.encoder = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))\n"
+        "        self.decoder = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))\n"
+        "    def forward(self, rows):\n"
+        "        return self.decoder(self.encoder(rows))\n"
+    )
+    sys.path.insert(0, str(folder))
+    net = __import__("mine").Net()
+    sys.path.remove(str(folder))
+    torch.save(net.state_dict(), folder / "weights.pt")
+    table = pd.DataFrame(np.random.default_rng(0).standard_normal((30, 4)), columns=["CD79A", "=1+1", "-x", "b"])
+    table.to_csv(folder / "X.csv", index=False)
+    pd.DataFrame(np.eye(7)).to_csv(folder / "wide.csv", index=False)
+    table.head(12).to_csv(folder / "background.csv", index=False)
+    return folder
+
+
+WANTED = ("explain", "--model", "mine:Net", "--weights", "weights.pt", "--data", "X.csv")
+
+
+def test_explain_writes_what_the_library_computes(work):
+    code, said, error = run(*WANTED, "--background", "background.csv", "--out", "one", cwd=work)
+    assert (code, error) == (0, "")
+    assert said == "wrote bar.png, explanation, importance.csv, summary.png to one\n"
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    want = shapae.Explainer(net, pd.read_csv(work / "background.csv"))(pd.read_csv(work / "X.csv"))
+    got = shapae.Explanation.load(work / "one" / "explanation")
+    np.testing.assert_array_equal(got.values, want.values)
+    assert got.feature_names == ["CD79A", "=1+1", "-x", "b"]
+    table = pd.read_csv(work / "one" / "importance.csv", index_col="feature")
+    assert sorted(table.index) == ["'-x", "'=1+1", "CD79A", "b"]
+    np.testing.assert_allclose(table["mean_abs_value"]["'=1+1"], np.abs(want.values[:, 1]).mean(), rtol=1e-6)
+    assert table["mean_abs_value"].is_monotonic_decreasing
+    assert plt.imread(work / "one" / "summary.png")[..., :3].std() > 0.01
+
+
+def test_explain_of_several_outputs_draws_them_together(work):
+    code, said, _ = run(*WANTED, "--head", "latent", "--backend", "exact", "--n-jobs", 2, "--out", "latents", cwd=work)
+    assert code == 0
+    assert said == "wrote explanation, importance.csv, latents.png to latents\n"
+    made_by = json.loads((work / "latents" / "explanation" / "explanation.json").read_text())["made_by"]
+    assert (made_by["head"], made_by["backend"], made_by["b"]) == ("latent", "exact", 30)
+    assert list(pd.read_csv(work / "latents" / "importance.csv")) == ["feature", "latent 0", "latent 1"]
+
+
+def test_results_are_replaced_only_with_force_and_other_files_never(work):
+    assert run(*WANTED, "--out", "again", cwd=work)[0] == 0
+    before = (work / "again" / "explanation" / "explanation.safetensors").read_bytes()
+    code, said, error = run(*WANTED, "--out", "again", cwd=work)
+    assert (code, said) == (2, "")
+    assert error.startswith("shapae: again is there already and holds bar.png, explanation")
+    assert error.count("\n") == 1
+    assert run(*WANTED, "--out", "again", "--force", "--head", "latent:1", cwd=work)[0] == 0
+    assert (work / "again" / "explanation" / "explanation.safetensors").read_bytes() != before
+    (work / "again" / "thesis.txt").write_text("years of work")
+    code, _, error = run(*WANTED, "--out", "again", "--force", cwd=work)
+    assert code == 2
+    assert "holds thesis.txt" in error
+    assert (work / "again" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--head", "latant"], "no head is called 'latant'; there are: latent, "),
+        (["--background", "gone.csv"], "can't read the table in gone.csv"),
+        (["--weights", "X.csv"], "can't read the weights in X.csv"),
+        (["--data", "wide.csv", "--background", "9"], "RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+    ],
+)
+def test_an_error_is_one_clear_line_and_exit_code_2_and_leaves_nothing(work, arguments, text):
+    before = sorted(work.iterdir())
+    code, said, error = run(*WANTED, "--out", "failed", *arguments, cwd=work)
+    assert (code, said) == (2, "")
+    assert error.startswith(f"shapae: {text}")
+    assert error.count("\n") == 1
+    assert sorted(work.iterdir()) == before
+
+
+def test_help_loads_neither_torch_nor_shap(tmp_path):
+    code = (
+        "import sys; from shapae.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'shap', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "explain" in done.stdout
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_the_demo_explains_real_genes(tmp_path):
+    code, said, error = run("demo", "--out", "demo", cwd=tmp_path)
+    assert (code, error) == (0, "")
+    out = tmp_path / "demo"
+    assert sorted(os.listdir(out)) == [
+        *("bar.png", "explanation", "importance.csv", "latents", "latents.png", "summary.png", "waterfall.png")
+    ]
+    error = shapae.Explanation.load(out / "explanation")
+    latents = shapae.Explanation.load(out / "latents")
+    assert error.values.shape == (700, 765)
+    assert latents.values.shape == (100, 765, 12)
+    for explanation in (error, latents):
+        assert np.abs(explanation.residual).max() < 1e-5 * np.ptp(explanation.scores)
+    table = pd.read_csv(out / "importance.csv", index_col="feature")
+    assert set(table.index) == set(shapae.datasets.pbmc68k().X.columns)
+    assert [line.split()[1] for line in said.splitlines()[2:12]] == table.index[:10].tolist()
+    for picture in out.glob("*.png"):
+        assert plt.imread(picture)[..., :3].std() > 0.01

@@ -1,0 +1,167 @@
+"""Plots are checked by what is on their axes: labels, lengths and colours, and by what they leave alone."""
+
+import random
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from shapae import plots
+from shapae.errors import DataError
+from shapae.explanation import Explanation
+
+rng = np.random.default_rng(0)
+NAMES = ["CD79A", "price $ and $ cost", "a_b", "=x", "β-actin"]
+
+
+def explanation(k: int | None = None) -> Explanation:
+    shape = (40, 5) if k is None else (40, 5, k)
+    values = rng.standard_normal(shape) * np.array([1e-3, 3e-3, 2e-3, 5e-4, 1e-4]).reshape(5, *[1] * (len(shape) - 2))
+    base = np.zeros((40, *shape[2:]))
+    outputs = "error in $" if k is None else [f"latent {unit}" for unit in range(k)]
+    return Explanation(
+        values, base, rng.standard_normal((40, 5)), feature_names=NAMES, output_names=outputs, scores=values.sum(axis=1)
+    )
+
+
+SINGLE, SEVERAL = explanation(), explanation(6)
+DRAW = {
+    "summary": lambda **options: plots.summary(SINGLE, **options),
+    "bar": lambda **options: plots.bar(SINGLE, **options),
+    "bar of a row": lambda **options: plots.bar(SINGLE[0], **options),
+    "waterfall": lambda **options: plots.waterfall(SINGLE[0], **options),
+    "heatmap": lambda **options: plots.heatmap(SINGLE, **options),
+    "latents": lambda **options: plots.latents(SEVERAL, **options),
+}
+every_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+
+
+def labels(ax):
+    ax.figure.canvas.draw()
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
+@pytest.fixture(autouse=True)
+def _no_figures() -> Iterator[None]:
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+@every_plot
+def test_pyplot_rcparams_and_generators_are_as_they_were(draw):
+    mine = plt.figure()
+    plt.figure()
+    plt.figure(mine.number)
+    settings, numpy_state, state = dict(mpl.rcParams), np.random.get_state()[1].copy(), random.getstate()
+    draw()
+    assert plt.gcf() is mine
+    assert len(plt.get_fignums()) == 2
+    assert dict(mpl.rcParams) == settings
+    assert (np.random.get_state()[1] == numpy_state).all()
+    assert random.getstate() == state
+
+
+@every_plot
+def test_a_plot_without_ax_makes_a_figure_that_pyplot_does_not_know(draw, tmp_path):
+    ax = draw()
+    assert plt.get_fignums() == []
+    ax.figure.savefig(tmp_path / "plot.png")
+    pixels = plt.imread(tmp_path / "plot.png")
+    assert (pixels[..., :3] < 0.9).any(axis=2).mean() > 0.01  # something is drawn
+
+
+@every_plot
+@pytest.mark.parametrize("known", [True, False], ids=["figure of pyplot", "figure of one's own"])
+def test_a_plot_draws_on_the_given_ax_and_leaves_its_figure_as_it_is(draw, known):
+    figure = plt.figure(figsize=(7, 3)) if known else Figure(figsize=(7, 3))
+    canvas = figure.canvas
+    left, right = figure.subplots(1, 2)
+    figure.sca(left)
+    assert draw(ax=right) is right
+    assert right.has_data()
+    assert not left.has_data()
+    assert figure.get_size_inches().tolist() == [7, 3]
+    assert figure.gca() is left
+    assert figure.canvas is canvas
+    assert plt.get_fignums() == ([figure.number] if known else [])
+
+
+@every_plot
+def test_names_are_printed_to_the_letter(draw):
+    ax = draw()
+    FigureCanvasAgg(ax.figure).draw()
+    # Escaped dollars are printed as dollars, so no name is set as mathematics.
+    assert any(r"price \$ and \$ cost" in label for label in labels(ax))
+
+
+def test_summary_shows_the_largest_features_in_order():
+    ax = plots.summary(SINGLE, max_display=3)
+    order = np.argsort(np.abs(SINGLE.values).mean(axis=0))[-3:]
+    assert labels(ax) == [NAMES[j].replace("$", r"\$") for j in order]
+    assert ax.get_xlabel() == r"SHAP value (impact on error in \$)"
+
+
+def test_summary_has_a_dot_for_each_row_at_its_value_in_the_colour_of_its_feature_value():
+    ax = plots.summary(SINGLE, max_display=1)
+    largest = np.abs(SINGLE.values).mean(axis=0).argmax()
+    dots = max(ax.collections, key=lambda collection: len(collection.get_offsets()))
+    at, colour = np.asarray(dots.get_offsets())[:, 0], np.asarray(dots.get_array())
+    order = SINGLE.values[:, largest].argsort()
+    np.testing.assert_allclose(at[at.argsort()], SINGLE.values[order, largest])
+    low, high = np.percentile(SINGLE.data[:, largest], [5, 95])
+    np.testing.assert_allclose(colour[at.argsort()], SINGLE.data[order, largest].clip(low, high))
+
+
+@pytest.mark.parametrize("several", [True, False], ids=["mean of rows", "one row"])
+def test_bars_are_as_long_as_the_values_and_say_so(several):
+    ax = plots.bar(SINGLE if several else SINGLE[3], max_display=4)
+    bars = np.abs(SINGLE.values).mean(axis=0) if several else SINGLE.values[3]
+    largest = bars[np.argsort(-np.abs(bars))[:4]]
+    np.testing.assert_allclose([patch.get_width() for patch in ax.patches], largest)
+    assert [float(text.get_text().replace("\N{MINUS SIGN}", "-")) for text in ax.texts] == pytest.approx(
+        largest, rel=0.01
+    )
+
+
+def test_the_texts_of_a_waterfall_add_up_to_the_score():
+    ax = plots.waterfall(SINGLE[0], max_display=3)
+    steps = [float(text.get_text().replace("\N{MINUS SIGN}", "-")) for text in ax.texts]
+    assert len(steps) == 3
+    assert sum(steps) == pytest.approx(SINGLE.scores[0] - SINGLE.base_values[0], rel=0.01)
+
+
+def test_the_cells_of_latents_are_mean_absolute_values_under_their_names():
+    ax = plots.latents(SEVERAL, max_display=4, max_outputs=3)
+    (image,) = ax.images
+    size = np.abs(SEVERAL.values).mean(axis=0)
+    columns = [SEVERAL.output_names.index(label.get_text()) for label in ax.get_xticklabels()]
+    rows = [NAMES.index(label.replace(r"\$", "$")) for label in labels(ax)]
+    np.testing.assert_allclose(image.get_array(), size[np.ix_(rows, columns)])
+    assert sorted(columns) == sorted(np.argsort(-size.sum(axis=0))[:3])
+    assert len(rows) == 4
+    assert size[rows].max() == size[:, columns].max()
+
+
+@pytest.mark.parametrize("draw", [plots.summary, plots.bar, plots.waterfall, plots.heatmap])
+def test_several_outputs_never_reach_a_plot_for_one(draw):
+    with pytest.raises(DataError, match=r"6 outputs at once; choose one, as in explanation.output\('latent 0'\)"):
+        draw(SEVERAL)
+
+
+def test_a_plot_of_several_rows_refuses_one_and_the_other_way_round():
+    with pytest.raises(DataError, match=r"takes several rows.*got values of shape \(5,\)"):
+        plots.summary(SINGLE[0])
+    with pytest.raises(DataError, match=r"takes one row, as explanation\[0\]; got values of shape \(40, 5\)"):
+        plots.waterfall(SINGLE)
+    with pytest.raises(DataError, match=r"takes several rows and outputs.*shapae.plots.summary"):
+        plots.latents(SINGLE)
+
+
+def test_every_file_of_plots_is_exported_under_its_name():
+    files = {path.stem for path in __import__("pathlib").Path(plots.__path__[0]).glob("[!_]*.py")}
+    assert files == set(plots.__all__)
