@@ -24,7 +24,7 @@ class Autoencoder(nn.Module):
             they are handed, which may be a copy.
 
     Raises:
-        ModelError: ``model`` is not an nn.Module.
+        ModelError: ``model`` is not an nn.Module, or ``reconstruct`` or ``encode`` not a function.
 
     >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 3))
     >>> autoencoder = Autoencoder(model, encode=lambda m, rows: m[:2](rows))
@@ -36,6 +36,12 @@ class Autoencoder(nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.")
+        for name, part in {"reconstruct": reconstruct, "encode": encode}.items():
+            if part is not None and (isinstance(part, nn.Module) or not callable(part)):
+                raise ModelError(
+                    f"{name} must be a function of the model and the rows, got {type(part).__name__}; "
+                    f"write {name}=lambda m, x: m.part(x), with the part that does it."
+                )
         self.model = model
         self._reconstruct = reconstruct or _find_reconstruct(model)
         self._encode = encode or _find(model, "encode", "encoder")

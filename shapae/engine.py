@@ -71,8 +71,8 @@ class Explainer:
         self._names = agreed_names(table, feature_names, "background")
         autoencoder = as_autoencoder(model)
         self.background = table.tensor(example(autoencoder, torch.as_tensor(table.values[:1])), "background")
-        with evaluating(autoencoder), generators(self.background), torch.no_grad():
-            module = heads.named(head) if isinstance(head, str) else head
+        module = heads.named(head) if isinstance(head, str) else head
+        with evaluating(nn.ModuleList([autoencoder, module])), generators(self.background), torch.no_grad():
             self.score = Score(autoencoder, module, self.feature_names, self.background[[0, -1]])
 
     @property

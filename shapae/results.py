@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from shapae import plots
 from shapae.explanation import Explanation
+from shapae.plots._canvas import root
 
 EXPLANATION, TABLE = "explanation", "importance.csv"
 # All that may be in a folder of results, and be replaced by new ones.
@@ -56,4 +57,4 @@ def write_results(explanation: Explanation, folder: Path) -> None:
 
 def save_picture(ax: Axes, path: Path) -> None:
     """Write the figure of ``ax`` as a PNG."""
-    ax.get_figure(root=True).savefig(path, dpi=150)  # type: ignore[union-attr]  # an Axes has a figure
+    root(ax).savefig(path, dpi=150)

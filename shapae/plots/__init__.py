@@ -1,6 +1,6 @@
 """Plots take an Explanation and an Axes, return the Axes, and show nothing.
 
-In a notebook, ``shapae.plots.summary(explanation).figure`` as the last line of a cell shows the picture.
+In a notebook, a plot is shown if it is the last line of a cell. Elsewhere, ``.figure.savefig("summary.png")`` keeps it.
 """
 
 from shapae.plots.bar import draw as bar

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 
 import shap
 from matplotlib._pylab_helpers import Gcf
@@ -16,13 +17,29 @@ from shapae.errors import DataError
 from shapae.explanation import single
 
 
+class Picture(Axes):
+    """Axes that a notebook shows as a picture when they are the last line of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        with BytesIO() as file:
+            root(self).savefig(file, format="png")
+            return file.getvalue()
+
+
+def root(ax: Axes) -> Figure:
+    """The figure that ``ax`` is on, also where it is on a subfigure."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # an Axes that was not removed
+    return figure
+
+
 def axes(ax: Axes | None, width: float, height: float) -> Axes:
     """``ax`` itself, or one on a new figure of this size in inches, of which pyplot does not know."""
     if ax is not None:
         return ax
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure.subplots()
+    return figure.add_subplot(axes_class=Picture)
 
 
 def readable(explanation: shap.Explanation, rows: int) -> shap.Explanation:
@@ -56,14 +73,16 @@ def relabel(ax: Axes, values: dict[int, float]) -> None:
         values: From the height at which a bar stands to its value.
     """
     for text in ax.texts:
-        text.set_text(f"{values[round(text.get_position()[1])]:+.3g}".replace("-", "\u2212"))
+        number = f"{values[round(text.get_position()[1])]:+.3g}".replace("-", "\N{MINUS SIGN}")
+        if text.get_horizontalalignment() == "center":  # inside a bar, where shap has seen to room for "+0.00"
+            text.set_fontsize(float(text.get_fontsize()) * min(1, 5 / len(number)))
+        text.set_text(number)
 
 
 @contextmanager
 def drawing(ax: Axes) -> Iterator[None]:
     """Pyplot's current axes are ``ax`` inside; outside, pyplot and the global generators are as they were."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # an Axes that was not removed
+    figure = root(ax)
     managers, canvas, current, size = dict(Gcf.figs), figure.canvas, figure.gca(), figure.get_size_inches()
     try:
         with generators():

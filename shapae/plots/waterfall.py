@@ -29,5 +29,5 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     largest = shown.values[np.argsort(-np.abs(shown.values))]
     values = [*largest[: lines - 1], largest[lines - 1 :].sum()]
     relabel(ax, {lines - 1 - place: value for place, value in enumerate(values)})
-    ax.set_xlabel(escaped(shown.output_names), fontsize=13)
+    ax.set_xlabel(escaped(shown.output_names), fontsize=13, labelpad=16)  # below shap's E[f(X)]
     return ax
