@@ -41,7 +41,7 @@ class Rows:
         """
         rows = torch.tensor(self.values).to(like)
         if not torch.isfinite(rows).all():
-            raise DataError(f"the {what} hold numbers too large for the model's {like.dtype}; scale them.")
+            raise DataError(f"some numbers of the {what} are too large for the model's {like.dtype}; scale them.")
         return rows
 
 
@@ -59,6 +59,8 @@ def read_rows(table: Any, what: str) -> Rows:
         DataError: The table is empty, has not two axes, holds something else than finite numbers, or two columns
             of one name.
     """
+    if isinstance(table, pd.DataFrame):
+        _refuse_repeated([str(name) for name in table.columns], what)  # narwhals does so too, in other words
     frame = nw.from_native(table, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
         return _read_frame(frame, what)
@@ -71,23 +73,39 @@ def _read_frame(frame: nw.DataFrame[Any], what: str) -> Rows:
     kinds = zip(names, frame.schema.values(), strict=True)
     text = [name for name, kind in kinds if not (kind.is_numeric() or kind == nw.Boolean)]
     if text:
-        raise DataError(f"the {what} must be numbers, but {_some(text, 'column')} hold something else; drop them.")
-    return Rows(_numbers(frame.to_numpy(), what, names), names)
+        raise DataError(f"the {what} must be numbers; drop or convert {_some(text, 'column')}.")
+    return Rows(_numbers(_columns(frame), what, names), names)
+
+
+def _columns(frame: nw.DataFrame[Any]) -> Any:
+    """(n, d): one column at a time where a mixture of numbers and truth values would become objects."""
+    array = frame.to_numpy()
+    if array.dtype != object:
+        return array
+    return np.stack([frame[name].cast(nw.Float64).to_numpy() for name in frame.columns], axis=1)
 
 
 def _numbers(table: Any, what: str, names: list[str] | None) -> Array:
     if isinstance(table, Tensor):
         table = table.detach().cpu()
         table = table.float().numpy() if table.dtype == torch.bfloat16 else table.numpy()
-    array = np.asarray(table)
+    if isinstance(table, np.ma.MaskedArray):
+        table = np.ma.filled(table.astype(float), np.nan)
+    try:
+        array = np.asarray(table)
+    except ValueError as error:
+        raise DataError(f"the {what} must be a table (n, d), got {type(table).__name__}: {error}") from error
     if array.ndim == 1:
         raise DataError(f"the {what} must have two axes, got shape {array.shape}; a single row is X[None].")
     if array.ndim != 2 or 0 in array.shape:
-        raise DataError(f"the {what} must be a table (n, d) with n and d at least 1, got shape {array.shape}.")
+        got = f"shape {array.shape}" if array.ndim else type(table).__name__
+        raise DataError(f"the {what} must be a table (n, d) with n and d at least 1, got {got}.")
     if array.dtype.kind not in "fiub":
-        raise DataError(f"the {what} must be real numbers, got dtype {array.dtype}; convert with X.astype(float).")
+        raise DataError(f"the {what} must be a table of real numbers, got dtype {array.dtype}.")
     _refuse_infinite(array, what, names)
-    return array
+    # In a layout and a type that torch takes, too.
+    native = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
+    return np.ascontiguousarray(array, dtype=native)
 
 
 def _refuse_infinite(array: Array, what: str, names: list[str] | None) -> None:
@@ -96,15 +114,15 @@ def _refuse_infinite(array: Array, what: str, names: list[str] | None) -> None:
         rows, columns = (np.flatnonzero(bad.any(axis=axis)).tolist() for axis in (1, 0))
         labels = [names[j] for j in columns] if names else columns
         raise DataError(
-            f"the {what} hold {int(bad.sum())} values that are NaN or infinite, in {_some(rows, 'row')} and "
-            f"{_some(labels, 'column')}. Fill them in or drop them."
+            f"the {what} must be finite, but {int(bad.sum())} of {bad.size} numbers are NaN or infinite, in "
+            f"{_some(rows, 'row')} and {_some(labels, 'column')}. Fill them in or drop them."
         )
 
 
 def _refuse_repeated(names: Sequence[str], what: str) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
-        raise DataError(f"the {what} have {_some(repeated, 'column')} more than once; make the names unique.")
+        raise DataError(f"the names of the {what} must be unique, but {_some(repeated, 'column')} came repeatedly.")
 
 
 def _some(items: Sequence[object], noun: str) -> str:
@@ -112,6 +130,17 @@ def _some(items: Sequence[object], noun: str) -> str:
     shown = ", ".join(str(item) for item in items[:8])
     more = f" and {len(items) - 8} more" if len(items) > 8 else ""
     return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
+
+
+def refuse_width(rows: Rows, width: int, what: str) -> None:
+    """Refuse another number of columns.
+
+    Raises:
+        DataError: There are not ``width`` of them.
+    """
+    got = rows.values.shape[1]
+    if got != width:
+        raise DataError(f"got {got} columns in the {what}, expected {width}.")
 
 
 def agreed_names(rows: Rows, names: Sequence[str] | None, what: str) -> list[str] | None:
@@ -123,12 +152,14 @@ def agreed_names(rows: Rows, names: Sequence[str] | None, what: str) -> list[str
     if names is None:
         return rows.names
     names = [str(name) for name in names]
-    _refuse_repeated(names, "feature names")
-    width = rows.values.shape[1]
-    if rows.names is None and len(names) != width:
-        raise DataError(f"the {what} have {width} columns, expected {len(names)}.")
+    _refuse_repeated(names, "features")
+    if rows.names is None:
+        refuse_width(rows, len(names), what)
     if rows.names is not None and rows.names != names:
-        raise DataError(f"the columns of the {what} {_difference(rows.names, names)}")
+        raise DataError(
+            f"the columns of the {what} are {_difference(rows.names, names)}; "
+            f"select them as X[explainer.feature_names]."
+        )
     return names
 
 
@@ -137,10 +168,10 @@ def _difference(got: list[str], expected: list[str]) -> str:
     extra = [name for name in got if name not in set(expected)]
     if not missing and not extra:
         moved = [name for name, other in zip(got, expected, strict=True) if name != other]
-        return f"are in another order ({_some(moved, 'column')} moved); select them as X[explainer.feature_names]."
-    parts = [f"lack {_some(missing, 'column')}"] if missing else []
-    parts += [f"have {_some(extra, 'column')} too many"] if extra else []
-    return f"{' and '.join(parts)}; select the expected ones as X[explainer.feature_names]."
+        return f"in another order than expected ({_some(moved, 'column')} moved)"
+    parts = [f"without {_some(missing, 'column')}"] if missing else []
+    parts += [f"with unexpected {_some(extra, 'column')}"] if extra else []
+    return " and ".join(parts)
 
 
 def drawn(table: pd.DataFrame | Array, count: int, seed: int) -> pd.DataFrame | Array:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from shapae import backends, heads
 from shapae.autoencoder import Autoencoder, as_autoencoder, example
 from shapae.borrow import evaluating, generators, threads
-from shapae.data import agreed_names, read_rows
+from shapae.data import agreed_names, read_rows, refuse_width
 from shapae.errors import AdditivityWarning, TooLarge
 from shapae.explanation import Explanation
 from shapae.moments import Array, Moments
@@ -70,8 +70,9 @@ class Explainer:
         table = read_rows(background, "background")
         self._names = agreed_names(table, feature_names, "background")
         autoencoder = as_autoencoder(model)
-        self.background = table.tensor(example(autoencoder, torch.as_tensor(table.values[:1])), "background")
-        module = heads.named(head) if isinstance(head, str) else head
+        with torch.inference_mode(False):
+            self.background = table.tensor(example(autoencoder, torch.tensor(table.values[:1])), "background")
+        module = heads.as_head(head)
         with evaluating(nn.ModuleList([autoencoder, module])), generators(self.background), torch.no_grad():
             self.score = Score(autoencoder, module, self.feature_names, self.background[[0, -1]])
 
@@ -97,8 +98,10 @@ class Explainer:
         start = time.perf_counter()
         table = read_rows(X, "rows")
         names = agreed_names(table, self._names or (None if table.names else self.feature_names), "rows")
+        refuse_width(table, self.background.shape[1], "rows")
         rows = table.tensor(self.background, "rows")
-        with evaluating(self.score), generators(rows):
+        with evaluating(self.score), generators(rows), torch.inference_mode(False), torch.enable_grad():
+            rows = rows.clone()
             refuse_unsteady(self.score, torch.cat([rows[:4], self.background[:4]]))
             scores, base, values, errors = self._numbers(rows)
         outputs = self.score.outputs(names or self.feature_names)
@@ -123,7 +126,7 @@ class Explainer:
         room = self._room(n, 2 * result_bytes)
         batch = max(1, int(room // row_bytes))
         scores = _scores(self.score, rows, batch, "rows")
-        base = _scores(self.score, self.background, batch, "background").mean(axis=0, dtype=np.float64)
+        base = _scores(self.score, self.background, batch, "background rows").mean(axis=0, dtype=np.float64)
         chunks = plan(
             n,
             len(self.background),
@@ -144,8 +147,8 @@ class Explainer:
         if result > self.memory / 2:
             raise TooLarge(
                 f"the values of {n} rows and their standard errors take {spell(result)}, and may take half of "
-                f"memory={spell(self.memory)}; explain {max(1, int(self.memory / 2 // row_result))} rows at a time, "
-                f"or fewer outputs (head='latent:3'), or allow memory='{3 * result / 1e9:.2g}GB'."
+                f"memory='{spell(self.memory)}'; explain at most {max(1, int(self.memory / 2 // row_result))} rows "
+                f"at a time, or fewer outputs (head='latent:3'), or allow memory='{spell(3 * result)}'."
             )
         return (self.memory - result) / int(effective_n_jobs(self.n_jobs))
 

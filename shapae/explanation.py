@@ -51,11 +51,20 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         made_by: dict[str, Any] | None = None,
         residual: Array | None = None,
     ) -> None:
-        super().__init__(values, base_values, data, feature_names=list(feature_names), output_names=output_names)
+        one, names = isinstance(output_names, str), feature_names
+        super().__init__(
+            values,
+            base_values,
+            data,
+            feature_names=names if isinstance(names, str) else list(names),
+            output_names=None if one else output_names,  # shap can't take one row with a string here
+        )
+        if one:
+            self._s.output_names = output_names
         self.made_by = dict(made_by or {})
         residual = scores - base_values - values.sum(axis=1) if residual is None else residual
         # Inside of shap's slicer, so that whatever slices the values slices these too.
-        per_row = [0, *self.output_dims]
+        per_row = [*([0] if np.ndim(scores) > len(self.output_dims) else []), *self.output_dims]
         self._s.scores = Obj(scores, per_row)
         self._s.residual = Obj(residual, per_row)
         self._s.standard_errors = Obj(standard_errors, list(range(values.ndim)) if standard_errors is not None else [])
@@ -101,7 +110,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
         record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by")}
         with written_whole(Path(folder), replaces=(ARRAYS, RECORD)) as fresh:
-            present = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
+            present = {name: np.asarray(array, order="C") for name, array in arrays.items() if array is not None}
             save_file(present, fresh / ARRAYS)
             (fresh / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
         return Path(folder)
@@ -115,9 +124,20 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         """
         try:
             fields: dict[str, Any] = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-            return cls(**(fields | load_file(Path(folder) / ARRAYS)))
+            arrays = load_file(Path(folder) / ARRAYS)
+            return cls(**(fields | {name: array[()] for name, array in arrays.items()}))
         except Exception as error:
             raise OutputError(f"{folder} does not hold an explanation that can be read: {error}") from error
+
+    def __getitem__(self, item: Any) -> "Explanation":
+        """As shap's, which loses count of the axes when a name comes after ``...``."""
+        item = item if isinstance(item, tuple) else (item,)
+        dots = [place for place, each in enumerate(item) if each is Ellipsis]
+        if dots:
+            skipped = [slice(None)] * (len(self.shape) - len(item) + 1)
+            item = (*item[: dots[0]], *skipped, *item[dots[0] + 1 :])
+        part: Explanation = super().__getitem__(item)
+        return part
 
     def __copy__(self) -> "Explanation":
         new = object.__new__(type(self))
@@ -125,7 +145,13 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return new
 
     def _plain(self) -> shap.Explanation:
-        return super().__copy__()
+        """What shap computes with; the name of a single output is left out, because shap can't copy one row with it."""
+        outputs = None if isinstance(self.output_names, str) else self.output_names
+        plain = shap.Explanation(
+            self.values, self.base_values, self.data, feature_names=self.feature_names, output_names=outputs
+        )
+        plain.op_history = copy.copy(self.op_history)
+        return plain
 
     def _numpy_func(self, fname: str, **kwargs: Any) -> shap.Explanation:
         return self._plain()._numpy_func(fname, **kwargs)

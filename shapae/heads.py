@@ -171,3 +171,17 @@ def named(name: str) -> Head:
     if colon:
         head.chosen = [choice]
     return head
+
+
+def as_head(head: str | nn.Module) -> nn.Module:
+    """The head of a name, or ``head`` itself.
+
+    Raises:
+        ModelError: It is neither a name nor a module.
+    """
+    if isinstance(head, str):
+        return named(head)
+    if not isinstance(head, nn.Module):
+        call = f"; did you mean {head.__name__}()?" if isinstance(head, type) else "."
+        raise ModelError(f"the head must be a name or a torch.nn.Module, got {head!r}{call}")
+    return head

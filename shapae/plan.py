@@ -93,7 +93,7 @@ def read_bytes(memory: str | float) -> float:
     Raises:
         DataError: It is neither, or not positive.
     """
-    found = re.fullmatch(r"([\d.e+]+)\s*([kmgt]?i?)b?", str(memory).strip().lower())
+    found = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)\s*([kmgt]?i?)(?:b|bytes)?", str(memory).strip().lower())
     try:
         size = float(found[1]) * UNITS[found[2]] if found else 0.0
     except (ValueError, KeyError):
@@ -110,4 +110,4 @@ def spell(size: float) -> str:
     ('950 bytes', '3.52 GB')
     """
     power = min(int(log10(max(size, 1)) // 3), 4)
-    return f"{size / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
+    return f"{size / 1000**power:.4g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

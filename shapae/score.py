@@ -22,6 +22,7 @@ class Score(nn.Module):
 
     Raises:
         ShapeError: The head returns neither (n,) nor (n, k).
+        ModelError: None of its outputs were chosen.
     """
 
     def __init__(self, autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor) -> None:
@@ -32,7 +33,10 @@ class Score(nn.Module):
         chosen = getattr(head, "chosen", None)
         if chosen is not None:
             names = self.outputs(features)
+            chosen = [chosen] if isinstance(chosen, (str, int)) else chosen
             self._columns = [_position(choice, names, head) for choice in chosen]
+        if self._columns == []:
+            raise ModelError(f"no output of {type(head).__name__} was chosen; choose one or more, or None for all.")
 
     def _tried(self, rows: Tensor) -> Tensor:
         try:
@@ -59,6 +63,11 @@ class Score(nn.Module):
             raise ShapeError(
                 f"the head {type(self.head).__name__} must return one number per row ({len(rows)},) or k numbers "
                 f"per row ({len(rows)}, k), got {got}."
+            )
+        if not numbers.is_floating_point():
+            raise ShapeError(
+                f"the head {type(self.head).__name__} must return one number per row ({len(rows)},) or k numbers "
+                f"per row ({len(rows)}, k), got {numbers.dtype}, which has no gradient; use numbers.to(rows.dtype)."
             )
         numbers = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
         return numbers[:, self._columns]
@@ -95,7 +104,11 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         ModelError: Two runs differ, or a row alone has other scores than among the others.
     """
     with torch.no_grad():
-        together, again, alone = score(rows), score(rows), torch.cat([score(row.unsqueeze(0)) for row in rows])
+        together, again = score(rows), score(rows)
+        try:
+            alone = torch.cat([score(row.unsqueeze(0)) for row in rows])
+        except ValueError:  # batch statistics of a single row
+            alone = torch.full_like(together, torch.inf)
     tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
     if (together - again).abs().max() > tolerance:
         raise ModelError(
@@ -114,7 +127,7 @@ def refuse_infinite(scores: Tensor, what: str) -> None:
 
     Args:
         scores: (n, k).
-        what: Of what they are the scores, for the message.
+        what: "rows" or "background rows", for the message.
 
     Raises:
         ModelError: Some are NaN or infinite; their rows are named.
@@ -122,6 +135,6 @@ def refuse_infinite(scores: Tensor, what: str) -> None:
     bad = (~torch.isfinite(scores)).any(dim=1).nonzero().flatten().tolist()
     if bad:
         raise ModelError(
-            f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} rows of the {what}, "
-            f"first in row {bad[0]}. The rows themselves are finite: look for overflow, or weights that are NaN."
+            f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} {what}, "
+            f"first for row {bad[0]}. The rows themselves are finite: look for overflow, or weights that are NaN."
         )

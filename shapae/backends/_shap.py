@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from threading import RLock
 
 from shap.explainers._deep import deep_pytorch
-from torch import nn
+from torch import Tensor, nn
 
 from shapae.autoencoder import copied
 from shapae.borrow import generators
@@ -19,12 +19,26 @@ ACTIVATIONS = (
     *(nn.ReLU6, nn.RReLU, nn.SiLU, nn.Softshrink, nn.Softsign, nn.Tanhshrink, nn.Threshold),
 )
 
+
+class Connected(nn.Module):
+    """A score that depends on its rows, if only by nothing: where it does not, autograd refuses."""
+
+    def __init__(self, score: Score) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, k)."""
+        numbers: Tensor = self.score(rows) + 0 * rows[:, :1]
+        return numbers
+
+
 # shap's table and the generator that it draws from belong to the whole process, so one thread at a time.
 _LOCK = RLock()
 
 
 @contextmanager
-def lent(score: Score) -> Iterator[Score]:
+def lent(score: Score) -> Iterator[nn.Module]:
     """A copy of ``score`` for shap to mutate, with rules for all of its modules in shap's table.
 
     Elementwise functions get the rescale rule of DeepLIFT. Modules that shap does not know keep their plain
@@ -37,7 +51,7 @@ def lent(score: Score) -> Iterator[Score]:
             for module in score.modules():
                 table.setdefault(type(module).__name__, deep_pytorch.passthrough)
             table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
-            yield copied(score)
+            yield Connected(copied(score))
         finally:
             table.clear()
             table.update(before)

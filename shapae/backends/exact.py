@@ -39,7 +39,7 @@ def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[in
     """
     d = rows.shape[1]
     coalitions = _coalitions(d).to(rows.device)
-    weights = _weights(coalitions).to(rows.dtype)
+    weights = _weights(d).to(rows)
     pairs = torch.stack([_of_one_row(score, row, background, coalitions, weights) for row in rows])
     mean = pairs.mean(dim=2)
     spread = (pairs - mean.unsqueeze(2)).square().sum(dim=2)
@@ -51,8 +51,8 @@ def _of_one_row(score: Score, row: Tensor, background: Tensor, coalitions: Tenso
     mixed = torch.where(coalitions.unsqueeze(1), row, background)  # (2**d, b, d)
     with torch.no_grad():
         games: Tensor = score(mixed.flatten(0, 1)).unflatten(0, mixed.shape[:2])
-    values: Tensor = torch.tensordot(weights, games, dims=1)
-    return values
+    gains = (games[joined] - games[~joined] for joined in coalitions.T)
+    return torch.stack([torch.tensordot(weights, gain, dims=1) for gain in gains])
 
 
 def _coalitions(d: int) -> Tensor:
@@ -60,10 +60,7 @@ def _coalitions(d: int) -> Tensor:
     return (torch.arange(2**d).unsqueeze(1) >> torch.arange(d)) & 1 == 1
 
 
-def _weights(coalitions: Tensor) -> Tensor:
-    """(d, 2**d), float64: the weight of the value of each coalition in the Shapley value of each feature."""
-    d = coalitions.shape[1]
+def _weights(d: int) -> Tensor:
+    """(2**(d - 1),), float64: the weight of each coalition that a feature joins, whichever feature."""
     joins = torch.tensor([1 / (d * comb(d - 1, size)) for size in range(d)], dtype=torch.float64)
-    size = coalitions.sum(dim=1)
-    inside, outside = joins[(size - 1).clamp(min=0)], joins[size.clamp(max=d - 1)]
-    return torch.where(coalitions.T, inside, -outside)
+    return joins[_coalitions(d - 1).sum(dim=1)]

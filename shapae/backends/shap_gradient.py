@@ -44,7 +44,7 @@ def _of_one_row(explainer: shap.GradientExplainer, row: Tensor, seed: int) -> tu
 class _Cast(nn.Module):
     """A score that takes rows in shap's float32 whatever its own dtype is."""
 
-    def __init__(self, score: Score, dtype: torch.dtype) -> None:
+    def __init__(self, score: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.score, self.dtype = score, dtype
 

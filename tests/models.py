@@ -1,0 +1,168 @@
+"""Small models that the tests explain, and what is compared before and after."""
+
+import random
+
+import matplotlib
+import numpy as np
+import torch
+from shap.explainers._deep.deep_pytorch import op_handler
+from torch import nn
+
+from shapae import heads
+
+D = 6
+
+
+def table(n, d=D, seed=0):
+    """(n, d), float64, normal."""
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def build(make, *args, seed=0, dtype=torch.float64, **settings):
+    """The model that ``make`` makes, with weights that are always the same, in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make(*args, **settings).to(dtype).eval()
+
+
+class Question(nn.Module):
+    """The autoencoder of the question that started it."""
+
+    def __init__(self, d=D):
+        super().__init__()
+        wide, narrow = 3 * d // 4, d // 2
+        self.encoder = nn.Sequential(nn.Linear(d, wide), nn.ReLU(), nn.Linear(wide, narrow))
+        self.decoder = nn.Sequential(nn.Linear(narrow, wide), nn.ReLU(), nn.Linear(wide, d))
+
+    def forward(self, rows):
+        return self.decoder(self.encoder(rows))
+
+
+class Block(nn.Module):
+    """Linear, BatchNorm, one of the activations that shap's own table lacks, Dropout."""
+
+    def __init__(self, wide, narrow):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(wide, narrow), nn.BatchNorm1d(narrow)
+        self.activation, self.dropout = nn.SiLU(), nn.Dropout(0.5)
+        nn.init.normal_(self.norm.running_mean)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+
+    def forward(self, rows):
+        return self.dropout(self.activation(self.norm(self.linear(rows))))
+
+
+class Half(nn.Module):
+    """A block in a module of the user's own."""
+
+    def __init__(self, wide, narrow):
+        super().__init__()
+        self.block, self.last = Block(wide, 5), nn.Linear(5, narrow)
+
+    def forward(self, rows):
+        return self.last(self.block(rows))
+
+
+class Nested(nn.Module):
+    """Custom modules within custom modules."""
+
+    def __init__(self, d=D):
+        super().__init__()
+        self.encoder, self.decoder = Half(d, 3), Half(3, d)
+
+    def forward(self, rows):
+        return self.decoder(self.encoder(rows))
+
+
+class Linear(nn.Module):
+    """A linear autoencoder with bias, whose values are known in closed form."""
+
+    def __init__(self, d=D, m=3):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(d, m), nn.Linear(m, d)
+
+    def forward(self, rows):
+        return self.decoder(self.encoder(rows))
+
+
+class LatentEnergy(nn.Module):
+    """A head of the user's own: half the squared length of the latents."""
+
+    def __init__(self):
+        super().__init__()
+        self.square = heads.Elementwise(torch.square)
+
+    def forward(self, autoencoder, rows):
+        return self.square(autoencoder.encode(rows)).sum(dim=1) / 2
+
+
+class Normed(nn.Module):
+    """A head of the user's own that would learn in training mode, and be random."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.dropout = nn.BatchNorm1d(D).double(), nn.Dropout(0.5)
+
+    def forward(self, autoencoder, rows):
+        return self.dropout(self.norm(autoencoder(rows)))
+
+
+class Recording(heads.ReconstructionError):
+    """Notes on how many rows it was run at once, also where it is a copy."""
+
+    seen = []
+
+    def forward(self, autoencoder, rows):
+        self.seen.append(len(rows))
+        return super().forward(autoencoder, rows)
+
+
+class Breaking(Question):
+    """Breaks in its m-th forward pass, also where it is a copy."""
+
+    left = 0
+
+    def forward(self, rows):
+        Breaking.left -= 1
+        if Breaking.left == 0:
+            raise KeyboardInterrupt
+        return super().forward(rows)
+
+
+def snapshot(module):
+    """All of ``module`` that shapae could change, to be compared with ==."""
+    return {
+        "keys": list(module.state_dict()),
+        "tensors": [(bits(tensor), bits(tensor.grad), tensor.requires_grad) for tensor in tensors(module)],
+        "modules": [
+            (name, each.training, sorted(vars(each)), hooks(each), [id(child) for child in each.children()])
+            for name, each in module.named_modules()
+        ],
+    }
+
+
+def tensors(module):
+    return [*module.parameters(), *module.buffers()]
+
+
+def bits(tensor):
+    return None if tensor is None else (tensor.dtype, tuple(tensor.shape), tensor.detach().numpy().tobytes())
+
+
+def hooks(module):
+    return {name: list(held.items()) for name, held in vars(module).items() if name.endswith("_hooks")}
+
+
+def world():
+    """The state of the process that shapae could change, to be compared with ==."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, keys.tobytes(), *rest),
+        "torch": bits(torch.get_rng_state()),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "settings": (torch.is_grad_enabled(), torch.get_default_dtype()),
+        "shap": list(op_handler.items()),
+        "matplotlib": {key: repr(value) for key, value in matplotlib.rcParams.items()},
+        "figures": matplotlib.pyplot.get_fignums(),
+    }

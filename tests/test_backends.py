@@ -1,0 +1,217 @@
+"""The backends against closed forms, slow enumeration, and shap itself."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import shap
+import torch
+from torch import nn
+
+from shapae import Explainer, backends
+from shapae.errors import TooLarge
+from tests import models
+
+PRECISE = pytest.mark.parametrize("backend", ["shap_deep", "exact"])
+
+
+def affine(*layers):
+    """Matrix and offset of affine ``layers``, one after the other."""
+    matrix, offset = np.eye(layers[0].in_features), np.zeros(layers[0].in_features)
+    for layer in layers:
+        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        matrix, offset = weight @ matrix, weight @ offset + bias
+    return matrix, offset
+
+
+def pairs(x, b):
+    """x - b and x + b of all pairs: (n, b, d) each."""
+    return x[:, None] - b, x[:, None] + b
+
+
+def moving_error(model, x, b):
+    """phi_i = mean_b (x_i - b_i) [Q (x + b) + q]_i with A = W - I, Q = A'A/d, q = 2 A'c/d."""
+    w, c = affine(model.encoder, model.decoder)
+    a, d = w - np.eye(len(w)), len(w)
+    delta, total = pairs(x, b)
+    return (delta * (total @ (a.T @ a / d) + 2 * a.T @ c / d)).mean(axis=1)
+
+
+def feature_error(model, x, b):
+    """The same quadratic form for the error of output j: phi_ij = mean_b (x_i - b_i) A_ji [A (x + b) + 2 c]_j."""
+    w, c = affine(model.encoder, model.decoder)
+    a = w - np.eye(len(w))
+    delta, total = pairs(x, b)
+    return np.einsum("nbi,ji,nbj->nij", delta, a, total @ a.T + 2 * c) / len(b)
+
+
+def linear(matrix, x, b):
+    """phi_ik = (x_i - mean b_i) M_ki."""
+    return (x - b.mean(axis=0))[:, :, None] * matrix.T
+
+
+CLOSED = {
+    "reconstruction_error": moving_error,
+    "feature_error": feature_error,
+    "reconstruction": lambda model, x, b: linear(affine(model.encoder, model.decoder)[0], x, b),
+    "latent": lambda model, x, b: linear(affine(model.encoder)[0], x, b),
+}
+closed_forms = pytest.mark.parametrize("head", CLOSED)
+
+
+@PRECISE
+@closed_forms
+@pytest.mark.parametrize("seed", range(3))
+def test_a_linear_autoencoder_has_the_values_of_the_closed_form(backend, head, seed, rows, background):
+    model = models.build(models.Linear, seed=seed)
+    got = Explainer(model, background, head=head, backend=backend)(rows)
+    np.testing.assert_allclose(got.values, CLOSED[head](model, rows, background), rtol=0, atol=1e-10)
+
+
+@closed_forms
+def test_drawn_values_are_as_far_from_the_closed_form_as_their_standard_errors_say(head, background):
+    model, rows = models.build(models.Linear), models.table(15, seed=4)
+    got = Explainer(model, background, head=head, backend="shap_gradient")(rows)
+    z = (got.values - CLOSED[head](model, rows, background)) / got.standard_errors
+    assert (np.abs(z) > 3).mean() < 0.03
+    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.2)
+
+
+def test_standard_errors_are_the_spread_over_seeds(rows, background):
+    model = models.build(models.Question)
+    runs = [Explainer(model, background, backend="shap_gradient", seed=seed)(rows) for seed in range(40)]
+    spread = np.std([run.values for run in runs], axis=0, ddof=1)
+    errors = np.mean([run.standard_errors for run in runs], axis=0)
+    assert np.sqrt((spread**2).sum() / (errors**2).sum()) == pytest.approx(1, abs=0.15)
+
+
+def test_standard_errors_over_the_background_are_those_of_a_mean(rows, background):
+    model = models.build(models.Question)
+    one_by_one = [Explainer(model, b[None], backend="exact")(rows) for b in background]
+    assert all(each.standard_errors is None for each in one_by_one)
+    values = np.stack([each.values for each in one_by_one])
+    got = Explainer(model, background, backend="exact")(rows)
+    np.testing.assert_allclose(got.values, values.mean(axis=0), atol=1e-14)
+    np.testing.assert_allclose(got.standard_errors, values.std(axis=0, ddof=1) / np.sqrt(len(values)), atol=1e-14)
+
+
+def shapley(game, d):
+    """Shapley values as the mean over all orders in which the players come."""
+    values, orders = np.zeros(d), list(permutations(range(d)))
+    for order in orders:
+        for place, player in enumerate(order):
+            values[player] += game({*order[: place + 1]}) - game({*order[:place]})
+    return values / len(orders)
+
+
+def test_exact_values_are_the_mean_over_all_orders_of_the_features():
+    model = models.build(models.Question, 4)
+    x, background = models.table(2, 4, seed=1), models.table(3, 4, seed=2)
+
+    def game(row, joined):
+        mixed = [[row[j] if j in joined else b[j] for j in range(4)] for b in background]
+        with torch.no_grad():
+            return float(((model(torch.tensor(mixed)) - torch.tensor(mixed)) ** 2).mean())
+
+    want = [shapley(lambda joined, row=row: game(row, joined), 4) for row in x]
+    got = Explainer(model, background, backend="exact")(x)
+    np.testing.assert_allclose(got.values, want, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("head", ["reconstruction_error", "latent"])
+def test_twin_features_have_the_same_exact_values(head, model, rows, background):
+    with torch.no_grad():
+        for weight, twin in ((model.encoder[0].weight.T, 3), (model.decoder[2].weight, 3), (model.decoder[2].bias, 3)):
+            weight[twin] = weight[0]
+    for table in (rows, background):
+        table[:, 3] = table[:, 0]
+    values = Explainer(model, background, head=head, backend="exact")(rows).values
+    np.testing.assert_allclose(values[:, 0], values[:, 3], rtol=1e-12)
+    assert np.abs(values[:, 0]).min() > 0
+
+
+@PRECISE
+def test_a_feature_without_influence_has_the_value_zero(backend, model, rows, background):
+    with torch.no_grad():
+        model.encoder[0].weight[:, 2] = 0
+    values = Explainer(model, background, head="latent", backend=backend)(rows).values
+    np.testing.assert_array_equal(values[:, 2], 0)
+    assert (values[:, [0, 1, 3, 4, 5]] != 0).any(axis=(0, 2)).all()
+
+
+def test_the_exact_backend_takes_twelve_features_and_refuses_thirteen():
+    x = models.table(2, 12)
+    got = Explainer(models.build(models.Question, 12), x, backend="exact")(x[:1])
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+    explainer = Explainer(models.build(models.Question, 13), models.table(2, 13), backend="exact")
+    with pytest.raises(TooLarge, match=r"at most 12 features, got 13 \(that is 2\*\*13 coalitions\).*backend="):
+        explainer(models.table(1, 13))
+
+
+class Naive(nn.Module):
+    """What people write first: a functional square around the model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, rows):
+        return ((self.model(rows) - rows) ** 2).mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_naive_wrapper_is_off_by_more_than_the_spread_of_its_output_and_shapae_is_not(seed):
+    model = models.build(models.Question, 20, seed=seed)
+    x, background = models.table(10, 20, seed=1), models.table(30, 20, seed=2)
+    with torch.no_grad():
+        scores, base = Naive(model)(torch.tensor(x)).numpy()[:, 0], float(Naive(model)(torch.tensor(background)).mean())
+    explainer = shap.DeepExplainer(Naive(models.build(models.Question, 20, seed=seed)), torch.tensor(background))
+    naive = explainer.shap_values(torch.tensor(x), check_additivity=False)[..., 0]
+    assert np.abs(scores - base - naive.sum(axis=1)).max() > np.ptp(scores)
+    ours = Explainer(model, background, backend="shap_deep")(x).values
+    assert np.abs(scores - base - ours.sum(axis=1)).max() < 1e-12
+
+
+ACTIVATIONS = [
+    *(nn.CELU(), nn.ELU(), nn.GELU(), nn.Hardshrink(), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh()),
+    *(nn.LeakyReLU(), nn.LogSigmoid(), nn.Mish(), nn.PReLU(), nn.ReLU(), nn.ReLU6(), nn.RReLU(), nn.SELU()),
+    *(nn.SiLU(), nn.Sigmoid(), nn.Softplus(), nn.Softshrink(), nn.Softsign(), nn.Tanh(), nn.Tanhshrink()),
+    nn.Threshold(0.1, 0.0),
+]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
+def test_shap_deep_follows_the_rescale_rule_through_every_activation(activation, rows, background):
+    """One activation between affine maps: its slope is the secant of each pair, written out in numpy."""
+    model = models.build(lambda: nn.Sequential(nn.Linear(6, 4), activation, nn.Linear(4, 6)))
+    (w1, b1), (w2, _) = affine(model[0]), affine(model[2])
+    with torch.no_grad():
+        zx, zb = rows @ w1.T + b1, background @ w1.T + b1
+        fx, fb = (model[1](torch.tensor(z)).numpy() for z in (zx, zb))
+    slope = (fx[:, None] - fb) / (zx[:, None] - zb)
+    want = np.einsum("nbi,hi,nbh,jh->nij", rows[:, None] - background, w1, slope, w2) / len(background)
+    got = Explainer(model, background, head="reconstruction", backend="shap_deep")(rows)
+    np.testing.assert_allclose(got.values, want, rtol=0, atol=1e-12)
+
+
+def test_drawn_values_are_expected_gradients(model, rows, background):
+    """mean_b (x - b) times the gradient, averaged over 500 places on the way from b to x."""
+    steps = (torch.arange(500, dtype=torch.float64)[:, None, None] + 0.5) / 500
+    want = []
+    for x in torch.tensor(rows):
+        points = (torch.tensor(background) + steps * (x - torch.tensor(background))).requires_grad_()
+        error = torch.mean((model(points) - points) ** 2, dim=2).sum()
+        (slopes,) = torch.autograd.grad(error, points)
+        want.append((slopes.mean(dim=0).numpy() * (x.numpy() - background)).mean(axis=0))
+    got = Explainer(model, background, backend="shap_gradient")(rows)
+    z = (got.values - want) / got.standard_errors
+    assert np.abs(z).max() < 4
+    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_every_backend_keeps_to_the_protocol(name):
+    backend = backends.named(name)
+    assert isinstance(backend.ADDITIVE, bool)
+    assert backend.REMEDY.endswith(".")
+    assert 1 <= backend.held(1, 3) <= backend.held(5, 3)

@@ -1,0 +1,62 @@
+"""What is borrowed comes back, also after an exception."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shapae.borrow import evaluating, generators, threads
+from tests import models
+
+
+@pytest.fixture(params=[False, True], ids=["well", "raising"])
+def ending(request):
+    """Leaves a block in the usual way, or with an exception that the test does not see."""
+
+    def leave():
+        if request.param:
+            raise KeyboardInterrupt
+
+    return leave
+
+
+def enter(context, inside, ending):
+    try:
+        with context:
+            inside()
+            ending()
+    except KeyboardInterrupt:
+        pass
+
+
+def test_modes_are_borrowed(ending):
+    model = nn.Sequential(nn.Sequential(nn.Dropout(), nn.ReLU()), nn.BatchNorm1d(3)).train()
+    model[0].eval()
+    model[0][1].train()
+    before, seen = models.snapshot(model), []
+    enter(evaluating(model), lambda: seen.extend(module.training for module in model.modules()), ending)
+    assert seen == [False] * 5
+    assert models.snapshot(model) == before
+
+
+def draw():
+    return random.random(), np.random.random(), float(torch.rand(1))
+
+
+def test_generators_are_borrowed(ending):
+    before = models.world()
+    enter(generators(torch.zeros(1)), draw, ending)
+    assert models.world() == before
+    with generators():
+        first = draw()
+    with generators():
+        assert draw() == first
+
+
+def test_threads_are_borrowed(ending):
+    before, seen = torch.get_num_threads(), []
+    enter(threads(before + 1), lambda: seen.append(torch.get_num_threads()), ending)
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before

@@ -1,0 +1,114 @@
+"""Which numbers the heads give, and what their outputs are called."""
+
+import pytest
+import torch
+
+from shapae import Autoencoder, heads
+from shapae.errors import ModelError, UnknownName
+from shapae.score import Score
+from tests import models
+
+NAMES = list("abcdef")
+X = torch.tensor(models.table(4))
+LATENTS = ["latent 0", "latent 1", "latent 2"]
+
+
+@pytest.fixture
+def autoencoder(model):
+    return Autoencoder(model)
+
+
+# The laws test what each head computes; these are the choices among its outputs.
+CHOICES = {
+    "latent:1": [1],
+    "latent:latent 2": [2],
+    "reconstruction:c": [2],
+    "reconstruction:5": [5],
+    "feature_error:a": [0],
+    heads.Latent([2, 0]): [2, 0],
+    heads.Latent(["latent 1"]): [1],
+    heads.Reconstruction(["f", 0]): [5, 0],
+    heads.FeatureError(["b"], loss="mae"): [1],
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_chosen_outputs_are_those_of_the_whole_head(choice, autoencoder):
+    head = heads.named(choice) if isinstance(choice, str) else choice
+    score, columns = Score(autoencoder, head, NAMES, X), CHOICES[choice]
+    everything = head(autoencoder, X)
+    assert torch.equal(score(X), everything[:, columns])
+    names = LATENTS if isinstance(head, heads.Latent) else NAMES
+    assert score.outputs(NAMES) == [names[column] for column in columns]
+
+
+def test_a_name_goes_before_a_position(autoencoder):
+    names = ["2", "1", "0", "x", "y", "z"]
+    assert Score(autoencoder, heads.Reconstruction(["0"]), names, X).outputs(names) == ["0"]
+    assert torch.equal(Score(autoencoder, heads.Reconstruction(["0"]), names, X)(X)[:, 0], autoencoder(X)[:, 2])
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_the_reconstruction_error_is_the_mean_of_the_feature_errors(loss, autoencoder):
+    whole, parts = heads.ReconstructionError(loss=loss), heads.FeatureError(loss=loss)
+    torch.testing.assert_close(whole(autoencoder, X), parts(autoencoder, X).mean(dim=1))
+
+
+def test_a_single_unit_needs_no_list(autoencoder):
+    outputs = [Score(autoencoder, heads.Latent(unit), NAMES, X).outputs(NAMES) for unit in (1, "1", [1])]
+    assert outputs == [["latent 1"]] * 3
+
+
+def test_a_head_without_outputs_is_refused(autoencoder):
+    with pytest.raises(ModelError, match="no output of Latent was chosen; choose one or more, or None for all"):
+        Score(autoencoder, heads.Latent([]), NAMES, X)
+
+
+def test_a_head_is_a_name_or_a_module():
+    head = heads.Latent()
+    assert heads.as_head(head) is head
+    assert isinstance(heads.as_head("latent:3"), heads.Latent)
+    with pytest.raises(ModelError, match=r"a name or a torch.nn.Module, got <class .*; did you mean Latent\(\)\?"):
+        heads.as_head(heads.Latent)
+    with pytest.raises(ModelError, match="must be a name or a torch.nn.Module, got <function"):
+        heads.as_head(lambda autoencoder, rows: rows)
+
+
+def test_outputs_have_names(autoencoder):
+    outputs = {name: Score(autoencoder, heads.named(name), NAMES, X).outputs(NAMES) for name in heads.HEADS}
+    assert outputs == {
+        "reconstruction_error": ["reconstruction error"],
+        "feature_error": NAMES,
+        "reconstruction": NAMES,
+        "latent": LATENTS,
+    }
+    assert Score(autoencoder, models.LatentEnergy(), NAMES, X).outputs(NAMES) == ["LatentEnergy"]
+    many = Score(autoencoder, models.Normed().eval(), NAMES, X).outputs(NAMES)
+    assert many == [f"Normed {output}" for output in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("latant", r"no head is called 'latant'; there are: latent, "),
+        ("latent:3", r"no output of Latent is called '3'; there are: latent 0, latent 1, latent 2\."),
+        ("latent:-1", r"no output of Latent is called '-1'"),
+        ("reconstruction:g", r"no output of Reconstruction is called 'g'; there are: a, b, c, d, e, f\."),
+    ],
+)
+def test_what_there_is_not_is_an_error_that_lists_what_there_is(name, message, autoencoder):
+    with pytest.raises(UnknownName, match=message):
+        Score(autoencoder, heads.named(name), NAMES, X)
+
+
+def test_unknown_losses_and_targets_are_refused():
+    with pytest.raises(UnknownName, match="no loss is called 'mes'; there are: mse, mae"):
+        heads.ReconstructionError(loss="mes")
+    with pytest.raises(ModelError, match="target .* must be 'moving', got 'fixed'"):
+        heads.ReconstructionError(target="fixed")
+
+
+def test_heads_say_what_they_are():
+    assert str(heads.named("latent:3")) == "Latent(chosen=['3'])"
+    assert "square" in str(heads.ReconstructionError())
+    assert "abs" in str(heads.FeatureError(["a"], loss="mae"))

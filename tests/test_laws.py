@@ -1,0 +1,232 @@
+"""The contracts of the package, swept over heads, backends and models."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from joblib import parallel_config
+
+from shapae import Autoencoder, Explainer, backends, heads
+from shapae.plan import COPIES, bytes_per_row
+from tests import models
+
+HEADS = {
+    "error mse": heads.ReconstructionError,
+    "error mae": lambda: heads.ReconstructionError(loss="mae"),
+    "feature_error": lambda: "feature_error",
+    "reconstruction": lambda: "reconstruction",
+    "latent": lambda: "latent",
+    "latent:1": lambda: "latent:1",
+    "user": models.LatentEnergy,
+}
+# The same scores in numpy, from rows, latents z and reconstruction r.
+SCORES = {
+    "error mse": lambda x, z, r: ((r - x) ** 2).mean(axis=1),
+    "error mae": lambda x, z, r: np.abs(r - x).mean(axis=1),
+    "feature_error": lambda x, z, r: (r - x) ** 2,
+    "reconstruction": lambda x, z, r: r,
+    "latent": lambda x, z, r: z,
+    "latent:1": lambda x, z, r: z[:, 1],
+    "user": lambda x, z, r: (z**2).sum(axis=1) / 2,
+}
+MODELS = [models.Question, models.Nested, models.Linear]
+every_backend = pytest.mark.parametrize("backend", backends.names())
+every_head = pytest.mark.parametrize("head", HEADS)
+DETERMINISTIC = [name for name in backends.names() if backends.named(name).ADDITIVE]
+
+
+def explain(model, background, rows, *, head="error mse", **settings):
+    return Explainer(model, background, head=HEADS[head]() if head in HEADS else head, **settings)(rows)
+
+
+def assert_same(got, want, atol=1e-12):
+    for name in ("values", "base_values", "scores", "standard_errors"):
+        one, other = getattr(got, name), getattr(want, name)
+        assert (one is None) == (other is None), name
+        if one is not None:
+            np.testing.assert_allclose(one, other, rtol=0, atol=atol, err_msg=name)
+
+
+@cache
+def scores_of(make, head, dtype, n, seed):
+    """The scores of ``table(n, seed=seed)``, without shapae."""
+    model, x = models.build(make, dtype=dtype), models.table(n, seed=seed)
+    with torch.no_grad():
+        z = model.encoder(torch.tensor(x, dtype=dtype))
+        return SCORES[head](x, z.double().numpy(), model.decoder(z).double().numpy())
+
+
+@every_backend
+@every_head
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_values_sum_to_the_score_minus_the_base_value(backend, head, make, dtype, precision):
+    got = explain(
+        models.build(make, dtype=dtype), models.table(7, seed=2), models.table(2, seed=1), head=head, backend=backend
+    )
+    scores, background = scores_of(make, head, dtype, 2, 1), scores_of(make, head, dtype, 7, 2)
+    room = precision * max(np.abs(scores).max(), np.abs(background).max())
+    np.testing.assert_allclose(got.scores, scores, rtol=0, atol=room)
+    np.testing.assert_allclose(got.base_values, np.broadcast_to(background.mean(axis=0), scores.shape), atol=room)
+    if not backends.named(backend).ADDITIVE:
+        room = room + 4 * got.standard_errors.sum(axis=1)
+    missed = np.abs(scores - background.mean(axis=0) - got.values.sum(axis=1))
+    assert (missed <= room).all(), missed.max()
+    np.testing.assert_allclose(got.residual, got.scores - got.base_values - got.values.sum(axis=1), atol=1e-12)
+
+
+def used(make):
+    """A model with gradients, hooks, a frozen parameter, and modes that ``model.train()`` would not restore."""
+    model = models.build(make).train()
+    model.encoder.eval()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 2.0)
+    next(model.parameters()).requires_grad_(False)
+    model.decoder.register_forward_hook(keep)
+    model.decoder.register_forward_pre_hook(keep_inputs)
+    model.encoder.register_full_backward_hook(keep_gradients)
+    return model
+
+
+def keep(module, inputs, output):
+    return output
+
+
+def keep_inputs(module, inputs):
+    return inputs
+
+
+def keep_gradients(module, grad_input, grad_output):
+    return grad_input
+
+
+@every_backend
+@every_head
+@pytest.mark.parametrize("make", [models.Question, models.Nested])
+def test_the_model_comes_back_as_it_went_in(backend, head, make, rows, background):
+    model = used(make)
+    before = models.snapshot(model)
+    explain(model, background, rows[:1], head=head, backend=backend)
+    assert models.snapshot(model) == before
+
+
+@every_backend
+def test_the_head_comes_back_as_it_went_in(backend, model, rows, background):
+    head = models.Normed()
+    before = models.snapshot(head)
+    explain(model, background, rows[:1], head=head, backend=backend)
+    assert models.snapshot(head) == before
+
+
+@every_backend
+def test_the_model_and_the_process_come_back_wherever_the_work_is_interrupted(backend, rows, background):
+    model = used(models.Breaking)
+    models.Breaking.left = 0
+    explain(model, background, rows[:2], backend=backend)
+    passes = -models.Breaking.left
+    before = models.snapshot(model), models.world()
+    for models.Breaking.left in {*range(1, 9), *range(9, passes, 7), passes}:
+        with pytest.raises(KeyboardInterrupt):
+            explain(model, background, rows[:2], backend=backend)
+        assert (models.snapshot(model), models.world()) == before
+
+
+@every_backend
+@every_head
+def test_the_process_is_as_it_was(backend, head, model, rows, background):
+    before = models.world()
+    explain(model, background, rows[:1], head=head, backend=backend)
+    assert models.world() == before
+
+
+@every_backend
+def test_what_the_generators_held_before_makes_no_difference(backend, model, rows, background):
+    first = explain(model, background, rows, backend=backend)
+    with torch.random.fork_rng():
+        torch.manual_seed(99)
+        assert_same(explain(model, background, rows, backend=backend), first, atol=0)
+
+
+@every_backend
+@pytest.mark.parametrize("head", ["error mse", "feature_error"])
+@pytest.mark.parametrize("where", ["processes", "threads"])
+def test_the_number_of_jobs_makes_no_difference(backend, head, where, model, rows, background):
+    alone = explain(model, background, rows, head=head, backend=backend, n_jobs=1)
+    with parallel_config(backend={"processes": "loky", "threads": "threading"}[where]):
+        assert_same(explain(model, background, rows, head=head, backend=backend, n_jobs=2), alone)
+
+
+def memory_for(explainer, n, b, outputs=1):
+    """Bytes that are just enough for the values of ``n`` rows, and one row against ``b`` background rows at once."""
+    per_row = bytes_per_row(explainer.score, explainer.background[[0, -1]])
+    held = backends.named(explainer.backend).held(b, models.D)
+    return held * per_row * COPIES + 2 * n * models.D * outputs * 8
+
+
+@pytest.mark.parametrize("backend", DETERMINISTIC)
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_the_memory_cuts_the_background_and_makes_no_difference(backend, width, model, rows, background):
+    whole = Explainer(model, background, head=models.Recording(), backend=backend)
+    models.Recording.seen.clear()
+    want, most = whole(rows), max(models.Recording.seen)
+    models.Recording.seen.clear()
+    memory = memory_for(whole, len(rows), width)
+    got = Explainer(model, background, head=models.Recording(), backend=backend, memory=memory)(rows)
+    cut = {width, len(background) % width} - {0}
+    assert most not in models.Recording.seen
+    assert {most // len(background) * part for part in cut} <= {*models.Recording.seen}
+    assert_same(got, want)
+
+
+@every_backend
+@pytest.mark.parametrize("head", ["error mse", "latent"])
+def test_a_first_row_has_the_same_values_alone_and_in_a_batch(backend, head, model, background):
+    rows = models.table(70, seed=3)  # more than there are blocks, so that rows are attributed together
+    together = explain(model, background, rows, head=head, backend=backend)
+    assert_same(explain(model, background, rows[:1], head=head, backend=backend), together[:1])
+
+
+@pytest.mark.parametrize("backend", DETERMINISTIC)
+@pytest.mark.parametrize("head", ["error mae", "feature_error"])
+def test_the_order_of_the_rows_makes_no_difference(backend, head, model, background):
+    rows, order = models.table(66, seed=3), np.random.default_rng(0).permutation(66)
+    together = explain(model, background, rows, head=head, backend=backend)
+    assert_same(explain(model, background, rows[order], head=head, backend=backend), together[order.tolist()])
+
+
+@pytest.mark.parametrize("backend", DETERMINISTIC)
+def test_the_order_of_the_background_makes_no_difference(backend, model, rows, background):
+    want = explain(model, background, rows, backend=backend)
+    assert_same(explain(model, background[::-1].copy(), rows, backend=backend), want)
+
+
+@pytest.mark.parametrize("backend", sorted({*backends.names()} - {*DETERMINISTIC}))
+def test_draws_depend_on_the_seed_and_the_position_only(backend, model, rows, background):
+    twins = np.stack([rows[0]] * 2)
+    values, again, other = (explain(model, background, twins, backend=backend, seed=s).values for s in (0, 0, 1))
+    np.testing.assert_array_equal(values, again)
+    assert (values[0] != values[1]).all()
+    assert (values != other).all()
+
+
+@every_backend
+def test_a_row_that_is_the_whole_background_gets_exactly_zero(backend, model, rows):
+    got = explain(model, rows[:1], rows[:1], backend=backend)
+    np.testing.assert_array_equal(got.values, 0)
+    np.testing.assert_array_equal(got.residual, 0)
+
+
+@every_backend
+def test_rows_that_are_also_in_the_background_add_up(backend, model, rows):
+    got = explain(model, rows, rows, backend=backend)
+    room = 0 if backends.named(backend).ADDITIVE else 4 * got.standard_errors.sum(axis=1)
+    assert (np.abs(got.residual) <= 1e-10 + room).all()
+
+
+@every_backend
+def test_a_wrapped_model_has_the_values_of_the_model(backend, model, rows, background):
+    wrapped = Autoencoder(model, reconstruct=lambda m, x: m.decoder(m.encoder(x)), encode=lambda m, x: m.encoder(x))
+    for head in ("error mse", "latent"):
+        want = explain(model, background, rows[:2], head=head, backend=backend)
+        assert_same(explain(wrapped, background, rows[:2], head=head, backend=backend), want)
