@@ -1,6 +1,7 @@
 """The command line. Each command calls one public verb; what takes seconds to import is imported inside."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +65,7 @@ def main() -> None:
     """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
+    warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
     sys.path.insert(0, "")  # the user's model is in a package of the folder that this is run from
     try:
         app()

@@ -96,7 +96,10 @@ def _numbers(table: Any, what: str, names: list[str] | None) -> Array:
     except ValueError as error:
         raise DataError(f"the {what} must be a table (n, d), got {type(table).__name__}: {error}") from error
     if array.ndim == 1:
-        raise DataError(f"the {what} must have two axes, got shape {array.shape}; a single row is X[None].")
+        raise DataError(
+            f"the {what} must have two axes, got shape {array.shape}; "
+            f"a single row is X[None] of an array, X.iloc[[0]] of a DataFrame."
+        )
     if array.ndim != 2 or 0 in array.shape:
         got = f"shape {array.shape}" if array.ndim else type(table).__name__
         raise DataError(f"the {what} must be a table (n, d) with n and d at least 1, got {got}.")
@@ -156,10 +159,7 @@ def agreed_names(rows: Rows, names: Sequence[str] | None, what: str) -> list[str
     if rows.names is None:
         refuse_width(rows, len(names), what)
     if rows.names is not None and rows.names != names:
-        raise DataError(
-            f"the columns of the {what} are {_difference(rows.names, names)}; "
-            f"select them as X[explainer.feature_names]."
-        )
+        raise DataError(f"the columns of the {what} are {_difference(rows.names, names)}.")
     return names
 
 
@@ -168,7 +168,8 @@ def _difference(got: list[str], expected: list[str]) -> str:
     extra = [name for name in got if name not in set(expected)]
     if not missing and not extra:
         moved = [name for name, other in zip(got, expected, strict=True) if name != other]
-        return f"in another order than expected ({_some(moved, 'column')} moved)"
+        order = f"in another order than expected ({_some(moved, 'column')} moved)"
+        return f"{order}; select them as X[explainer.feature_names]"
     parts = [f"without {_some(missing, 'column')}"] if missing else []
     parts += [f"with unexpected {_some(extra, 'column')}"] if extra else []
     return " and ".join(parts)

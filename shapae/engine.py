@@ -102,7 +102,7 @@ class Explainer:
         rows = table.tensor(self.background, "rows")
         with evaluating(self.score), generators(rows), torch.inference_mode(False), torch.enable_grad():
             rows = rows.clone()
-            refuse_unsteady(self.score, torch.cat([rows[:4], self.background[:4]]))
+            refuse_unsteady(self.score, torch.cat([rows[:64], self.background[:64]]))
             scores, base, values, errors = self._numbers(rows)
         outputs = self.score.outputs(names or self.feature_names)
         arrays: dict[str, Any] = {"values": values, "base_values": base, "scores": scores, "standard_errors": errors}
@@ -135,7 +135,7 @@ class Explainer:
             room=room,
         )
         values, errors = self._attribute(rows, chunks)
-        return scores, np.broadcast_to(base.astype(scores.dtype), scores.shape), values, errors
+        return scores, np.repeat(base[None].astype(scores.dtype), n, axis=0), values, errors
 
     def _room(self, n: int, row_result: int) -> float:
         """Bytes for each worker, beside the result.
@@ -148,7 +148,7 @@ class Explainer:
             raise TooLarge(
                 f"the values of {n} rows and their standard errors take {spell(result)}, and may take half of "
                 f"memory='{spell(self.memory)}'; explain at most {max(1, int(self.memory / 2 // row_result))} rows "
-                f"at a time, or fewer outputs (head='latent:3'), or allow memory='{spell(3 * result)}'."
+                f"at a time, or fewer outputs, or allow memory='{spell(3 * result)}'."
             )
         return (self.memory - result) / int(effective_n_jobs(self.n_jobs))
 
@@ -193,16 +193,18 @@ class Explainer:
 
     def _warn(self, explanation: Explanation) -> None:
         """Warn where the values miss the scores by more than the backend promises."""
-        promise = np.finfo(explanation.values.dtype).eps ** 0.5 * np.abs(explanation.scores).max(axis=0)
+        eps, scores, values = np.finfo(explanation.values.dtype).eps, explanation.scores, explanation.values
+        spread = np.ptp(np.concatenate([scores, explanation.base_values]), axis=0)
+        rounded = np.abs(scores).max(axis=0) + np.abs(values).sum(axis=1).max(axis=0)
+        promise = eps**0.5 * spread + 100 * eps * rounded
         if not self._backend.ADDITIVE and explanation.standard_errors is not None:
             promise = promise + 5 * explanation.standard_errors.sum(axis=1)
         residual = np.abs(explanation.residual)
         bad = np.flatnonzero((residual > promise).reshape(len(residual), -1).any(axis=1))
         if len(bad):
-            spread = np.ptp(explanation.scores, axis=0).max()
             warnings.warn(
                 f"the values of {len(bad)} of {len(residual)} rows do not add up to their scores: the residual is "
-                f"up to {residual.max():.3g}, where the scores spread over {spread:.3g}; first in row {bad[0]}. "
+                f"up to {residual.max():.3g}, where the scores spread over {spread.max():.3g}; first in row {bad[0]}. "
                 f"{self._backend.REMEDY}",
                 AdditivityWarning,
                 stacklevel=3,

@@ -93,7 +93,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             UnknownName: There is no such output.
         """
-        names = [self.output_names] if isinstance(self.output_names, str) else list(self.output_names)
+        names = _listed(self.output_names)
         if name not in names:
             raise UnknownName("output", name, names)
         return self if len(names) == 1 and self.values.ndim < 3 else self[..., names.index(name)]
@@ -130,8 +130,16 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             raise OutputError(f"{folder} does not hold an explanation that can be read: {error}") from error
 
     def __getitem__(self, item: Any) -> "Explanation":
-        """As shap's, which loses count of the axes when a name comes after ``...``."""
+        """As shap's, which loses count of the axes when a name comes after ``...``.
+
+        Raises:
+            UnknownName: A name is none of a feature or output.
+        """
         item = item if isinstance(item, tuple) else (item,)
+        known = [*_listed(self.feature_names), *_listed(self.output_names)]
+        for name in item:
+            if isinstance(name, str) and name not in known:
+                raise UnknownName("feature or output", name, known)
         dots = [place for place, each in enumerate(item) if each is Ellipsis]
         if dots:
             skipped = [slice(None)] * (len(self.shape) - len(item) + 1)
@@ -162,6 +170,11 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
     def percentile(self, q: float, axis: int | None = None) -> shap.Explanation:
         """As shap's."""
         return self._plain().percentile(q, axis)
+
+
+def _listed(names: Any) -> list[str]:
+    """Names of an axis, or the one name that is left when the axis is gone."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:

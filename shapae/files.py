@@ -71,7 +71,7 @@ def _read_weights(path: Path) -> dict[str, Any]:
 def read_table(path: Path) -> pd.DataFrame | np.ndarray[Any, Any]:
     """Read a table by the ending of its name: .csv, .parquet or .npy.
 
-    In a .csv, a first column of text holds the names of the rows.
+    In a .csv, a first column of text, or without a name, holds the names of the rows.
 
     Raises:
         DataError: It can't be read, or has another ending.
@@ -88,8 +88,9 @@ def read_table(path: Path) -> pd.DataFrame | np.ndarray[Any, Any]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     table = pd.read_csv(path)
-    named = len(table.columns) and not pd.api.types.is_numeric_dtype(table.iloc[:, 0])
-    return table.set_index(table.columns[0]) if named else table
+    first = table.columns[0]
+    named = first == "Unnamed: 0" or not pd.api.types.is_numeric_dtype(table[first])
+    return table.set_index(first) if named else table
 
 
 def _line(error: Exception) -> str:

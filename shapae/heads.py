@@ -9,6 +9,7 @@ from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
 from shapae.table import Table
 
+Choice = str | int | Sequence[str | int] | None
 HEADS: Table[Callable[[], "Head"]] = Table("head")
 LOSSES: Table[Callable[[Tensor], Tensor]] = Table("loss")
 LOSSES.enter("mse")(torch.square)
@@ -37,11 +38,15 @@ class Head(nn.Module):
     A user's own head is any nn.Module with this ``forward``. Each number must depend on its own row only, and
     nonlinear parts should be modules (see ``Elementwise``), because the shap backends see nothing else.
 
-    Attributes:
-        chosen: Names or positions of the outputs that are wanted; None for all.
+    Args:
+        chosen: Name or position of the output that is wanted, or several of them; None for all.
     """
 
-    chosen: Sequence[str | int] | None = None
+    def __init__(self, chosen: Choice = None) -> None:
+        super().__init__()
+        if isinstance(chosen, (str, int)):
+            chosen = [chosen]
+        self.chosen = None if chosen is None else [each if isinstance(each, str) else int(each) for each in chosen]
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n,), or (n, k) for several outputs, in the dtype of ``rows``."""
@@ -53,7 +58,7 @@ class Head(nn.Module):
 
     def extra_repr(self) -> str:
         """The outputs that were chosen."""
-        return "" if self.chosen is None else f"chosen={list(self.chosen)}"
+        return "" if self.chosen is None else f"chosen={self.chosen}"
 
 
 @HEADS.enter("reconstruction_error")
@@ -100,9 +105,8 @@ class FeatureError(Head):
         loss: "mse" for squares, "mae" for absolute values.
     """
 
-    def __init__(self, features: Sequence[str | int] | None = None, loss: str = "mse") -> None:
-        super().__init__()
-        self.chosen = features
+    def __init__(self, features: Choice = None, loss: str = "mse") -> None:
+        super().__init__(features)
         self.loss = Elementwise(LOSSES[loss])
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
@@ -123,9 +127,8 @@ class Reconstruction(Head):
         features: Names or positions of the wanted features; None for all.
     """
 
-    def __init__(self, features: Sequence[str | int] | None = None) -> None:
-        super().__init__()
-        self.chosen = features
+    def __init__(self, features: Choice = None) -> None:
+        super().__init__(features)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d)."""
@@ -144,9 +147,8 @@ class Latent(Head):
         units: Positions of the wanted units; None for all.
     """
 
-    def __init__(self, units: Sequence[str | int] | None = None) -> None:
-        super().__init__()
-        self.chosen = units
+    def __init__(self, units: Choice = None) -> None:
+        super().__init__(units)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, m)."""

@@ -92,7 +92,10 @@ def named(table):
 
 
 BAD = {
-    "1-D": (GOOD[0], r"must have two axes, got shape \(6,\); a single row is X\[None\]"),
+    "1-D": (
+        GOOD[0],
+        r"got shape \(6,\); a single row is X\[None\] of an array, X\.iloc\[\[0\]\] of a DataFrame",
+    ),
     "3-D": (GOOD[None], r"must be a table \(n, d\) .*got shape \(1, 4, 6\)"),
     "no rows": (GOOD[:0], r"n and d at least 1, got shape \(0, 6\)"),
     "no columns": (GOOD[:, :0], r"n and d at least 1, got shape \(4, 0\)"),
@@ -140,9 +143,9 @@ def test_numbers_too_large_for_the_model_are_refused():
 
 DIFFERENT = {
     "permuted": (list("bacdef"), r"in another order than expected \(columns b, a moved\); select them as X\[explainer"),
-    "missing": (list("abcde"), "are without column f;"),
-    "extra": (list("abcdefg"), "are with unexpected column g;"),
-    "renamed": (list("abcdXY"), "without columns e, f and with unexpected columns X, Y;"),
+    "missing": (list("abcde"), "are without column f[.]"),
+    "extra": (list("abcdefg"), "are with unexpected column g[.]"),
+    "renamed": (list("abcdXY"), "without columns e, f and with unexpected columns X, Y[.]"),
 }
 
 

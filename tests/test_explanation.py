@@ -166,6 +166,12 @@ def test_the_only_output_is_the_whole():
     assert explanation(1).output("latent 0").values.shape == (N, D)
 
 
+@pytest.mark.parametrize("index", ["nope", (slice(None), "nope"), (..., "nope")])
+def test_a_name_that_no_axis_knows_is_an_error_that_lists_the_known(index):
+    with pytest.raises(UnknownName, match="no feature or output is called 'nope'; there are: "):
+        explanation(K)[index]
+
+
 def test_an_unknown_output_is_an_error_that_lists_the_known():
     with pytest.raises(UnknownName, match="no output is called 'latent 7'; there are: latent 0, β, two words"):
         explanation(K).output("latent 7")

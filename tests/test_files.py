@@ -96,6 +96,11 @@ def test_a_table_comes_back_with_its_names(tmp_path, ending, named):
     pd.testing.assert_frame_equal(files.read_table(path), frame)
 
 
+def test_numbers_of_rows_are_no_feature(tmp_path):
+    FRAME.to_csv(tmp_path / "rows.csv")
+    assert list(files.read_table(tmp_path / "rows.csv")) == ["CD79A", "NKG7"]
+
+
 def test_an_array_comes_back(tmp_path):
     np.save(tmp_path / "rows.npy", FRAME.to_numpy())
     np.testing.assert_array_equal(files.read_table(tmp_path / "rows.npy"), FRAME.to_numpy())

@@ -1,5 +1,7 @@
 """Folders that are written whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 
 from shapae.errors import OutputError
@@ -48,6 +50,12 @@ def test_nothing_is_left_of_what_failed(tmp_path, error, earlier):
     with pytest.raises(error):
         write_half(tmp_path / "out", error)
     assert contents(tmp_path) == before
+
+
+def test_the_folder_that_this_runs_in_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="is the folder that this runs in, which can't be replaced; give one inside"):
+        write(Path("."))
 
 
 def test_what_somebody_else_wrote_is_not_replaced(tmp_path):

@@ -1,5 +1,6 @@
 """Which numbers the heads give, and what their outputs are called."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,8 +61,25 @@ def test_a_single_unit_needs_no_list(autoencoder):
 
 
 def test_a_head_without_outputs_is_refused(autoencoder):
-    with pytest.raises(ModelError, match="no output of Latent was chosen; choose one or more, or None for all"):
+    with pytest.raises(ModelError, match=r"choose one or more outputs of Latent, each once, or None for all; got \[\]"):
         Score(autoencoder, heads.Latent([]), NAMES, X)
+
+
+def test_an_output_is_chosen_once(autoencoder):
+    with pytest.raises(ModelError, match=r"each once, or None for all; got \[2, '2'\]"):
+        Score(autoencoder, heads.Latent([2, "2"]), NAMES, X)
+
+
+def test_digits_are_no_position_where_names_are_digits(autoencoder):
+    genes = ["1000", "1001", "1002", "1003", "1004", "1005"]
+    with pytest.raises(UnknownName, match="no output of Reconstruction is called '2'; there are: 100"):
+        Score(autoencoder, heads.named("reconstruction:2"), genes, X)
+    assert Score(autoencoder, heads.Reconstruction(2), genes, X).outputs(genes) == ["1002"]
+
+
+@pytest.mark.parametrize("units", [3, "3", [3], np.array([3])])
+def test_a_head_prints_what_was_chosen(units):
+    assert str(heads.Latent(units)) in {"Latent(chosen=[3])", "Latent(chosen=['3'])"}
 
 
 def test_a_head_is_a_name_or_a_module():

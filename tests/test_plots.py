@@ -162,6 +162,21 @@ def test_a_plot_of_several_rows_refuses_one_and_the_other_way_round():
         plots.latents(SINGLE)
 
 
+def test_a_heatmap_of_one_row_is_refused():
+    with pytest.raises(DataError, match=r"takes two rows or more; for one row there is shapae\.plots\.waterfall"):
+        plots.heatmap(SINGLE[:1])
+
+
+def test_the_numbers_of_negative_bars_do_not_reach_the_names():
+    ax = plots.bar(SINGLE[3])
+    ax.figure.canvas.draw()
+    assert min(text.get_window_extent().x0 for text in ax.texts) > ax.get_window_extent().x0
+
+
+def test_a_notebook_shows_the_picture():
+    assert plots.summary(SINGLE)._repr_png_().startswith(b"\x89PNG")
+
+
 def test_every_file_of_plots_is_exported_under_its_name():
     files = {path.stem for path in __import__("pathlib").Path(plots.__path__[0]).glob("[!_]*.py")}
     assert files == set(plots.__all__)

@@ -45,7 +45,7 @@ def test_scores_always_have_two_axes(model):
     ids=["scalar", "three axes", "fewer rows", "tuple", "integers"],
 )
 def test_a_head_that_returns_something_else_is_refused(head, got):
-    with pytest.raises(ShapeError, match=rf"head Function must return .*\(6,\).*\(6, k\), got {got}"):
+    with pytest.raises(ShapeError, match=rf"head Function must return .*\(6,\).*\(6, k\), floating point, got {got}"):
         Score(Autoencoder(nn.Identity()), Function(head), list("abcdef"), X)
 
 

@@ -51,6 +51,8 @@ def lent(score: Score) -> Iterator[nn.Module]:
             for module in score.modules():
                 table.setdefault(type(module).__name__, deep_pytorch.passthrough)
             table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
+            # shap has softmax as elementwise, which it is not: wrong values that add up, so that no residual tells.
+            table["Softmax"] = deep_pytorch.passthrough
             yield Connected(copied(score))
         finally:
             table.clear()

@@ -11,9 +11,10 @@ from shapae.score import Score
 
 ADDITIVE = True
 REMEDY = (
-    "shap sees modules only, each once: functional calls, a module used twice, layer norm, attention and products "
-    "get plain gradients. Write them as modules of their own, or use backend='shap_gradient', or 'exact' for at "
-    "most 12 features."
+    "shap sees torch's own elementwise modules only, each once: functional calls, a module used twice, softmax, layer "
+    "norm, attention and products, in the model or in a head, get plain gradients. Use modules of torch.nn or "
+    "shapae.heads.Elementwise(function), one for each place; or backend='shap_gradient', or 'exact' for at most 12 "
+    "features."
 )
 
 

@@ -42,18 +42,18 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
     return figure.add_subplot(axes_class=Picture)
 
 
-def readable(explanation: shap.Explanation, rows: int) -> shap.Explanation:
+def readable(explanation: shap.Explanation, rows: int | None = None) -> shap.Explanation:
     """A copy for a plot of one output, with names that matplotlib does not read as mathematics.
 
     Args:
         explanation: Of one output.
-        rows: How many axes its values must have: 1 for a single row, 2 for a table of them.
+        rows: How many axes its values must have: 1 for a single row, 2 for a table of them; None for either.
 
     Raises:
         DataError: It has several outputs, or another number of axes.
     """
     shown = copy.copy(single(explanation, "plot"))
-    if shown.values.ndim != rows:
+    if rows not in (None, shown.values.ndim):
         wanted = "one row, as explanation[0]" if rows == 1 else "several rows, as explanation[:50]"
         raise DataError(f"this plot takes {wanted}; got values of shape {shown.values.shape}.")
     shown.feature_names = [escaped(name) for name in shown.feature_names]

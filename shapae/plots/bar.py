@@ -4,7 +4,6 @@ import numpy as np
 import shap
 from matplotlib.axes import Axes
 
-from shapae.explanation import single
 from shapae.plots._canvas import axes, drawing, escaped, readable, relabel
 
 
@@ -22,7 +21,7 @@ def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | Non
     Raises:
         DataError: There are several outputs.
     """
-    shown = readable(explanation, rows=np.ndim(single(explanation, "plot").values))
+    shown = readable(explanation)
     bars = shown.values if shown.values.ndim == 1 else np.abs(shown.values).mean(axis=0)
     largest = np.argsort(-np.abs(bars))[:max_display].tolist()
     ax = axes(ax, 8, 0.4 * len(largest) + 1.2)
@@ -30,6 +29,9 @@ def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | Non
         # Only the features to show, because shap would draw one bar more: the sum of all others.
         shap.plots.bar(shown[..., largest], max_display=len(largest), ax=ax, show=False)
     relabel(ax, {len(largest) - place: bars[j] for place, j in enumerate(largest)})
+    if min(bars[largest]) < 0:  # shap has left room for "-0.00" before the names
+        left, right = ax.get_xlim()
+        ax.set_xlim(left - 0.16 * (right - left), right + 0.06 * (right - left))
     label = "SHAP value" if shown.values.ndim == 1 else "mean |SHAP value|"
-    ax.set_xlabel(f"{label} (impact on {escaped(shown.output_names)})", fontsize=13)
+    ax.set_xlabel(f"{label} (impact on {escaped(shown.output_names)})", fontsize=12)
     return ax

@@ -3,6 +3,7 @@
 import shap
 from matplotlib.axes import Axes
 
+from shapae.errors import DataError
 from shapae.plots._canvas import axes, drawing, escaped, readable
 
 
@@ -21,6 +22,8 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
         DataError: There are several outputs, or a single row.
     """
     shown = readable(explanation, rows=2)
+    if len(shown.values) < 2:
+        raise DataError("this plot takes two rows or more; for one row there is shapae.plots.waterfall.")
     ax = axes(ax, 9, 6)
     with drawing(ax):
         shap.plots.heatmap(shown, max_display=max_display, ax=ax, show=False)
