@@ -23,7 +23,6 @@ def written_whole(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[P
     Raises:
         OutputError: ``folder`` holds something else.
     """
-    folder = folder.resolve()
     refuse_taken(folder, replaces)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
@@ -41,7 +40,7 @@ def refuse_taken(folder: Path, replaces: Collection[str] = ()) -> None:
     Raises:
         OutputError: It does, or it is a file.
     """
-    if folder == Path.cwd():
+    if folder.resolve() == Path.cwd():
         raise OutputError(f"{folder} is the folder that this runs in, which can't be replaced; give one inside of it.")
     if folder.is_file():
         raise OutputError(f"{folder} is a file; give a folder that is new or empty.")

@@ -35,6 +35,9 @@ def work(tmp_path_factory):
         "        self.decoder = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))\n"
         "    def forward(self, rows):\n"
         "        return self.decoder(self.encoder(rows))\n"
+        "class Functional(Net):\n"
+        "    def forward(self, rows):\n"
+        "        return self.decoder((5 * self.encoder(rows)).sin())\n"
     )
     sys.path.insert(0, str(folder))
     net = __import__("mine").Net()
@@ -75,6 +78,13 @@ def test_explain_of_several_outputs_draws_them_together(work):
     made_by = json.loads((work / "latents" / "explanation" / "explanation.json").read_text())["made_by"]
     assert (made_by["head"], made_by["backend"], made_by["b"]) == ("latent", "exact", 30)
     assert list(pd.read_csv(work / "latents" / "importance.csv")) == ["feature", "latent 0", "latent 1"]
+
+
+def test_a_warning_is_one_line_too(work):
+    code, _, error = run(*WANTED, "--model", "mine:Functional", "--head", "reconstruction", "--out", "warned", cwd=work)
+    assert code == 0
+    assert error.startswith("shapae: warning: the values of ")
+    assert error.count("\n") == 1
 
 
 def test_results_are_replaced_only_with_force_and_other_files_never(work):
