@@ -40,7 +40,9 @@ def work(tmp_path_factory):
         "        return self.decoder((5 * self.encoder(rows)).sin())\n"
     )
     sys.path.insert(0, str(folder))
-    net = __import__("mine").Net()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = __import__("mine").Net()
     sys.path.remove(str(folder))
     torch.save(net.state_dict(), folder / "weights.pt")
     table = pd.DataFrame(np.random.default_rng(0).standard_normal((30, 4)), columns=["CD79A", "=1+1", "-x", "b"])

@@ -162,6 +162,15 @@ def test_a_plot_of_several_rows_refuses_one_and_the_other_way_round():
         plots.latents(SINGLE)
 
 
+def test_as_many_outputs_as_features_are_not_taken_for_distances():
+    """Each output without its own feature: symmetric, with zeros on the diagonal. A warning would be an error."""
+    values = np.broadcast_to(1 - np.eye(5), (4, 5, 5)).copy()
+    several = Explanation(
+        values, np.zeros((4, 5)), np.zeros((4, 5)), feature_names=NAMES, output_names=NAMES, scores=values.sum(axis=1)
+    )
+    assert plots.latents(several).has_data()
+
+
 def test_a_heatmap_of_one_row_is_refused():
     with pytest.raises(DataError, match=r"takes two rows or more; for one row there is shapae\.plots\.waterfall"):
         plots.heatmap(SINGLE[:1])

@@ -4,6 +4,7 @@ import numpy as np
 import shap
 from matplotlib.axes import Axes
 from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
 from shapae.moments import Array
@@ -50,4 +51,4 @@ def _neighbours(size: Array) -> Array:
     """An order of the rows of ``size`` in which similar ones stand side by side."""
     if len(size) < 3:
         return np.arange(len(size))
-    return np.asarray(leaves_list(linkage(size, "average", optimal_ordering=True)))
+    return np.asarray(leaves_list(linkage(pdist(size), "average", optimal_ordering=True)))
