@@ -69,7 +69,6 @@ def read_rows(table: Any, what: str) -> Rows:
 
 def _read_frame(frame: nw.DataFrame[Any], what: str) -> Rows:
     names = [str(name) for name in frame.columns]
-    _refuse_repeated(names, what)
     kinds = zip(names, frame.schema.values(), strict=True)
     text = [name for name, kind in kinds if not (kind.is_numeric() or kind == nw.Boolean)]
     if text:
