@@ -6,6 +6,7 @@
         DataError            a table that can't be explained, or that does not fit the background
         ModelError           a model or head that can't be explained as it is
             ShapeError       its output has the wrong shape or type
+            UnsupportedOperator  it runs operators for which the native engine has no rule
         UnknownName          a head, backend, output or loss that does not exist; the known ones are listed
         TooLarge             more memory is needed than ``memory`` allows, or more features than a backend takes
         OutputError          a result that can't be written or read
@@ -13,6 +14,7 @@
     AdditivityWarning        values that do not add up as well as their backend promises
 """
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 
@@ -30,6 +32,25 @@ class ModelError(ShapaeError, ValueError):
 
 class ShapeError(ModelError):
     """The model or the head returns something of the wrong shape or type."""
+
+
+class UnsupportedOperator(ModelError):
+    """The model runs operators for which the native engine has no rule; all of them are named.
+
+    >>> print(UnsupportedOperator(["aten.sort.default in Score.autoencoder.model"]))
+    the model runs operators without an attribution rule: aten.sort.default in Score.autoencoder.model. Add them to \
+shapae/deepshap/rules.py (one function each), or use backend='gradient', which needs no rules.
+    """
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(places)
+
+    def __str__(self) -> str:
+        """Each operator with its place."""
+        return (
+            f"the model runs operators without an attribution rule: {', '.join(self.args[0])}. Add them to "
+            f"shapae/deepshap/rules.py (one function each), or use backend='gradient', which needs no rules."
+        )
 
 
 class UnknownName(ShapaeError, KeyError):

@@ -1,5 +1,6 @@
 """Averages that can be taken in parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,3 +51,10 @@ class Moments:
         if self.spread is None or self.count < 2:
             return None
         return np.asarray(np.sqrt(self.spread / (self.count * (self.count - 1))))
+
+
+def joined(parts: Sequence[Moments], axis: int) -> Moments:
+    """The moments of different rows (axis 0) or outputs (axis 2), all over the same background or draws."""
+    spreads = [part.spread for part in parts if part.spread is not None]
+    mean = np.concatenate([part.mean for part in parts], axis)
+    return Moments(parts[0].count, mean, np.concatenate(spreads, axis) if spreads else None)

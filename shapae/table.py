@@ -24,17 +24,18 @@ class Table(Mapping[str, V]):
         self.kind = kind
         self._entries: dict[str, V] = {}
 
-    def enter(self, name: str) -> Callable[[V], V]:
-        """Decorator: put the decorated object under ``name``.
+    def enter(self, *names: str) -> Callable[[V], V]:
+        """Decorator: put the decorated object under each of ``names``.
 
         Raises:
-            ValueError: The name is taken.
+            ValueError: A name is taken.
         """
-        if name in self._entries:
-            raise ValueError(f"{self.kind} {name!r} is already taken by {self._entries[name]!r}.")
+        for name in names:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is already taken by {self._entries[name]!r}.")
 
         def put(entry: V) -> V:
-            self._entries[name] = entry
+            self._entries.update(dict.fromkeys(names, entry))
             return entry
 
         return put

@@ -1,0 +1,134 @@
+"""DeepLIFT/SHAP for any PyTorch function of rows: additive for the function as it is, without hooks or copies.
+
+One row is run, and the aten operators that it runs are recorded on a tape; then one small rule for each operator leads
+from the scores back to the features, for all pairs of rows and background rows.
+"""
+
+from collections.abc import Callable
+from functools import reduce
+from operator import add
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shapae.deepshap.rules import rule_for
+from shapae.deepshap.tape import Live, Tape, record, replay
+from shapae.deepshap.walk import Values
+from shapae.deepshap.walk import moments as moments_of_values
+from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.moments import Moments, joined
+
+__all__ = ["attribute", "moments"]
+
+# Bytes of all values of the rows that are replayed at once.
+REPLAYED = 2**25
+
+Function = Callable[[Tensor], Tensor]
+
+
+def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
+    """DeepSHAP values, averaged over the background.
+
+    Args:
+        function: From rows (n, d) to scores (n,) or (n, k); each score depends on its own row only. A module should be
+            in eval mode.
+        rows: (n, d), float32 or float64.
+        background: (b, d), in the dtype and on the device of ``rows``.
+
+    Returns:
+        (n, d), or (n, d, k) where the scores are (n, k). They sum to function(row) - mean(function(background)).
+
+    Raises:
+        DataError: ``rows`` and ``background`` are no such tables.
+        UnsupportedOperator: The function runs operators that have no rule.
+        ModelError: It is random, mixes rows, or decides by the values of a row what to run.
+        ShapeError: It returns something else.
+
+    Reference:
+        Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
+
+    >>> values = attribute(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2))
+    >>> values.tolist()
+    [[3.0, 3.0]]
+    """
+    found = moments(function, rows, background)
+    values = torch.as_tensor(found.mean, dtype=rows.dtype, device=rows.device)
+    return values if _scores(function, rows[:1]).ndim == 2 else values.squeeze(2)
+
+
+def moments(function: Function, rows: Tensor, background: Tensor) -> Moments:
+    """The same with its spread over the background: (n, d, k), also for one output."""
+    _refuse_tables(rows, background)
+    tape = record(function, background[0], lambda op, kinds: rule_for(op, kinds) is not None)
+    _refuse_unknown_operators(tape)
+    size = max(1, REPLAYED // sum(value.nbytes for value in replay(tape, background[:1]).values()))
+    with torch.no_grad():
+        parts = []
+        for some in rows.split(size):
+            x = _replayed(function, tape, some)
+            against = (moments_of_values(tape, x, _replayed(function, tape, few)) for few in background.split(size))
+            parts.append(reduce(add, against))
+    return joined(parts, 0)
+
+
+def _refuse_tables(rows: Tensor, background: Tensor) -> None:
+    kinds = {rows.dtype, background.dtype}
+    if (
+        rows.ndim != 2
+        or background.ndim != 2
+        or rows.shape[1] != background.shape[1]
+        or not len(rows) * len(background)
+    ):
+        raise DataError(
+            f"rows (n, d) and background (b, d) must be two tables with the same columns, got {tuple(rows.shape)} and "
+            f"{tuple(background.shape)}."
+        )
+    if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
+        raise DataError(
+            f"rows and background must both be float32 or both float64, got {rows.dtype} and {background.dtype}; "
+            f"use .float() on them and on the model."
+        )
+
+
+def _refuse_unknown_operators(tape: Tape) -> None:
+    places = [f"{step.op} in {step.place}" for step in tape.steps if rule_for(step.op, step.kinds) is None]
+    if places:
+        raise UnsupportedOperator(list(dict.fromkeys(places)))
+
+
+def _scores(function: Function, rows: Tensor) -> Tensor:
+    scores = function(rows)
+    if not isinstance(scores, Tensor) or scores.ndim not in (1, 2) or len(scores) != len(rows):
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ShapeError(f"the function must return scores ({len(rows)},) or ({len(rows)}, k), got {got}.")
+    return scores
+
+
+def _replayed(function: Function, tape: Tape, rows: Tensor) -> Values:
+    """The values of ``rows`` on the tape.
+
+    Raises:
+        ModelError: The function gives them other scores.
+    """
+    values = replay(tape, rows)
+    want = _scores(function, rows).reshape(len(rows), -1)
+    got = values[tape.result.slot] if isinstance(tape.result, Live) else tape.result.expand_as(want)
+    tolerance = torch.finfo(rows.dtype).eps ** 0.5 * torch.maximum(want.abs().max(), got.abs().max())
+    differ = (~((got - want).abs() <= tolerance)).any(dim=1).nonzero().flatten().tolist()
+    if differ:
+        _refuse_difference(tape, values, differ)
+    return values
+
+
+def _refuse_difference(tape: Tape, values: Values, differ: list[int]) -> None:
+    read = [
+        f"{place} read {number} off one row and another number off another"
+        for slot, number, place in tape.read
+        if not np.allclose(values[slot].cpu(), number)
+    ]
+    raise ModelError(
+        f"what the function does to one row does not give the scores of {len(differ)} others, first of row {differ[0]}: "
+        f"{'; '.join(read) or 'it is random, or mixes rows'}. Each row must be scored by itself and by the same operators; "
+        f"use backend='gradient' for a function that decides by the values of a row."
+    )

@@ -1,0 +1,159 @@
+"""Operators that are taken apart into simpler ones, where torch's own decompositions are missing or less fit."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shapae.table import Table
+
+PARTS: Table[Any] = Table("operator to be taken apart")
+
+
+@PARTS.enter("div")
+def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
+    """a / b = a * (1 / b)."""
+    if rounding_mode is not None:
+        return NotImplemented
+    return a * (1 / b) if isinstance(b, Tensor) else a * (1.0 / b)
+
+
+@PARTS.enter("var")
+def var(x: Tensor, *settings: Any, **named: Any) -> Tensor:
+    """The mean square of what is left without the mean."""
+    squares: Tensor = var_mean(x, *settings, **named)[0]
+    return squares
+
+
+@PARTS.enter("var_mean")
+def var_mean(
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Any:
+    """See ``var``."""
+    axes = dim if dim not in (None, []) else list(range(x.ndim))
+    mean = x.mean(axes, keepdim=True)
+    square = (x - mean).square().sum(axes, keepdim=keepdim)
+    freedom = x.numel() / mean.numel() - (int(unbiased) if correction is None else correction)
+    return square / freedom, mean if keepdim else x.mean(axes)
+
+
+@PARTS.enter("native_batch_norm", "_native_batch_norm_legit")
+def batch_norm(x: Tensor, weight: Any, bias: Any, *settings: Any) -> Any:
+    """In eval mode, an affine map of each channel."""
+    if len(settings) != 5 or settings[2]:  # running mean and variance, training, momentum, eps
+        return NotImplemented
+    shape = [-1, *[1] * (x.ndim - 2)]
+    out = (x - settings[0].view(shape)) * torch.rsqrt(settings[1] + settings[4]).view(shape)
+    out = out if weight is None else out * weight.view(shape)
+    out = out if bias is None else out + bias.view(shape)
+    return out, x.new_empty(0), x.new_empty(0)
+
+
+@PARTS.enter("max")
+def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
+    """The largest value, and where it is."""
+    return x.amax() if dim is None else (x.amax(dim, keepdim), x.argmax(dim, keepdim))
+
+
+@PARTS.enter("min")
+def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
+    """The smallest value, and where it is."""
+    return x.amin() if dim is None else (x.amin(dim, keepdim), x.argmin(dim, keepdim))
+
+
+@PARTS.enter("amin")
+def amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """-max(-x)."""
+    return -(-x).amax(dim, keepdim)
+
+
+@PARTS.enter("_cdist_forward")
+def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
+    """The norms of all differences."""
+    return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, dim=-1)
+
+
+@PARTS.enter("rrelu_with_noise")
+def rrelu(
+    x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, **_: Any
+) -> Any:
+    """In eval mode, a leaky ReLU with the mean slope."""
+    return NotImplemented if training else functional.leaky_relu(x, (lower + upper) / 2)
+
+
+@PARTS.enter("max_pool2d_with_indices")
+def max_pool2d(
+    x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Any:
+    """The largest value of each window, and its position in the plane."""
+    if ceil_mode:
+        return NotImplemented
+    seen, places = _windows(x, *(_both_axes(each) for each in (kernel, stride or kernel, padding, dilation)))
+    largest = seen.argmax(-1, keepdim=True)
+    return seen.amax(-1), places.expand(seen.shape).gather(-1, largest).squeeze(-1)
+
+
+def _windows(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]) -> Any:
+    """Values in each window, (..., places, places, values), and where they are in the plane."""
+    padded = functional.pad(x, [padding[1]] * 2 + [padding[0]] * 2, value=torch.finfo(x.dtype).min)
+    starts = [
+        torch.arange(0, size - dilation[axis] * (kernel[axis] - 1), stride[axis])
+        for axis, size in enumerate(padded.shape[-2:])
+    ]
+    steps = [torch.arange(kernel[axis]) * dilation[axis] for axis in range(2)]
+    rows, columns = (start[:, None] + step for start, step in zip(starts, steps, strict=True))
+    rows, columns = rows[:, None, :, None], columns[None, :, None, :]
+    inner = (rows - padding[0]) * x.shape[-1] + columns - padding[1]
+    places = (rows * padded.shape[-1] + columns).to(x.device)
+    seen = padded.flatten(-2).index_select(-1, places.flatten()).unflatten(-1, places.shape)
+    return seen.flatten(-2), inner.to(x.device).flatten(-2)
+
+
+def _both_axes(size: Any) -> list[int]:
+    sizes = [size] if isinstance(size, int) else list(size)
+    return sizes * (2 // len(sizes))
+
+
+@PARTS.enter("copy")
+def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """The source, in the shape and dtype of what it is written over."""
+    return source.to(x.dtype).expand(x.shape)
+
+
+@PARTS.enter("masked_fill")
+def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """A choice between the value and what is there."""
+    return torch.where(mask, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
+
+
+@PARTS.enter("index_put", "_unsafe_index_put")
+def index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Any:
+    """One value wherever a mask is true: see ``masked_fill``."""
+    mask = indices[0]
+    if len(indices) != 1 or mask is None or mask.dtype != torch.bool or values.numel() != 1 or accumulate:
+        return NotImplemented
+    return masked_fill(x, mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), values.reshape(()))
+
+
+@PARTS.enter("prod")
+def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Products of two, of these the products of two, and so on."""
+    x, dim = (x.reshape(-1), 0) if dim is None else (x, dim if isinstance(dim, int) else dim[0])
+    x = x if dtype is None else x.to(dtype)
+    while (size := x.shape[dim]) > 1:
+        left, right, rest = x.split([size // 2, size // 2, size % 2], dim)
+        x = torch.cat([left * right, rest], dim)
+    return x if keepdim else x.squeeze(dim)
+
+
+@PARTS.enter("_trilinear")
+def trilinear(
+    a: Tensor, b: Tensor, c: Tensor, expand_a: Any, expand_b: Any, expand_c: Any, axes: Any, unroll_dim: int = 1
+) -> Tensor:
+    """A sum of products of three."""
+    for axis in range(a.ndim + len(expand_a)):
+        a, b, c = (
+            each.unsqueeze(axis) if axis in new else each for each, new in ((a, expand_a), (b, expand_b), (c, expand_c))
+        )
+    return (a * b * c).sum(axes)

@@ -1,0 +1,210 @@
+"""Slopes of elementwise functions between two values, (f(x) - f(b)) / (x - b), in forms that do not cancel.
+
+Each takes the pair and the operator's own settings. All of them are right where x = b, too.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shapae.table import Table
+
+SLOPES: Table[Any] = Table("elementwise operator")
+
+
+class Pair(NamedTuple):
+    """A value for the row and for the background row."""
+
+    x: Tensor
+    b: Tensor
+
+    @property
+    def delta(self) -> Tensor:
+        """Their difference; 0 where both are the same infinity."""
+        return (self.x - self.b).masked_fill(self.x == self.b, 0)
+
+    @property
+    def middle(self) -> Tensor:
+        """Half way between them."""
+        return (self.x + self.b) / 2
+
+    @property
+    def high(self) -> Tensor:
+        """The larger of both."""
+        return torch.maximum(self.x, self.b)
+
+    @property
+    def low(self) -> Tensor:
+        """The smaller of both."""
+        return torch.minimum(self.x, self.b)
+
+    def each(self, function: Any, *settings: Any) -> "Pair":
+        """``function`` of both."""
+        return Pair(function(self.x, *settings), function(self.b, *settings))
+
+
+def ratio(above: Tensor, below: Tensor, limit: Any) -> Tensor:
+    """above / below; ``limit`` where below is 0."""
+    nothing = below == 0
+    return torch.where(nothing, limit, above / below.masked_fill(nothing, 1))
+
+
+def fading(t: Tensor) -> Tensor:
+    """(1 - exp(-t)) / t, the mean of exp(-s) over s from 0 to t."""
+    return ratio(-torch.expm1(-t), t, 1.0)
+
+
+@SLOPES.enter("relu")
+def relu(x: Pair) -> Tensor:
+    """max(x, 0)."""
+    return ratio(x.x.relu() - x.b.relu(), x.x - x.b, (x.x > 0).to(x.x.dtype))
+
+
+@SLOPES.enter("leaky_relu")
+def leaky_relu(x: Pair, negative_slope: Any = 0.01) -> Tensor:
+    """a x + (1 - a) relu(x)."""
+    return negative_slope + (1 - negative_slope) * relu(x)
+
+
+@SLOPES.enter("_prelu_kernel", "prelu")
+def prelu(x: Pair, weight: Tensor) -> Tensor:
+    """See ``leaky_relu``; each channel has its own."""
+    return leaky_relu(x, weight)
+
+
+@SLOPES.enter("abs")
+def absolute(x: Pair) -> Tensor:
+    """2 relu(x) - x."""
+    return 2 * relu(x) - 1
+
+
+@SLOPES.enter("clamp", "hardtanh")
+def clamp(x: Pair, low: Any = None, high: Any = None) -> Tensor:
+    """relu(x - low) - relu(x - high), and low."""
+    low, high = (-1, 1) if low is None and high is None else (low, high)
+    below = relu(x.each(torch.sub, low)) if low is not None else torch.ones_like(x.delta)
+    return below - relu(x.each(torch.sub, high)) if high is not None else below
+
+
+@SLOPES.enter("hardsigmoid")
+def hardsigmoid(x: Pair) -> Tensor:
+    """clamp(x / 6 + 1 / 2) to [0, 1]."""
+    return clamp(x, -3, 3) / 6
+
+
+@SLOPES.enter("hardswish")
+def hardswish(x: Pair) -> Tensor:
+    """x hardsigmoid(x)."""
+    return x.each(functional.hardsigmoid).middle + x.middle * hardsigmoid(x)
+
+
+@SLOPES.enter("softshrink")
+def softshrink(x: Pair, lambd: float = 0.5) -> Tensor:
+    """What is left of x without its part between -lambda and lambda."""
+    return 1 - clamp(x, -lambd, lambd)
+
+
+@SLOPES.enter("exp")
+def exp(x: Pair) -> Tensor:
+    """The logarithmic mean of exp(x) and exp(b)."""
+    return x.each(torch.exp).high * fading(x.delta.abs())
+
+
+@SLOPES.enter("expm1")
+def expm1(x: Pair) -> Tensor:
+    """See ``exp``."""
+    return exp(x)
+
+
+@SLOPES.enter("elu")
+def elu(x: Pair, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
+    """relu(x) + alpha expm1(min(x, 0))."""
+    positive = relu(x)
+    negative = exp(Pair(*(input_scale * each.clamp(max=0) for each in x)))
+    return scale * (positive + alpha * input_scale * negative * (1 - positive))
+
+
+@SLOPES.enter("sigmoid")
+def sigmoid(x: Pair) -> Tensor:
+    """s(high) - s(low) = s(high) s(-low) (1 - exp(low - high))."""
+    return x.each(torch.sigmoid).high * Pair(-x.x, -x.b).each(torch.sigmoid).high * fading(x.delta.abs())
+
+
+@SLOPES.enter("tanh")
+def tanh(x: Pair) -> Tensor:
+    """2 sigmoid(2 x) - 1."""
+    return 4 * sigmoid(Pair(2 * x.x, 2 * x.b))
+
+
+@SLOPES.enter("silu")
+def silu(x: Pair) -> Tensor:
+    """x sigmoid(x)."""
+    return x.each(torch.sigmoid).middle + x.middle * sigmoid(x)
+
+
+@SLOPES.enter("softplus")
+def softplus(x: Pair, beta: float = 1, threshold: float = 20) -> Tensor:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is beyond the threshold."""
+    x = Pair(beta * x.x, beta * x.b)
+    delta, out = x.delta.abs(), x.each(functional.softplus, 1, threshold)
+    near = torch.log1p(torch.sigmoid(x.low) * torch.expm1(delta.clamp(max=1)))
+    rise = torch.where((delta < 1) & (x.high <= threshold), near, out.high - out.low)
+    return ratio(rise, delta, torch.sigmoid(x.x))
+
+
+@SLOPES.enter("mish")
+def mish(x: Pair) -> Tensor:
+    """x tanh(softplus(x))."""
+    soft = x.each(functional.softplus)
+    return soft.each(torch.tanh).middle + x.middle * tanh(soft) * softplus(x)
+
+
+@SLOPES.enter("log")
+def log(x: Pair) -> Tensor:
+    """log(high) - log(low) = log1p((high - low) / low)."""
+    return _log_ratio(x.delta.abs(), x.low)
+
+
+@SLOPES.enter("log1p")
+def log1p(x: Pair) -> Tensor:
+    """log(1 + x)."""
+    return _log_ratio(x.delta.abs(), 1 + x.low)
+
+
+def _log_ratio(delta: Tensor, low: Tensor) -> Tensor:
+    part = delta / low
+    return ratio(torch.log1p(part), part, 1.0) / low
+
+
+@SLOPES.enter("sqrt")
+def sqrt(x: Pair) -> Tensor:
+    """1 / (sqrt(x) + sqrt(b))."""
+    root = x.each(torch.sqrt)
+    return ratio(torch.ones_like(root.x), root.x + root.b, 0.0)
+
+
+@SLOPES.enter("rsqrt")
+def rsqrt(x: Pair) -> Tensor:
+    """-1 / (sqrt(x) sqrt(b) (sqrt(x) + sqrt(b)))."""
+    root = x.each(torch.sqrt)
+    return -1 / (root.x * root.b * (root.x + root.b))
+
+
+@SLOPES.enter("reciprocal")
+def reciprocal(x: Pair) -> Tensor:
+    """-1 / (x b)."""
+    return -x.x.reciprocal() * x.b.reciprocal()
+
+
+@SLOPES.enter("sin")
+def sin(x: Pair) -> Tensor:
+    """cos(middle) sin(delta / 2) / (delta / 2)."""
+    return torch.cos(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
+
+
+@SLOPES.enter("cos")
+def cos(x: Pair) -> Tensor:
+    """-sin(middle) sin(delta / 2) / (delta / 2)."""
+    return -torch.sin(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
