@@ -112,6 +112,13 @@ def example(module: nn.Module, rows: Tensor) -> Tensor:
     return found
 
 
+def full_precision(module: M) -> M:
+    """``module`` itself, or a copy in float32 if it computes in bfloat16 or float16."""
+    halves = (torch.bfloat16, torch.float16)
+    held = any(each.dtype in halves for each in [*module.parameters(), *module.buffers()])
+    return copied(module).float() if held else module
+
+
 def copied(module: M) -> M:
     """A deep copy, also where ``module`` keeps results of its last forward pass, which torch refuses to copy."""
     kept = [each for part in module.modules() for each in vars(part).values() if isinstance(each, Tensor)]

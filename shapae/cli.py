@@ -32,7 +32,7 @@ def explain(
         str, typer.Option(help="Number of rows drawn from the data (all of them, if there are fewer), or a file.")
     ] = "100",
     head: Annotated[str, typer.Option(help="What is explained, such as latent:3.")] = "reconstruction_error",
-    backend: Annotated[str, typer.Option(help="How it is attributed.")] = "shap_deep",
+    backend: Annotated[str, typer.Option(help="How it is attributed.")] = "deep",
     n_jobs: Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")] = None,
     memory: Annotated[str, typer.Option(help="Bound on what is held at once.")] = "1GB",
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,

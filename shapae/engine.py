@@ -17,7 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor, nn
 
 from shapae import backends, heads
-from shapae.autoencoder import Autoencoder, as_autoencoder, example
+from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
 from shapae.borrow import evaluating, generators, threads
 from shapae.data import agreed_names, read_rows, refuse_width
 from shapae.errors import AdditivityWarning, TooLarge
@@ -32,7 +32,8 @@ class Explainer:
     """Explains an autoencoder: ``Explainer(model, background)(X)``.
 
     Args:
-        model: Trained. It is put into eval mode while it is used, and comes back as it was.
+        model: Trained. It is put into eval mode while it is used, and comes back as it was. One in half precision is
+            computed in float32, on a copy.
         background: (b, d), the table to compare with: 100 typical rows are a good start.
         head: Which numbers are explained: a name ("reconstruction_error", "feature_error", "reconstruction",
             "latent"), a name with one output ("latent:3", "reconstruction:CD79A"), or an nn.Module with
@@ -57,7 +58,7 @@ class Explainer:
         background: Any,
         *,
         head: str | nn.Module = "reconstruction_error",
-        backend: str = "shap_deep",
+        backend: str = "deep",
         n_jobs: int | None = None,
         memory: str | float = "1GB",
         seed: int = 0,
@@ -69,10 +70,9 @@ class Explainer:
         self.memory, self.head = read_bytes(memory), str(head)
         table = read_rows(background, "background")
         self._names = agreed_names(table, feature_names, "background")
-        autoencoder = as_autoencoder(model)
+        autoencoder, module = full_precision(as_autoencoder(model)), full_precision(heads.as_head(head))
         with torch.inference_mode(False):
             self.background = table.tensor(example(autoencoder, torch.tensor(table.values[:1])), "background")
-        module = heads.as_head(head)
         with evaluating(nn.ModuleList([autoencoder, module])), generators(self.background), torch.no_grad():
             self.score = Score(autoencoder, module, self.feature_names, self.background[[0, -1]])
 

@@ -39,7 +39,7 @@ class UnsupportedOperator(ModelError):
 
     >>> print(UnsupportedOperator(["aten.sort.default in Score.autoencoder.model"]))
     the model runs operators without an attribution rule: aten.sort.default in Score.autoencoder.model. Add them to \
-shapae/deepshap/rules.py (one function each), or use backend='gradient', which needs no rules.
+shapae/deepshap/rules (one function each), or use backend='gradient', which needs no rules.
     """
 
     def __init__(self, places: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ shapae/deepshap/rules.py (one function each), or use backend='gradient', which n
         """Each operator with its place."""
         return (
             f"the model runs operators without an attribution rule: {', '.join(self.args[0])}. Add them to "
-            f"shapae/deepshap/rules.py (one function each), or use backend='gradient', which needs no rules."
+            f"shapae/deepshap/rules (one function each), or use backend='gradient', which needs no rules."
         )
 
 

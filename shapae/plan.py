@@ -14,7 +14,7 @@ from shapae.errors import DataError, TooLarge
 # What a row needs beside the tensors that autograd keeps of it: gradients, differences and the copies of hooks.
 COPIES = 4
 # Rows are cut into this many blocks where they can be: enough to share out evenly and to tell the time left.
-BLOCKS = 64
+BLOCKS = 16
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 

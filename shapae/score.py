@@ -75,6 +75,19 @@ class Score(nn.Module):
         return picked
 
 
+class Connected(nn.Module):
+    """A score that depends on its rows, if only by nothing: where it does not, autograd refuses."""
+
+    def __init__(self, score: Score) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, k)."""
+        numbers: Tensor = self.score(rows) + 0 * rows[:, :1]
+        return numbers
+
+
 def _output_names(head: nn.Module, features: Sequence[str], width: int) -> list[str]:
     if isinstance(head, Head):
         return head.output_names(features, width)

@@ -107,16 +107,6 @@ class Normed(nn.Module):
         return self.dropout(self.norm(autoencoder(rows)))
 
 
-class Recording(heads.ReconstructionError):
-    """Notes on how many rows it was run at once, also where it is a copy."""
-
-    seen = []
-
-    def forward(self, autoencoder, rows):
-        self.seen.append(len(rows))
-        return super().forward(autoencoder, rows)
-
-
 class Breaking(Question):
     """Breaks in its m-th forward pass, also where it is a copy."""
 

@@ -206,13 +206,13 @@ def test_a_result_outside_the_promise_is_a_warning_with_size_rows_and_remedy(mak
     message = (
         r"the values of \d of 5 rows do not add up to their scores: the residual is up to [\d.e-]+, where the scores "
         r"spread over [\d.e-]+; first in row \d\. shap sees torch's own elementwise modules only.*"
-        r"backend='shap_gradient', or 'exact'"
+        r"backend='deep'"
     )
     with pytest.warns(AdditivityWarning, match=message) as caught:
         got = Explainer(model, background, backend="shap_deep")(rows)
     assert [Path(warning.filename).name for warning in caught] == ["test_engine.py"]
     assert f"up to {np.abs(got.residual).max():.3g}," in str(caught[0].message)
-    for backend in ("exact", "shap_gradient"):  # the remedies; a warning would be an error
+    for backend in ("deep", "exact", "gradient", "shap_gradient"):  # the remedies; a warning would be an error
         Explainer(model, background, backend=backend)(rows)
 
 
@@ -234,7 +234,7 @@ def test_a_model_that_mixes_only_many_rows_is_refused(rows):
 def test_softmax_which_is_not_elementwise_is_not_taken_for_it(rows, background):
     """With shap's own rule the values add up and are wrong: as far from the exact ones as these are large."""
     with pytest.warns(AdditivityWarning, match=r"softmax"):
-        Explainer(models.build(Softmaxed), 9 * background, head="reconstruction")(9 * rows)
+        Explainer(models.build(Softmaxed), 9 * background, head="reconstruction", backend="shap_deep")(9 * rows)
 
 
 @pytest.mark.parametrize("offset", [100, 1000])
@@ -242,7 +242,7 @@ def test_a_residual_is_compared_with_the_spread_of_the_scores_not_with_their_lev
     model = models.build(Functional)
     above = Autoencoder(model, reconstruct=lambda m, x: 1e-7 * m(x) + offset)
     with pytest.warns(AdditivityWarning, match=r"do not add up"):
-        Explainer(above, background, head="reconstruction")(rows)
+        Explainer(above, background, head="reconstruction", backend="shap_deep")(rows)
 
 
 def test_a_path_without_gradients_is_seen_in_the_residual(rows, background):

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from threading import RLock
 
 from shap.explainers._deep import deep_pytorch
-from torch import Tensor, nn
+from torch import nn
 
 from shapae.autoencoder import copied
 from shapae.borrow import generators
 from shapae.heads import Elementwise
-from shapae.score import Score
+from shapae.score import Connected, Score
 
 # Element by element, but not in shap's own table (0.51).
 ACTIVATIONS = (
@@ -18,19 +18,6 @@ ACTIVATIONS = (
     *(nn.CELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LogSigmoid, nn.Mish, nn.PReLU),
     *(nn.ReLU6, nn.RReLU, nn.SiLU, nn.Softshrink, nn.Softsign, nn.Tanhshrink, nn.Threshold),
 )
-
-
-class Connected(nn.Module):
-    """A score that depends on its rows, if only by nothing: where it does not, autograd refuses."""
-
-    def __init__(self, score: Score) -> None:
-        super().__init__()
-        self.score = score
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, k)."""
-        numbers: Tensor = self.score(rows) + 0 * rows[:, :1]
-        return numbers
 
 
 # shap's table and the generator that it draws from belong to the whole process, so one thread at a time.

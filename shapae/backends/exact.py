@@ -24,7 +24,7 @@ def held(background: int, features: int) -> int:
     if features > MOST:
         raise TooLarge(
             f"the exact backend takes at most {MOST} features, got {features} (that is 2**{features} coalitions); "
-            f"use backend='shap_deep', or fewer features."
+            f"use backend='deep', or fewer features."
         )
     return background * int(2**features)
 

@@ -12,9 +12,7 @@ from shapae.score import Score
 ADDITIVE = True
 REMEDY = (
     "shap sees torch's own elementwise modules only, each once: functional calls, a module used twice, softmax, layer "
-    "norm, attention and products, in the model or in a head, get plain gradients. Use modules of torch.nn or "
-    "shapae.heads.Elementwise(function), one for each place; or backend='shap_gradient', or 'exact' for at most 12 "
-    "features."
+    "norm, attention and products, in the model or in a head, get plain gradients. Use backend='deep'."
 )
 
 

@@ -12,7 +12,7 @@ from shapae.moments import Moments
 from shapae.score import Score
 
 ADDITIVE = False
-REMEDY = "The gradient may jump or be missing somewhere; use backend='shap_deep' to see whether it agrees."
+REMEDY = "The gradient may jump or be missing somewhere; use backend='deep' to see whether it agrees."
 DRAWS = 200
 
 

@@ -4,7 +4,6 @@ One row is run, and the aten operators that it runs are recorded on a tape; then
 from the scores back to the features, for all pairs of rows and background rows.
 """
 
-from collections.abc import Callable
 from functools import reduce
 from operator import add
 
@@ -12,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shapae.deepshap.record import Function, record
 from shapae.deepshap.rules import rule_for
-from shapae.deepshap.tape import Live, Tape, record, replay
-from shapae.deepshap.walk import Values
-from shapae.deepshap.walk import moments as moments_of_values
+from shapae.deepshap.tape import Tape, Values, replay
+from shapae.deepshap.walk import averaged
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
 from shapae.moments import Moments, joined
 
@@ -23,8 +22,6 @@ __all__ = ["attribute", "moments"]
 
 # Bytes of all values of the rows that are replayed at once.
 REPLAYED = 2**25
-
-Function = Callable[[Tensor], Tensor]
 
 
 def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
@@ -42,7 +39,7 @@ def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
     Raises:
         DataError: ``rows`` and ``background`` are no such tables.
         UnsupportedOperator: The function runs operators that have no rule.
-        ModelError: It is random, mixes rows, or decides by the values of a row what to run.
+        ModelError: It is random, mixes rows, decides by the values of a row what to run, or overflows.
         ShapeError: It returns something else.
 
     Reference:
@@ -52,8 +49,7 @@ def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
     >>> values.tolist()
     [[3.0, 3.0]]
     """
-    found = moments(function, rows, background)
-    values = torch.as_tensor(found.mean, dtype=rows.dtype, device=rows.device)
+    values = torch.as_tensor(moments(function, rows, background).mean, dtype=rows.dtype, device=rows.device)
     return values if _scores(function, rows[:1]).ndim == 2 else values.squeeze(2)
 
 
@@ -63,31 +59,26 @@ def moments(function: Function, rows: Tensor, background: Tensor) -> Moments:
     tape = record(function, background[0], lambda op, kinds: rule_for(op, kinds) is not None)
     _refuse_unknown_operators(tape)
     size = max(1, REPLAYED // sum(value.nbytes for value in replay(tape, background[:1]).values()))
+    parts = []
     with torch.no_grad():
-        parts = []
-        for some in rows.split(size):
+        for some in torch.split(rows, size):
             x = _replayed(function, tape, some)
-            against = (moments_of_values(tape, x, _replayed(function, tape, few)) for few in background.split(size))
+            against = (averaged(tape, x, _replayed(function, tape, few)) for few in torch.split(background, size))
             parts.append(reduce(add, against))
-    return joined(parts, 0)
+    return joined(parts, axis=0)
 
 
 def _refuse_tables(rows: Tensor, background: Tensor) -> None:
-    kinds = {rows.dtype, background.dtype}
-    if (
-        rows.ndim != 2
-        or background.ndim != 2
-        or rows.shape[1] != background.shape[1]
-        or not len(rows) * len(background)
-    ):
+    shapes, kinds = [rows.shape, background.shape], [rows.dtype, background.dtype]
+    if any(len(shape) != 2 or not shape[0] for shape in shapes) or rows.shape[1] != background.shape[1]:
         raise DataError(
             f"rows (n, d) and background (b, d) must be two tables with the same columns, got {tuple(rows.shape)} and "
             f"{tuple(background.shape)}."
         )
-    if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
+    if rows.dtype != background.dtype or rows.dtype not in (torch.float32, torch.float64):
         raise DataError(
-            f"rows and background must both be float32 or both float64, got {rows.dtype} and {background.dtype}; "
-            f"use .float() on them and on the model."
+            f"rows and background must both be float32 or both float64, got {kinds[0]} and {kinds[1]}; "
+            f"use .float() on them, and on the model."
         )
 
 
@@ -109,26 +100,21 @@ def _replayed(function: Function, tape: Tape, rows: Tensor) -> Values:
     """The values of ``rows`` on the tape.
 
     Raises:
-        ModelError: The function gives them other scores.
+        ModelError: The function itself gives other scores.
     """
     values = replay(tape, rows)
-    want = _scores(function, rows).reshape(len(rows), -1)
-    got = values[tape.result.slot] if isinstance(tape.result, Live) else tape.result.expand_as(want)
+    got, want = tape.scores(values), _scores(function, rows).reshape(len(rows), -1)
     tolerance = torch.finfo(rows.dtype).eps ** 0.5 * torch.maximum(want.abs().max(), got.abs().max())
     differ = (~((got - want).abs() <= tolerance)).any(dim=1).nonzero().flatten().tolist()
     if differ:
-        _refuse_difference(tape, values, differ)
+        read = [
+            f"{place} read {number:.4g} off one row and another number off another"
+            for slot, number, place in tape.read
+            if not np.allclose(values[slot].cpu(), number)
+        ]
+        raise ModelError(
+            f"what the function does to one row does not give the scores of {len(differ)} others, first of row "
+            f"{differ[0]}: {'; '.join(read) or 'it is random, or mixes rows'}. Each row must be scored by itself and "
+            f"by the same operators; use backend='gradient' for a function that decides by the values of a row."
+        )
     return values
-
-
-def _refuse_difference(tape: Tape, values: Values, differ: list[int]) -> None:
-    read = [
-        f"{place} read {number} off one row and another number off another"
-        for slot, number, place in tape.read
-        if not np.allclose(values[slot].cpu(), number)
-    ]
-    raise ModelError(
-        f"what the function does to one row does not give the scores of {len(differ)} others, first of row {differ[0]}: "
-        f"{'; '.join(read) or 'it is random, or mixes rows'}. Each row must be scored by itself and by the same operators; "
-        f"use backend='gradient' for a function that decides by the values of a row."
-    )

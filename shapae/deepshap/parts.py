@@ -1,5 +1,6 @@
 """Operators that are taken apart into simpler ones, where torch's own decompositions are missing or less fit."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from shapae.table import Table
 
-PARTS: Table[Any] = Table("operator to be taken apart")
+PARTS: Table[Callable[..., Any]] = Table("operator to be taken apart")
 
 
 @PARTS.enter("div")
@@ -71,12 +72,13 @@ def amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 @PARTS.enter("_cdist_forward")
 def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
     """The norms of all differences."""
-    return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, dim=-1)
+    norms: Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, dim=-1)
+    return norms
 
 
 @PARTS.enter("rrelu_with_noise")
 def rrelu(
-    x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, **_: Any
+    x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
 ) -> Any:
     """In eval mode, a leaky ReLU with the mean slope."""
     return NotImplemented if training else functional.leaky_relu(x, (lower + upper) / 2)
@@ -97,17 +99,15 @@ def max_pool2d(
 def _windows(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]) -> Any:
     """Values in each window, (..., places, places, values), and where they are in the plane."""
     padded = functional.pad(x, [padding[1]] * 2 + [padding[0]] * 2, value=torch.finfo(x.dtype).min)
-    starts = [
-        torch.arange(0, size - dilation[axis] * (kernel[axis] - 1), stride[axis])
-        for axis, size in enumerate(padded.shape[-2:])
-    ]
-    steps = [torch.arange(kernel[axis]) * dilation[axis] for axis in range(2)]
-    rows, columns = (start[:, None] + step for start, step in zip(starts, steps, strict=True))
+    rows, columns = (
+        torch.arange(0, size - step * (many - 1), jump)[:, None] + torch.arange(many) * step
+        for size, many, jump, step in zip(padded.shape[-2:], kernel, stride, dilation, strict=True)
+    )
     rows, columns = rows[:, None, :, None], columns[None, :, None, :]
     inner = (rows - padding[0]) * x.shape[-1] + columns - padding[1]
     places = (rows * padded.shape[-1] + columns).to(x.device)
-    seen = padded.flatten(-2).index_select(-1, places.flatten()).unflatten(-1, places.shape)
-    return seen.flatten(-2), inner.to(x.device).flatten(-2)
+    seen = padded.flatten(-2).index_select(-1, places.flatten())
+    return seen.reshape(*x.shape[:-2], *places.shape[:2], -1), inner.to(x.device).flatten(-2)
 
 
 def _both_axes(size: Any) -> list[int]:
@@ -142,7 +142,7 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: tor
     x, dim = (x.reshape(-1), 0) if dim is None else (x, dim if isinstance(dim, int) else dim[0])
     x = x if dtype is None else x.to(dtype)
     while (size := x.shape[dim]) > 1:
-        left, right, rest = x.split([size // 2, size // 2, size % 2], dim)
+        left, right, rest = torch.split(x, [size // 2, size // 2, size % 2], dim)
         x = torch.cat([left * right, rest], dim)
     return x if keepdim else x.squeeze(dim)
 

@@ -7,19 +7,18 @@ from operator import add
 import torch
 from torch import Tensor
 
-from shapae.deepshap.rules import Terms, merged, rule_for, total
-from shapae.deepshap.slopes import Pair
-from shapae.deepshap.tape import Live, Step, Tape
+from shapae.deepshap.rules import rule_for
+from shapae.deepshap.rules.slopes import Pair
+from shapae.deepshap.rules.terms import Terms, merged, total
+from shapae.deepshap.tape import Live, Step, Tape, Values
 from shapae.errors import ModelError
 from shapae.moments import Moments, joined
-
-Values = dict[int, Tensor]
 
 # Bytes of the widest value for the pairs that are walked over at once, so that a few such values fit into a cache.
 BLOCK = 2**22
 
 
-def moments(tape: Tape, x: Values, b: Values) -> Moments:
+def averaged(tape: Tape, x: Values, b: Values) -> Moments:
     """The values and their spread over the background, (n, d, k).
 
     Args:
@@ -27,15 +26,14 @@ def moments(tape: Tape, x: Values, b: Values) -> Moments:
         x: Values of the rows on the tape, from ``replay``.
         b: Values of the background rows.
     """
-    k = x[tape.result.slot].shape[1] if isinstance(tape.result, Live) else len(tape.result)
+    k = tape.scores(x).shape[1]
     pairs = max(1, BLOCK // max(value[0].nbytes for value in x.values()))
     width = min(len(b[0]), pairs)
     outputs = min(k, max(1, pairs // width))
     height = max(1, pairs // (width * outputs))
-    seeds = torch.eye(k).to(x[0]).split(outputs)
-    return joined(
-        [joined([_against(tape, some, _cut(b, width), seed) for seed in seeds], 2) for some in _cut(x, height)], 0
-    )
+    seeds, background = torch.split(torch.eye(k).to(x[0]), outputs), _cut(b, width)
+    blocks = (joined([_against(tape, some, background, seed) for seed in seeds], axis=2) for some in _cut(x, height))
+    return joined(list(blocks), axis=0)
 
 
 def _cut(values: Values, size: int) -> list[Values]:
@@ -91,6 +89,6 @@ def multipliers(
 def _refuse_infinite(step: Step, parts: list[Terms]) -> None:
     if not all(torch.isfinite(term).all() for terms in parts for term in terms):
         raise ModelError(
-            f"the scores are finite, but the multipliers of {step.op} in {step.place} are not: its values are infinite or "
-            f"NaN for some rows, or overflow between them. Clamp what it is given, or use backend='exact' or 'gradient'."
+            f"the scores are finite, but the multipliers of {step.op} in {step.place} are not: its values are infinite "
+            f"or NaN for some rows, or overflow between them. Clamp what it is given, or use backend='gradient'."
         )

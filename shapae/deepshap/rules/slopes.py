@@ -3,6 +3,7 @@
 Each takes the pair and the operator's own settings. All of them are right where x = b, too.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from shapae.table import Table
 
-SLOPES: Table[Any] = Table("elementwise operator")
+SLOPES: Table[Callable[..., Tensor]] = Table("elementwise operator")
 
 
 class Pair(NamedTuple):
@@ -47,8 +48,7 @@ class Pair(NamedTuple):
 
 def ratio(above: Tensor, below: Tensor, limit: Any) -> Tensor:
     """above / below; ``limit`` where below is 0."""
-    nothing = below == 0
-    return torch.where(nothing, limit, above / below.masked_fill(nothing, 1))
+    return torch.where(below == 0, limit, above / below)
 
 
 def fading(t: Tensor) -> Tensor:
@@ -65,7 +65,8 @@ def relu(x: Pair) -> Tensor:
 @SLOPES.enter("leaky_relu")
 def leaky_relu(x: Pair, negative_slope: Any = 0.01) -> Tensor:
     """a x + (1 - a) relu(x)."""
-    return negative_slope + (1 - negative_slope) * relu(x)
+    slope: Tensor = negative_slope + (1 - negative_slope) * relu(x)
+    return slope
 
 
 @SLOPES.enter("_prelu_kernel", "prelu")
@@ -108,7 +109,7 @@ def softshrink(x: Pair, lambd: float = 0.5) -> Tensor:
 
 @SLOPES.enter("exp")
 def exp(x: Pair) -> Tensor:
-    """The logarithmic mean of exp(x) and exp(b)."""
+    """Logarithmic mean of both values of the function."""
     return x.each(torch.exp).high * fading(x.delta.abs())
 
 
@@ -163,7 +164,7 @@ def mish(x: Pair) -> Tensor:
 
 @SLOPES.enter("log")
 def log(x: Pair) -> Tensor:
-    """log(high) - log(low) = log1p((high - low) / low)."""
+    """The rise is log1p((high - low) / low)."""
     return _log_ratio(x.delta.abs(), x.low)
 
 
@@ -180,7 +181,7 @@ def _log_ratio(delta: Tensor, low: Tensor) -> Tensor:
 
 @SLOPES.enter("sqrt")
 def sqrt(x: Pair) -> Tensor:
-    """1 / (sqrt(x) + sqrt(b))."""
+    """One over the sum of both roots."""
     root = x.each(torch.sqrt)
     return ratio(torch.ones_like(root.x), root.x + root.b, 0.0)
 
@@ -200,11 +201,11 @@ def reciprocal(x: Pair) -> Tensor:
 
 @SLOPES.enter("sin")
 def sin(x: Pair) -> Tensor:
-    """cos(middle) sin(delta / 2) / (delta / 2)."""
+    """The cosine of the middle, times the mean cosine of half the difference."""
     return torch.cos(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
 
 
 @SLOPES.enter("cos")
 def cos(x: Pair) -> Tensor:
-    """-sin(middle) sin(delta / 2) / (delta / 2)."""
+    """See ``sin``."""
     return -torch.sin(x.middle) * torch.sinc(x.delta / (2 * torch.pi))

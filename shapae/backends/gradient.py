@@ -1,0 +1,40 @@
+"""Expected gradients, for any score that has a gradient: it needs no rules."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shapae.moments import Moments, joined
+from shapae.score import Connected, Score
+
+ADDITIVE = False
+REMEDY = "The score may jump, or have no gradient somewhere; use backend='deep' to see whether it agrees."
+DRAWS = 200
+
+
+def held(background: int, features: int) -> int:
+    """See ``Backend.held``: as many rows as are drawn, out of the whole background."""
+    return DRAWS
+
+
+def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
+    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Backend.attribute``.
+
+    Reference:
+        Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
+    """
+    return joined([_of_one_row(score, row, background, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
+
+
+def _of_one_row(score: Score, row: Tensor, background: Tensor, seed: int) -> Moments:
+    generator = np.random.default_rng(seed)
+    drawn = background[torch.as_tensor(generator.integers(len(background), size=DRAWS), device=row.device)]
+    way = torch.as_tensor(generator.random((DRAWS, 1))).to(row)
+    points = (drawn + way * (row - drawn)).requires_grad_()
+    outputs = Connected(score)(points.clone()).sum(dim=0)  # a clone, for a model that writes into its input
+    slopes = torch.stack([torch.autograd.grad(output, points, retain_graph=True)[0] for output in outputs], dim=-1)
+    values = slopes * (row - drawn).unsqueeze(-1)  # (draws, d, k)
+    mean = values.mean(dim=0, keepdim=True)
+    return Moments(DRAWS, mean.cpu().numpy(), (values - mean).square().sum(dim=0, keepdim=True).cpu().numpy())

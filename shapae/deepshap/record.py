@@ -1,0 +1,224 @@
+"""Record what a function does to one row.
+
+No hooks: the operators are seen where torch dispatches them, so functional calls, modules that are used many times and
+shared weights are all the same. Only one row is recorded, and ``torch.vmap`` carries the others, so that no operator
+has to know where the axis of the rows went.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._decomp import decomposition_table
+from torch._dispatch.python import enable_python_dispatcher
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from shapae.deepshap.parts import PARTS
+from shapae.deepshap.tape import Live, Step, Tape, plain_name
+
+Function = Callable[[Tensor], Tensor]
+Whole = Callable[[OpOverload, list[torch.dtype]], bool]
+
+# They give back what they are given.
+ALIASES = {"alias", "clone", "contiguous", "detach", "lift", "lift_fresh"}
+# They look at the shape only.
+SHAPED = {"empty_like", "full_like", "ones_like", "zeros_like", "new_empty", "new_full", "new_ones", "new_zeros"}
+
+
+def record(function: Function, row: Tensor, whole: Whole) -> Tape:
+    """Run ``function`` on one row, and take down what it does.
+
+    Args:
+        function: From rows (1, d) to (1,) or (1, k).
+        row: (d,).
+        whole: Is this operator, with live arguments of these dtypes, to be kept as it is? Others are taken apart by
+            torch's own decompositions, as far as there are any.
+    """
+    row = row.detach().clone().requires_grad_()
+
+    def one(row: Tensor) -> Tensor:
+        return function(row.unsqueeze(0)).reshape(-1)
+
+    # Torch makes writing into tensors functional; it refuses some custom autograd functions, though.
+    try:
+        recorder, result = _recorded(torch.func.functionalize(one), Recorder(function, row, whole), row)
+    except RuntimeError:
+        recorder, result = _recorded(one, Recorder(function, row, whole), row)
+    slot = recorder.slots.get(id(result))
+    needed = {slot} | {slot for slot, _, _ in recorder.read}
+    steps = tuple(_needed(recorder.steps, needed))
+    return Tape(steps, result.detach() if slot is None else Live(slot), tuple(recorder.read))
+
+
+def _recorded(function: Function, recorder: "Recorder", row: Tensor) -> tuple["Recorder", Tensor]:
+    # Fused kernels, of which nothing would be seen, are for values that need no gradients.
+    with torch.enable_grad(), recorder, enable_python_dispatcher():
+        return recorder, function(row)
+
+
+def _needed(steps: list[Step], slots: set[int | None]) -> list[Step]:
+    """The steps that the values in ``slots`` depend on."""
+    kept = []
+    for step in reversed(steps):
+        if step.slot in slots:
+            slots.update(step.live)
+            kept.append(step)
+    return kept[::-1]
+
+
+class Places:
+    """Names of the places in ``function`` where something is run."""
+
+    def __init__(self, function: Any) -> None:
+        modules = function.named_modules() if isinstance(function, nn.Module) else ()
+        root = type(function).__name__
+        self._names = {id(module): f"{root}.{name}" if name else root for name, module in modules}
+
+    def here(self) -> str:
+        """Name of the innermost module whose method is running."""
+        for frame in _frames(sys._getframe(1)):
+            module = frame.f_locals.get("self")
+            if isinstance(module, nn.Module):
+                return self._names.get(id(module)) or type(module).__name__
+        return "the function"
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+class Recorder(TorchDispatchMode):
+    """Takes down every operator that has something to do with the row."""
+
+    def __init__(self, function: Function, row: Tensor, whole: Whole) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.whole = whole
+        self.places = Places(function)
+        self.slots = {id(row): 0}
+        self.kept = [row]  # id() stays valid: every live tensor is kept alive
+        self.made: dict[int, Tensor] = {}  # new tensors that may be filled, by where they are stored
+        self.steps: list[Step] = []
+        self.read: list[tuple[int, Any, str]] = []
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator, or the parts that it is made of."""
+        kwargs = kwargs or {}
+        live = [leaf for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.slots]
+        if not live:
+            return op(*args, **kwargs)
+        if plain_name(op) in SHAPED:
+            made = op(*args, **kwargs)
+            self.made[made.untyped_storage().data_ptr()] = made
+            return made
+        if op._schema.is_mutable and (twin := _twin(op)) is not None:
+            return self._written(twin, args, kwargs)
+        for parts in self._parts(op, [leaf.dtype for leaf in live]):
+            with self:
+                out = parts(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        out = op(*args, **kwargs)
+        self._take_down(op, args, kwargs, live, out)
+        return out
+
+    def _parts(self, op: OpOverload, kinds: list[torch.dtype]) -> Iterator[Callable[..., Any]]:
+        """Functions that do the same as ``op`` by simpler operators, best first."""
+        if plain_name(op) in PARTS:
+            yield PARTS[plain_name(op)]
+        if not self.whole(op, kinds) and not op._schema.is_mutable and plain_name(op) not in ALIASES:
+            if op in decomposition_table:
+                yield decomposition_table[op]
+            yield op.decompose
+
+    def _take_down(self, op: OpOverload, args: Any, kwargs: Any, live: list[Tensor], out: Any) -> None:
+        if plain_name(op) in ALIASES:
+            self._rename(out, live[0])
+        elif not all(isinstance(leaf, Tensor) for leaf in tree_leaves(out)):
+            self.read.append((self.slots[id(live[0])], out, self.places.here()))
+        else:
+            args, kwargs = tree_map(self._argument, (args, kwargs))
+            kinds, place = tuple(leaf.dtype for leaf in live), self.places.here()
+            for which, leaf in enumerate(tree_leaves(out)):
+                slot = self.slots[id(leaf)] = len(self.kept)
+                self.kept.append(leaf)
+                self.steps.append(Step(op, args, kwargs, kinds, leaf.dtype, which, slot, place))
+
+    def _argument(self, leaf: Any) -> Any:
+        if id(leaf) in self.slots:
+            return Live(self.slots[id(leaf)])
+        return leaf.detach() if isinstance(leaf, Tensor) else leaf
+
+    def _written(self, twin: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """What writes into its first argument, as an operator that gives something new.
+
+        Torch makes all of the function's own writing functional, but not that within its composite kernels.
+        """
+        first, *rest = args
+        with self:  # a clone, lest what is written changes a constant on the tape
+            out = twin(first if id(first) in self.slots else first.clone(), *rest, **kwargs)
+        written: Tensor = first.copy_(out)
+        self._rename(written, out)
+        base = self.made.get(written.untyped_storage().data_ptr(), written)
+        if base is not written:
+            with self:
+                self._rename(base, _written_into(base, out, written))
+        return written
+
+    def _rename(self, tensor: Tensor, value: Tensor) -> None:
+        """``tensor`` stands for ``value`` from now on."""
+        self.slots[id(tensor)] = self.slots[id(value)]
+        self.kept.append(tensor)
+
+
+def _twin(op: OpOverload) -> OpOverload | None:
+    """The operator that does not write, for one that writes into its first argument: add for add_."""
+    packet = getattr(torch.ops.aten, op.overloadpacket.__name__.removesuffix("_"), None)
+    found: OpOverload | None = getattr(packet, op._overloadname, None)
+    return None if found is op else found
+
+
+def _written_into(base: Tensor, value: Tensor, view: Tensor) -> Tensor:
+    """``base`` with ``value`` where ``view`` looks at it."""
+    everywhere = torch.arange(base.numel(), device=base.device)
+    places = everywhere.as_strided(view.size(), view.stride(), view.storage_offset()).reshape(-1)
+    return base.reshape(-1).scatter(0, places, value.reshape(-1)).view(base.shape)
+
+
+class Watch(TorchDispatchMode):
+    """Notes the first operator that gives numbers that are not finite, although all that it takes are finite."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.places = Places(function)
+        self.first: str = ""
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator, and look at what it gives."""
+        out = op(*args, **(kwargs or {}))
+        if not self.first and not _finite(out) and _finite((args, kwargs)):
+            self.first = f"{op} in {self.places.here()}"
+        return out
+
+
+def _finite(values: Any) -> bool:
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def first_to_fail(function: Function, rows: Tensor) -> str:
+    """The first operator, with its place, that makes NaN or infinity of ``rows``; "" if there is none."""
+    watch = Watch(function)
+    with torch.no_grad(), watch:
+        function(rows)
+    return watch.first

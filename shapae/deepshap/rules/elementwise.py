@@ -1,0 +1,97 @@
+"""Elementwise operators, of one value or of two, and choices between values."""
+
+import torch
+from torch import Tensor
+
+from shapae.deepshap.rules.linear import linear
+from shapae.deepshap.rules.slopes import SLOPES, Pair, ratio
+from shapae.deepshap.rules.terms import RULES, Terms, fit, half_way, pairwise
+from shapae.deepshap.tape import Live, Step
+from shapae.errors import UnsupportedOperator
+
+
+@pairwise
+def rescale(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
+    """y = f(x), elementwise: the slope between row and background row.
+
+    Reference:
+        Shrikumar et al., 2017, section 3.5.1, https://arxiv.org/abs/1704.02685
+    """
+    if step.name in SLOPES and isinstance(step.args[0], Live):
+        args, kwargs = step.filled([x])
+        return (m * SLOPES[step.name](*args, **kwargs),)
+    return (m * _slope(step, out, x),)
+
+
+def _slope(step: Step, out: Pair, x: Pair) -> Tensor:
+    """The secant; or the mean derivative, by Simpson's rule, where both agree up to rounding: it does not cancel.
+
+    So there is no threshold at which a kink or a jump could be missed.
+    """
+    secant = ratio(out.delta, x.delta, 0.0)
+    if not (step.kind.is_floating_point and step.kinds[0].is_floating_point):
+        return secant
+
+    def derivative(at: Tensor) -> Tensor:
+        value, back, *_ = torch.func.vjp(step.run, at)
+        slope: Tensor = back(torch.ones_like(value))[0]
+        return slope
+
+    mean = (derivative(x.x) + 4 * derivative(x.middle) + derivative(x.b)) / 6
+    rounding = out.x.abs() + out.b.abs() + mean.abs() * (x.x.abs() + x.b.abs())
+    agree = (mean * x.delta - out.delta).abs() <= 4 * torch.finfo(mean.dtype).eps * rounding
+    return torch.where(agree, mean, secant)
+
+
+@pairwise
+def duel(step: Step, m: Tensor, out: Pair, a: Pair, b: Pair) -> tuple[Tensor, Tensor]:
+    """y = f(a, b), elementwise: the Shapley values of the two arguments."""
+
+    def run(*values: Tensor) -> Tensor:
+        return step.run(*values).to(m.dtype)
+
+    with_a, with_b = run(a.x, b.b), run(a.b, b.x)
+    of_a, of_b = (with_a - out.b + out.x - with_b) / 2, (with_b - out.b + out.x - with_a) / 2
+    return fit(m * ratio(of_a, a.delta, 0.0), a.x), fit(m * ratio(of_b, b.delta, 0.0), b.x)
+
+
+@RULES.enter("pow")
+def power(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
+    """x ** 2 is x * x; others are elementwise."""
+    if len(live) == 1 and isinstance(step.args[1], int | float) and step.args[1] == 2:
+        return half_way(lambda m, x: (2 * m * x,), terms, live)
+    return (rescale if len(live) == 1 else duel)(step, terms, out, live)
+
+
+@RULES.enter("_to")
+def cast(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
+    """Another dtype: the same number, or a whole one."""
+    return (linear if step.kind.is_floating_point else rescale)(step, terms, out, live)
+
+
+@RULES.enter("where")
+def where(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
+    """c a + (1 - c) b: linear if the condition is the same for all rows, else a product."""
+    return (_where if isinstance(step.args[0], Live) else linear)(step, terms, out, live)
+
+
+@pairwise
+def _where(step: Step, m: Tensor, out: Pair, *live: Pair) -> tuple[Tensor, ...]:
+    (condition, a, b), _ = step.filled(live)
+    a, b = (each if isinstance(each, Pair) else Pair(each, each) for each in (a, b))
+    choice = (m * (a.middle - b.middle)).masked_fill(condition.delta == 0, 0)
+    parts = (choice, m * condition.middle, m * (1 - condition.middle))
+    wanted = [part for part, arg in zip(parts, step.args, strict=True) if isinstance(arg, Live)]
+    return tuple(fit(part, value.x) for part, value in zip(wanted, live, strict=True))
+
+
+@RULES.enter("any", "all", "argmax", "argmin", "bucketize", "searchsorted")
+def discrete(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
+    """What jumps has no multiplier; it needs none where it is the same for row and background row.
+
+    Raises:
+        UnsupportedOperator: It differs.
+    """
+    if (out.x != out.b).any():
+        raise UnsupportedOperator([f"{step.op} in {step.place}, which differs between rows"])
+    return [[torch.zeros_like(value.x[:, :1])] for value in live]
