@@ -215,7 +215,7 @@ def _scores(score: Score, rows: Tensor, batch: int, what: str) -> Array:
     """(n, k): the scores of ``rows``, so many at a time."""
     with torch.no_grad():
         scores = torch.cat([score(part) for part in torch.split(rows, batch)])
-    refuse_infinite(scores, what)
+    refuse_infinite(score, rows, scores, what)
     return np.asarray(scores.cpu())
 
 

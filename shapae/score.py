@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
+from shapae.deepshap.record import first_to_fail
 from shapae.errors import ModelError, ShapeError, UnknownName
 from shapae.heads import Head
 
@@ -140,19 +141,23 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         )
 
 
-def refuse_infinite(scores: Tensor, what: str) -> None:
+def refuse_infinite(score: Score, rows: Tensor, scores: Tensor, what: str) -> None:
     """Refuse scores that are not finite.
 
     Args:
+        score: Gave the scores.
+        rows: (n, d).
         scores: (n, k).
         what: "rows" or "background rows", for the message.
 
     Raises:
-        ModelError: Some are NaN or infinite; their rows are named.
+        ModelError: Some are NaN or infinite; their rows are named, and the operator that made the first of them.
     """
     bad = (~torch.isfinite(scores)).any(dim=1).nonzero().flatten().tolist()
     if bad:
+        first = first_to_fail(score, rows[bad[0] : bad[0] + 1])
+        made = [f"{place}, the first to make {kind}" for kind, place in first.items()]
         raise ModelError(
-            f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} {what}, "
-            f"first for row {bad[0]}. The rows themselves are finite: look for overflow, or weights that are NaN."
+            f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} {what}, first for row {bad[0]}. "
+            f"The rows themselves are finite: look at {' and '.join(made) or 'the weights, which are not finite'}."
         )

@@ -85,11 +85,27 @@ def test_rounding_is_not_taken_for_mixing(scale, dtype):
 
 
 def test_scores_that_are_not_finite_are_counted_and_their_first_row_is_named():
-    scores = torch.zeros(5, 2)
-    refuse_infinite(scores, "background rows")
+    score, scores = score_of(lambda rows: rows), torch.zeros(5, 2)
+    refuse_infinite(score, X, scores, "background rows")
     scores[3, 1], scores[4, 0] = torch.nan, torch.inf
     with pytest.raises(ModelError, match="NaN or infinite scores for 2 of 5 background rows, first for row 3"):
-        refuse_infinite(scores, "background rows")
+        refuse_infinite(score, X, scores, "background rows")
+
+
+def test_the_operators_that_make_infinity_and_nan_are_named_with_their_module():
+    score = score_of(lambda rows: (rows - rows).log() * 0 + rows)
+    message = (
+        r"look at aten\.log\.default in Score\.autoencoder\.model, the first to make infinity "
+        r"and aten\.mul\.Tensor in Score\.autoencoder\.model, the first to make NaN\."
+    )
+    with torch.no_grad(), pytest.raises(ModelError, match=message):
+        refuse_infinite(score, X, score(X), "rows")
+
+
+def test_weights_that_are_nan_are_named():
+    score = score_of(lambda rows: rows * torch.tensor(torch.nan))
+    with torch.no_grad(), pytest.raises(ModelError, match=r"look at the weights, which are not finite\."):
+        refuse_infinite(score, X, score(X), "rows")
 
 
 def test_a_head_without_a_forward_says_so(model):

@@ -7,6 +7,7 @@ has to know where the axis of the rows went.
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -44,11 +45,16 @@ def record(function: Function, row: Tensor, whole: Whole) -> Tape:
     def one(row: Tensor) -> Tensor:
         return function(row.unsqueeze(0)).reshape(-1)
 
-    # Torch makes writing into tensors functional; it refuses some custom autograd functions, though.
     try:
-        recorder, result = _recorded(torch.func.functionalize(one), Recorder(function, row, whole), row)
-    except RuntimeError:
-        recorder, result = _recorded(one, Recorder(function, row, whole), row)
+        # Torch makes writing into tensors functional; it refuses some custom autograd functions, though.
+        try:
+            recorder, result = _recorded(torch.func.functionalize(one), Recorder(function, row, whole), row)
+        except RuntimeError:
+            recorder, result = _recorded(one, Recorder(function, row, whole), row)
+    finally:
+        # What a module keeps of its last run would be unusable from outside of the recording.
+        with suppress(Exception), torch.no_grad():
+            function(row.detach().unsqueeze(0))
     slot = recorder.slots.get(id(result))
     needed = {slot} | {slot for slot, _, _ in recorder.read}
     steps = tuple(_needed(recorder.steps, needed))
@@ -194,30 +200,33 @@ def _written_into(base: Tensor, value: Tensor, view: Tensor) -> Tensor:
 
 
 class Watch(TorchDispatchMode):
-    """Notes the first operator that gives numbers that are not finite, although all that it takes are finite."""
+    """Notes the first operators that make infinity, or NaN, of numbers that are not."""
+
+    KINDS = {"infinity": torch.isinf, "NaN": torch.isnan}
 
     def __init__(self, function: Function) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.places = Places(function)
-        self.first: str = ""
+        self.first: dict[str, str] = {}
 
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operator, and look at what it gives."""
         out = op(*args, **(kwargs or {}))
-        if not self.first and not _finite(out) and _finite((args, kwargs)):
-            self.first = f"{op} in {self.places.here()}"
+        for kind, among in self.KINDS.items():
+            if kind not in self.first and _any(among, out) and not _any(among, (args, kwargs)):
+                self.first[kind] = f"{op} in {self.places.here()}"
         return out
 
 
-def _finite(values: Any) -> bool:
+def _any(among: Callable[[Tensor], Tensor], values: Any) -> bool:
     tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    return any(bool(among(tensor).any()) for tensor in tensors)
 
 
-def first_to_fail(function: Function, rows: Tensor) -> str:
-    """The first operator, with its place, that makes NaN or infinity of ``rows``; "" if there is none."""
+def first_to_fail(function: Function, rows: Tensor) -> dict[str, str]:
+    """The first operators, with their places, that make "infinity" or "NaN" of ``rows``, as far as there are any."""
     watch = Watch(function)
     with torch.no_grad(), watch:
         function(rows)
