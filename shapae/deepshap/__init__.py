@@ -104,7 +104,11 @@ def _replayed(function: Function, tape: Tape, rows: Tensor) -> Values:
     """
     values = replay(tape, rows)
     got, want = tape.scores(values), _scores(function, rows).reshape(len(rows), -1)
-    tolerance = torch.finfo(rows.dtype).eps ** 0.5 * torch.maximum(want.abs().max(), got.abs().max())
+    eps, widest = (
+        torch.finfo(rows.dtype).eps,
+        max(value.reshape(len(rows), -1).abs().sum(dim=1).max() for value in values.values()),
+    )
+    tolerance = eps**0.5 * torch.maximum(want.abs().max(), got.abs().max()) + 4 * eps * widest
     differ = (~((got - want).abs() <= tolerance)).any(dim=1).nonzero().flatten().tolist()
     if differ:
         read = [

@@ -3,9 +3,11 @@
 Each takes the pair and the operator's own settings. All of them are right where x = b, too.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -127,6 +129,12 @@ def elu(x: Pair, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> 
     return scale * (positive + alpha * input_scale * negative * (1 - positive))
 
 
+@SLOPES.enter("celu")
+def celu(x: Pair, alpha: float = 1) -> Tensor:
+    """See ``elu``."""
+    return elu(x, alpha, 1, 1 / alpha)
+
+
 @SLOPES.enter("sigmoid")
 def sigmoid(x: Pair) -> Tensor:
     """s(high) - s(low) = s(high) s(-low) (1 - exp(low - high))."""
@@ -209,3 +217,25 @@ def sin(x: Pair) -> Tensor:
 def cos(x: Pair) -> Tensor:
     """See ``sin``."""
     return -torch.sin(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
+
+
+@SLOPES.enter("erf")
+def erf(x: Pair) -> Tensor:
+    """The mean derivative, by Gauss and Legendre, for near values; for others from erfc, on the side of its tail."""
+    nodes = zip(*np.polynomial.legendre.leggauss(5), strict=True)
+    bells = sum(weight * torch.exp(-((x.middle + node * x.delta / 2) ** 2)) for node, weight in nodes)
+    side = torch.where(x.middle < 0, -1, 1)
+    tail = Pair(side * x.x, side * x.b).each(torch.erfc)
+    return torch.where(x.delta.abs() < 0.25, bells / math.sqrt(math.pi), ratio(side * (tail.b - tail.x), x.delta, 0.0))
+
+
+@SLOPES.enter("gelu")
+def gelu(x: Pair, approximate: str = "none") -> Tensor:
+    """x Phi(x), with the normal distribution Phi, or with a sigmoid that is near to it."""
+    if approximate == "tanh":
+        scale, cubic = math.sqrt(8 / math.pi), 0.044715
+        inner = x.each(lambda value: scale * (value + cubic * value**3))
+        rise = scale * (1 + cubic * (x.x * x.x + x.x * x.b + x.b * x.b))
+        return inner.each(torch.sigmoid).middle + x.middle * sigmoid(inner) * rise
+    inner = x.each(torch.mul, math.sqrt(0.5))
+    return inner.each(lambda value: torch.erfc(-value)).middle / 2 + x.middle * erf(inner) * math.sqrt(0.125)
