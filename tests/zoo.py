@@ -1258,3 +1258,11 @@ class Fractions(Question):
     def forward(self, rows):
         fractions = torch.sigmoid(rows).clamp(1e-3, 1 - 1e-3)
         return super().forward(torch.logit(fractions)).sigmoid()
+
+
+# Those that run operators without a rule, and the operators.
+REFUSED = {
+    "k-sparse": r"aten\.topk\.default in Score\.autoencoder\.model",
+    "max pooling and unpooling": r"aten\.index_put\.default in Score\.autoencoder\.model\.unpool",
+    "vector quantised": r"aten\.index\.Tensor in Score\.autoencoder\.model",
+}

@@ -56,6 +56,8 @@ def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
 def moments(function: Function, rows: Tensor, background: Tensor) -> Moments:
     """The same with its spread over the background: (n, d, k), also for one output."""
     _refuse_tables(rows, background)
+    with torch.no_grad():
+        _scores(function, background[:1])
     tape = record(function, background[0], lambda op, kinds: rule_for(op, kinds) is not None)
     _refuse_unknown_operators(tape)
     size = max(1, REPLAYED // sum(value.nbytes for value in replay(tape, background[:1]).values()))
@@ -83,14 +85,18 @@ def _refuse_tables(rows: Tensor, background: Tensor) -> None:
 
 
 def _refuse_unknown_operators(tape: Tape) -> None:
-    places = [f"{step.op} in {step.place}" for step in tape.steps if rule_for(step.op, step.kinds) is None]
+    places = [
+        f"{step.op} in {step.place}"
+        for step in tape.steps
+        if step.kind.is_complex or rule_for(step.op, step.kinds) is None
+    ]
     if places:
         raise UnsupportedOperator(list(dict.fromkeys(places)))
 
 
 def _scores(function: Function, rows: Tensor) -> Tensor:
     scores = function(rows)
-    if not isinstance(scores, Tensor) or scores.ndim not in (1, 2) or len(scores) != len(rows):
+    if not isinstance(scores, Tensor) or scores.ndim not in (1, 2) or len(scores) != len(rows) or not scores.numel():
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ShapeError(f"the function must return scores ({len(rows)},) or ({len(rows)}, k), got {got}.")
     return scores
@@ -112,7 +118,7 @@ def _replayed(function: Function, tape: Tape, rows: Tensor) -> Values:
     differ = (~((got - want).abs() <= tolerance)).any(dim=1).nonzero().flatten().tolist()
     if differ:
         read = [
-            f"{place} read {number:.4g} off one row and another number off another"
+            f"{place} read {number} off one row and another number off another"
             for slot, number, place in tape.read
             if not np.allclose(values[slot].cpu(), number)
         ]

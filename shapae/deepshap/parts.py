@@ -17,7 +17,9 @@ def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
     """a / b = a * (1 / b)."""
     if rounding_mode is not None:
         return NotImplemented
-    return a * (1 / b) if isinstance(b, Tensor) else a * (1.0 / b)
+    kind = torch.result_type(a, b)
+    kind = kind if kind.is_floating_point else torch.get_default_dtype()
+    return a * torch.as_tensor(b, dtype=kind, device=getattr(b, "device", None)).reciprocal()
 
 
 @PARTS.enter("var")
@@ -157,3 +159,13 @@ def trilinear(
             each.unsqueeze(axis) if axis in new else each for each, new in ((a, expand_a), (b, expand_b), (c, expand_c))
         )
     return (a * b * c).sum(axes)
+
+
+@PARTS.enter("unfold")
+def unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
+    """Windows along an axis, their values last."""
+    places = torch.arange(0, x.shape[dim] - size + 1, step, device=x.device)[:, None] + torch.arange(
+        size, device=x.device
+    )
+    windows = x.movedim(dim, -1).index_select(-1, places.flatten())
+    return windows.reshape(*windows.shape[:-1], *places.shape).movedim(-2, dim if dim >= 0 else dim - 1)

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from shapae.deepshap.parts import PARTS
 from shapae.deepshap.tape import Live, Step, Tape, plain_name
+from shapae.errors import UnsupportedOperator
 
 Function = Callable[[Tensor], Tensor]
 Whole = Callable[[OpOverload, list[torch.dtype]], bool]
@@ -28,7 +29,10 @@ Whole = Callable[[OpOverload, list[torch.dtype]], bool]
 # They give back what they are given.
 ALIASES = {"alias", "clone", "contiguous", "detach", "lift", "lift_fresh"}
 # They look at the shape only.
-SHAPED = {"empty_like", "full_like", "ones_like", "zeros_like", "new_empty", "new_full", "new_ones", "new_zeros"}
+SHAPED = {
+    *("empty_like", "full_like", "ones_like", "zeros_like", "new_empty", "new_full", "new_ones", "new_zeros"),
+    *("rand_like", "randn_like", "randint_like"),
+}
 
 
 def record(function: Function, row: Tensor, whole: Whole) -> Tape:
@@ -125,7 +129,7 @@ class Recorder(TorchDispatchMode):
             made = op(*args, **kwargs)
             self.made[made.untyped_storage().data_ptr()] = made
             return made
-        if op._schema.is_mutable and (twin := _twin(op)) is not None:
+        if _writes(op) and (twin := _twin(op)) is not None:
             return self._written(twin, args, kwargs)
         for parts in self._parts(op, [leaf.dtype for leaf in live]):
             with self:
@@ -133,8 +137,13 @@ class Recorder(TorchDispatchMode):
             if out is not NotImplemented:
                 return out
         out = op(*args, **kwargs)
+        self._refuse(op, any(isinstance(leaf, Tensor) and leaf.is_complex() for leaf in tree_leaves(out)))
         self._take_down(op, args, kwargs, live, out)
         return out
+
+    def _refuse(self, op: OpOverload, when: bool) -> None:
+        if when:
+            raise UnsupportedOperator([f"{op} in {self.places.here()}"])
 
     def _parts(self, op: OpOverload, kinds: list[torch.dtype]) -> Iterator[Callable[..., Any]]:
         """Functions that do the same as ``op`` by simpler operators, best first."""
@@ -163,7 +172,7 @@ class Recorder(TorchDispatchMode):
             return Live(self.slots[id(leaf)])
         return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
-    def _written(self, twin: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _written(self, twin: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What writes into its first argument, as an operator that gives something new.
 
         Torch makes all of the function's own writing functional, but not that within its composite kernels.
@@ -171,13 +180,13 @@ class Recorder(TorchDispatchMode):
         first, *rest = args
         with self:  # a clone, lest what is written changes a constant on the tape
             out = twin(first if id(first) in self.slots else first.clone(), *rest, **kwargs)
-        written: Tensor = first.copy_(out)
-        self._rename(written, out)
-        base = self.made.get(written.untyped_storage().data_ptr(), written)
-        if base is not written:
+        base = self.made.get(first.untyped_storage().data_ptr(), first)
+        self._refuse(twin, base.dtype != out.dtype or 0 in first.stride())
+        self._rename(first.copy_(out), out)
+        if base is not first:
             with self:
-                self._rename(base, _written_into(base, out, written))
-        return written
+                self._rename(base, _written_into(base, out, first))
+        return first
 
     def _rename(self, tensor: Tensor, value: Tensor) -> None:
         """``tensor`` stands for ``value`` from now on."""
@@ -188,8 +197,18 @@ class Recorder(TorchDispatchMode):
 def _twin(op: OpOverload) -> OpOverload | None:
     """The operator that does not write, for one that writes into its first argument: add for add_."""
     packet = getattr(torch.ops.aten, op.overloadpacket.__name__.removesuffix("_"), None)
-    found: OpOverload | None = getattr(packet, op._overloadname, None)
-    return None if found is op else found
+    twins = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
+    same = (twin for twin in twins if not _writes(twin) and _takes(twin) == _takes(op))
+    return next(same, None)
+
+
+def _writes(op: OpOverload) -> bool:
+    arguments = op._schema.arguments
+    return bool(arguments) and bool(arguments[0].is_write)
+
+
+def _takes(op: OpOverload) -> list[str]:
+    return [str(argument.type) for argument in op._schema.arguments]
 
 
 def _written_into(base: Tensor, value: Tensor, view: Tensor) -> Tensor:

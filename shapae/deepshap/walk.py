@@ -83,7 +83,7 @@ def multipliers(
             watch(step, parts)
         for slot, part in zip(step.live, parts, strict=True):
             at[slot] = merged(at.get(slot, []) + part)
-    return at[0] or [seed.new_zeros(1, 1, 1, 1)]
+    return at[0] or [seed.new_zeros(len(seed), 1, 1, 1)]
 
 
 def _refuse_infinite(step: Step, parts: list[Terms]) -> None:

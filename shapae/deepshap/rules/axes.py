@@ -95,7 +95,9 @@ def _shares_of_largest(x: Pair) -> Tensor:
     places = order.argsort(dim=-1)
     at_x, at_b = places[..., :width], places[..., width:]
     risen, fallen = (each.gather(-1, at_x) - each.gather(-1, at_b) for each in integrals)
-    return ratio(torch.where(rises, risen, fallen), x.delta, 0.0)
+    largest = [value == value.amax(-1, keepdim=True) for value in x]
+    each = sum(mask / mask.sum(-1, keepdim=True) for mask in largest) / 2
+    return ratio(torch.where(rises, risen, fallen), x.delta, each)
 
 
 def _counted(events: Tensor, order: Tensor) -> Tensor:

@@ -1,5 +1,9 @@
 """Elementwise operators, of one value or of two, and choices between values."""
 
+from collections.abc import Callable
+from functools import partial, reduce
+from operator import add
+
 import torch
 from torch import Tensor
 
@@ -20,39 +24,48 @@ def rescale(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     if step.name in SLOPES and isinstance(step.args[0], Live):
         args, kwargs = step.filled([x])
         return (m * SLOPES[step.name](*args, **kwargs),)
-    return (m * _slope(step, out, x),)
+    return (m * _slope(step.run, out, x),)
 
 
-def _slope(step: Step, out: Pair, x: Pair) -> Tensor:
+def _slope(function: Callable[[Tensor], Tensor], out: Pair, x: Pair) -> Tensor:
     """The secant; or the mean derivative, by Simpson's rule, where both agree up to rounding: it does not cancel.
 
     So there is no threshold at which a kink or a jump could be missed.
     """
-    secant = ratio(out.delta, x.delta, 0.0)
-    if not (step.kind.is_floating_point and step.kinds[0].is_floating_point):
-        return secant
 
     def derivative(at: Tensor) -> Tensor:
-        value, back, *_ = torch.func.vjp(step.run, at)
+        value, back, *_ = torch.func.vjp(function, at)
         slope: Tensor = back(torch.ones_like(value))[0]
         return slope
 
-    mean = (derivative(x.x) + 4 * derivative(x.middle) + derivative(x.b)) / 6
+    secant = ratio(out.delta, x.delta, 0.0)
+    try:
+        mean = (derivative(x.x) + 4 * derivative(x.middle) + derivative(x.b)) / 6
+    except RuntimeError:  # truth values, and functions whose derivative torch does not know
+        return secant
     rounding = out.x.abs() + out.b.abs() + mean.abs() * (x.x.abs() + x.b.abs())
     agree = (mean * x.delta - out.delta).abs() <= 4 * torch.finfo(mean.dtype).eps * rounding
     return torch.where(agree, mean, secant)
 
 
 @pairwise
-def duel(step: Step, m: Tensor, out: Pair, a: Pair, b: Pair) -> tuple[Tensor, Tensor]:
-    """y = f(a, b), elementwise: the Shapley values of the two arguments."""
+def duel(step: Step, m: Tensor, out: Pair, *both: Pair) -> tuple[Tensor, ...]:
+    """y = f(a, b), elementwise: the Shapley values of the two arguments.
+
+    These are the slopes of each with the other held still, averaged over both values of the other.
+    """
+    a, b = (value.each(torch.Tensor.expand_as, out.x) for value in both)
 
     def run(*values: Tensor) -> Tensor:
         return step.run(*values).to(m.dtype)
 
-    with_a, with_b = run(a.x, b.b), run(a.b, b.x)
-    of_a, of_b = (with_a - out.b + out.x - with_b) / 2, (with_b - out.b + out.x - with_a) / 2
-    return fit(m * ratio(of_a, a.delta, 0.0), a.x), fit(m * ratio(of_b, b.delta, 0.0), b.x)
+    def slope(section: Callable[..., Tensor], x: Pair, others: Pair) -> Tensor:
+        functions = [partial(section, other) for other in others]
+        return reduce(add, (_slope(function, x.each(function), x) for function in functions)) / 2
+
+    of_a = slope(lambda still, value: run(value, still), a, b)
+    of_b = slope(run, b, a)
+    return tuple(fit(m * each, value.x) for each, value in zip((of_a, of_b), both, strict=True))
 
 
 @RULES.enter("pow")

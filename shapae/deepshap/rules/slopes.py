@@ -160,7 +160,7 @@ def softplus(x: Pair, beta: float = 1, threshold: float = 20) -> Tensor:
     delta, out = x.delta.abs(), x.each(functional.softplus, 1, threshold)
     near = torch.log1p(torch.sigmoid(x.low) * torch.expm1(delta.clamp(max=1)))
     rise = torch.where((delta < 1) & (x.high <= threshold), near, out.high - out.low)
-    return ratio(rise, delta, torch.sigmoid(x.x))
+    return ratio(rise, delta, torch.sigmoid(x.x).masked_fill(x.x > threshold, 1))
 
 
 @SLOPES.enter("mish")

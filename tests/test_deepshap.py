@@ -1,0 +1,300 @@
+"""The native engine as a whole: against shap, slow multipliers, itself in other pieces; what it refuses."""
+
+import copy
+import itertools
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from shapae import Explainer, deepshap
+from shapae.deepshap import walk
+from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
+from tests import models
+from tests.zoo import ZOO, D
+
+X, B = (torch.tensor(models.table(n, seed=n)) for n in (5, 7))
+
+
+def error(model):
+    return lambda rows: ((model(rows) - rows) ** 2).mean(dim=1)
+
+
+# Against others
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-6), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("make", [models.Question, models.Nested, models.Linear])
+@pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", "reconstruction", "latent", "latent:1"])
+def test_where_shap_is_right_the_values_are_those_of_shap(dtype, precision, make, head):
+    """Of shap in float64, because in float32 it is itself off by up to 5e-6 here."""
+    model, rows, background = models.build(make, dtype=dtype), X.to(dtype), B.to(dtype)
+    ours = Explainer(model, background, head=head)(rows)
+    theirs = Explainer(model.double(), background.double(), head=head, backend="shap_deep")(rows.double())
+    assert ours.values.dtype == ours.data.dtype == np.zeros(0, str(dtype).removeprefix("torch.")).dtype
+    np.testing.assert_allclose(ours.values, theirs.values, rtol=0, atol=precision * np.abs(theirs.values).max())
+
+
+def test_a_net_with_two_hidden_layers_has_the_multipliers_of_each_pair_written_out():
+    net = models.build(
+        lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Softplus(), nn.Linear(4, 2))
+    )
+    maps = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in net[::2]]
+    functions = [np.tanh, lambda z: np.log1p(np.exp(z))]
+    want = np.zeros((5, 6, 2))
+    for (i, x), b in itertools.product(enumerate(X.numpy()), B.numpy()):
+        jacobian, delta = np.eye(6), x - b
+        for (weight, bias), function in zip(maps, functions, strict=False):
+            zx, zb = weight @ x + bias, weight @ b + bias
+            x, b = function(zx), function(zb)
+            jacobian = ((x - b) / (zx - zb))[:, None] * weight @ jacobian
+        want[i] += (maps[-1][0] @ jacobian * delta).T / len(B)
+    np.testing.assert_allclose(deepshap.attribute(net, X, B), want, rtol=0, atol=1e-12)
+
+
+def test_values_of_a_function_are_in_its_shape_dtype_and_device():
+    for dtype in (torch.float32, torch.float64):
+        one = deepshap.attribute(lambda x: x.prod(dim=1), X.to(dtype), B.to(dtype))
+        two = deepshap.attribute(lambda x: x[:, :2] ** 2, X.to(dtype), B.to(dtype))
+        assert (one.shape, two.shape, one.dtype, two.dtype) == ((5, 6), (5, 6, 2), dtype, dtype)
+    np.testing.assert_allclose(two[:, 1, 1], (X[:, 1:2] ** 2 - B[:, 1] ** 2).mean(dim=1), rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(two[:, 0, 1], 0)
+
+
+def test_a_constant_score_has_the_values_zero():
+    np.testing.assert_array_equal(deepshap.attribute(lambda x: torch.ones(len(x), 2).double(), X, B), 0)
+
+
+@pytest.mark.parametrize("backend", ["deep", "gradient"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(backend, dtype):
+    model = models.build(models.Question, dtype=dtype)
+    before = [parameter.clone() for parameter in model.parameters()]
+    got = Explainer(model, B, backend=backend)(X)
+    want = Explainer(copy.deepcopy(model).float(), B, backend=backend)(X)
+    np.testing.assert_array_equal(got.values, want.values)
+    assert got.values.dtype == np.float32
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+# In other pieces
+
+
+@pytest.mark.parametrize("block", [1, 100, 1000, 2**20])
+@pytest.mark.parametrize("replayed", [1, 2000, 2**20])
+@pytest.mark.parametrize("name", ["U-shaped with cat", "nn.TransformerEncoderLayer", "max and min over features"])
+def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monkeypatch):
+    model, rows, background = models.build(ZOO[name]), *(torch.tensor(models.table(n, D, seed=n)) for n in (3, 4))
+    want = deepshap.moments(model, rows, background)
+    monkeypatch.setattr(walk, "BLOCK", block)
+    monkeypatch.setattr(deepshap, "REPLAYED", replayed)
+    got = deepshap.moments(model, rows, background)
+    assert got.count == want.count
+    np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(got.spread, want.spread, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mixture of experts", "GRU over features", "k-sparse"])
+def test_no_more_pairs_than_fit_are_walked_over_at_once(name, monkeypatch):
+    """Seen in the widest term that any rule was given."""
+    model = models.build(ZOO[name] if name != "k-sparse" else models.Question)
+    d = D if name != "k-sparse" else models.D
+    rows, background = (torch.tensor(models.table(n, d, seed=n)) for n in (9, 13))
+    widest, block = [], 20 * 8 * 64
+    monkeypatch.setattr(walk, "BLOCK", block)
+    total = walk.total
+    monkeypatch.setattr(walk, "total", lambda terms: (widest.append(total(terms)), widest[-1])[1])
+    deepshap.moments(model, rows, background)
+    assert len(widest) > 1
+    assert max(term.nbytes for term in widest) <= block
+
+
+def test_one_row_against_one_background_row():
+    model = models.build(models.Question)
+    values = deepshap.attribute(error(model), X[:1], B[:1])
+    with torch.no_grad():
+        np.testing.assert_allclose(values.sum(dim=1), error(model)(X[:1]) - error(model)(B[:1]), rtol=0, atol=1e-14)
+
+
+def test_standard_errors_are_those_of_a_mean_over_the_pairs():
+    model = models.build(models.Question)
+    pairs = np.stack([Explainer(model, b[None], backend="deep")(X).values for b in B])
+    got = Explainer(model, B, backend="deep")(X)
+    np.testing.assert_allclose(got.values, pairs.mean(axis=0), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(got.standard_errors, pairs.std(axis=0, ddof=1) / np.sqrt(len(B)), rtol=0, atol=1e-14)
+
+
+def test_intervals_cover_the_truth_of_a_linear_autoencoder():
+    """Over a normal background, E (x_i - b_i) [Q (x + b) + q]_i = x_i (Q x + q)_i - Q_ii."""
+    model = models.build(models.Linear)
+    weight = (model.decoder.weight @ model.encoder.weight).detach().numpy()
+    offset = (model.decoder.weight @ model.encoder.bias + model.decoder.bias).detach().numpy()
+    a, x = weight - np.eye(6), X.numpy()
+    q, linear = a.T @ a / 6, 2 * a.T @ offset / 6
+    truth = x * (x @ q + linear) - np.diag(q)
+    covered = []
+    for seed in range(400):
+        found = deepshap.moments(error(model), X, torch.tensor(models.table(200, seed=1000 + seed)))
+        covered.append(np.abs(found.mean[..., 0] - truth) <= 1.96 * found.standard_error[..., 0])
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+# What it refuses
+
+
+class Sorted(nn.Module):
+    def forward(self, rows):
+        return rows.sort(dim=1).values.cummax(dim=1).values
+
+
+def test_all_operators_without_a_rule_are_named_with_their_modules_and_a_backend_that_needs_none():
+    model = nn.Sequential(nn.Linear(6, 6), Sorted(), nn.Sequential(Sorted())).double()
+    message = (
+        r"^the model runs operators without an attribution rule: aten\.sort\.default in Sequential\.1, "
+        r"aten\.cummax\.default in Sequential\.1, aten\.sort\.default in Sequential\.2\.0, "
+        r"aten\.cummax\.default in Sequential\.2\.0\. Add them to shapae/deepshap/rules .*use backend='gradient'"
+    )
+    with pytest.raises(UnsupportedOperator, match=message):
+        deepshap.attribute(model, X, B)
+
+
+def test_an_operator_without_a_rule_that_nothing_depends_on_is_none_of_our_business():
+    def function(rows):
+        rows.sort(dim=1)
+        return rows.sum(dim=1)
+
+    np.testing.assert_allclose(deepshap.attribute(function, X, B), X - B.mean(dim=0), rtol=0, atol=1e-14)
+
+
+class Deciding(nn.Module):
+    def forward(self, rows):
+        return torch.stack([row.sum() if row[0] > 0 else (row**2).sum() for row in rows])
+
+
+def test_a_function_that_decides_by_the_values_of_a_row_is_refused_with_the_place():
+    assert len({bool(row[0] > 0) for row in X}) == 2
+    message = r"does not give the scores of \d others, first of row \d: Deciding read (True|False) off .*same operators"
+    with pytest.raises(ModelError, match=message):
+        deepshap.attribute(Deciding(), X, B)
+    same = X[:, 0] > 0
+    values = deepshap.attribute(Deciding(), X[same], B[B[:, 0] > 0])
+    np.testing.assert_allclose(values, X[same] - B[B[:, 0] > 0].mean(dim=0), rtol=0, atol=1e-14)
+
+
+BAD = {
+    "rows mixed": (lambda x: (x - x.mean(dim=0)).square().sum(dim=1), ModelError, "random, or mixes rows"),
+    "random": (lambda x: (x + torch.randn_like(x)).sum(dim=1), ModelError, "random, or mixes rows"),
+    "hidden writing": (
+        lambda x: F.batch_norm(x[..., None], torch.zeros(6).double(), torch.ones(6).double(), training=True).sum((
+            1,
+            2,
+        )),
+        UnsupportedOperator,
+        r"aten\.\w*batch_norm\w*\.\w+ in the function",
+    ),
+    "three axes": (lambda x: x[:, None, None], ShapeError, r"scores \(1,\) or \(1, k\), got \(1, 1, 1, 6\)"),
+    "no scores": (lambda x: x[:, :0], ShapeError, r"scores \(1,\) or \(1, k\), got \(1, 0\)"),
+    "no tensor": (lambda x: [1.0], ShapeError, r"scores \(1,\) or \(1, k\), got list"),
+    "overflow between": (
+        lambda x: torch.where(x > 0, x.log(), 0).sum(dim=1),
+        ModelError,
+        r"multipliers of aten\.\w+\.\w+ in the function are not: .*use backend='gradient'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_functions_that_can_not_be_attributed_are_refused(kind):
+    function, kind_of_error, message = BAD[kind]
+    with pytest.raises(kind_of_error, match=message):
+        deepshap.attribute(function, X, B)
+
+
+@pytest.mark.parametrize(
+    ("rows", "background", "message"),
+    [
+        (X[0], B, r"got \(6,\) and \(7, 6\)"),
+        (X, B[:, :5], r"got \(5, 6\) and \(7, 5\)"),
+        (X[:0], B, r"got \(0, 6\) and \(7, 6\)"),
+        (X.float(), B, r"both be float32 or both float64, got torch\.float32 and torch\.float64; use \.float\(\)"),
+        (X.bfloat16(), B.bfloat16(), r"got torch\.bfloat16 and torch\.bfloat16"),
+        (X.long(), B.long(), r"got torch\.int64 and torch\.int64"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(rows, background, message):
+    with pytest.raises(DataError, match=message):
+        deepshap.attribute(lambda x: x.sum(dim=1), rows, background)
+
+
+# What it leaves alone
+
+
+class Stopping(TorchDispatchMode):
+    """Stops whatever runs at the n-th operator."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.left = n
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return op(*args, **(kwargs or {}))
+
+
+def operators(explain):
+    with Stopping(0) as counting:
+        explain()
+    return -counting.left
+
+
+@pytest.mark.parametrize(
+    ("make", "every"), [(models.Question, 1), (ZOO["BatchNorm1d"], 5), (ZOO["in-place modules"], 5)]
+)
+def test_the_model_comes_back_as_it_went_in_whichever_operator_is_interrupted(make, every):
+    model = models.build(make).train()
+    d = next(each.in_features for each in model.modules() if isinstance(each, nn.Linear))
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 2.0)
+    rows, background = models.table(2, d, seed=1), models.table(3, d, seed=2)
+    explainer = Explainer(model, background)
+    total = operators(lambda: explainer(rows))
+    before, around = models.snapshot(model), models.world()
+    assert total > 100
+    for n in range(1, total + 1, every):
+        with pytest.raises(KeyboardInterrupt), Stopping(n):
+            explainer(rows)
+        assert models.snapshot(model) == before
+    assert models.world() == around
+    explainer(rows)
+
+
+def test_what_a_model_keeps_of_its_last_run_can_be_used_afterwards():
+    model = models.build(ZOO["latents kept on self"])
+    rows = torch.tensor(models.table(3, D))
+    deepshap.attribute(error(model), rows, rows)
+    kept = {name: value for name, value in vars(model).items() if isinstance(value, torch.Tensor)}
+    assert kept
+    for value in kept.values():
+        copy.deepcopy(value.detach()).numpy()
+
+
+def test_threads_can_share_a_model():
+    model = models.build(models.Question)
+    want, got = deepshap.attribute(error(model), X, B), {}
+
+    def run(number):
+        got[number] = deepshap.attribute(error(model), X, B)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        np.testing.assert_array_equal(got[number], want)
