@@ -182,7 +182,7 @@ class Recorder(TorchDispatchMode):
             out = twin(first if id(first) in self.slots else first.clone(), *rest, **kwargs)
         base = self.made.get(first.untyped_storage().data_ptr(), first)
         self._refuse(twin, base.dtype != out.dtype or 0 in first.stride())
-        self._rename(first.copy_(out), out)
+        self._rename(first.copy_(out.clone()), out)
         if base is not first:
             with self:
                 self._rename(base, _written_into(base, out, first))
