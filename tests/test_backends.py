@@ -1,6 +1,8 @@
 """The backends against closed forms, slow enumeration, and shap itself."""
 
+from functools import reduce
 from itertools import permutations
+from operator import add
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from shapae import Explainer, backends
 from shapae.errors import TooLarge
 from tests import models
 
-PRECISE = pytest.mark.parametrize("backend", ["shap_deep", "exact"])
+PRECISE = pytest.mark.parametrize("backend", ["deep", "shap_deep", "exact"])
+DRAWN = pytest.mark.parametrize("backend", ["gradient", "shap_gradient"])
+RULED = pytest.mark.parametrize("backend", ["deep", "shap_deep"])
 
 
 def affine(*layers):
@@ -68,18 +72,20 @@ def test_a_linear_autoencoder_has_the_values_of_the_closed_form(backend, head, s
     np.testing.assert_allclose(got.values, CLOSED[head](model, rows, background), rtol=0, atol=1e-10)
 
 
+@DRAWN
 @closed_forms
-def test_drawn_values_are_as_far_from_the_closed_form_as_their_standard_errors_say(head, background):
+def test_drawn_values_are_as_far_from_the_closed_form_as_their_standard_errors_say(backend, head, background):
     model, rows = models.build(models.Linear), models.table(15, seed=4)
-    got = Explainer(model, background, head=head, backend="shap_gradient")(rows)
+    got = Explainer(model, background, head=head, backend=backend)(rows)
     z = (got.values - CLOSED[head](model, rows, background)) / got.standard_errors
     assert (np.abs(z) > 3).mean() < 0.03
     assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.2)
 
 
-def test_standard_errors_are_the_spread_over_seeds(rows, background):
+@DRAWN
+def test_standard_errors_are_the_spread_over_seeds(backend, rows, background):
     model = models.build(models.Question)
-    runs = [Explainer(model, background, backend="shap_gradient", seed=seed)(rows) for seed in range(40)]
+    runs = [Explainer(model, background, backend=backend, seed=seed)(rows) for seed in range(40)]
     spread = np.std([run.values for run in runs], axis=0, ddof=1)
     errors = np.mean([run.standard_errors for run in runs], axis=0)
     assert np.sqrt((spread**2).sum() / (errors**2).sum()) == pytest.approx(1, abs=0.15)
@@ -159,8 +165,9 @@ class Naive(nn.Module):
         return ((self.model(rows) - rows) ** 2).mean(1, keepdim=True)
 
 
+@RULED
 @pytest.mark.parametrize("seed", range(3))
-def test_the_naive_wrapper_is_off_by_more_than_the_spread_of_its_output_and_shapae_is_not(seed):
+def test_the_naive_wrapper_is_off_by_more_than_the_spread_of_its_output_and_shapae_is_not(backend, seed):
     model = models.build(models.Question, 20, seed=seed)
     x, background = models.table(10, 20, seed=1), models.table(30, 20, seed=2)
     with torch.no_grad():
@@ -168,7 +175,7 @@ def test_the_naive_wrapper_is_off_by_more_than_the_spread_of_its_output_and_shap
     explainer = shap.DeepExplainer(Naive(models.build(models.Question, 20, seed=seed)), torch.tensor(background))
     naive = explainer.shap_values(torch.tensor(x), check_additivity=False)[..., 0]
     assert np.abs(scores - base - naive.sum(axis=1)).max() > np.ptp(scores)
-    ours = Explainer(model, background, backend="shap_deep")(x).values
+    ours = Explainer(model, background, backend=backend)(x).values
     assert np.abs(scores - base - ours.sum(axis=1)).max() < 1e-12
 
 
@@ -181,7 +188,8 @@ ACTIVATIONS = [
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
-def test_shap_deep_follows_the_rescale_rule_through_every_activation(activation, rows, background):
+@RULED
+def test_the_rescale_rule_is_followed_through_every_activation(backend, activation, rows, background):
     """One activation between affine maps: its slope is the secant of each pair, written out in numpy."""
     model = models.build(lambda: nn.Sequential(nn.Linear(6, 4), activation, nn.Linear(4, 6)))
     (w1, b1), (w2, _) = affine(model[0]), affine(model[2])
@@ -190,11 +198,12 @@ def test_shap_deep_follows_the_rescale_rule_through_every_activation(activation,
         fx, fb = (model[1](torch.tensor(z)).numpy() for z in (zx, zb))
     slope = (fx[:, None] - fb) / (zx[:, None] - zb)
     want = np.einsum("nbi,hi,nbh,jh->nij", rows[:, None] - background, w1, slope, w2) / len(background)
-    got = Explainer(model, background, head="reconstruction", backend="shap_deep")(rows)
+    got = Explainer(model, background, head="reconstruction", backend=backend)(rows)
     np.testing.assert_allclose(got.values, want, rtol=0, atol=1e-12)
 
 
-def test_drawn_values_are_expected_gradients(model, rows, background):
+@DRAWN
+def test_drawn_values_are_expected_gradients(backend, model, rows, background):
     """mean_b (x - b) times the gradient, averaged over 500 places on the way from b to x."""
     steps = (torch.arange(500, dtype=torch.float64)[:, None, None] + 0.5) / 500
     want = []
@@ -203,10 +212,45 @@ def test_drawn_values_are_expected_gradients(model, rows, background):
         error = torch.mean((model(points) - points) ** 2, dim=2).sum()
         (slopes,) = torch.autograd.grad(error, points)
         want.append((slopes.mean(dim=0).numpy() * (x.numpy() - background)).mean(axis=0))
-    got = Explainer(model, background, backend="shap_gradient")(rows)
+    got = Explainer(model, background, backend=backend)(rows)
     z = (got.values - want) / got.standard_errors
     assert np.abs(z).max() < 4
     assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.4)
+
+
+@closed_forms
+def test_in_the_limit_of_many_draws_the_values_are_those_of_the_closed_form(head, rows, background):
+    """Merged over 100 seeds the error is a tenth; what is left is noise."""
+    model = models.build(models.Linear)
+    score = Explainer(model, background, head=head).score
+    x, b = torch.tensor(rows), torch.tensor(background)
+    parts = [backends.named("gradient").attribute(score, x, b, range(5 * seed, 5 * seed + 5)) for seed in range(100)]
+    merged, want = reduce(add, parts), CLOSED[head](model, rows, background)
+    misses = [np.sqrt(((found.mean - want.reshape(found.mean.shape)) ** 2).mean()) for found in (parts[0], merged)]
+    assert merged.count == 100 * parts[0].count
+    assert misses[1] < misses[0] / 5
+    z = (merged.mean - want.reshape(merged.mean.shape)) / merged.standard_error
+    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.35)
+
+
+@pytest.mark.parametrize("head", ["reconstruction_error", "reconstruction"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_ways_to_draw_expected_gradients_agree_within_their_errors(head, dtype, background):
+    model, rows = models.build(models.Nested, dtype=dtype), models.table(20, seed=6)
+    ours, theirs = (
+        Explainer(model, background, head=head, backend=name)(rows) for name in ("gradient", "shap_gradient")
+    )
+    z = (ours.values - theirs.values) / np.hypot(ours.standard_errors, theirs.standard_errors)
+    assert np.abs(z).max() < 5
+    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.2)
+
+
+def test_drawn_values_cover_the_truth_as_their_standard_errors_say():
+    """On a linear autoencoder, of which expected gradients are the closed form over the background."""
+    model, rows, background = models.build(models.Linear), models.table(300, seed=4), models.table(20, seed=2)
+    got = Explainer(model, background, backend="gradient")(rows)
+    inside = np.abs(got.values - moving_error(model, rows, background)) <= 1.96 * got.standard_errors
+    assert 0.93 <= inside.mean() <= 0.97
 
 
 @pytest.mark.parametrize("name", backends.names())
