@@ -11,14 +11,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import backends, datasets, demo, errors, heads, plots
+    from shapae import backends, datasets, deepshap, demo, errors, heads, plots
     from shapae.autoencoder import Autoencoder
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
 _HOMES = {"Autoencoder": "autoencoder", "Explainer": "engine", "Explanation": "explanation"}
-__all__ = ["Autoencoder", "Explainer", "Explanation", "backends", "datasets", "demo", "errors", "heads", "plots"]
+__all__ = [
+    "Autoencoder",
+    "Explainer",
+    "Explanation",
+    "backends",
+    "datasets",
+    "deepshap",
+    "demo",
+    "errors",
+    "heads",
+    "plots",
+]
 
 
 def __getattr__(name: str) -> Any:

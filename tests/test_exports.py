@@ -10,7 +10,18 @@ import pytest
 import shapae
 from shapae import backends
 
-DOCUMENTED = ["Autoencoder", "Explainer", "Explanation", "backends", "datasets", "demo", "errors", "heads", "plots"]
+DOCUMENTED = [
+    "Autoencoder",
+    "Explainer",
+    "Explanation",
+    "backends",
+    "datasets",
+    "deepshap",
+    "demo",
+    "errors",
+    "heads",
+    "plots",
+]
 
 
 def test_the_exported_names_are_the_documented_ones():
@@ -31,7 +42,7 @@ def test_other_names_are_not_there():
 def test_the_backends_are_the_files_of_their_folder():
     files = [file.stem for file in Path(backends.__file__).parent.glob("*.py") if not file.stem.startswith("_")]
     assert sorted(backends.names()) == sorted(files)
-    assert {"exact", "shap_deep", "shap_gradient"} <= {*files}
+    assert {"deep", "exact", "gradient", "shap_deep", "shap_gradient"} <= {*files}
 
 
 def test_importing_shapae_loads_neither_torch_nor_shap():
