@@ -18,7 +18,10 @@ lint: $(VENV)/all
 	$(BIN)/mypy
 
 bench: $(VENV)/all
+	$(BIN)/python -m benchmarks.deep
 	$(BIN)/python -m benchmarks.parallel
+	$(BIN)/python -m benchmarks.zoo
+	$(BIN)/python -m benchmarks.accuracy
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

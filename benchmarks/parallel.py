@@ -1,4 +1,4 @@
-"""Serial against worker processes: squared error of 950 x 1000, b = 100, through shap.DeepExplainer.
+"""Serial against worker processes: squared error of 950 x 1000, b = 100, float32.
 
 ``python -m benchmarks.parallel [--rows 950] [--repeats 3]``. Each repeat runs every way once, in turn, so that a slow
 minute of the machine hits all of them; the table holds medians and their ratio to shap alone.
@@ -83,7 +83,7 @@ def main() -> None:
     found = measure(options.rows, options.repeats)
     found |= {"cores": os.cpu_count(), "torch": torch.__version__, "shap": shap.__version__}
     medians = {name: statistics.median(seconds) for name, seconds in found["seconds"].items()}
-    print(f"squared error, {options.rows} x 1000, b = 100, float32, shap_deep, {found['cores']} cores")
+    print(f"squared error, {options.rows} x 1000, b = 100, float32, deep, {found['cores']} cores")
     for name, median in medians.items():
         print(f"{name:28} {median:7.2f} s   shap alone / this = {medians['shap alone'] / median:.2f}")
     RESULTS.mkdir(exist_ok=True)

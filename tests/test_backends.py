@@ -233,6 +233,21 @@ def test_in_the_limit_of_many_draws_the_values_are_those_of_the_closed_form(head
     assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.35)
 
 
+class FourthPowers(nn.Module):
+    """A head whose gradient is far from straight."""
+
+    def forward(self, autoencoder, rows):
+        return (rows**4).sum(dim=1)
+
+
+@DRAWN
+def test_drawn_values_of_a_sum_of_functions_are_the_rises_of_each(backend, model, background):
+    rows = models.table(100, seed=4)
+    got = Explainer(model, background, head=FourthPowers(), backend=backend)(rows)
+    z = (got.values - (rows**4 - (background**4).mean(axis=0))) / got.standard_errors
+    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.2)
+
+
 @pytest.mark.parametrize("head", ["reconstruction_error", "reconstruction"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_both_ways_to_draw_expected_gradients_agree_within_their_errors(head, dtype, background):

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -79,6 +80,7 @@ def test_half_precision_is_computed_in_float32(backend, dtype):
     np.testing.assert_array_equal(got.values, want.values)
     assert got.values.dtype == np.float32
     assert all(map(torch.equal, before, model.parameters()))
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
 
 
 # In other pieces
@@ -271,14 +273,24 @@ def test_the_model_comes_back_as_it_went_in_whichever_operator_is_interrupted(ma
     explainer(rows)
 
 
-def test_what_a_model_keeps_of_its_last_run_can_be_used_afterwards():
-    model = models.build(ZOO["latents kept on self"])
-    rows = torch.tensor(models.table(3, D))
-    deepshap.attribute(error(model), rows, rows)
-    kept = {name: value for name, value in vars(model).items() if isinstance(value, torch.Tensor)}
-    assert kept
-    for value in kept.values():
-        copy.deepcopy(value.detach()).numpy()
+class Keeping(nn.Module):
+    """Keeps its latents, sorted or not."""
+
+    def __init__(self, ordered):
+        super().__init__()
+        self.ordered = ordered
+
+    def forward(self, rows):
+        self.latents = 2 * rows
+        return (self.latents.sort(dim=1).values if self.ordered else self.latents)[:, 0]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_what_a_model_keeps_of_its_last_run_can_be_used_also_after_a_refusal(ordered):
+    model = Keeping(ordered)
+    with pytest.raises(UnsupportedOperator, match="sort") if ordered else nullcontext():
+        deepshap.attribute(model, X, B)
+    np.testing.assert_array_equal(np.unique(copy.deepcopy(model.latents)), np.unique(2 * (B[:1] if ordered else X[:1])))
 
 
 def test_threads_can_share_a_model():

@@ -21,7 +21,7 @@ from shapae.moments import Moments, joined
 __all__ = ["attribute", "moments"]
 
 # Bytes of all values of the rows that are replayed at once.
-REPLAYED = 2**25
+REPLAYED = 2**24
 
 
 def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
