@@ -11,14 +11,18 @@ from torch import Tensor, nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode inside; every module's own mode again outside."""
+    """Every module in eval mode inside; every module's own mode again outside, and no graph on its buffers."""
     modes = [(module, module.training) for module in model.modules()]
+    buffers = [buffer for buffer in model.buffers() if buffer.grad_fn is None]
     try:
         model.eval()
         yield
     finally:
         for module, mode in modes:
             module.training = mode
+        for buffer in buffers:
+            if buffer.grad_fn is not None:
+                buffer.detach_()
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Score(nn.Module):
         Raises:
             ShapeError: The head returns something else.
         """
-        numbers = self.head(self.autoencoder, rows)
+        numbers = self.head(self.autoencoder, rows.clone())  # a clone, for models that write into their input
         if not isinstance(numbers, Tensor):
             got = type(numbers).__name__
         elif numbers.ndim not in (1, 2) or len(numbers) != len(rows):

@@ -7,7 +7,6 @@ from the scores back to the features, for all pairs of rows and background rows.
 from functools import reduce
 from operator import add
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +21,8 @@ __all__ = ["attribute", "moments"]
 
 # Bytes of all values of the rows that are replayed at once.
 REPLAYED = 2**24
+# They add up what may cancel.
+SUMS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
 
 
 def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
 
 
 def moments(function: Function, rows: Tensor, background: Tensor) -> Moments:
-    """The same with its spread over the background: (n, d, k), also for one output."""
+    """The same with its spread over the background: (n, d, k), also for one output; see ``attribute``."""
     _refuse_tables(rows, background)
     with torch.no_grad():
         _scores(function, background[:1])
@@ -82,6 +83,10 @@ def _refuse_tables(rows: Tensor, background: Tensor) -> None:
             f"rows and background must both be float32 or both float64, got {kinds[0]} and {kinds[1]}; "
             f"use .float() on them, and on the model."
         )
+    for what, table in {"rows": rows, "background": background}.items():
+        bad = (~torch.isfinite(table)).any(dim=1).nonzero().flatten().tolist()
+        if bad:
+            raise DataError(f"{len(bad)} of the {what} hold NaN or infinity, first row {bad[0]}.")
 
 
 def _refuse_unknown_operators(tape: Tape) -> None:
@@ -95,11 +100,12 @@ def _refuse_unknown_operators(tape: Tape) -> None:
 
 
 def _scores(function: Function, rows: Tensor) -> Tensor:
-    scores = function(rows)
-    if not isinstance(scores, Tensor) or scores.ndim not in (1, 2) or len(scores) != len(rows) or not scores.numel():
-        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ShapeError(f"the function must return scores ({len(rows)},) or ({len(rows)}, k), got {got}.")
-    return scores
+    scores = function(rows.clone())  # a clone, for functions that write into what they are given
+    if isinstance(scores, Tensor) and scores.is_floating_point() and scores.ndim in (1, 2) and scores.numel():
+        if len(scores) == len(rows):
+            return scores
+    got = f"{tuple(scores.shape)} of {scores.dtype}" if isinstance(scores, Tensor) else type(scores).__name__
+    raise ShapeError(f"the function must return scores ({len(rows)},) or ({len(rows)}, k), floating point, got {got}.")
 
 
 def _replayed(function: Function, tape: Tape, rows: Tensor) -> Values:
@@ -110,21 +116,24 @@ def _replayed(function: Function, tape: Tape, rows: Tensor) -> Values:
     """
     values = replay(tape, rows)
     got, want = tape.scores(values), _scores(function, rows).reshape(len(rows), -1)
-    eps, widest = (
-        torch.finfo(rows.dtype).eps,
-        max(value.reshape(len(rows), -1).abs().sum(dim=1).max() for value in values.values()),
-    )
-    tolerance = eps**0.5 * torch.maximum(want.abs().max(), got.abs().max()) + 4 * eps * widest
-    differ = (~((got - want).abs() <= tolerance)).any(dim=1).nonzero().flatten().tolist()
+    differ = (~((got - want).abs() <= _tolerance(tape, values, want))).any(dim=1).nonzero().flatten().tolist()
     if differ:
-        read = [
-            f"{place} read {number} off one row and another number off another"
-            for slot, number, place in tape.read
-            if not np.allclose(values[slot].cpu(), number)
-        ]
+        why = " and ".join(dict.fromkeys(tape.read)) or "it is random, mixes rows, or computes outside of torch"
         raise ModelError(
             f"what the function does to one row does not give the scores of {len(differ)} others, first of row "
-            f"{differ[0]}: {'; '.join(read) or 'it is random, or mixes rows'}. Each row must be scored by itself and "
-            f"by the same operators; use backend='gradient' for a function that decides by the values of a row."
+            f"{differ[0]}: {why}. Each row must be scored by itself and by the same operators; use backend='gradient' "
+            f"for a function that decides by the values of a row."
         )
     return values
+
+
+def _tolerance(tape: Tape, values: Values, scores: Tensor) -> Tensor:
+    """(n, k): what rounding may change, of the scores themselves and of what they are a difference or a sum of."""
+    kinds = {scores.dtype, *(step.kind for step in tape.steps if step.kind.is_floating_point)}
+    eps, most = max(torch.finfo(kind).eps for kind in kinds), 100 * (1 + values[0].abs().max())  # beyond it are masks
+    sizes = {slot: value.reshape(len(scores), -1).abs().nan_to_num().clamp(max=most) for slot, value in values.items()}
+    reach = torch.cat(list(sizes.values()), dim=1).amax(dim=1, keepdim=True)
+    sums = [step for step in tape.steps if step.name in SUMS]
+    terms = sum(sizes[slot].sum(dim=1, keepdim=True) for slot in (sums[-1].live if sums else ()))
+    tolerance: Tensor = eps**0.5 * scores.abs() + 16 * eps * (reach + terms)
+    return tolerance

@@ -43,25 +43,29 @@ def record(function: Function, row: Tensor, whole: Whole) -> Tape:
         row: (d,).
         whole: Is this operator, with live arguments of these dtypes, to be kept as it is? Others are taken apart by
             torch's own decompositions, as far as there are any.
+
+    Raises:
+        RuntimeError: The function itself fails.
     """
     row = row.detach().clone().requires_grad_()
 
     def one(row: Tensor) -> Tensor:
-        return function(row.unsqueeze(0)).reshape(-1)
+        return function(row.unsqueeze(0).clone()).reshape(-1)
 
     try:
         # Torch makes writing into tensors functional; it refuses some custom autograd functions, though.
         try:
             recorder, result = _recorded(torch.func.functionalize(one), Recorder(function, row, whole), row)
-        except RuntimeError:
+        except RuntimeError as error:
+            if not any(part in str(error) for part in ("functorch", "functionaliz")):
+                raise
             recorder, result = _recorded(one, Recorder(function, row, whole), row)
     finally:
         # What a module keeps of its last run would be unusable from outside of the recording.
         with suppress(Exception), torch.no_grad():
-            function(row.detach().unsqueeze(0))
+            function(row.detach().clone().unsqueeze(0))
     slot = recorder.slots.get(id(result))
-    needed = {slot} | {slot for slot, _, _ in recorder.read}
-    steps = tuple(_needed(recorder.steps, needed))
+    steps = tuple(_needed(recorder.steps, {slot}))
     return Tape(steps, result.detach() if slot is None else Live(slot), tuple(recorder.read))
 
 
@@ -115,7 +119,7 @@ class Recorder(TorchDispatchMode):
         self.kept = [row]  # id() stays valid: every live tensor is kept alive
         self.made: dict[int, Tensor] = {}  # new tensors that may be filled, by where they are stored
         self.steps: list[Step] = []
-        self.read: list[tuple[int, Any, str]] = []
+        self.read: list[str] = []
 
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -158,7 +162,7 @@ class Recorder(TorchDispatchMode):
         if plain_name(op) in ALIASES:
             self._rename(out, live[0])
         elif not all(isinstance(leaf, Tensor) for leaf in tree_leaves(out)):
-            self.read.append((self.slots[id(live[0])], out, self.places.here()))
+            self.read.append(f"{self.places.here()} reads {out!r} off a row")
         else:
             args, kwargs = tree_map(self._argument, (args, kwargs))
             kinds, place = tuple(leaf.dtype for leaf in live), self.places.here()
@@ -189,9 +193,11 @@ class Recorder(TorchDispatchMode):
         return first
 
     def _rename(self, tensor: Tensor, value: Tensor) -> None:
-        """``tensor`` stands for ``value`` from now on."""
-        self.slots[id(tensor)] = self.slots[id(value)]
+        """``tensor`` stands for ``value`` from now on, which may be a constant."""
         self.kept.append(tensor)
+        self.slots.pop(id(tensor), None)
+        if id(value) in self.slots:
+            self.slots[id(tensor)] = self.slots[id(value)]
 
 
 def _twin(op: OpOverload) -> OpOverload | None:

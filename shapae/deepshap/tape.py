@@ -1,14 +1,14 @@
 """A tape of aten operators: what a function does to one row; it can be replayed on others."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 Values = dict[int, Tensor]
 
@@ -88,7 +88,17 @@ class Step:
         """The same in the dtype in which they come."""
         args, kwargs = self.filled(values)
         out: Tensor = tree_leaves(RELAXED.get(self.name, self.op)(*args, **kwargs))[self.which]
-        return out
+        return out.to(self.kind) if self.kind.is_floating_point else out
+
+    def in_dtype(self, dtype: torch.dtype) -> "Step":
+        """The same with all floating point numbers in one dtype."""
+        args, kwargs = tree_map(lambda leaf: _cast(leaf, dtype), (self.args, self.kwargs))
+        kind, *kinds = (dtype if each.is_floating_point else each for each in (self.kind, *self.kinds))
+        return replace(self, args=args, kwargs=kwargs, kind=kind, kinds=tuple(kinds))
+
+
+def _cast(leaf: Any, dtype: torch.dtype) -> Any:
+    return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
 def _filled(arg: Any, left: Iterator[Any]) -> Any:
@@ -104,12 +114,16 @@ class Tape:
     Attributes:
         steps: In the order in which they ran; only those that the result depends on.
         result: The scores (k,), live or constant.
-        read: Numbers that the function read off the row, to decide by or to count with: slot, number, place.
+        read: Where the function read a number off the row, to decide by or to count with.
     """
 
     steps: tuple[Step, ...]
     result: Live | Tensor
-    read: tuple[tuple[int, Any, str], ...]
+    read: tuple[str, ...]
+
+    def in_dtype(self, dtype: torch.dtype) -> "Tape":
+        """The same with all floating point numbers in one dtype."""
+        return replace(self, steps=tuple(step.in_dtype(dtype) for step in self.steps))
 
     def scores(self, values: Values) -> Tensor:
         """(n, k), from the values of n rows."""

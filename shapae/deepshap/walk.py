@@ -26,7 +26,7 @@ def averaged(tape: Tape, x: Values, b: Values) -> Moments:
         x: Values of the rows on the tape, from ``replay``.
         b: Values of the background rows.
     """
-    k = tape.scores(x).shape[1]
+    k, tape = tape.scores(x).shape[1], tape.in_dtype(x[0].dtype)
     pairs = max(1, BLOCK // max(value[0].nbytes for value in x.values()))
     width = min(len(b[0]), pairs)
     outputs = min(k, max(1, pairs // width))
@@ -89,6 +89,7 @@ def multipliers(
 def _refuse_infinite(step: Step, parts: list[Terms]) -> None:
     if not all(torch.isfinite(term).all() for terms in parts for term in terms):
         raise ModelError(
-            f"the scores are finite, but the multipliers of {step.op} in {step.place} are not: its values are infinite "
-            f"or NaN for some rows, or overflow between them. Clamp what it is given, or use backend='gradient'."
+            f"the scores are finite, but the multipliers of {step.op} in {step.place} are not: some values are "
+            f"infinite or NaN, and left out later, or overflow between a row and a background row. Prevent them where "
+            f"they arise (clamp before a log, not after it), or use backend='gradient'."
         )

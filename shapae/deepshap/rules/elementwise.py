@@ -11,7 +11,7 @@ from shapae.deepshap.rules.linear import linear
 from shapae.deepshap.rules.slopes import SLOPES, Pair, ratio
 from shapae.deepshap.rules.terms import RULES, Terms, fit, half_way, pairwise
 from shapae.deepshap.tape import Live, Step
-from shapae.errors import UnsupportedOperator
+from shapae.errors import ModelError
 
 
 @pairwise
@@ -23,8 +23,8 @@ def rescale(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """
     if step.name in SLOPES and isinstance(step.args[0], Live):
         args, kwargs = step.filled([x])
-        return (m * SLOPES[step.name](*args, **kwargs),)
-    return (m * _slope(step.run, out, x),)
+        return (fit(m * SLOPES[step.name](*args, **kwargs), x.x),)
+    return (fit(m * _slope(step.run, out, x.each(torch.Tensor.expand_as, out.x)), x.x),)
 
 
 def _slope(function: Callable[[Tensor], Tensor], out: Pair, x: Pair) -> Tensor:
@@ -44,7 +44,7 @@ def _slope(function: Callable[[Tensor], Tensor], out: Pair, x: Pair) -> Tensor:
     except RuntimeError:  # truth values, and functions whose derivative torch does not know
         return secant
     rounding = out.x.abs() + out.b.abs() + mean.abs() * (x.x.abs() + x.b.abs())
-    agree = (mean * x.delta - out.delta).abs() <= 4 * torch.finfo(mean.dtype).eps * rounding
+    agree = mean.isfinite() & ((mean * x.delta - out.delta).abs() <= 4 * torch.finfo(mean.dtype).eps * rounding)
     return torch.where(agree, mean, secant)
 
 
@@ -103,8 +103,11 @@ def discrete(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Term
     """What jumps has no multiplier; it needs none where it is the same for row and background row.
 
     Raises:
-        UnsupportedOperator: It differs.
+        ModelError: It differs.
     """
     if (out.x != out.b).any():
-        raise UnsupportedOperator([f"{step.op} in {step.place}, which differs between rows"])
+        raise ModelError(
+            f"{step.op} in {step.place} gives something else for a row than for a background row. It jumps, so it has "
+            f"no multiplier; use backend='gradient', which takes it for a constant, or 'exact'."
+        )
     return [[torch.zeros_like(value.x[:, :1])] for value in live]

@@ -33,7 +33,7 @@ LINEAR = (
     ),
     *("cat", "stack", "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "tensor_split", "unbind"),
     *("select", "slice", "narrow", "diagonal", "unfold", "as_strided", "tril", "triu", "flip", "roll", "repeat"),
-    *("slice_scatter", "select_scatter", "diagonal_scatter", "as_strided_scatter"),
+    *("slice_scatter", "select_scatter", "diagonal_scatter"),
     *("constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
     *("upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d", "upsample_bilinear2d"),

@@ -87,6 +87,7 @@ def absolute(x: Pair) -> Tensor:
 def clamp(x: Pair, low: Any = None, high: Any = None) -> Tensor:
     """relu(x - low) - relu(x - high), and low."""
     low, high = (-1, 1) if low is None and high is None else (low, high)
+    low = min(low, high) if isinstance(low, int | float) and isinstance(high, int | float) else low
     below = relu(x.each(torch.sub, low)) if low is not None else torch.ones_like(x.delta)
     return below - relu(x.each(torch.sub, high)) if high is not None else below
 
