@@ -133,6 +133,7 @@ class Explainer:
             held=lambda b: self._backend.held(b, d) * row_bytes * COPIES,
             result=COPIES * result_bytes,
             room=room,
+            jobs=int(effective_n_jobs(self.n_jobs)),
         )
         values, errors = self._attribute(rows, chunks)
         return scores, np.repeat(base[None].astype(scores.dtype), n, axis=0), values, errors

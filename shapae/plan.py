@@ -13,8 +13,10 @@ from shapae.errors import DataError, TooLarge
 
 # What a row needs beside the tensors that autograd keeps of it: gradients, differences and the copies of hooks.
 COPIES = 4
-# Rows are cut into this many blocks where they can be: enough to share out evenly and to tell the time left.
-BLOCKS = 16
+# Rows are cut into this many blocks where they can be, enough to tell the time left, or into so many for each worker,
+# enough to share out evenly. What a backend does once for each block should be little against the rest.
+BLOCKS = 8
+BLOCKS_EACH = 4
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -26,7 +28,7 @@ class Chunk:
     background: slice
 
 
-def plan(n: int, b: int, held: Callable[[int], float], result: float, room: float) -> list[Chunk]:
+def plan(n: int, b: int, held: Callable[[int], float], result: float, room: float, *, jobs: int = 1) -> list[Chunk]:
     """Cut ``n`` rows x ``b`` background rows.
 
     The background is cut only where one row against all of it does not fit.
@@ -37,6 +39,7 @@ def plan(n: int, b: int, held: Callable[[int], float], result: float, room: floa
         held: From a number of background rows to the bytes that one row against them takes; does not fall.
         result: Bytes that the result of one row takes.
         room: Bytes that a chunk may take.
+        jobs: Number of workers.
 
     Returns:
         Chunks that cover each pair once, those of the same rows one after the other.
@@ -50,7 +53,7 @@ def plan(n: int, b: int, held: Callable[[int], float], result: float, room: floa
             f"one row against one background row takes about {spell(held(1))}, but there is room for {spell(room)}; "
             f"raise memory=, lower n_jobs=, or explain fewer outputs."
         )
-    height = max(1, min(-(-n // BLOCKS), int(room // result)))
+    height = max(1, min(-(-n // max(BLOCKS, BLOCKS_EACH * jobs)), int(room // result)))
     return [Chunk(rows, part) for rows in _cut(n, height) for part in _cut(b, width)]
 
 

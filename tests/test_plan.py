@@ -33,9 +33,10 @@ def test_each_pair_is_covered_once_by_chunks_that_fit(n, b, per_pair, fixed, res
 
 
 @pytest.mark.parametrize("n", [1, BLOCKS, BLOCKS + 1, 10 * BLOCKS, 1000])
-def test_rows_are_cut_into_blocks_that_can_be_shared_out(n):
-    chunks = plan(n, 10, float, 1, 10**9)
-    assert min(n, BLOCKS / 2) <= len(chunks) <= BLOCKS
+@pytest.mark.parametrize("jobs", [1, 2, 12])
+def test_rows_are_cut_into_blocks_that_can_be_shared_out(n, jobs):
+    chunks, most = plan(n, 10, float, 1, 10**9, jobs=jobs), max(BLOCKS, 4 * jobs)
+    assert min(n, most / 2) <= len(chunks) <= most
 
 
 def test_a_background_that_has_to_be_there_at_once_is_not_cut():

@@ -15,7 +15,7 @@ from shapae.errors import ModelError
 from shapae.moments import Moments, joined
 
 # Bytes of the widest value for the pairs that are walked over at once, so that a few such values fit into a cache.
-BLOCK = 2**22
+BLOCK = 2**23
 
 
 def averaged(tape: Tape, x: Values, b: Values) -> Moments:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from shapae.deepshap.rules.linear import linear
 from shapae.deepshap.rules.slopes import SLOPES, Pair, ratio
-from shapae.deepshap.rules.terms import RULES, Terms, fit, half_way, pairwise
+from shapae.deepshap.rules.terms import RULES, Terms, elementwise, half_way
 from shapae.deepshap.tape import Live, Step
 from shapae.errors import ModelError
 
 
-@pairwise
+@elementwise
 def rescale(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """y = f(x), elementwise: the slope between row and background row.
 
@@ -23,8 +23,8 @@ def rescale(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """
     if step.name in SLOPES and isinstance(step.args[0], Live):
         args, kwargs = step.filled([x])
-        return (fit(m * SLOPES[step.name](*args, **kwargs), x.x),)
-    return (fit(m * _slope(step.run, out, x.each(torch.Tensor.expand_as, out.x)), x.x),)
+        return (m * SLOPES[step.name](*args, **kwargs),)
+    return (m * _slope(step.run, out, x),)
 
 
 def _slope(function: Callable[[Tensor], Tensor], out: Pair, x: Pair) -> Tensor:
@@ -48,13 +48,12 @@ def _slope(function: Callable[[Tensor], Tensor], out: Pair, x: Pair) -> Tensor:
     return torch.where(agree, mean, secant)
 
 
-@pairwise
-def duel(step: Step, m: Tensor, out: Pair, *both: Pair) -> tuple[Tensor, ...]:
+@elementwise
+def duel(step: Step, m: Tensor, out: Pair, a: Pair, b: Pair) -> tuple[Tensor, Tensor]:
     """y = f(a, b), elementwise: the Shapley values of the two arguments.
 
     These are the slopes of each with the other held still, averaged over both values of the other.
     """
-    a, b = (value.each(torch.Tensor.expand_as, out.x) for value in both)
 
     def run(*values: Tensor) -> Tensor:
         return step.run(*values).to(m.dtype)
@@ -63,9 +62,7 @@ def duel(step: Step, m: Tensor, out: Pair, *both: Pair) -> tuple[Tensor, ...]:
         functions = [partial(section, other) for other in others]
         return reduce(add, (_slope(function, x.each(function), x) for function in functions)) / 2
 
-    of_a = slope(lambda still, value: run(value, still), a, b)
-    of_b = slope(run, b, a)
-    return tuple(fit(m * each, value.x) for each, value in zip((of_a, of_b), both, strict=True))
+    return m * slope(lambda still, value: run(value, still), a, b), m * slope(run, b, a)
 
 
 @RULES.enter("pow")
@@ -88,14 +85,13 @@ def where(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     return (_where if isinstance(step.args[0], Live) else linear)(step, terms, out, live)
 
 
-@pairwise
+@elementwise
 def _where(step: Step, m: Tensor, out: Pair, *live: Pair) -> tuple[Tensor, ...]:
     (condition, a, b), _ = step.filled(live)
     a, b = (each if isinstance(each, Pair) else Pair(each, each) for each in (a, b))
     choice = (m * (a.middle - b.middle)).masked_fill(condition.delta == 0, 0)
     parts = (choice, m * condition.middle, m * (1 - condition.middle))
-    wanted = [part for part, arg in zip(parts, step.args, strict=True) if isinstance(arg, Live)]
-    return tuple(fit(part, value.x) for part, value in zip(wanted, live, strict=True))
+    return tuple(part for part, arg in zip(parts, step.args, strict=True) if isinstance(arg, Live))
 
 
 @RULES.enter("any", "all", "argmax", "argmin", "bucketize", "searchsorted")

@@ -60,8 +60,9 @@ def fading(t: Tensor) -> Tensor:
 
 @SLOPES.enter("relu")
 def relu(x: Pair) -> Tensor:
-    """max(x, 0)."""
-    return ratio(x.x.relu() - x.b.relu(), x.x - x.b, (x.x > 0).to(x.x.dtype))
+    """The part of the way from the lower to the higher value that is above 0; its derivative at 0 is 0."""
+    above, below = x.each(torch.relu).high, x.each(torch.neg).each(torch.relu).high
+    return above / (above + below + torch.finfo(above.dtype).tiny)
 
 
 @SLOPES.enter("leaky_relu")

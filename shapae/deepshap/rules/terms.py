@@ -12,7 +12,7 @@ References:
     Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874 (Shapley values of the parts)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from itertools import chain
 from operator import add
@@ -94,9 +94,31 @@ def pairwise(function: Callable[..., Any]) -> Rule:
 
     def rule(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
         def single(m: Tensor, *values: Tensor) -> Any:
-            pairs = [Pair(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
-            return function(step, m, *pairs)
+            return function(step, m, *_pairs(values))
 
         return by_value([carry(single, total(terms), *out, *chain(*live))])
 
     return rule
+
+
+def elementwise(function: Callable[..., Any]) -> Rule:
+    """The same for elementwise operators: all values come in the shape of ``out``.
+
+    Where they have that shape anyway, the leading axes are broadcast like all others, which is faster than ``carry``.
+    """
+
+    def rule(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
+        def single(m: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+            out, *narrow = _pairs(values)
+            parts = function(step, m, out, *(pair.each(torch.Tensor.expand_as, out.x) for pair in narrow))
+            return tuple(fit(part, pair.x) for part, pair in zip(parts, narrow, strict=True))
+
+        if all(value.x.shape == out.x.shape for value in live):
+            return by_value([function(step, total(terms), out, *live)])
+        return by_value([carry(single, total(terms), *out, *chain(*live))])
+
+    return rule
+
+
+def _pairs(values: Sequence[Tensor]) -> list[Pair]:
+    return [Pair(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
