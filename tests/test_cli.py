@@ -83,7 +83,8 @@ def test_explain_of_several_outputs_draws_them_together(work):
 
 
 def test_a_warning_is_one_line_too(work):
-    code, _, error = run(*WANTED, "--model", "mine:Functional", "--head", "reconstruction", "--out", "warned", cwd=work)
+    functional = ("--model", "mine:Functional", "--backend", "shap_deep", "--head", "reconstruction")
+    code, _, error = run(*WANTED, *functional, "--out", "warned", cwd=work)
     assert code == 0
     assert error.startswith("shapae: warning: the values of ")
     assert error.count("\n") == 1

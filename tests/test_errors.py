@@ -10,6 +10,7 @@ TREE = {
     errors.DataError: ValueError,
     errors.ModelError: ValueError,
     errors.ShapeError: errors.ModelError,
+    errors.UnsupportedOperator: errors.ModelError,
     errors.UnknownName: KeyError,
     errors.TooLarge: ValueError,
     errors.OutputError: OSError,
@@ -37,5 +38,5 @@ def test_an_unknown_name_shows_the_nearest_first_and_twelve_at_most():
 
 
 def test_errors_come_back_from_other_processes():
-    error = errors.UnknownName("head", "latant", ["latent"])
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    for error in (errors.UnknownName("head", "latant", ["latent"]), errors.UnsupportedOperator(["aten.sort in Model"])):
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
