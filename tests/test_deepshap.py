@@ -115,6 +115,31 @@ def test_no_more_pairs_than_fit_are_walked_over_at_once(name, monkeypatch):
     assert max(term.nbytes for term in widest) <= block
 
 
+ELEMENTWISE = {
+    "hypot": lambda u, v: torch.hypot(u, v),
+    "maximum": lambda u, v: torch.maximum(u, v),
+    "atan2": lambda u, v: torch.atan2(u, v),
+    "erfcx": lambda u, v: torch.special.erfcx(u) * v,
+    "tanh": lambda u, v: u.tanh() * v,
+}
+
+
+@pytest.mark.parametrize("kind", ELEMENTWISE)
+def test_pairs_that_nearly_coincide_have_the_same_values_alone_and_among_others(kind):
+    """The sums 1.x that go into the function nearly coincide, while the features differ a lot and cancel."""
+    rows, background = X[:3].clone(), B[:4].clone()
+    for table, size in ((rows, 1e-9), (background, 1e-10)):
+        table[:, 0] = 1 - table[:, 1:3].sum(dim=1) + size * torch.arange(len(table))
+
+    def function(x):
+        return ELEMENTWISE[kind](x[:, :3].sum(dim=1), x[:, 3:].sum(dim=1))
+
+    together = deepshap.attribute(function, rows, background)
+    alone = [[deepshap.attribute(function, row[None], other[None]) for other in background] for row in rows]
+    want = torch.cat([torch.stack(pairs).mean(dim=0) for pairs in alone])
+    np.testing.assert_allclose(together, want, rtol=0, atol=1e-7)
+
+
 def test_one_row_against_one_background_row():
     model = models.build(models.Question)
     values = deepshap.attribute(error(model), X[:1], B[:1])

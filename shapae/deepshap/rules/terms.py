@@ -104,7 +104,7 @@ def pairwise(function: Callable[..., Any]) -> Rule:
 def elementwise(function: Callable[..., Any]) -> Rule:
     """The same for elementwise operators: all values come in the shape of ``out``.
 
-    Where they have that shape anyway, the leading axes are broadcast like all others, which is faster than ``carry``.
+    One that has that shape anyway is broadcast over the leading axes as over all others, which is faster than ``carry``.
     """
 
     def rule(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
@@ -113,7 +113,7 @@ def elementwise(function: Callable[..., Any]) -> Rule:
             parts = function(step, m, out, *(pair.each(torch.Tensor.expand_as, out.x) for pair in narrow))
             return tuple(fit(part, pair.x) for part, pair in zip(parts, narrow, strict=True))
 
-        if all(value.x.shape == out.x.shape for value in live):
+        if len(live) == 1 and live[0].x.shape == out.x.shape:
             return by_value([function(step, total(terms), out, *live)])
         return by_value([carry(single, total(terms), *out, *chain(*live))])
 
