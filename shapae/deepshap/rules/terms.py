@@ -104,7 +104,7 @@ def pairwise(function: Callable[..., Any]) -> Rule:
 def elementwise(function: Callable[..., Any]) -> Rule:
     """The same for elementwise operators: all values come in the shape of ``out``.
 
-    One that has that shape anyway is broadcast over the leading axes as over all others, which is faster than ``carry``.
+    One that has that shape anyway is broadcast over the leading axes as over all others: faster than ``carry``.
     """
 
     def rule(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
