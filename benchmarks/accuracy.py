@@ -5,10 +5,8 @@
 |true| of all pairs); of functions that jump, the largest is that of the jump, and hides the other pairs.
 """
 
-import json
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import mpmath as mp  # type: ignore[import-untyped]
@@ -16,9 +14,9 @@ import shap
 import torch
 from torch import Tensor, nn
 
+from benchmarks import save
 from shapae.deepshap import attribute
 
-RESULTS = Path(__file__).parent / "results"
 DIGITS, FLOOR = 50, 1e-3
 ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805  # of SELU
 DELTAS = torch.logspace(-7, 0.602, 12, dtype=torch.float64)  # up to 4
@@ -166,8 +164,7 @@ def main() -> None:
     print(f"|---|{'---|---|' * len(TOOLS)}")
     for name, results in found.items():
         print(f"| {name} | {' | '.join(cells(results[tool]) for tool in TOOLS)} |")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "accuracy.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    save("accuracy", found)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ minute of the machine hits all of them; the tables hold medians and their ratio 
 
 import argparse
 import copy
-import json
 import os
 import statistics
 import time
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import shap
@@ -23,10 +21,10 @@ from captum.attr import DeepLiftShap
 from torch import Tensor, nn
 
 import shapae
+from benchmarks import save
 from benchmarks.parallel import SquaredError
 from shapae.demo import GeneAutoencoder
 
-RESULTS = Path(__file__).parent / "results"
 AT_ONCE = 8  # rows for captum, each against the whole background
 CHECKED = 20  # rows whose values are compared with those of backend="shap_deep"
 LATENT = 3
@@ -145,8 +143,7 @@ def main() -> None:
             warnings.simplefilter("ignore")
             found[name] = measure(case, model, table[: options.rows], table[:100], options.repeats)
         show(name, found[name])
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "deep.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    save("deep", found)
 
 
 if __name__ == "__main__":

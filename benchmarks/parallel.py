@@ -5,12 +5,10 @@ minute of the machine hits all of them; the table holds medians and their ratio 
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +18,8 @@ from joblib.externals.loky import get_reusable_executor
 from torch import Tensor, nn
 
 import shapae
+from benchmarks import save
 from shapae.demo import GeneAutoencoder
-
-RESULTS = Path(__file__).parent / "results"
 
 
 class SquaredError(nn.Module):
@@ -86,8 +83,7 @@ def main() -> None:
     print(f"squared error, {options.rows} x 1000, b = 100, float32, deep, {found['cores']} cores")
     for name, median in medians.items():
         print(f"{name:28} {median:7.2f} s   shap alone / this = {medians['shap alone'] / median:.2f}")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "parallel.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    save("parallel", found)
 
 
 if __name__ == "__main__":

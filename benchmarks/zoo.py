@@ -8,12 +8,10 @@ for values that add up.
 
 import argparse
 import copy
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import shap
@@ -22,22 +20,10 @@ from captum.attr import DeepLiftShap
 from torch import Tensor, nn
 
 import shapae
+from benchmarks import save
+from benchmarks.parallel import SquaredError
 
-RESULTS = Path(__file__).parent / "results"
 TOLERANCE = 1e-3
-
-
-class SquaredError(nn.Module):
-    """The score as people write it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, 1)."""
-        scores: Tensor = ((self.model(rows) - rows) ** 2).mean(1, keepdim=True)
-        return scores
 
 
 class SumOfOutputs(nn.Module):
@@ -138,8 +124,7 @@ def main() -> None:
         found = {name: measure(wrap, options.rows, options.background) for name, wrap in SCORES.items()}
     for name, each in found.items():
         show(name, each)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "zoo.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    save("zoo", found)
 
 
 if __name__ == "__main__":

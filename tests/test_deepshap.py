@@ -14,6 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapae import Explainer, deepshap
 from shapae.deepshap import walk
+from shapae.deepshap.record import record
+from shapae.deepshap.rules import rule_for
+from shapae.deepshap.rules.slopes import SLOPES
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
 from tests import models
 from tests.zoo import ZOO, D
@@ -100,11 +103,12 @@ def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monke
     np.testing.assert_allclose(got.spread, want.spread, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mixture of experts", "GRU over features", "k-sparse"])
-def test_no_more_pairs_than_fit_are_walked_over_at_once(name, monkeypatch):
-    """Seen in the widest term that any rule was given."""
-    model = models.build(ZOO[name] if name != "k-sparse" else models.Question)
-    d = D if name != "k-sparse" else models.D
+@pytest.mark.parametrize(
+    ("make", "d"), [(ZOO["mixture of experts"], D), (ZOO["GRU over features"], D), (models.Question, models.D)]
+)
+def test_no_more_pairs_than_fit_are_walked_over_at_once(make, d, monkeypatch):
+    """Seen in the multipliers of the features."""
+    model = models.build(make)
     rows, background = (torch.tensor(models.table(n, d, seed=n)) for n in (9, 13))
     widest, block = [], 20 * 8 * 64
     monkeypatch.setattr(walk, "BLOCK", block)
@@ -261,13 +265,13 @@ def test_one_large_score_does_not_hide_that_others_differ():
     def function(rows):
         return rows[:, 0] * 1e6 + torch.stack([row[1] if row[1] > 0 else -5 * row[1] for row in rows])
 
-    rows = torch.tensor([[1e2, 1.0], [1.0, -1.0]]).double()
+    rows = torch.tensor([[1e4, 1.0], [1.0, -1.0]]).double()
     with pytest.raises(ModelError, match="of 1 others, first of row 1: the function reads True"):
         deepshap.attribute(function, rows, torch.tensor([[0.0, 0.3]]).double())
 
 
 def test_scores_that_cancel_to_rounding_are_not_taken_for_mixed_rows():
-    rows = torch.linspace(-8, 8, 1123)[None]
+    rows = torch.linspace(-8, 8, 100_001)[None]
     values = deepshap.attribute(lambda x: F.softsign(x).sum(dim=1), rows, rows + 1)
     np.testing.assert_allclose(values, F.softsign(rows) - F.softsign(rows + 1), rtol=0, atol=1e-6)
 
@@ -357,6 +361,25 @@ def test_elementwise_operators_with_a_wider_constant_give_each_feature_its_rise(
     values = deepshap.attribute(lambda x: (BROADCAST[kind](x) * weights).sum((1, 2)), X, B)
     rises = (BROADCAST[kind](X) * weights).sum(dim=2), (BROADCAST[kind](B) * weights).sum(dim=2)
     np.testing.assert_allclose(values, rises[0] - rises[1].mean(dim=0), rtol=0, atol=1e-12)
+
+
+def test_a_pair_that_coincides_before_a_wider_constant_has_the_derivative():
+    rows, background = torch.tensor([[1.0, 0.5]]).double(), torch.tensor([[0.5, 1.0]]).double()
+    constants = torch.linspace(0.5, 2, 5).double()
+
+    def function(x):
+        return torch.atan2(x.sum(dim=1)[..., None], constants).sum(dim=1)
+
+    slope = (constants / (1.5**2 + constants**2)).sum()
+    np.testing.assert_allclose(deepshap.attribute(function, rows, background), slope * (rows - background), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["_prelu_kernel", "hardswish", "mish", "gelu", "celu"])
+def test_activations_with_a_form_of_their_own_are_kept_whole(name):
+    function = {"_prelu_kernel": lambda x: F.prelu(x, torch.ones(1).double())}.get(name) or getattr(F, name)
+    tape = record(lambda x: function(x).sum(dim=1), X[0], lambda op, kinds: rule_for(op, kinds) is not None)
+    assert name in [step.name for step in tape.steps]
+    assert name in SLOPES
 
 
 def test_an_infinite_derivative_is_not_taken():

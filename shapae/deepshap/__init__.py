@@ -72,15 +72,15 @@ def moments(function: Function, rows: Tensor, background: Tensor) -> Moments:
 
 
 def _refuse_tables(rows: Tensor, background: Tensor) -> None:
-    shapes, kinds = [rows.shape, background.shape], [rows.dtype, background.dtype]
-    if any(len(shape) != 2 or not shape[0] for shape in shapes) or rows.shape[1] != background.shape[1]:
+    broken = any(table.ndim != 2 or not len(table) for table in (rows, background))
+    if broken or rows.shape[1] != background.shape[1]:
         raise DataError(
             f"rows (n, d) and background (b, d) must be two tables with the same columns, got {tuple(rows.shape)} and "
             f"{tuple(background.shape)}."
         )
     if rows.dtype != background.dtype or rows.dtype not in (torch.float32, torch.float64):
         raise DataError(
-            f"rows and background must both be float32 or both float64, got {kinds[0]} and {kinds[1]}; "
+            f"rows and background must both be float32 or both float64, got {rows.dtype} and {background.dtype}; "
             f"use .float() on them, and on the model."
         )
     for what, table in {"rows": rows, "background": background}.items():
@@ -90,11 +90,7 @@ def _refuse_tables(rows: Tensor, background: Tensor) -> None:
 
 
 def _refuse_unknown_operators(tape: Tape) -> None:
-    places = [
-        f"{step.op} in {step.place}"
-        for step in tape.steps
-        if step.kind.is_complex or rule_for(step.op, step.kinds) is None
-    ]
+    places = [f"{step.op} in {step.place}" for step in tape.steps if rule_for(step.op, step.kinds) is None]
     if places:
         raise UnsupportedOperator(list(dict.fromkeys(places)))
 

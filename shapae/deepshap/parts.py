@@ -164,8 +164,7 @@ def trilinear(
 @PARTS.enter("unfold")
 def unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
     """Windows along an axis, their values last."""
-    places = torch.arange(0, x.shape[dim] - size + 1, step, device=x.device)[:, None] + torch.arange(
-        size, device=x.device
-    )
+    starts = torch.arange(0, x.shape[dim] - size + 1, step, device=x.device)
+    places = starts[:, None] + torch.arange(size, device=x.device)
     windows = x.movedim(dim, -1).index_select(-1, places.flatten())
     return windows.reshape(*windows.shape[:-1], *places.shape).movedim(-2, dim if dim >= 0 else dim - 1)

@@ -8,6 +8,7 @@ from torch._ops import OpOverload
 import shapae.deepshap.rules.axes  # noqa: F401 (it fills the table)
 from shapae.deepshap.rules.elementwise import duel, rescale
 from shapae.deepshap.rules.linear import INDEXING
+from shapae.deepshap.rules.slopes import SLOPES
 from shapae.deepshap.rules.terms import RULES, Rule
 from shapae.deepshap.tape import plain_name
 
@@ -19,4 +20,5 @@ def rule_for(op: OpOverload, kinds: Sequence[torch.dtype]) -> Rule | None:
         return None
     if name in RULES:
         return RULES[name]
-    return {1: rescale, 2: duel}.get(len(kinds)) if torch.Tag.pointwise in op.tags else None
+    elementwise = torch.Tag.pointwise in op.tags or name in SLOPES  # not all of torch's are marked as such
+    return {1: rescale, 2: duel}.get(len(kinds)) if elementwise else None

@@ -19,20 +19,10 @@ def linear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]
 
 LINEAR = (
     *("add", "sub", "neg", "sum", "mean", "cumsum", "trace"),
-    *(
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "_reshape_alias",
-        "unsqueeze",
-        "squeeze",
-        "expand",
-        "permute",
-        "t",
-        "transpose",
-    ),
+    *("view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "permute", "t", "transpose"),
+    *("unsqueeze", "squeeze"),
     *("cat", "stack", "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "tensor_split", "unbind"),
-    *("select", "slice", "narrow", "diagonal", "unfold", "as_strided", "tril", "triu", "flip", "roll", "repeat"),
+    *("select", "slice", "narrow", "diagonal", "as_strided", "tril", "triu", "flip", "roll", "repeat"),
     *("slice_scatter", "select_scatter", "diagonal_scatter"),
     *("constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),

@@ -72,7 +72,7 @@ def leaky_relu(x: Pair, negative_slope: Any = 0.01) -> Tensor:
     return slope
 
 
-@SLOPES.enter("_prelu_kernel", "prelu")
+@SLOPES.enter("_prelu_kernel")
 def prelu(x: Pair, weight: Tensor) -> Tensor:
     """See ``leaky_relu``; each channel has its own."""
     return leaky_relu(x, weight)
@@ -103,12 +103,6 @@ def hardsigmoid(x: Pair) -> Tensor:
 def hardswish(x: Pair) -> Tensor:
     """x hardsigmoid(x)."""
     return x.each(functional.hardsigmoid).middle + x.middle * hardsigmoid(x)
-
-
-@SLOPES.enter("softshrink")
-def softshrink(x: Pair, lambd: float = 0.5) -> Tensor:
-    """What is left of x without its part between -lambda and lambda."""
-    return 1 - clamp(x, -lambd, lambd)
 
 
 @SLOPES.enter("exp")
