@@ -23,4 +23,4 @@ def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[in
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    return deepshap.moments(score, rows, background)
+    return deepshap.Against(score, background).moments(rows)

@@ -4,12 +4,15 @@ One row is run, and the aten operators that it runs are recorded on a tape; then
 from the scores back to the features, for all pairs of rows and background rows.
 """
 
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from shapae.deepshap.chain import Chain, as_chain
+from shapae.deepshap.fold import Order, cheapest, folded
 from shapae.deepshap.record import Function, record
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tape import Tape, Values, replay
@@ -17,10 +20,15 @@ from shapae.deepshap.walk import averaged
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
 from shapae.moments import Moments, joined
 
-__all__ = ["attribute", "moments"]
+__all__ = ["Against", "attribute"]
 
 # Bytes of all values of the rows that are replayed at once.
 REPLAYED = 2**24
+# A table comes in about as many blocks of rows.
+BLOCKS = 8
+# Bytes of a block that glibc, once it was freed, takes for the size of those to keep rather than hand back to the
+# system. Else each large value would have its pages faulted in again, which takes longer than computing it.
+KEPT = 2**25 - 2**16
 # They add up what may cancel.
 SUMS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
 
@@ -50,25 +58,79 @@ def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
     >>> values.tolist()
     [[3.0, 3.0]]
     """
-    values = torch.as_tensor(moments(function, rows, background).mean, dtype=rows.dtype, device=rows.device)
+    mean = Against(function, background).moments(rows).mean
+    values = torch.as_tensor(mean, dtype=rows.dtype, device=rows.device)
     return values if _scores(function, rows[:1]).ndim == 2 else values.squeeze(2)
 
 
-def moments(function: Function, rows: Tensor, background: Tensor) -> Moments:
-    """The same with its spread over the background: (n, d, k), also for one output; see ``attribute``."""
-    _refuse_tables(rows, background)
-    with torch.no_grad():
-        _scores(function, background[:1])
-    tape = record(function, background[0], lambda op, kinds: rule_for(op, kinds) is not None)
-    _refuse_unknown_operators(tape)
-    size = max(1, REPLAYED // sum(value.nbytes for value in replay(tape, background[:1]).values()))
-    parts = []
-    with torch.no_grad():
-        for some in torch.split(rows, size):
-            x = _replayed(function, tape, some)
-            against = (averaged(tape, x, _replayed(function, tape, few)) for few in torch.split(background, size))
-            parts.append(reduce(add, against))
-    return joined(parts, axis=0)
+class Against:
+    """A function against a background; what is the same for all rows is done once, when it is first needed.
+
+    Args:
+        function: See ``attribute``.
+        background: See ``attribute``.
+    """
+
+    def __init__(self, function: Function, background: Tensor) -> None:
+        self.function, self.background = function, background
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made from: all else is done again where it is sent to."""
+        return {"function": self.function, "background": self.background}
+
+    def moments(self, rows: Tensor) -> Moments:
+        """The values, (n, d, k) also for one output, with their spread where they are computed pair by pair.
+
+        Args:
+            rows: See ``attribute``, also for what is raised.
+        """
+        _refuse_tables(rows, self.background)
+        torch.empty(KEPT, dtype=torch.uint8)
+        with torch.no_grad():
+            return joined([self._of_few(some) for some in torch.split(rows, self._at_once)], axis=0)
+
+    def _of_few(self, rows: Tensor) -> Moments:
+        x, chain = _replayed(self.function, self._tape, rows), self._chain
+        if chain and self._order:
+            values = folded(chain, self._order, x, self._whole)
+            if values is not None:
+                return Moments(len(self.background), values.cpu().numpy())
+        merges = chain and chain.saving * len(rows) * len(self.background) > chain.preparation / BLOCKS
+        tape = chain if chain and merges else self._tape.in_dtype(rows.dtype)
+        return reduce(add, (averaged(tape, x, part) for part in self._parts))
+
+    @cached_property
+    def _tape(self) -> Tape:
+        with torch.no_grad():
+            _scores(self.function, self.background[:1])
+        tape = record(self.function, self.background[0], lambda op, kinds: rule_for(op, kinds) is not None)
+        _refuse_unknown_operators(tape)
+        return tape
+
+    @cached_property
+    def _at_once(self) -> int:
+        """So many rows are replayed."""
+        return max(1, REPLAYED // sum(value.nbytes for value in replay(self._tape, self.background[:1]).values()))
+
+    @cached_property
+    def _chain(self) -> Chain | None:
+        return as_chain(self._tape, replay(self._tape, self.background[:1]))
+
+    @cached_property
+    def _order(self) -> Order | None:
+        """In which a chain of many outputs is folded; None if walking is better."""
+        return cheapest(self._chain, len(self.background)) if self._chain else None
+
+    @cached_property
+    def _parts(self) -> list[Values]:
+        """The values of the background on the tape."""
+        return [_replayed(self.function, self._tape, few) for few in torch.split(self.background, self._at_once)]
+
+    @cached_property
+    def _whole(self) -> Values:
+        """The same in one piece, as far as a chain needs them."""
+        slots = self._chain.slots if self._chain else []
+        return {slot: torch.cat([part[slot] for part in self._parts]) for slot in slots}
 
 
 def _refuse_tables(rows: Tensor, background: Tensor) -> None:

@@ -1,13 +1,17 @@
 """From the scores back to one multiplier for each pair and feature, many pairs at a time."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import product
 from operator import add
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.deepshap.rules import rule_for
+from shapae.deepshap.chain import Chain, Link
+from shapae.deepshap.rules import rule_for, stays_small
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, merged, total
 from shapae.deepshap.tape import Live, Step, Tape, Values
@@ -15,75 +19,120 @@ from shapae.errors import ModelError
 from shapae.moments import Moments, joined
 
 # Bytes of the widest value for the pairs that are walked over at once, so that a few such values fit into a cache.
-BLOCK = 2**23
+BLOCK = 2**22
 
 
-def averaged(tape: Tape, x: Values, b: Values) -> Moments:
+@dataclass(frozen=True)
+class Walk:
+    """Multipliers on their way from the scores back to the features.
+
+    Attributes:
+        steps: What is left to be passed, in the order in which it ran.
+        at: Multipliers of the values that the walk has come to, in terms of (outputs, rows, background, ...).
+        x: Values of the rows on the tape.
+        b: Values of the background rows.
+    """
+
+    steps: tuple[Step | Link, ...]
+    at: dict[int, Terms]
+    x: Values
+    b: Values
+
+    def on(self, *, watch: Callable[[Step, list[Terms]], None] | None = None, pausing: bool = False) -> "Walk":
+        """The walk, farther on.
+
+        Args:
+            watch: Called with each step and the multipliers of its arguments.
+            pausing: Stop before the first step after which there would be multipliers for each pair.
+        """
+        at, steps = dict(self.at), list(self.steps)
+        while steps and not (pausing and steps[-1].slot in at and not _stays_small(steps[-1], at[steps[-1].slot])):
+            step = steps.pop()
+            terms = at.pop(step.slot, None)
+            if terms is None:  # without influence on the scores
+                continue
+            parts = self._back(step, terms)
+            if watch and isinstance(step, Step):
+                watch(step, parts)
+            for slot, part in zip(step.live, parts, strict=True):
+                at[slot] = merged(at.get(slot, []) + part)
+        return replace(self, steps=tuple(steps), at=at)
+
+    def _back(self, step: Step | Link, terms: Terms) -> list[Terms]:
+        if isinstance(step, Link):
+            return step.back(terms)
+        rule = rule_for(step.op, step.kinds)
+        assert rule is not None, step.op
+        out, *live = (Pair(self.x[slot][None, :, None], self.b[slot][None, None]) for slot in (step.slot, *step.live))
+        return rule(step, terms, out, live)
+
+    def cut(self, rows: slice, background: slice) -> "Walk":
+        """The same for some of the rows and background rows."""
+        at = {slot: [_cut(_cut(term, 1, rows), 2, background) for term in terms] for slot, terms in self.at.items()}
+        x, b = (
+            {slot: value[part] for slot, value in values.items()}
+            for values, part in ((self.x, rows), (self.b, background))
+        )
+        return Walk(self.steps, at, x, b)
+
+
+def _cut(term: Tensor, axis: int, part: slice) -> Tensor:
+    return (
+        term if term.shape[axis] == 1 else term.narrow(axis, part.start, min(part.stop, term.shape[axis]) - part.start)
+    )
+
+
+def _stays_small(step: Step | Link, terms: Terms) -> bool:
+    constant = all(term.shape[1:3] == (1, 1) for term in terms)
+    return isinstance(step, Link) or stays_small(step, constant)
+
+
+def begun(tape: Tape | Chain, x: Values, b: Values, seed: Tensor) -> Walk:
+    """A walk at the scores, whose multipliers are ``seed`` (outputs, k)."""
+    at: dict[int, Terms] = {0: []}
+    if isinstance(tape.result, Live):
+        at[tape.result.slot] = [seed[:, None, None]]
+    else:
+        at[0] = [seed.new_zeros(len(seed), 1, 1, 1)]
+    return Walk(tape.steps, at, x, b)
+
+
+def averaged(tape: Tape | Chain, x: Values, b: Values) -> Moments:
     """The values and their spread over the background, (n, d, k).
 
     Args:
-        tape: Of the function.
+        tape: Of the function, in the dtype of the values; or the chain that it is.
         x: Values of the rows on the tape, from ``replay``.
         b: Values of the background rows.
     """
-    k, tape = tape.scores(x).shape[1], tape.in_dtype(x[0].dtype)
+    k = x[tape.result.slot].shape[1] if isinstance(tape.result, Live) else len(tape.result)
     pairs = max(1, BLOCK // max(value[0].nbytes for value in x.values()))
     width = min(len(b[0]), pairs)
     outputs = min(k, max(1, pairs // width))
     height = max(1, pairs // (width * outputs))
-    seeds, background = torch.split(torch.eye(k).to(x[0]), outputs), _cut(b, width)
-    blocks = (joined([_against(tape, some, background, seed) for seed in seeds], axis=2) for some in _cut(x, height))
-    return joined(list(blocks), axis=0)
+    seeds = torch.split(torch.eye(k).to(x[0]), outputs)
+    return joined([_of_outputs(begun(tape, x, b, seed), height, width) for seed in seeds], axis=2)
 
 
-def _cut(values: Values, size: int) -> list[Values]:
-    starts = range(0, len(values[0]), size)
-    return [{slot: value[start : start + size] for slot, value in values.items()} for start in starts]
+def _of_outputs(start: Walk, height: int, width: int) -> Moments:
+    walk = start.on(pausing=True)
+    rows, background = (
+        [slice(start, start + size) for start in range(0, len(values[0]), size)]
+        for values, size in ((walk.x, height), (walk.b, width))
+    )
+    found = joined([reduce(add, (_of_block(walk.cut(some, few)) for few in background)) for some in rows], axis=0)
+    if not np.isfinite(found.mean).all():
+        for some, few in product(rows, background):
+            start.cut(some, few).on(watch=_refuse_infinite)
+    return found
 
 
-def _against(tape: Tape, x: Values, background: list[Values], seed: Tensor) -> Moments:
-    return reduce(add, (_of_block(tape, x, b, seed) for b in background))
-
-
-def _of_block(tape: Tape, x: Values, b: Values, seed: Tensor) -> Moments:
-    m = total(multipliers(tape, x, b, seed))
-    values = m * (x[0].unsqueeze(1) - b[0])
+def _of_block(walk: Walk) -> Moments:
+    delta, m = (walk.x[0].unsqueeze(1) - walk.b[0]).unsqueeze(0), total(walk.on().at[0])
+    values = delta.mul_(m) if len(m) == 1 else delta * m
     mean = values.mean(dim=2)
-    if not torch.isfinite(mean).all():
-        multipliers(tape, x, b, seed, watch=_refuse_infinite)
-    spread = (values - mean.unsqueeze(2)).square_().sum(dim=2)
-    return Moments(len(b[0]), *(each.permute(1, 2, 0).cpu().numpy() for each in (mean, spread)))
-
-
-def multipliers(
-    tape: Tape, x: Values, b: Values, seed: Tensor, *, watch: Callable[[Step, list[Terms]], None] | None = None
-) -> Terms:
-    """Multipliers of the features, in terms of (outputs, rows, background, d).
-
-    Args:
-        tape: Of the function.
-        x: Values of the rows on the tape.
-        b: Values of the background rows.
-        seed: (outputs, k), the multipliers of the scores.
-        watch: Called with each step and the multipliers of its arguments.
-    """
-    at: dict[int, Terms] = {0: []}
-    if isinstance(tape.result, Live):
-        at[tape.result.slot] = [seed[:, None, None]]
-
-    def pair(slot: int) -> Pair:
-        return Pair(x[slot][None, :, None], b[slot][None, None])
-
-    for step in reversed(tape.steps):
-        terms, rule = at.pop(step.slot, None), rule_for(step.op, step.kinds)
-        if terms is None or rule is None:  # without influence on the scores
-            continue
-        parts = rule(step, terms, pair(step.slot), [pair(slot) for slot in step.live])
-        if watch:
-            watch(step, parts)
-        for slot, part in zip(step.live, parts, strict=True):
-            at[slot] = merged(at.get(slot, []) + part)
-    return at[0] or [seed.new_zeros(len(seed), 1, 1, 1)]
+    spread = values.sub_(mean.unsqueeze(2)).square_().sum(dim=2)
+    return Moments(len(walk.b[0]), *(each.permute(1, 2, 0).cpu().numpy() for each in (mean, spread)))
 
 
 def _refuse_infinite(step: Step, parts: list[Terms]) -> None:

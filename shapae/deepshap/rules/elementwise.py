@@ -65,10 +65,15 @@ def duel(step: Step, m: Tensor, out: Pair, a: Pair, b: Pair) -> tuple[Tensor, Te
     return m * slope(lambda still, value: run(value, still), a, b), m * slope(run, b, a)
 
 
+def is_square(step: Step) -> bool:
+    """Whether a power is x ** 2."""
+    return step.name == "pow" and len(step.live) == 1 and isinstance(step.args[1], int | float) and step.args[1] == 2
+
+
 @RULES.enter("pow")
 def power(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """x ** 2 is x * x; others are elementwise."""
-    if len(live) == 1 and isinstance(step.args[1], int | float) and step.args[1] == 2:
+    if is_square(step):
         return half_way(lambda m, x: (2 * m * x,), terms, live)
     return (rescale if len(live) == 1 else duel)(step, terms, out, live)
 

@@ -84,3 +84,7 @@ def addmm(m: Tensor, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alp
     """beta * bias + alpha * a @ b."""
     scaled = m if alpha == 1 else alpha * m
     return lambda: fit(beta * m, bias), lambda: scaled @ b.mT, lambda: a.mT @ scaled
+
+
+# Affine, if only one of the values varies.
+PRODUCTS: tuple[Rule, ...] = (bilinear, mul, mm, addmm)
