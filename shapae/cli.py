@@ -2,8 +2,10 @@
 
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,43 +24,90 @@ def demo(out: Out = Path("demo"), force: Force = False) -> None:
     typer.echo(run(out, force=force))
 
 
+Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
+Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
+Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet or .npy.")]
+Background = Annotated[
+    str, typer.Option(help="Number of rows drawn from the data (all of them, if there are fewer), or a file.")
+]
+Head = Annotated[str, typer.Option(help="What is explained, such as latent:3.")]
+Backend = Annotated[str, typer.Option(help="How it is attributed.")]
+Jobs = Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")]
+Memory = Annotated[str, typer.Option(help="Bound on what is held at once.")]
+Seed = Annotated[int, typer.Option(help="Of all that is drawn.")]
+Tolerance = Annotated[float | None, typer.Option(help="Stop when the standard errors are below this part of a value.")]
+
+
 @app.command()
 def explain(
-    model: Annotated[str, typer.Option(help="package.module:factory, called without arguments.")],
-    weights: Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")],
-    data: Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet or .npy.")],
+    model: Model,
+    weights: Weights,
+    data: Data,
     out: Out,
-    background: Annotated[
-        str, typer.Option(help="Number of rows drawn from the data (all of them, if there are fewer), or a file.")
-    ] = "100",
-    head: Annotated[str, typer.Option(help="What is explained, such as latent:3.")] = "reconstruction_error",
-    backend: Annotated[str, typer.Option(help="How it is attributed.")] = "deep",
-    n_jobs: Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")] = None,
-    memory: Annotated[str, typer.Option(help="Bound on what is held at once.")] = "1GB",
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    background: Background = "100",
+    head: Head = "reconstruction_error",
+    backend: Backend = "deep",
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    tolerance: Tolerance = None,
     force: Force = False,
 ) -> None:
     """Explain a model on a table: the explanation, a table of importances and pictures in a folder."""
+    from shapae.results import write_results
+
+    options: dict[str, Any] = {
+        "head": head,
+        "backend": backend,
+        "n_jobs": n_jobs,
+        "memory": memory,
+        "seed": seed,
+        "tolerance": tolerance,
+    }
+    made = partial(_explainer, model, weights, background, options)
+    _write(data, out, force, lambda rows, folder: write_results(made(rows)(rows), folder))
+
+
+@app.command()
+def summarize(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    head: Head = "latent",
+    backend: Backend = "deep",
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Tables of what matters to each output over all rows, however many these are, in a folder."""
+    from shapae.results import write_importance
+
+    options: dict[str, Any] = {"head": head, "backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
+    made = partial(_explainer, model, weights, background, options)
+    _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
+
+
+def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
+    """What ``write`` makes of the table in ``data``, to the folder ``out``."""
+    from shapae.files import read_table
+    from shapae.folder import written_whole
+    from shapae.results import NAMES
+
+    with written_whole(out, replaces=NAMES if force else ()) as fresh:
+        write(read_table(data), fresh)
+    typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
+
+
+def _explainer(model: str, weights: Path, background: str, options: dict[str, Any], rows: Any) -> Any:
     from shapae.data import drawn
     from shapae.engine import Explainer
     from shapae.files import read_model, read_table
-    from shapae.folder import written_whole
-    from shapae.results import NAMES, write_results
 
-    with written_whole(out, replaces=NAMES if force else ()) as fresh:
-        rows = read_table(data)
-        compared = drawn(rows, int(background), seed) if background.isdecimal() else read_table(Path(background))
-        explainer = Explainer(
-            read_model(model, weights),
-            compared,
-            head=head,
-            backend=backend,
-            n_jobs=n_jobs,
-            memory=memory,
-            seed=seed,
-        )
-        write_results(explainer(rows), fresh)
-    typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
+    compared = drawn(rows, int(background), options["seed"]) if background.isdecimal() else read_table(Path(background))
+    return Explainer(read_model(model, weights), compared, **options)
 
 
 def main() -> None:

@@ -12,8 +12,9 @@ from shapae.borrow import generators
 from shapae.engine import Explainer
 from shapae.explanation import Explanation
 from shapae.folder import written_whole
+from shapae.importance import Importance
 from shapae.progress import progressing
-from shapae.results import NAMES, importance, save_picture, write_results
+from shapae.results import NAMES, save_picture, write_results
 
 
 class GeneAutoencoder(nn.Module):
@@ -89,7 +90,7 @@ def _varied_latents(model: GeneAutoencoder, genes: pd.DataFrame, background: pd.
 
 
 def _words(error: Explanation, folder: Path) -> str:
-    table = importance(error).head(10)
+    table = Importance.of(error).table.head(10)
     sizes = enumerate(table["mean_abs_value"].items(), start=1)
     lines = [f"  {place:2}  {gene:10} {size:.2e}" for place, (gene, size) in sizes]
     residual, spread = abs(error.residual).max(), error.scores.max() - error.scores.min()

@@ -4,12 +4,13 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial, reduce
 from importlib.metadata import version
 from itertools import groupby
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,14 +19,24 @@ from torch import Tensor, nn
 
 from shapae import backends, heads
 from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
-from shapae.borrow import evaluating, generators, threads
+from shapae.backends import Attribution
+from shapae.borrow import evaluating, generators
 from shapae.data import agreed_names, read_rows, refuse_width
-from shapae.errors import AdditivityWarning, TooLarge
+from shapae.errors import AdditivityWarning, DataError, TooLarge
+from shapae.estimate import Estimate, estimated
 from shapae.explanation import Explanation
-from shapae.moments import Array, Moments
-from shapae.plan import COPIES, Chunk, bytes_per_row, plan, read_bytes, spell
+from shapae.found import Found
+from shapae.importance import Importance, OverRows
+from shapae.moments import Array
+from shapae.plan import COPIES, Chunk, bytes_per_row, cut, plan, read_bytes, spell
 from shapae.progress import progressing
 from shapae.score import Score, refuse_infinite, refuse_unsteady
+from shapae.work import BATCH, Part, attributed, attributed_until, averaged_over_rows, part_of
+
+T = TypeVar("T")
+Against = Callable[[slice], Attribution]
+# Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
+AVERAGES = 16
 
 
 class Explainer:
@@ -45,9 +56,13 @@ class Explainer:
         progress: True or False; None for a bar that appears, where somebody can see it, if the work takes
             more than a second.
         feature_names: d names, for a background that has none.
+        tolerance: Each row is compared with background rows, in random order, only until the standard errors of its
+            values are at most this part of its largest value; ``explanation.used`` says how many it took. Its base
+            value is the mean score of these. None for all of the background.
 
     Raises:
-        DataError: The background is not a table of finite numbers, or its names are not ``feature_names``.
+        DataError: The background is not a table of finite numbers, or its names are not ``feature_names``; or the
+            backend has no use for a ``tolerance``.
         ModelError: The model or head returns something that can't be explained.
         UnknownName: There is no such head, output or backend.
     """
@@ -64,10 +79,12 @@ class Explainer:
         seed: int = 0,
         progress: bool | None = None,
         feature_names: Sequence[str] | None = None,
+        tolerance: float | None = None,
     ) -> None:
         self._backend = backends.named(backend)
         self.backend, self.n_jobs, self.seed, self.progress = backend, n_jobs, seed, progress
-        self.memory, self.head = read_bytes(memory), str(head)
+        self.memory, self.head, self.tolerance = read_bytes(memory), str(head), tolerance
+        self._refuse_tolerance()
         table = read_rows(background, "background")
         self._names = agreed_names(table, feature_names, "background")
         autoencoder, module = full_precision(as_autoencoder(model)), full_precision(heads.as_head(head))
@@ -97,6 +114,68 @@ class Explainer:
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """
         start = time.perf_counter()
+        with self._at_work(X) as (names, rows):
+            found = self._found(rows)
+        outputs = self.score.outputs(names)
+        arrays = {name: getattr(found, name) for name in ("values", "base_values", "scores", "residual", "errors")}
+        if len(outputs) == 1:
+            arrays = {name: array if array is None else array[..., 0] for name, array in arrays.items()}
+        explanation = Explanation(
+            **{"standard_errors" if name == "errors" else name: array for name, array in arrays.items()},
+            data=rows.cpu().numpy(),
+            feature_names=names,
+            output_names=outputs[0] if len(outputs) == 1 else outputs,
+            used=found.used if self.tolerance is not None else None,
+            made_by=self._record(time.perf_counter() - start),
+        )
+        missed = found.missed(self._backend.ADDITIVE)
+        if missed:
+            warnings.warn(f"{missed} {self._backend.REMEDY}", AdditivityWarning, stacklevel=2)
+        return explanation
+
+    def summarize(self, X: Any) -> Importance:
+        """How much each feature matters to each output over all rows of ``X``, whose values are never held at once.
+
+        Args:
+            X: (n, d), with the columns of the background.
+
+        Returns:
+            Averages over the rows, (d, k), against all of the background.
+
+        Raises:
+            TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
+        """
+        start = time.perf_counter()
+        with self._at_work(X) as (names, rows):
+            over = self._over_rows(rows)
+        return Importance(over, names, self.score.outputs(names), self._record(time.perf_counter() - start))
+
+    def estimate(self, n: int) -> Estimate:
+        """What explaining ``n`` rows against all of the background would take, from trials of about a second.
+
+        Args:
+            n: How many rows; rows of the background stand for them.
+
+        Returns:
+            Multiplications, bytes of the values and their standard errors, seconds.
+
+        Raises:
+            TooLarge: Not even one row fits into ``memory``.
+        """
+        with self._at_work(self.background) as (_, rows):
+            chunks, _ = self._plan(1, 0)
+            against = self._sharing(self.background, chunks)
+            given = [against(chunk.background) for chunk in chunks]
+
+            def run(count: int) -> None:
+                some = rows[torch.arange(count, device=rows.device) % len(rows)]
+                averaged_over_rows(given, some, range(count), os.getpid())
+
+            return estimated(run, n, 2 * self._row_result)
+
+    @contextmanager
+    def _at_work(self, X: Any) -> Iterator[tuple[list[str], Tensor]]:
+        """The names of the columns and the rows of ``X``, while the model is in eval mode."""
         table = read_rows(X, "rows")
         names = agreed_names(table, self._names or (None if table.names else self.feature_names), "rows")
         refuse_width(table, self.background.shape[1], "rows")
@@ -104,83 +183,115 @@ class Explainer:
         with evaluating(self.score), generators(rows), torch.inference_mode(False), torch.enable_grad():
             rows = rows.clone()
             refuse_unsteady(self.score, torch.cat([rows[:64], self.background[:64]]))
-            scores, base, values, errors = self._numbers(rows)
-        outputs = self.score.outputs(names or self.feature_names)
-        arrays: dict[str, Any] = {"values": values, "base_values": base, "scores": scores, "standard_errors": errors}
-        if len(outputs) == 1:
-            arrays = {name: array if array is None else array[..., 0] for name, array in arrays.items()}
-        explanation = Explanation(
-            **arrays,
-            data=rows.cpu().numpy(),
-            feature_names=names or self.feature_names,
-            output_names=outputs[0] if len(outputs) == 1 else outputs,
-            made_by=self._record(time.perf_counter() - start),
-        )
-        self._warn(explanation)
-        return explanation
+            yield names or self.feature_names, rows
 
-    def _numbers(self, rows: Tensor) -> tuple[Array, Array, Array, Array | None]:
-        """Scores and base values, (n, k); values and their standard errors, (n, d, k)."""
+    def _refuse_tolerance(self) -> None:
+        if self.tolerance is not None and not 0 < self.tolerance < np.inf:
+            raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {self.tolerance!r}.")
+        if self.tolerance is not None and self._backend.DRAWS:
+            raise DataError(
+                f"backend={self.backend!r} draws from the background rather than going through it, so that it can't "
+                f"stop early; leave tolerance= out, or use backend='deep'."
+            )
+
+    def _found(self, rows: Tensor) -> Found:
+        """What is found for each of ``rows``."""
         n, d = rows.shape
-        row_bytes = bytes_per_row(self.score, self.background[[0, -1]])
-        result_bytes = d * len(self.score.outputs(self.feature_names)) * rows.element_size()
-        room = self._room(n, 2 * result_bytes)
-        batch = max(1, int(room // row_bytes))
-        scores = _scores(self.score, rows, batch, "rows")
-        base = _scores(self.score, self.background, batch, "background rows").mean(axis=0, dtype=np.float64)
-        chunks = plan(
-            n,
-            len(self.background),
-            held=lambda b: self._backend.held(b, d) * row_bytes * COPIES,
-            result=COPIES * result_bytes,
-            room=room,
-            jobs=int(effective_n_jobs(self.n_jobs)),
+        self._refuse_result(n)
+        chunks, batch = self._plan(n, 2 * n * self._row_result)
+        background = self.background if self.tolerance is None else self._shuffled()
+        scores, base = (
+            _scores(self.score, table, batch, what) for table, what in ((rows, "rows"), (background, "background rows"))
         )
-        values, errors = self._attribute(rows, chunks)
-        return scores, np.repeat(base[None].astype(scores.dtype), n, axis=0), values, errors
+        found, start = Found(scores, base, d), 0
+        for part in self._parts(rows, background, chunks):
+            start = found.put(start, part)
+        return found
 
-    def _room(self, n: int, row_result: int) -> float:
-        """Bytes for each worker, beside the result.
+    def _parts(self, rows: Tensor, background: Tensor, chunks: list[Chunk]) -> Iterator[Part]:
+        """The values of each block of rows."""
+        against = self._sharing(background, chunks)
+        if self.tolerance is not None:
+            batches, work = cut(len(background), BATCH), partial(attributed_until, tolerance=self.tolerance)
+            yield from self._run(work, against, rows, [(batches, block) for block in _blocks(chunks)])
+            return
+        moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])
+        for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
+            yield part_of([reduce(add, (part for _, part in block))])
+
+    def _over_rows(self, rows: Tensor) -> OverRows:
+        """Averages over ``rows``.
 
         Raises:
-            TooLarge: The result takes more than half of the memory.
+            TooLarge: They take more than half of the memory.
         """
-        result = n * row_result
+        taken = AVERAGES * self._row_result
+        if taken > self.memory / 2:
+            raise TooLarge(
+                f"the averages over the rows take {spell(taken)}, and may take half of memory='{spell(self.memory)}'; "
+                f"explain fewer outputs, or allow memory='{spell(3 * taken)}'."
+            )
+        chunks, batch = self._plan(len(rows), taken)
+        _scores(self.score, rows, batch, "rows")
+        parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
+        jobs = [(parts, block) for block in _blocks(chunks)]
+        return reduce(add, self._run(averaged_over_rows, self._sharing(self.background, chunks), rows, jobs))
+
+    def _run(
+        self, work: Callable[..., T], against: Against, rows: Tensor, jobs: Sequence[tuple[list[slice], slice]]
+    ) -> Iterator[T]:
+        """What ``work`` finds for each job, parts of the background and a block of rows; in their order."""
+        seeds = [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(len(rows))]
+        task, parent = delayed(work), os.getpid()
+        # Clones, because a view would be pickled with all that it is a view of.
+        done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
+            task([against(part) for part in parts], rows[block].clone(), seeds[block], parent) for parts, block in jobs
+        )
+        return progressing(done, len(jobs), self.progress)
+
+    def _sharing(self, background: Tensor, chunks: Sequence[Chunk]) -> Against:
+        """From a part of the background to what attributes against it: each time the same, if all of it fits."""
+
+        def against(start: int, stop: int) -> Attribution:
+            return self._backend.against(self.score, background[start:stop].clone())
+
+        fits = chunks[0].background == slice(0, len(background))
+        made = cache(against) if fits else against
+        return lambda part: made(part.start, part.stop)
+
+    def _shuffled(self) -> Tensor:
+        order = np.random.default_rng(self.seed).permutation(len(self.background))
+        return self.background[torch.as_tensor(order, device=self.background.device)]
+
+    @property
+    def _row_result(self) -> int:
+        """Bytes of the values of one row."""
+        d = self.background.shape[1]
+        return d * len(self.score.outputs(self.feature_names)) * self.background.element_size()
+
+    def _refuse_result(self, n: int) -> None:
+        result, most = 2 * n * self._row_result, int(self.memory / 4 // self._row_result)
         if result > self.memory / 2:
             raise TooLarge(
                 f"the values of {n} rows and their standard errors take {spell(result)}, and may take half of "
-                f"memory='{spell(self.memory)}'; explain at most {max(1, int(self.memory / 2 // row_result))} rows "
-                f"at a time, or fewer outputs, or allow memory='{spell(3 * result)}'."
+                f"memory='{spell(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer outputs, or "
+                f"allow memory='{spell(3 * result)}'. Averages over all rows fit: summarize(X) holds no row's values."
             )
-        return (self.memory - result) / int(effective_n_jobs(self.n_jobs))
 
-    def _attribute(self, rows: Tensor, chunks: list[Chunk]) -> tuple[Array, Array | None]:
-        """Values and their standard errors: (n, d, k) each, in the dtype of ``rows``."""
-        dtype = np.asarray(rows[:0].cpu()).dtype
-        values, errors = [], []
-        for part in _merged(chunks, progressing(self._parts(rows, chunks), len(chunks), self.progress)):
-            values.append(part.mean.astype(dtype))
-            errors.append(part.standard_error)
-        known = [error.astype(dtype) for error in errors if error is not None]
-        return np.concatenate(values), np.concatenate(known) if known else None
-
-    def _parts(self, rows: Tensor, chunks: list[Chunk]) -> Iterator[Moments]:
-        """The moments of each chunk, in their order."""
-        seeds = [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(len(rows))]
-        task, parent = delayed(_attribute_chunk), os.getpid()
-        # Clones, because a view would be pickled with all that it is a view of.
-        parts: Iterator[Moments] = Parallel(self.n_jobs, return_as="generator")(
-            task(
-                self.backend,
-                self.score,
-                rows[chunk.rows].clone(),
-                self.background[chunk.background].clone(),
-                seeds[chunk.rows],
-                parent,
-            )
-            for chunk in chunks
+    def _plan(self, n: int, taken: float) -> tuple[list[Chunk], int]:
+        """Chunks of ``n`` rows, and how many rows can be scored at once, beside so many bytes that are taken."""
+        jobs = int(effective_n_jobs(self.n_jobs))
+        row_bytes, room = bytes_per_row(self.score, self.background[[0, -1]]), (self.memory - taken) / jobs
+        b, d = self.background.shape
+        chunks = plan(
+            n,
+            b,
+            held=lambda count: self._backend.held(count, d) * row_bytes * COPIES,
+            result=COPIES * self._row_result,
+            room=room,
+            jobs=jobs,
         )
-        return parts
+        return chunks, max(1, int(room // row_bytes))
 
     def _record(self, seconds: float) -> dict[str, Any]:
         versions = {name: version(name) for name in ("shapae", "torch", "shap", "numpy")}
@@ -193,25 +304,6 @@ class Explainer:
             "seconds": round(seconds, 3),
         }
 
-    def _warn(self, explanation: Explanation) -> None:
-        """Warn where the values miss the scores by more than the backend promises."""
-        eps, scores, values = np.finfo(explanation.values.dtype).eps, explanation.scores, explanation.values
-        spread = np.ptp(np.concatenate([scores, explanation.base_values]), axis=0)
-        rounded = np.abs(scores).max(axis=0) + np.abs(values).sum(axis=1).max(axis=0)
-        promise = eps**0.5 * spread + 100 * eps * rounded
-        if not self._backend.ADDITIVE and explanation.standard_errors is not None:
-            promise = promise + 5 * explanation.standard_errors.sum(axis=1)
-        residual = np.abs(explanation.residual)
-        bad = np.flatnonzero((residual > promise).reshape(len(residual), -1).any(axis=1))
-        if len(bad):
-            warnings.warn(
-                f"the values of {len(bad)} of {len(residual)} rows do not add up to their scores: the residual is "
-                f"up to {residual.max():.3g}, where the scores spread over {spread.max():.3g}; first in row {bad[0]}. "
-                f"{self._backend.REMEDY}",
-                AdditivityWarning,
-                stacklevel=3,
-            )
-
 
 def _scores(score: Score, rows: Tensor, batch: int, what: str) -> Array:
     """(n, k): the scores of ``rows``, so many at a time."""
@@ -221,15 +313,5 @@ def _scores(score: Score, rows: Tensor, batch: int, what: str) -> Array:
     return np.asarray(scores.cpu())
 
 
-def _attribute_chunk(
-    backend: str, score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int], parent: int
-) -> Moments:
-    """What a worker does. A process of its own computes with one thread, because its siblings do so too."""
-    with threads(torch.get_num_threads() if os.getpid() == parent else 1):
-        return backends.named(backend).attribute(score, rows, background, seeds)
-
-
-def _merged(chunks: Iterable[Chunk], parts: Iterable[Moments]) -> Iterator[Moments]:
-    """The moments of each block of rows, over all of the background."""
-    for _, block in groupby(zip(chunks, parts, strict=True), key=lambda pair: pair[0].rows):
-        yield reduce(add, (part for _, part in block))
+def _blocks(chunks: Iterable[Chunk]) -> list[slice]:
+    return [rows for rows, _ in groupby(chunks, key=lambda chunk: chunk.rows)]

@@ -16,7 +16,7 @@ from shapae.folder import written_whole
 from shapae.moments import Array
 
 ARRAYS, RECORD = "explanation.safetensors", "explanation.json"
-_KEPT = ("scores", "residual", "standard_errors")
+_KEPT = ("scores", "residual", "standard_errors", "used")
 
 
 class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
@@ -36,6 +36,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         standard_errors: As ``values``: of the values, over the background or the draws; None where unknown.
         made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
         residual: (n,), or (n, k). score - base value - sum of values, which is the default.
+        used: (n,). With how many background rows each row was compared; None for all of them.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         standard_errors: Array | None = None,
         made_by: dict[str, Any] | None = None,
         residual: Array | None = None,
+        used: Array | None = None,
     ) -> None:
         one, names = isinstance(output_names, str), feature_names
         super().__init__(
@@ -67,6 +69,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         per_row = [*([0] if np.ndim(scores) > len(self.output_dims) else []), *self.output_dims]
         self._s.scores = Obj(scores, per_row)
         self._s.residual = Obj(residual, per_row)
+        self._s.used = Obj(used, list(range(np.asarray(used).ndim)))
         self._s.standard_errors = Obj(standard_errors, list(range(values.ndim)) if standard_errors is not None else [])
 
     @property
@@ -83,6 +86,11 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
     def standard_errors(self) -> Any:
         """As ``values``: their standard errors over the background or the draws, or None where unknown."""
         return self._s.standard_errors
+
+    @property
+    def used(self) -> Any:
+        """(n,): with how many background rows each row was compared; None for all of them."""
+        return self._s.used
 
     def output(self, name: str) -> "Explanation":
         """One output of several.

@@ -1,7 +1,7 @@
 """Averages that can be taken in parts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ class Moments:
     Attributes:
         count: How many were averaged.
         mean: (n, d, k). Their average.
-        spread: (n, d, k). Sum of their squared deviations from ``mean``; None where it is not known.
+        spread: (n, d, k). Sum of their squared deviations from ``mean``, over ``draws`` groups of them, each squared
+            deviation as often as its group has members; None where it is not known.
+        draws: How many groups; ``count`` if each is one by itself.
 
     Two parts merge by weighted sums, see ``__add__``:
 
@@ -29,6 +31,10 @@ class Moments:
     count: int
     mean: Array
     spread: Array | None = None
+    draws: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", self.draws or self.count)
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both parts together.
@@ -43,18 +49,26 @@ class Moments:
         if self.spread is None or other.spread is None:
             return Moments(count, mean)
         between = delta * delta * (self.count * other.count / count)
-        return Moments(count, mean, self.spread + other.spread + between)
+        return Moments(count, mean, self.spread + other.spread + between, self.draws + other.draws)
+
+    def as_draw(self) -> "Moments":
+        """The same as one group, if the spread within is not known: several of these tell how much they differ."""
+        return self if self.spread is not None else replace(self, spread=np.zeros_like(self.mean), draws=1)
+
+    def of_rows(self, rows: Any) -> "Moments":
+        """Those of some rows, which are chosen as in numpy."""
+        return replace(self, mean=self.mean[rows], spread=None if self.spread is None else self.spread[rows])
 
     @property
     def standard_error(self) -> Array | None:
         """(n, d, k): standard error of ``mean``; None where it is not known."""
-        if self.spread is None or self.count < 2:
+        if self.spread is None or self.draws < 2:
             return None
-        return np.asarray(np.sqrt(self.spread / (self.count * (self.count - 1))))
+        return np.asarray(np.sqrt(self.spread / (self.count * (self.draws - 1))))
 
 
 def joined(parts: Sequence[Moments], axis: int) -> Moments:
     """The moments of different rows (axis 0) or outputs (axis 2), all over the same background or draws."""
     spreads = [part.spread for part in parts if part.spread is not None]
     mean = np.concatenate([part.mean for part in parts], axis)
-    return Moments(parts[0].count, mean, np.concatenate(spreads, axis) if spreads else None)
+    return Moments(parts[0].count, mean, np.concatenate(spreads, axis) if spreads else None, parts[0].draws)

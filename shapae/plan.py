@@ -17,6 +17,8 @@ COPIES = 4
 # enough to share out evenly. What a backend does once for each block should be little against the rest.
 BLOCKS = 8
 BLOCKS_EACH = 4
+# Bytes of a chunk's result, with its copies, where the chunks stay in this process: it is copied while in the cache.
+AT_HAND = 2**27
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -53,11 +55,13 @@ def plan(n: int, b: int, held: Callable[[int], float], result: float, room: floa
             f"one row against one background row takes about {spell(held(1))}, but there is room for {spell(room)}; "
             f"raise memory=, lower n_jobs=, or explain fewer outputs."
         )
+    room = room if jobs > 1 else min(room, AT_HAND)
     height = max(1, min(-(-n // max(BLOCKS, BLOCKS_EACH * jobs)), int(room // result)))
-    return [Chunk(rows, part) for rows in _cut(n, height) for part in _cut(b, width)]
+    return [Chunk(rows, part) for rows in cut(n, height) for part in cut(b, width)]
 
 
-def _cut(total: int, size: int) -> list[slice]:
+def cut(total: int, size: int) -> list[slice]:
+    """``total`` things in pieces of ``size``, the last of which may be smaller."""
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 

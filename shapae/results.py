@@ -2,35 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae import plots
 from shapae.explanation import Explanation
+from shapae.importance import Importance
 from shapae.plots._canvas import root
 
-EXPLANATION, TABLE = "explanation", "importance.csv"
+EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 # All that may be in a folder of results, and be replaced by new ones.
-NAMES = (EXPLANATION, TABLE, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents")
-
-
-def importance(explanation: Explanation) -> pd.DataFrame:
-    """How much each feature matters over all rows.
-
-    Args:
-        explanation: (n, d), or (n, d, k).
-
-    Returns:
-        d rows, one for each feature; for one output the mean |value| and the mean value, sorted by the first; for
-        several the mean |value| for each.
-    """
-    features = pd.Index(explanation.feature_names, name="feature")
-    size = np.abs(explanation.values).mean(axis=0)
-    if size.ndim == 2:
-        return pd.DataFrame(size, index=features, columns=explanation.output_names)
-    table = pd.DataFrame({"mean_abs_value": size, "mean_value": explanation.values.mean(axis=0)}, index=features)
-    return table.sort_values("mean_abs_value", ascending=False, kind="stable")
+NAMES = (EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -50,9 +32,20 @@ def write_results(explanation: Explanation, folder: Path) -> None:
         folder: Empty; see ``folder.written_whole`` for one that is written whole or not at all.
     """
     explanation.save(folder / EXPLANATION)
-    write_csv(importance(explanation), folder / TABLE)
+    write_csv(Importance.of(explanation).table, folder / TABLE)
     for name in ["latents"] if explanation.values.ndim == 3 else ["summary", "bar"]:
         save_picture(getattr(plots, name)(explanation), folder / f"{name}.png")
+
+
+def write_importance(importance: Importance, folder: Path) -> None:
+    """Write the table of importances, and the most important features of each output.
+
+    Args:
+        importance: Of one output or several.
+        folder: See ``write_results``.
+    """
+    write_csv(importance.table, folder / TABLE)
+    write_csv(importance.top(), folder / TOP)
 
 
 def save_picture(ax: Axes, path: Path) -> None:

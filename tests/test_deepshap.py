@@ -110,7 +110,7 @@ def test_no_more_pairs_than_fit_are_walked_over_at_once(make, d, monkeypatch):
     """Seen in the multipliers of the features."""
     model = models.build(make)
     rows, background = (torch.tensor(models.table(n, d, seed=n)) for n in (9, 13))
-    widest, block = [], 20 * 8 * 64
+    widest, block = [], 20 * 8 * (8 if make is models.Question else 64)
     function = error(model) if make is models.Question else model  # not folded
     monkeypatch.setattr(walk, "BLOCK", block)
     total = walk.total

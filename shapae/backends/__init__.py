@@ -12,28 +12,40 @@ from shapae.table import Folder
 _FOLDER = Folder("backend", __name__, __path__)
 
 
+class Attribution(Protocol):
+    """Attributes blocks of rows against one background; what they share is computed once."""
+
+    def __call__(self, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+        """Attribute the scores of ``rows`` to their features.
+
+        Args:
+            rows: (n, d), in the dtype and on the device of the background.
+            seeds: n integers, from which all that is drawn for a row is drawn.
+
+        Returns:
+            (n, d, k). Each row sums to score(row) - mean(score(background)), see ``Backend.ADDITIVE``.
+        """
+
+
 class Backend(Protocol):
     """What a backend's file holds.
 
     Attributes:
         ADDITIVE: The values sum to score - base value up to rounding; otherwise, up to their standard errors.
         REMEDY: What to do where they do not.
+        DRAWS: How many times it draws from the background for each row; 0 if it goes through all of it.
     """
 
     ADDITIVE: bool
     REMEDY: str
+    DRAWS: int
 
-    def attribute(self, score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
-        """Attribute the scores of ``rows`` to their features.
+    def against(self, score: Score, background: Tensor) -> Attribution:
+        """What attributes rows; nothing is computed yet.
 
         Args:
             score: From rows (n, d) to scores (n, k); in eval mode, and the same afterwards.
-            rows: (n, d), floating point.
-            background: (b, d), in the dtype and on the device of ``rows``.
-            seeds: n integers, from which all that is drawn for a row is drawn.
-
-        Returns:
-            (n, d, k). Each row sums to score(row) - mean(score(background)), see ``ADDITIVE``.
+            background: (b, d), floating point.
         """
 
     def held(self, background: int, features: int) -> int:

@@ -1,14 +1,17 @@
 """DeepSHAP on a tape of aten operators: no hooks, no copies, nothing left on the model."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
 from shapae import deepshap
+from shapae.backends import Attribution
 from shapae.moments import Moments
 from shapae.score import Score
 
 ADDITIVE = True
+DRAWS = 0
 REMEDY = "Look for values that overflow, or jump between a row and the background; backend='exact' needs no rules."
 
 
@@ -17,10 +20,15 @@ def held(background: int, features: int) -> int:
     return 2 * background
 
 
-def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
-    """DeepSHAP values; see ``Backend.attribute`` and ``shapae.deepshap``. Nothing is drawn.
+def against(score: Score, background: Tensor) -> Attribution:
+    """See ``Backend.against``."""
+    return partial(attribute, deepshap.Against(score, background))
+
+
+def attribute(score: deepshap.Against, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+    """DeepSHAP values; see ``Attribution`` and ``shapae.deepshap``. Nothing is drawn.
 
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    return deepshap.Against(score, background).moments(rows)
+    return score.moments(rows)

@@ -1,16 +1,19 @@
 """Shapley values by enumeration of all coalitions: slow, and right for every score."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import comb
 
 import torch
 from torch import Tensor
 
+from shapae.backends import Attribution
 from shapae.errors import TooLarge
 from shapae.moments import Moments
 from shapae.score import Score
 
 ADDITIVE = True
+DRAWS = 0
 REMEDY = "The score may depend on something else than its rows."
 MOST = 12
 
@@ -29,8 +32,13 @@ def held(background: int, features: int) -> int:
     return background * int(2**features)
 
 
-def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
-    """Shapley values of v(S) = score(x_S, b_rest), averaged over the background; see ``Backend.attribute``.
+def against(score: Score, background: Tensor) -> Attribution:
+    """See ``Backend.against``."""
+    return partial(attribute, score, background)
+
+
+def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+    """Shapley values of v(S) = score(x_S, b_rest), averaged over the background; see ``Attribution``.
 
     phi_i = sum over S without i of |S|! (d - |S| - 1)! / d! * (v(S + i) - v(S)).
 

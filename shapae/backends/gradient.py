@@ -1,11 +1,13 @@
 """Expected gradients, for any score that has a gradient: it needs no rules."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from shapae.backends import Attribution
 from shapae.moments import Moments, joined
 from shapae.score import Connected, Score
 
@@ -19,8 +21,13 @@ def held(background: int, features: int) -> int:
     return DRAWS
 
 
-def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
-    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Backend.attribute``.
+def against(score: Score, background: Tensor) -> Attribution:
+    """See ``Backend.against``."""
+    return partial(attribute, score, background)
+
+
+def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Attribution``.
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670

@@ -1,12 +1,14 @@
 """shap.GradientExplainer: expected gradients, drawn for one row and one output at a time."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import shap
 import torch
 from torch import Tensor, nn
 
+from shapae.backends import Attribution
 from shapae.backends._shap import lent
 from shapae.moments import Moments
 from shapae.score import Score
@@ -21,8 +23,13 @@ def held(background: int, features: int) -> int:
     return DRAWS
 
 
-def attribute(score: Score, rows: Tensor, background: Tensor, seeds: Sequence[int]) -> Moments:
-    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Backend.attribute``.
+def against(score: Score, background: Tensor) -> Attribution:
+    """See ``Backend.against``."""
+    return partial(attribute, score, background)
+
+
+def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Attribution``.
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670

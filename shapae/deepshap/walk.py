@@ -16,7 +16,7 @@ from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, merged, total
 from shapae.deepshap.tape import Live, Step, Tape, Values
 from shapae.errors import ModelError
-from shapae.moments import Moments, joined
+from shapae.moments import Array, Moments, joined
 
 # Bytes of the widest value for the pairs that are walked over at once, so that a few such values fit into a cache.
 BLOCK = 2**22
@@ -132,7 +132,11 @@ def _of_block(walk: Walk) -> Moments:
     values = delta.mul_(m) if len(m) == 1 else delta * m
     mean = values.mean(dim=2)
     spread = values.sub_(mean.unsqueeze(2)).square_().sum(dim=2)
-    return Moments(len(walk.b[0]), *(each.permute(1, 2, 0).cpu().numpy() for each in (mean, spread)))
+    return Moments(len(walk.b[0]), _array(mean), _array(spread))
+
+
+def _array(values: Tensor) -> Array:
+    return values.permute(1, 2, 0).cpu().numpy()
 
 
 def _refuse_infinite(step: Step, parts: list[Terms]) -> None:

@@ -1,0 +1,77 @@
+"""What is found for all rows, block by block, and whether it adds up."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from shapae.moments import Array
+from shapae.work import Part
+
+
+class Found:
+    """Values of n rows, and what else is known of them.
+
+    Args:
+        scores: (n, k), of the rows.
+        base: (b, k), scores of the background, in the order in which it is gone through.
+        d: Number of features.
+
+    Attributes:
+        values: (n, d, k).
+        errors: (n, d, k), their standard errors; None where they are not known.
+        used: (n,). With how many background rows each row was compared.
+    """
+
+    def __init__(self, scores: Array, base: Array, d: int) -> None:
+        n, k = scores.shape
+        self.scores, self._base = scores, base
+        self.values: Array = np.empty((n, d, k), scores.dtype)
+        self.errors: Array | None = None
+        self.used = np.full(n, len(base))
+        self._sums, self._sizes, self._errors = np.empty((3, n, k), scores.dtype)
+
+    def put(self, start: int, part: Part) -> int:
+        """The next rows, from ``start``; gives back the row after them."""
+        end = start + len(part.mean)
+        mean = torch.from_numpy(part.mean).to(torch.from_numpy(self.values).dtype)
+        torch.from_numpy(self.values)[start:end] = mean
+        self._sums[start:end], self._sizes[start:end] = mean.sum(1), mean.abs().sum(1)
+        if part.used is not None:
+            self.used[start:end] = part.used
+        if part.errors is not None:
+            if self.errors is None:
+                self.errors = np.empty_like(self.values)
+            self.errors[start:end] = part.errors
+            self._errors[start:end] = part.errors.sum(axis=1)
+        return end
+
+    @property
+    def base_values(self) -> Array:
+        """(n, k): mean score of the background rows that were used."""
+        means = self._base.cumsum(axis=0, dtype=np.float64) / np.arange(1, len(self._base) + 1)[:, None]
+        return np.asarray(means[self.used - 1], self.scores.dtype)
+
+    @property
+    def residual(self) -> Array:
+        """(n, k): score - base value - sum of the values."""
+        return np.asarray(self.scores - self.base_values - self._sums)
+
+    def missed(self, additive: bool) -> str | None:
+        """What to say of rows whose values miss their scores by more than rounding; None if there are none.
+
+        Args:
+            additive: The values add up but for rounding; otherwise up to their standard errors, too.
+        """
+        eps, base = np.finfo(self.scores.dtype).eps, self.base_values
+        spread = np.ptp(np.concatenate([self.scores, base]), axis=0)
+        promise = eps**0.5 * spread + 100 * eps * (np.abs(self.scores).max(axis=0) + self._sizes.max(axis=0))
+        promise = promise + (0 if additive or self.errors is None else 5 * self._errors)
+        residual: Any = np.abs(self.residual)
+        bad = np.flatnonzero((residual > promise).any(axis=1))
+        if not len(bad):
+            return None
+        return (
+            f"the values of {len(bad)} of {len(residual)} rows do not add up to their scores: the residual is "
+            f"up to {residual.max():.3g}, where the scores spread over {spread.max():.3g}; first in row {bad[0]}."
+        )

@@ -1,0 +1,141 @@
+"""How much each feature matters over many rows, to each output."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from shapae.errors import UnknownName
+from shapae.explanation import Explanation
+from shapae.moments import Array, Moments
+
+
+@dataclass(frozen=True, eq=False)
+class OverRows:
+    """Averages over rows.
+
+    Attributes:
+        values: Of the values, (d, k).
+        sizes: Of their absolute values, (d, k).
+    """
+
+    values: Moments
+    sizes: Moments
+
+    def __add__(self, other: "OverRows") -> "OverRows":
+        """Over the rows of both."""
+        return OverRows(self.values + other.values, self.sizes + other.sizes)
+
+
+def over_rows(values: Array) -> OverRows:
+    """The averages of ``values`` (n, d, k)."""
+    tensor = torch.from_numpy(values)
+    return OverRows(_moments(tensor), _moments(tensor.abs()))
+
+
+def _moments(values: torch.Tensor) -> Moments:
+    mean = values.mean(dim=0)
+    spread = (values - mean).square_().sum(dim=0)
+    return Moments(len(values), mean.double().numpy(), spread.double().numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """Mean absolute values and mean values over n rows.
+
+    Their standard errors say how much they would change with other rows, drawn from the same population; not how much
+    with another background.
+
+    Attributes:
+        over: The averages, (d, k).
+        feature_names: d names.
+        output_names: k names.
+        made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
+    """
+
+    over: OverRows
+    feature_names: Sequence[str]
+    output_names: Sequence[str]
+    made_by: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> "Importance":
+        """Of an explanation of one output or several."""
+        values, names = explanation.values, explanation.output_names
+        values, names = (values[..., None], [names]) if values.ndim == 2 else (values, names)
+        return cls(over_rows(values), explanation.feature_names, names, explanation.made_by)
+
+    @property
+    def rows(self) -> int:
+        """How many rows these are averages over."""
+        return self.over.values.count
+
+    @property
+    def mean_abs(self) -> Array:
+        """(d, k): mean of |value|, how much the feature matters to the output."""
+        return self.over.sizes.mean
+
+    @property
+    def mean(self) -> Array:
+        """(d, k): mean value, whether the feature raises the output or lowers it, compared with the background."""
+        return self.over.values.mean
+
+    @property
+    def mean_abs_error(self) -> Array:
+        """(d, k): standard error of ``mean_abs``; NaN for a single row."""
+        return _error(self.over.sizes)
+
+    @property
+    def mean_error(self) -> Array:
+        """(d, k): standard error of ``mean``; NaN for a single row."""
+        return _error(self.over.values)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """d rows: of one output all that is known, see ``output``; of several ``mean_abs``, one column for each."""
+        names = list(self.output_names)
+        if len(names) == 1:
+            return self.output(names[0])
+        return pd.DataFrame(self.mean_abs, pd.Index(self.feature_names, name="feature"), names)
+
+    def output(self, name: str) -> pd.DataFrame:
+        """All about one output: d rows, the most important feature first.
+
+        Args:
+            name: One of ``output_names``.
+
+        Raises:
+            UnknownName: There is no such output.
+        """
+        if name not in self.output_names:
+            raise UnknownName("output", name, list(self.output_names))
+        at = list(self.output_names).index(name)
+        columns = {
+            "mean_abs_value": self.mean_abs,
+            "mean_abs_value_error": self.mean_abs_error,
+            "mean_value": self.mean,
+            "mean_value_error": self.mean_error,
+        }
+        features = pd.Index(self.feature_names, name="feature")
+        table = pd.DataFrame({column: array[:, at] for column, array in columns.items()}, features)
+        return table.sort_values("mean_abs_value", ascending=False, kind="stable")
+
+    def top(self, most: int = 10) -> pd.DataFrame:
+        """The most important features of each output.
+
+        Args:
+            most: How many of each.
+
+        Returns:
+            At most k * most rows, with the output and the feature as their index.
+        """
+        tables = {name: self.output(name).head(most) for name in self.output_names}
+        return pd.concat(tables, names=["output", "feature"])
+
+
+def _error(moments: Moments) -> Array:
+    error = moments.standard_error
+    return np.full_like(moments.mean, np.nan) if error is None else error

@@ -1,0 +1,99 @@
+"""What is done with a block of rows, in this process or in a worker."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shapae.backends import Attribution
+from shapae.borrow import threads
+from shapae.importance import OverRows, over_rows
+from shapae.moments import Array, Moments
+
+# So many background rows at a time, until the values are sure enough; and so many groups or rows until one can tell.
+BATCH, ENOUGH = 16, 8
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What was found for a block of rows.
+
+    Attributes:
+        mean: (n, d, k), the values.
+        errors: (n, d, k), their standard errors; None where they are not known.
+        used: (n,). How many background rows the values are averages over; None for all.
+    """
+
+    mean: Array
+    errors: Array | None
+    used: Array | None = None
+
+
+def attributed(against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int) -> Moments:
+    """The values of ``rows``, (n, d, k).
+
+    Args:
+        against: Of a backend, one for each part of the background.
+        rows: (n, d).
+        seeds: n integers.
+        parent: The process that shares out the work. Others compute with one thread each, as their siblings do.
+    """
+    with threads(torch.get_num_threads() if os.getpid() == parent else 1):
+        return reduce(add, (part(rows, seeds=seeds) for part in against))
+
+
+def attributed_until(
+    against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, tolerance: float
+) -> Part:
+    """The values of each row against as many batches of the background, one after the other, as it takes.
+
+    Args:
+        against: Of a backend, each against ``BATCH`` rows of the background; the last one may have fewer.
+        rows: (n, d).
+        seeds: n integers.
+        parent: See ``attributed``.
+        tolerance: A row is done when its standard errors are at most this part of its largest value.
+    """
+    left, total, done = np.arange(len(rows)), None, {}
+    for batch in against:
+        if not len(left):
+            break
+        part = attributed([batch], rows[left], [seeds[int(row)] for row in left], parent).as_draw()
+        total = part if total is None else total + part
+        sure = _sure(total, tolerance) | (batch is against[-1])
+        for row, at in zip(left[sure], np.flatnonzero(sure), strict=True):
+            done[row] = total.of_rows(slice(at, at + 1))
+        left, total = left[~sure], total.of_rows(~sure)
+    ended = [done[row] for row in range(len(rows))]
+    return replace(part_of(ended), used=np.array([each.count for each in ended]))
+
+
+def part_of(moments: Sequence[Moments]) -> Part:
+    """The values of blocks of rows, one after the other."""
+    errors = [each.standard_error for each in moments]
+    known = [error for error in errors if error is not None]
+    mean = _stacked([each.mean for each in moments])
+    return Part(mean, _stacked(known) if len(known) == len(errors) else None)
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)  # a copy of what may be large
+
+
+def _sure(total: Moments, tolerance: float) -> Array:
+    """(n,): whether the standard errors of each row are small enough, and known well enough to tell."""
+    errors = total.standard_error
+    if errors is None or total.draws < ENOUGH:
+        return np.zeros(len(total.mean), dtype=bool)
+    largest = np.abs(total.mean).max(axis=(1, 2))
+    return np.asarray(errors.max(axis=(1, 2)) <= tolerance * largest)
+
+
+def averaged_over_rows(against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int) -> OverRows:
+    """Averages of the values of ``rows``; see ``attributed``."""
+    return over_rows(attributed(against, rows, seeds, parent).mean)
