@@ -224,7 +224,9 @@ def test_in_the_limit_of_many_draws_the_values_are_those_of_the_closed_form(head
     model = models.build(models.Linear)
     score = Explainer(model, background, head=head).score
     x, b = torch.tensor(rows), torch.tensor(background)
-    parts = [backends.named("gradient").against(score, b)(x, seeds=range(5 * seed, 5 * seed + 5)) for seed in range(100)]
+    parts = [
+        backends.named("gradient").against(score, b)(x, seeds=range(5 * seed, 5 * seed + 5)) for seed in range(100)
+    ]
     merged, want = reduce(add, parts), CLOSED[head](model, rows, background)
     misses = [np.sqrt(((found.mean - want.reshape(found.mean.shape)) ** 2).mean()) for found in (parts[0], merged)]
     assert merged.count == 100 * parts[0].count

@@ -264,6 +264,7 @@ def test_a_skip_is_told_from_the_maps():
     swapped = taken(lambda x: (model(x) - x.flip(1)) ** 2)
     assert swapped.chain.skip.diagonal is None
     assert_near(swapped.chain.skip.matrix, -torch.eye(6).flip(0).double())
+    assert swapped.chain.multiplications == 6 * 4 + 4 * 6 + 6 * 6
     assert fold.orders(swapped.chain, 7) == []
     assert_same_values(swapped, least=0)
 
@@ -434,10 +435,9 @@ def test_a_pickled_against_gives_the_same_values():
     assert {*vars(pickle.loads(pickle.dumps(against)))} == {"function", "background"}
 
 
-@pytest.mark.xfail(raises=RuntimeError, strict=True, reason="the skip is added to what comes before the last two maps")
 def test_a_narrow_value_after_an_error_leaves_the_values_as_they_are():
     model, narrow = net(6, 5, 6), models.build(nn.Linear, 6, 1)
-    assert_same_values(taken(lambda x: narrow((model(x) - x) ** 2) @ torch.ones(1, 6).double()))
+    assert_same_values(taken(lambda x: narrow((model(x) - x) ** 2) @ torch.ones(1, 6).double()), least=0)
 
 
 # What is no chain
@@ -589,14 +589,16 @@ def test_many_outputs_are_folded_and_few_are_walked():
 
 
 def test_what_is_cheaper_is_taken():
-    """Of few features, many outputs; where a walk costs least, nothing is folded."""
-    for widths in ((6, 4, 12), (6, 4, 3, 12), (2, 9, 9, 9), (12, 2, 2, 5), (6, 12, 2, 12, 6)):
+    walked = 0
+    for widths in ((6, 4, 12), (6, 4, 3, 12), (2, 9, 9, 9), (12, 12, 12, 5), (6, 12, 2, 12, 6)):
         chain = taken(net(*widths), torch.zeros(1, widths[0]).double(), torch.zeros(1, widths[0]).double()).chain
         for b in (1, 10, 1000):
             costs = [order.cost for order in fold.orders(chain, b)]
-            best, walked = fold.cheapest(chain, b), fold.walking(chain, b).cost
-            assert (best is None) == (walked <= min(costs))
+            best, walking = fold.cheapest(chain, b), fold.walking(chain, b).cost
+            assert (best is None) == (walking <= min(costs))
             assert best is None or best.cost == min(costs)
+            walked += best is None
+    assert walked
 
 
 def test_how_many_rows_are_explained_does_not_change_what_is_done():

@@ -202,12 +202,12 @@ class _Finder:
         return Affine(steps, source, target, shapes, self.like)
 
     def split(self, whole: Affine) -> list[Affine]:
-        """``whole``; or maps by way of the narrowest value that all of it goes through, where these cost less."""
+        """``whole``; or two maps by way of the narrowest value that all of it goes through, where these cost less."""
         out, into = whole.sizes
         cost = {step.slot: prod(self.shapes[step.slot]) * (out + into) for step in whole.steps[:-1]}
         for slot in sorted(cost, key=lambda slot: cost[slot]):
             if cost[slot] < whole.multiplications and whole.source not in self.reached(whole.target, slot)[0]:
-                return [*self.split(self.affine(whole.source, slot)), *self.split(self.affine(slot, whole.target))]
+                return [self.affine(whole.source, slot), self.affine(slot, whole.target)]
         return [whole]
 
 

@@ -61,7 +61,8 @@ def walking(chain: Chain, b: int) -> Order:
 def orders(chain: Chain, b: int) -> list[Order]:
     """All others that are implemented, for a background of ``b`` rows."""
     widths, bends = _widths(chain), len(chain.bends)
-    if chain.skip is not None and chain.skip.diagonal is None:
+    skip = chain.skip
+    if skip is not None and (skip.diagonal is None or skip.target != chain.maps[-2].target):
         return []
     if bends == 1:
         end = chain.maps[-1].multiplications

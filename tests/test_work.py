@@ -1,0 +1,131 @@
+"""Stopping when the values are sure enough; and what a call would take."""
+
+import numpy as np
+import pytest
+import torch
+
+from shapae import Explainer
+from shapae.errors import DataError
+from shapae.estimate import Products
+from shapae.work import BATCH, ENOUGH
+from tests import models
+
+ROWS, MANY = models.table(12, seed=1), models.table(400, seed=2)
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact", "shap_deep"])
+@pytest.mark.parametrize("head", ["reconstruction_error", "reconstruction"])
+def test_each_row_stops_when_it_is_sure_and_still_adds_up(backend, head, model):
+    got = Explainer(model, MANY, head=head, backend=backend, tolerance=0.2)(ROWS)
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+    values, errors = (array.reshape(12, -1) for array in (got.values, got.standard_errors))
+    stopped = got.used < len(MANY)
+    assert stopped.any()
+    assert (errors.max(axis=1) <= 0.2 * np.abs(values).max(axis=1))[stopped].all()
+    assert set(got.used[stopped] % BATCH) == {0}
+
+
+def test_rows_use_the_first_rows_of_one_random_order(model):
+    got = Explainer(model, MANY, tolerance=0.15, seed=3)(ROWS)
+    order = np.random.default_rng(3).permutation(len(MANY))
+    assert len(set(got.used)) > 1
+    for row, count in enumerate(got.used):
+        want = Explainer(model, MANY[order[:count]])(ROWS[row : row + 1])
+        np.testing.assert_allclose(got.values[row], want.values[0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(got.base_values[row], want.base_values[0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(got.standard_errors[row], want.standard_errors[0], rtol=1e-9)
+
+
+def test_a_row_stops_at_the_same_place_alone_in_a_batch_and_in_a_worker(model):
+    explainers = [
+        Explainer(model, MANY, tolerance=0.15, n_jobs=jobs, memory=size) for jobs, size in ((1, "1GB"), (2, "1MB"))
+    ]
+    want, *others = [explainer(ROWS) for explainer in explainers]
+    others.append(np.concatenate([explainers[0](row[None]).values for row in ROWS]))
+    for other in others:
+        np.testing.assert_allclose(getattr(other, "values", other), want.values, rtol=0, atol=1e-12)
+
+
+def test_a_tolerance_that_is_never_reached_takes_all_of_the_background(model):
+    got, want = (Explainer(model, MANY, tolerance=tolerance)(ROWS) for tolerance in (1e-9, None))
+    assert got.used.tolist() == [len(MANY)] * len(ROWS)
+    np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(got.base_values, want.base_values, rtol=0, atol=1e-12)
+    assert want.used is None
+
+
+def test_standard_errors_of_batches_say_how_far_the_values_are_from_those_of_all(model):
+    """Where no pairs are formed, what differs between batches tells; 40 backgrounds, a normal interval."""
+    rows, everything = ROWS[:3], models.table(20_000, seed=5)
+    truth = Explainer(model, everything, head="reconstruction")(rows)
+    inside = []
+    for seed in range(40):
+        drawn = everything[np.random.default_rng(seed).permutation(len(everything))[:640]]
+        got = Explainer(model, drawn, head="reconstruction", tolerance=1e-9)(rows)
+        inside.append(np.abs(got.values - truth.values) <= 1.96 * got.standard_errors)
+    assert 0.92 <= np.mean(inside) <= 0.97
+
+
+def test_nobody_is_sure_after_a_few_batches(model):
+    got = Explainer(model, MANY, head="reconstruction", tolerance=10)(ROWS)
+    assert set(got.used) == {ENOUGH * BATCH}
+
+
+@pytest.mark.parametrize("tolerance", [0, -1, np.nan, np.inf])
+def test_a_tolerance_that_is_none_is_refused(tolerance, model):
+    with pytest.raises(DataError, match=f"tolerance must be a positive number such as 0.05, or None, got {tolerance}"):
+        Explainer(model, MANY, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("backend", ["gradient", "shap_gradient"])
+def test_backends_that_draw_can_not_stop_early(backend, model):
+    with pytest.raises(DataError, match=f"backend='{backend}' draws from the background .* use backend='deep'"):
+        Explainer(model, MANY, backend=backend, tolerance=0.1)
+
+
+def test_what_was_used_is_sliced_and_saved(model, tmp_path):
+    from shapae import Explanation
+
+    got = Explainer(model, MANY, tolerance=0.15)(ROWS)
+    np.testing.assert_array_equal(got[3:7].used, got.used[3:7])
+    got.save(tmp_path / "it")
+    np.testing.assert_array_equal(Explanation.load(tmp_path / "it").used, got.used)
+
+
+# Estimates
+
+PRODUCTS = {
+    "mm": lambda a, b: a @ b,
+    "bmm": lambda a, b: a[None] @ b[None],
+    "addmm_": lambda a, b: torch.zeros(3, 5).addmm_(a, b),
+    "baddbmm_": lambda a, b: torch.zeros(1, 3, 5).baddbmm_(a[None], b[None]),
+    "out": lambda a, b: torch.mm(a, b, out=torch.empty(3, 5)),
+    "mv": lambda a, b: [a @ column for column in b.T],
+    "dot": lambda a, b: [[row @ column for column in b.T] for row in a],
+    "vmap": lambda a, b: torch.vmap(lambda row: row @ b)(a),
+}
+
+
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_multiplications_are_counted(kind):
+    with Products() as products:
+        PRODUCTS[kind](torch.ones(3, 4), torch.ones(4, 5))
+    assert products.flops == 2 * 3 * 4 * 5
+
+
+@pytest.mark.parametrize("backend", ["deep", "gradient", "exact", "shap_deep"])
+def test_an_estimate_grows_with_the_rows(backend, model, background):
+    explainer = Explainer(model, background, head="latent", backend=backend)
+    few, many = explainer.estimate(10), explainer.estimate(1000)
+    assert (few.rows, few.bytes) == (10, 2 * 10 * 6 * 3 * 8)
+    assert many.bytes == 100 * few.bytes
+    assert 50 < many.multiplications / few.multiplications < 200
+    assert str(many).startswith("1000 rows: ")
+
+
+def test_the_multiplications_of_a_latent_are_those_of_its_pairs():
+    """A row meets 50 background rows: one output back through 30 x 40, and the encoder forward once."""
+    model = models.build(models.Question, 40)
+    explainer = Explainer(model, models.table(50, 40), head="latent:3")
+    got = explainer.estimate(1000).multiplications / 1000
+    assert 50 * 30 * 40 <= got <= 1.2 * 50 * 30 * 40
