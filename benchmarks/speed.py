@@ -4,7 +4,7 @@
 [--seconds 2]``. Each repeat runs every tool once, in turn, and a product of two matrices, which says how fast the
 machine is in that minute; the tables hold medians. What takes long is run in part, some rows and some outputs, so that
 a run takes about ``--seconds``, twice that for shapae; the seconds for all rows and outputs are extrapolated in
-proportion. The outputs of shapae are cut only where a few rows of all of them would take much longer.
+proportion. shapae always computes all outputs.
 """
 
 import argparse
@@ -26,57 +26,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 import shapae
 from benchmarks import RESULTS, save
 from benchmarks.parallel import SquaredError
 from shapae import heads
 from shapae.demo import GeneAutoencoder
+from shapae.estimate import Products
 
 AT_ONCE = 800  # pairs of rows and background rows for captum
 CHECKED = 2  # rows whose values are compared with those of shap with shapae's rules for heads
 DRAWS = 200
 FEW = 4  # outputs of shap and captum, and those that are compared
-LEAST = 8  # rows of shapae
-LONG = 8  # times the wanted seconds that the least rows may take before outputs are cut
+LONG = 8  # times the wanted seconds that one block of a peer may take before outputs are cut
+MOST = 1_000_000  # features x background rows: beyond, one row of all outputs takes a minute
 LATENTS = (1, 4, 16, 64, 256)
 PRODUCT = (800, 1000, 1000)
 STYLES: dict[str, Any] = {"shapae": "-", "shap": "--", "captum": ":"}
 PEERS = ("shap", "captum")
 RESULT = 2.5e8  # values of shapae: with their standard errors, these take a quarter of its 8 GB
-_ATEN = torch.ops.aten
-FLOPS: dict[Any, Callable[..., int]] = flop_registry | {
-    _ATEN.addmm_: flop_registry[_ATEN.addmm],
-    _ATEN.baddbmm_: flop_registry[_ATEN.baddbmm],
-    _ATEN.mv: lambda matrix, *others, **settings: 2 * matrix.numel(),
-    _ATEN.addmv: lambda bias, matrix, *others, **settings: 2 * matrix.numel(),
-    _ATEN.dot: lambda vector, *others, **settings: 2 * vector.numel(),
-}
-
-
-class Products(TorchDispatchMode):
-    """Counts two flops for each multiplication in a product of matrices.
-
-    As torch's FlopCounterMode, which misses ``addmm_``, ``baddbmm_``, ``mv`` and ``dot``, and which
-    ``torch.autograd.grad`` of a leaf does not run in.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run ``func``, and count it."""
-        kwargs = kwargs or {}
-        if func.overloadpacket not in FLOPS:
-            with self:
-                out = func.decompose(*args, **kwargs)
-            return func(*args, **kwargs) if out is NotImplemented else out
-        out = func(*args, **kwargs)
-        self.flops += FLOPS[func.overloadpacket](*args, **kwargs, out_val=out)
-        return out
 
 
 class FeatureErrors(nn.Module):
@@ -215,7 +183,7 @@ def parts(compared: dict[str, Tool], work: Work, size: Size, k: int) -> dict[str
     n, few, seconds = min(size.n, max(1, int(RESULT / (size.d * k)))), min(FEW, k), size.allowed
     step = min(at_once(work, size.b), size.n)
     return {
-        "shapae": fitting(compared["shapae"], Part(min(LEAST, n), min(2 * FEW, k)), Part(n, k), 2 * seconds),
+        "shapae": fitting(compared["shapae"], Part(1, k), Part(n, k), 2 * seconds),
         "shap": fitting(compared["shap"], Part(1, 1), Part(size.n, few), seconds),
         "captum": fitting(compared["captum"], Part(step, 1), Part(size.n, few), seconds),
     }
@@ -329,7 +297,10 @@ def asked() -> argparse.Namespace:
 def all_works(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Each work for each size, with a table for each size."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in WORKS}
-    for d, b in product(options.features, options.backgrounds):
+    for b, d in product(options.backgrounds, options.features):
+        if d * b > MOST:
+            print(f"\n{d} features with b = {b} are left out: one row of all outputs would take a minute.")
+            continue
         size = Size(options.rows, d, b, options.repeats, options.seconds)
         for name, work in WORKS.items():
             found[name].append(measure(work, size))

@@ -69,6 +69,8 @@ class Moments:
 
 def joined(parts: Sequence[Moments], axis: int) -> Moments:
     """The moments of different rows (axis 0) or outputs (axis 2), all over the same background or draws."""
+    if len(parts) == 1:  # lest it be copied
+        return parts[0]
     spreads = [part.spread for part in parts if part.spread is not None]
     mean = np.concatenate([part.mean for part in parts], axis)
     return Moments(parts[0].count, mean, np.concatenate(spreads, axis) if spreads else None, parts[0].draws)

@@ -18,7 +18,7 @@ COPIES = 4
 BLOCKS = 8
 BLOCKS_EACH = 4
 # Bytes of a chunk's result, with its copies, where the chunks stay in this process: it is copied while in the cache.
-AT_HAND = 2**27
+AT_HAND = 2**26
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 

@@ -77,6 +77,11 @@ class Affine:
         """(out, in), also where it is diagonal."""
         return self.matrix if self.diagonal is None else torch.diag(self.diagonal)
 
+    @cached_property
+    def transposed(self) -> Tensor:
+        """(in, out), in one piece."""
+        return self.dense.mT.contiguous()
+
     def run(self, values: Tensor) -> Tensor:
         """(in,) -> (out,)."""
         at = {slot: self.like.new_zeros(shape) for slot, shape in self.shapes.items()}

@@ -133,7 +133,7 @@ def _sum_up(chain: Chain, order: Order, x: Values, b: Values, width: int, sums: 
         if chain.skip is not None and chain.skip.diagonal is not None:
             sums.diagonal(dim1=1, dim2=2).add_((delta * slopes[-1]).sum(1) * chain.skip.diagonal)
     if not order.meet:
-        sums *= chain.maps[0].dense.mT
+        sums *= chain.maps[0].transposed
 
 
 def _slopes(bend: Step | None, x: Values, b: Values) -> Tensor:
@@ -151,7 +151,7 @@ def _slopes(bend: Step | None, x: Values, b: Values) -> Tensor:
 
 def _left(chain: Chain, order: Order, delta: Tensor, slopes: list[Tensor]) -> Tensor:
     """From the features, with all bends that are passed: (n, d, b, width)."""
-    left = delta.mT.unsqueeze(3) * chain.maps[0].dense.mT.unsqueeze(1)
+    left = delta.mT.unsqueeze(3) * chain.maps[0].transposed.unsqueeze(1)
     left *= slopes[0].unsqueeze(1)
     for each, slope in zip(chain.maps[1 : order.meet], slopes[1 : order.meet], strict=True):
         left = each.forward(left)
