@@ -19,6 +19,9 @@ lint: $(VENV)/all
 
 bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.deep
+	$(BIN)/python -m benchmarks.speed --seconds 0.7
+	$(BIN)/python -m benchmarks.chains
+	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.accuracy

@@ -3,7 +3,7 @@
 ``python -m benchmarks.speed [--repeats 3] [--features 100 500 1000 2000] [--backgrounds 100 950] [--rows 950]
 [--seconds 2]``. Each repeat runs every tool once, in turn, and a product of two matrices, which says how fast the
 machine is in that minute; the tables hold medians. What takes long is run in part, some rows and some outputs, so that
-a run takes about ``--seconds``, twice that for shapae; the seconds for all rows and outputs are extrapolated in
+a run takes about ``--seconds``, five times that for shapae; the seconds for all rows and outputs are extrapolated in
 proportion. shapae always computes all outputs.
 """
 
@@ -38,6 +38,7 @@ AT_ONCE = 800  # pairs of rows and background rows for captum
 CHECKED = 2  # rows whose values are compared with those of shap with shapae's rules for heads
 DRAWS = 200
 FEW = 4  # outputs of shap and captum, and those that are compared
+OWN = 5  # times the wanted seconds for shapae, whose preparation is to be a small part of them
 LONG = 8  # times the wanted seconds that one block of a peer may take before outputs are cut
 MOST = 1_000_000  # features x background rows: beyond, one row of all outputs takes a minute
 LATENTS = (1, 4, 16, 64, 256)
@@ -183,7 +184,7 @@ def parts(compared: dict[str, Tool], work: Work, size: Size, k: int) -> dict[str
     n, few, seconds = min(size.n, max(1, int(RESULT / (size.d * k)))), min(FEW, k), size.allowed
     step = min(at_once(work, size.b), size.n)
     return {
-        "shapae": fitting(compared["shapae"], Part(1, k), Part(n, k), 2 * seconds),
+        "shapae": fitting(compared["shapae"], Part(1, k), Part(n, k), OWN * seconds),
         "shap": fitting(compared["shap"], Part(1, 1), Part(size.n, few), seconds),
         "captum": fitting(compared["captum"], Part(step, 1), Part(size.n, few), seconds),
     }

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from shapae.autoencoder import Autoencoder
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
+    from shapae.importance import Importance
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
-_HOMES = {"Autoencoder": "autoencoder", "Explainer": "engine", "Explanation": "explanation"}
+_HOMES = {"Autoencoder": "autoencoder", "Explainer": "engine", "Explanation": "explanation", "Importance": "importance"}
 __all__ = [
     "Autoencoder",
     "Explainer",
     "Explanation",
+    "Importance",
     "backends",
     "datasets",
     "deepshap",

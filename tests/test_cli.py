@@ -82,6 +82,23 @@ def test_explain_of_several_outputs_draws_them_together(work):
     assert list(pd.read_csv(work / "latents" / "importance.csv")) == ["feature", "latent 0", "latent 1"]
 
 
+def test_summarize_writes_what_the_library_computes(work):
+    wanted = ("summarize", *WANTED[1:], "--background", "background.csv", "--head", "latent")
+    code, said, error = run(*wanted, "--out", "sums", cwd=work)
+    assert (code, error, said) == (0, "", "wrote importance.csv, top.csv to sums\n")
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    tables = [pd.read_csv(work / name) for name in ("background.csv", "X.csv")]
+    want = shapae.Explainer(net, tables[0], head="latent").summarize(tables[1])
+    got = pd.read_csv(work / "sums" / "importance.csv", index_col="feature")
+    np.testing.assert_allclose(got, want.mean_abs, rtol=1e-6)
+    top = pd.read_csv(work / "sums" / "top.csv")
+    assert list(top["output"]) == ["latent 0"] * 4 + ["latent 1"] * 4
+    assert {"'=1+1", "'-x"} < set(top["feature"])
+    np.testing.assert_allclose(top["mean_abs_value"][0], want.mean_abs[:, 0].max(), rtol=1e-6)
+
+
 def test_a_warning_is_one_line_too(work):
     functional = ("--model", "mine:Functional", "--backend", "shap_deep", "--head", "reconstruction")
     code, _, error = run(*WANTED, *functional, "--out", "warned", cwd=work)

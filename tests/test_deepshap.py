@@ -262,6 +262,18 @@ def test_functions_that_can_not_be_attributed_are_refused(kind):
         deepshap.attribute(function, X, B)
 
 
+def test_a_product_of_affine_maps_that_overflows_is_named_too():
+    """Multipliers of 1e38 times 1e5, for features of 1e-36."""
+    wide, back = torch.full((6, 12), 1e5), torch.full((12, 6), 1 / 12)
+
+    def function(rows):
+        return torch.relu(rows @ wide @ back).sum(dim=1) * 1e38
+
+    rows, background = (torch.rand(n, 6) * 1e-36 for n in (200, 200))
+    with pytest.raises(ModelError, match=r"multipliers of an affine map in the function are not"):
+        deepshap.attribute(function, rows, background)
+
+
 def test_one_large_score_does_not_hide_that_others_differ():
     def function(rows):
         return rows[:, 0] * 1e6 + torch.stack([row[1] if row[1] > 0 else -5 * row[1] for row in rows])

@@ -14,6 +14,7 @@ DOCUMENTED = [
     "Autoencoder",
     "Explainer",
     "Explanation",
+    "Importance",
     "backends",
     "datasets",
     "deepshap",

@@ -106,6 +106,12 @@ class Link:
     """What comes from the last bend to the next, and past it: affine maps to the same target, to be added up."""
 
     maps: tuple[Affine, ...]
+    op = "an affine map"
+
+    @property
+    def place(self) -> str:
+        """The module that ran the last of it."""
+        return self.maps[0].steps[-1].place
 
     @property
     def slot(self) -> int:

@@ -67,9 +67,8 @@ def orders(chain: Chain, b: int) -> list[Order]:
     if bends == 1:
         end = chain.maps[-1].multiplications
         return [Order(widths[0] * (b * widths[1] + end) + TRAFFIC * b * (widths[0] + widths[1]), 0, True)]
-    return [
-        _meeting(chain, b, meet, late) for meet in range(1, bends) for late in (True, False)[: 2 - bool(chain.skip)]
-    ]
+    when = [True] if skip else [True, False]
+    return [_meeting(chain, b, meet, late) for meet in range(1, bends) for late in when]
 
 
 def _meeting(chain: Chain, b: int, meet: int, late: bool) -> Order:

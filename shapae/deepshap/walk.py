@@ -17,6 +17,7 @@ from shapae.deepshap.rules.terms import Terms, merged, total
 from shapae.deepshap.tape import Live, Step, Tape, Values
 from shapae.errors import ModelError
 from shapae.moments import Array, Moments, joined
+from shapae.plan import cut
 
 # Bytes of the widest value for the pairs that are walked over at once, so that a few such values fit into a cache.
 BLOCK = 2**22
@@ -38,7 +39,7 @@ class Walk:
     x: Values
     b: Values
 
-    def on(self, *, watch: Callable[[Step, list[Terms]], None] | None = None, pausing: bool = False) -> "Walk":
+    def on(self, *, watch: Callable[[Step | Link, list[Terms]], None] | None = None, pausing: bool = False) -> "Walk":
         """The walk, farther on.
 
         Args:
@@ -52,7 +53,7 @@ class Walk:
             if terms is None:  # without influence on the scores
                 continue
             parts = self._back(step, terms)
-            if watch and isinstance(step, Step):
+            if watch:
                 watch(step, parts)
             for slot, part in zip(step.live, parts, strict=True):
                 at[slot] = merged(at.get(slot, []) + part)
@@ -69,17 +70,15 @@ class Walk:
     def cut(self, rows: slice, background: slice) -> "Walk":
         """The same for some of the rows and background rows."""
         at = {slot: [_cut(_cut(term, 1, rows), 2, background) for term in terms] for slot, terms in self.at.items()}
-        x, b = (
-            {slot: value[part] for slot, value in values.items()}
-            for values, part in ((self.x, rows), (self.b, background))
-        )
-        return Walk(self.steps, at, x, b)
+        return Walk(self.steps, at, _some(self.x, rows), _some(self.b, background))
 
 
 def _cut(term: Tensor, axis: int, part: slice) -> Tensor:
-    return (
-        term if term.shape[axis] == 1 else term.narrow(axis, part.start, min(part.stop, term.shape[axis]) - part.start)
-    )
+    return term if term.shape[axis] == 1 else term.transpose(0, axis)[part].transpose(0, axis)
+
+
+def _some(values: Values, part: slice) -> Values:
+    return {slot: value[part] for slot, value in values.items()}
 
 
 def _stays_small(step: Step | Link, terms: Terms) -> bool:
@@ -116,10 +115,7 @@ def averaged(tape: Tape | Chain, x: Values, b: Values) -> Moments:
 
 def _of_outputs(start: Walk, height: int, width: int) -> Moments:
     walk = start.on(pausing=True)
-    rows, background = (
-        [slice(start, start + size) for start in range(0, len(values[0]), size)]
-        for values, size in ((walk.x, height), (walk.b, width))
-    )
+    rows, background = cut(len(walk.x[0]), height), cut(len(walk.b[0]), width)
     found = joined([reduce(add, (_of_block(walk.cut(some, few)) for few in background)) for some in rows], axis=0)
     if not np.isfinite(found.mean).all():
         for some, few in product(rows, background):
@@ -139,7 +135,7 @@ def _array(values: Tensor) -> Array:
     return values.permute(1, 2, 0).cpu().numpy()
 
 
-def _refuse_infinite(step: Step, parts: list[Terms]) -> None:
+def _refuse_infinite(step: Step | Link, parts: list[Terms]) -> None:
     if not all(torch.isfinite(term).all() for terms in parts for term in terms):
         raise ModelError(
             f"the scores are finite, but the multipliers of {step.op} in {step.place} are not: some values are "
