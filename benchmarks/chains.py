@@ -58,7 +58,8 @@ class SquaredError(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, 1)."""
-        return ((self.network(rows) - rows) ** 2).mean(dim=1, keepdim=True)
+        errors: Tensor = (self.network(rows) - rows) ** 2
+        return errors.mean(dim=1, keepdim=True)
 
 
 def walked(against: Against, rows: Tensor) -> Moments:

@@ -40,7 +40,7 @@ DRAWS = 200
 FEW = 4  # outputs of shap and captum, and those that are compared
 OWN = 5  # times the wanted seconds for shapae, whose preparation is to be a small part of them
 LONG = 8  # times the wanted seconds that one block of a peer may take before outputs are cut
-MOST = 1_000_000  # features x background rows: beyond, one row of all outputs takes a minute
+MOST = 500_000  # features x background rows: beyond, one row of all outputs takes a minute
 LATENTS = (1, 4, 16, 64, 256)
 PRODUCT = (800, 1000, 1000)
 STYLES: dict[str, Any] = {"shapae": "-", "shap": "--", "captum": ":"}
@@ -169,10 +169,10 @@ def product_rate() -> float:
 
 
 def fitting(run: Tool, once: Part, whole: Part, seconds: float) -> Part:
-    """The part of ``whole`` that takes about so many seconds, at least ``once``; found in two steps."""
+    """The part of ``whole`` that takes about so many seconds, at least ``once``; found in three steps."""
     run(once)
     part = once
-    for share in (0.25, 1):
+    for share in (0.1, 0.3, 1):
         pairs = part.rows * part.outputs * share * seconds / clocked(partial(run, part))[0]
         outputs = min(whole.outputs, max(once.outputs, int(LONG * pairs / once.rows)))
         part = Part(min(whole.rows, once.rows * max(1, int(pairs / outputs / once.rows))), outputs)

@@ -20,7 +20,7 @@ from shapae.deepshap.rules.terms import merged, total
 from shapae.deepshap.tape import Step, Values
 
 # Bytes of what is computed at once, so that it stays in a cache.
-BLOCK = 2**24
+BLOCK = 2**23
 # So many multiplications in a matrix product take as long as one pass over one number.
 TRAFFIC = 8
 # So few outputs are explained pair by pair anyway, because the spread of the pairs says how sure the values are.
