@@ -19,7 +19,8 @@ lint: $(VENV)/all
 
 bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.deep
-	$(BIN)/python -m benchmarks.speed --seconds 0.7
+	$(BIN)/python -m benchmarks.speed --seconds 0.35
+	$(BIN)/python -m benchmarks.question
 	$(BIN)/python -m benchmarks.chains
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.parallel

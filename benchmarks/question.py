@@ -1,0 +1,51 @@
+"""The question whole: 950 rows of 1000 genes against all 950 rows as background, float32, in one process.
+
+``python -m benchmarks.question``. shapae explains the squared error and summarizes all latents; what the question
+called, shap.DeepExplainer on the autoencoder itself, is run on one row and a few outputs, and extrapolated to all.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import shap
+import torch
+
+import shapae
+from benchmarks import save
+from benchmarks.speed import Some
+from shapae.demo import GeneAutoencoder
+
+N, D, OUTPUTS = 950, 1000, 4
+
+
+def main() -> None:
+    """Print the seconds and write ``results/question.json``."""
+    torch.manual_seed(0)
+    model = GeneAutoencoder(D).eval()
+    rows = torch.tensor(shapae.datasets.gene_modules(N, D).X.to_numpy())
+    peer = shap.DeepExplainer(Some(copy.deepcopy(model), OUTPUTS), rows)
+    error, latents = (
+        shapae.Explainer(model, rows, head=head, n_jobs=1, progress=False)
+        for head in ("reconstruction_error", "latent")
+    )
+    error(rows[:2])
+    works: dict[str, Callable[[], Any]] = {
+        "squared error": lambda: error(rows),
+        "all latents": lambda: latents.summarize(rows),
+        f"shap, one row x {OUTPUTS} outputs": lambda: peer.shap_values(rows[:1], check_additivity=False),
+    }
+    seconds = {}
+    for name, run in works.items():
+        start = time.perf_counter()
+        run()
+        seconds[name] = time.perf_counter() - start
+        print(f"{name:28} {seconds[name]:8.1f} s", flush=True)
+    hours = list(seconds.values())[-1] * N * D / OUTPUTS / 3600
+    print(f"{'shap, all, extrapolated':28} {hours:8.1f} hours")
+    save("question", {"seconds": seconds, "hours of shap, extrapolated": hours})
+
+
+if __name__ == "__main__":
+    main()
