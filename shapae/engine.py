@@ -241,13 +241,17 @@ class Explainer:
         self, work: Callable[..., T], against: Against, rows: Tensor, jobs: Sequence[tuple[list[slice], slice]]
     ) -> Iterator[T]:
         """What ``work`` finds for each job, parts of the background and a block of rows; in their order."""
-        seeds = [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(len(rows))]
+        seeds = self._seeds(len(rows)) if self._backend.DRAWS else range(len(rows))
         task, parent = delayed(work), os.getpid()
         # Clones, because a view would be pickled with all that it is a view of.
         done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
             task([against(part) for part in parts], rows[block].clone(), seeds[block], parent) for parts, block in jobs
         )
         return progressing(done, len(jobs), self.progress)
+
+    def _seeds(self, n: int) -> list[int]:
+        """One for each row, by its position."""
+        return [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(n)]
 
     def _sharing(self, background: Tensor, chunks: Sequence[Chunk]) -> Against:
         """From a part of the background to what attributes against it: each time the same, if all of it fits."""
