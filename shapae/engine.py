@@ -28,7 +28,7 @@ from shapae.explanation import Explanation
 from shapae.found import Found
 from shapae.importance import Importance, OverRows
 from shapae.moments import Array
-from shapae.plan import COPIES, Chunk, bytes_per_row, cut, plan, read_bytes, spell
+from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, read_bytes, spell
 from shapae.progress import progressing
 from shapae.score import Score, refuse_infinite, refuse_unsteady
 from shapae.work import BATCH, Part, attributed, attributed_until, averaged_over_rows, part_of
@@ -295,7 +295,7 @@ class Explainer:
             room=room,
             jobs=jobs,
         )
-        return chunks, max(1, int(room // row_bytes))
+        return chunks, max(1, int(min(room, AT_HAND) // row_bytes))
 
     def _record(self, seconds: float) -> dict[str, Any]:
         versions = {name: version(name) for name in ("shapae", "torch", "shap", "numpy")}
