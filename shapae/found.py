@@ -36,7 +36,7 @@ class Found:
         end = start + len(part.mean)
         mean = torch.from_numpy(part.mean).to(torch.from_numpy(self.values).dtype)
         torch.from_numpy(self.values)[start:end] = mean
-        self._sums[start:end], self._sizes[start:end] = mean.sum(1), mean.abs().sum(1)
+        self._sums[start:end], self._sizes[start:end] = _summed(self.values[start:end]), mean.abs().sum(1)
         if part.used is not None:
             self.used[start:end] = part.used
         if part.errors is not None:
@@ -75,3 +75,8 @@ class Found:
             f"the values of {len(bad)} of {len(residual)} rows do not add up to their scores: the residual is "
             f"up to {residual.max():.3g}, where the scores spread over {spread.max():.3g}; first in row {bad[0]}."
         )
+
+
+def _summed(values: Array) -> Array:
+    """(n, d, k) -> (n, k): to the last digit what a user finds, whose values of one output have two axes."""
+    return values.sum(axis=1) if values.shape[2] > 1 else values[..., 0].sum(axis=1, keepdims=True)

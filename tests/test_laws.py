@@ -171,11 +171,11 @@ def test_the_memory_cuts_the_background_and_makes_no_difference(backend, width, 
     want, memory = whole(rows), memory_for(whole, len(rows), width)
     module, seen = backends.named(backend), []
 
-    def attribute(score, rows, background, seeds, really=module.attribute):
+    def against(score, background, really=module.against):
         seen.append(len(background))
-        return really(score, rows, background, seeds)
+        return really(score, background)
 
-    monkeypatch.setattr(module, "attribute", attribute)
+    monkeypatch.setattr(module, "against", against)
     assert_same(Explainer(model, background, backend=backend, memory=memory)(rows), want)
     assert {*seen} == {width, len(background) % width} - {0}
 
