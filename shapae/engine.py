@@ -298,15 +298,20 @@ class Explainer:
         return chunks, max(1, int(min(room, AT_HAND) // row_bytes))
 
     def _record(self, seconds: float) -> dict[str, Any]:
-        versions = {name: version(name) for name in ("shapae", "torch", "shap", "numpy")}
         return {
             "head": self.head,
             "backend": self.backend,
             "b": len(self.background),
             "seed": self.seed,
-            "versions": versions | {"python": platform.python_version()},
+            "versions": dict(_versions()),
             "seconds": round(seconds, 3),
         }
+
+
+@cache  # looking them up takes ten milliseconds
+def _versions() -> dict[str, str]:
+    named = {name: version(name) for name in ("shapae", "torch", "shap", "numpy")}
+    return named | {"python": platform.python_version()}
 
 
 def _scores(score: Score, rows: Tensor, batch: int, what: str) -> Array:
