@@ -79,4 +79,4 @@ class Found:
 
 def _summed(values: Array) -> Array:
     """(n, d, k) -> (n, k): to the last digit what a user finds, whose values of one output have two axes."""
-    return values.sum(axis=1) if values.shape[2] > 1 else values[..., 0].sum(axis=1, keepdims=True)
+    return np.asarray(values.sum(axis=1) if values.shape[2] > 1 else values[..., 0].sum(axis=1, keepdims=True))
