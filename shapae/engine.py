@@ -279,7 +279,7 @@ class Explainer:
             raise TooLarge(
                 f"the values of {n} rows and their standard errors take {spell(result)}, and may take half of "
                 f"memory='{spell(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer outputs, or "
-                f"allow memory='{spell(3 * result)}'. Averages over all rows fit: summarize(X) holds no row's values."
+                f"allow memory='{spell(3 * result)}'. For averages over all rows, summarize(X) holds no row's values."
             )
 
     def _plan(self, n: int, taken: float) -> tuple[list[Chunk], int]:

@@ -19,13 +19,12 @@ from shapae.deepshap.tape import Tape, Values, replay
 from shapae.deepshap.walk import averaged
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
 from shapae.moments import Moments, joined
+from shapae.plan import BLOCKS
 
 __all__ = ["Against", "attribute"]
 
 # Bytes of all values of the rows that are replayed at once.
 REPLAYED = 2**24
-# A table comes in about as many blocks of rows.
-BLOCKS = 8
 # Bytes of a block that glibc, once it was freed, takes for the size of those to keep rather than hand back to the
 # system. Else each large value would have its pages faulted in again, which takes longer than computing it.
 KEPT = 2**25 - 2**16
