@@ -6,7 +6,11 @@ import numpy as np
 import torch
 
 from shapae.moments import Array
+from shapae.plan import cut
 from shapae.work import Part
+
+# Bytes of the values that are added up at once, so that they stay in a cache.
+AT_ONCE = 2**22
 
 
 class Found:
@@ -33,10 +37,11 @@ class Found:
 
     def put(self, start: int, part: Part) -> int:
         """The next rows, from ``start``; gives back the row after them."""
-        end = start + len(part.mean)
-        mean = torch.from_numpy(part.mean).to(torch.from_numpy(self.values).dtype)
-        torch.from_numpy(self.values)[start:end] = mean
-        self._sums[start:end], self._sizes[start:end] = _summed(self.values[start:end]), mean.abs().sum(1)
+        end, values = start + len(part.mean), torch.from_numpy(self.values)
+        values[start:end] = torch.from_numpy(part.mean)
+        for few in cut(end - start, max(1, AT_ONCE // values[:1].nbytes)):
+            rows = slice(start + few.start, start + few.stop)
+            self._sums[rows], self._sizes[rows] = _summed(self.values[rows]), values[rows].abs().sum(1)
         if part.used is not None:
             self.used[start:end] = part.used
         if part.errors is not None:

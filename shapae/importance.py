@@ -10,7 +10,10 @@ import torch
 
 from shapae.errors import UnknownName
 from shapae.explanation import Explanation
-from shapae.moments import Array, Moments
+from shapae.moments import Array, Moments, joined
+
+# Bytes of the values that are averaged at once, so that they stay in a cache.
+AT_ONCE = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +35,9 @@ class OverRows:
 
 def over_rows(values: Array) -> OverRows:
     """The averages of ``values`` (n, d, k)."""
-    tensor = torch.from_numpy(values)
-    return OverRows(_moments(tensor), _moments(tensor.abs()))
+    features = torch.split(torch.from_numpy(values), max(1, AT_ONCE // values[:, :1].nbytes), dim=1)
+    pairs = [(_moments(few), _moments(few.abs())) for few in features]
+    return OverRows(*(joined(parts, axis=0) for parts in zip(*pairs, strict=True)))
 
 
 def _moments(values: torch.Tensor) -> Moments:

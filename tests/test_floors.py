@@ -20,6 +20,7 @@ FLOORS = [
     ["deepshap.rules.elementwise"],
     ["deepshap.rules"],
     ["deepshap.chain"],
+    ["deepshap.deviations"],
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
     ["data", "autoencoder", "explanation", "files", "datasets", "estimate"],

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapae import deepshap
-from shapae.deepshap import fold, walk
+from shapae.deepshap import deviations, fold, walk
 from shapae.deepshap.chain import Chain, as_chain
+from shapae.deepshap.deviations import Deviations
 from shapae.deepshap.record import record
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tape import Tape, replay
@@ -49,6 +50,13 @@ def taken(function, rows=X, background=B):
     return SimpleNamespace(tape=tape, chain=as_chain(tape, b), x=x, b=b)
 
 
+def every_order(chain, b=7):
+    """All that are implemented, and of those by deviations all choices of C."""
+    found, bends = fold.orders(chain, b), len(chain.bends)
+    choices = itertools.product([True, False], repeat=bends) if found and bends > 1 else ()
+    return [*found, *(Deviations(0.0, centred) for centred in choices)]
+
+
 def assert_near(got, want, precision=1e-12):
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, rtol=0, atol=precision * max(1e-3, float(abs(want).max())))
@@ -60,7 +68,7 @@ def assert_same_values(parts, precision=1e-12, least=1):
     want, walked = walk.averaged(tape, x, b), walk.averaged(chain, x, b)
     assert_near(walked.mean, want.mean, precision)
     assert_near(walked.spread, want.spread, precision)
-    orders = fold.orders(chain, len(b[0]))
+    orders = every_order(chain, len(b[0]))
     assert len(orders) >= least
     for order in orders:
         assert_near(fold.folded(chain, order, x, b).numpy(), want.mean, precision)
@@ -339,7 +347,7 @@ def test_values_are_those_of_each_pair_written_out(widths, names):
     found = deepshap.Against(model, B).moments(X)
     assert (found.spread is None) == (widths[-1] > fold.FEW)
     assert_near(found.mean, written_out(model, names, X, B))
-    for order in fold.orders(taken(model).chain, 7):
+    for order in every_order(taken(model).chain):
         parts = taken(model)
         assert_near(fold.folded(parts.chain, order, parts.x, parts.b).numpy(), written_out(model, names, X, B))
 
@@ -360,7 +368,7 @@ def test_a_row_against_itself_has_the_values_zero():
     for name in ("one hidden layer", "three hidden layers", "error of each feature", "linear autoencoder"):
         parts = case(name)
         b = {slot: value[:1] for slot, value in parts.x.items()}
-        for order in fold.orders(parts.chain, 1):
+        for order in every_order(parts.chain, 1):
             np.testing.assert_array_equal(fold.folded(parts.chain, order, b, b), 0)
 
 
@@ -370,9 +378,9 @@ def test_the_size_of_the_blocks_makes_no_difference(name, block, monkeypatch):
     parts, seen = case(name), []
     sum_up = fold._sum_up
 
-    def watched(chain, order, x, b, width, sums):
-        seen.append((len(x[0]), width))
-        sum_up(chain, order, x, b, width, sums)
+    def watched(chain, order, x, b, sums):
+        seen.append((len(x[0]), fold._block(chain.widths, order, b[0])[1]))
+        sum_up(chain, order, x, b, sums)
 
     monkeypatch.setattr(fold, "_sum_up", watched)
     monkeypatch.setattr(fold, "BLOCK", block)
@@ -404,7 +412,7 @@ def _noted(tensor, sizes):
 def test_a_row_has_the_same_values_alone_and_one_background_row_is_enough(name):
     parts = case(name)
     one, few = ({slot: value[2:3] for slot, value in values.items()} for values in (parts.x, parts.b))
-    for order in fold.orders(parts.chain, 7):
+    for order in every_order(parts.chain):
         together = fold.folded(parts.chain, order, parts.x, parts.b)
         assert_near(fold.folded(parts.chain, order, one, parts.b).numpy(), together[2:3].numpy())
     for x, b in ((one, parts.b), (parts.x, few), (one, few)):
@@ -525,7 +533,7 @@ def test_infinite_multipliers_are_refused_by_the_walk_also_where_the_chain_is_fo
     first, last = models.build(nn.Linear, 6, 4), models.build(nn.Linear, 4, k)
     parts = taken(lambda x: last(bend(first(x))))
     assert torch.isfinite(parts.x[parts.tape.result.slot]).all()
-    for order in fold.orders(parts.chain, 7):
+    for order in every_order(parts.chain):
         assert fold.folded(parts.chain, order, parts.x, parts.b) is None
     with pytest.raises(ModelError, match=rf"multipliers of aten\.{name}\.default in .*are not"):
         deepshap.Against(lambda x: last(bend(first(x))), B).moments(X)
@@ -579,26 +587,34 @@ def test_a_pausing_walk_stops_while_all_multipliers_are_small_and_goes_on_as_if_
 # What it costs
 
 
+def cheapest(model, *tables):
+    parts = taken(model, *tables)
+    return fold.cheapest(parts.chain, parts.b)
+
+
 def test_many_outputs_are_folded_and_few_are_walked():
-    assert fold.cheapest(taken(net(6, 4, 12)).chain, 7) == fold.orders(taken(net(6, 4, 12)).chain, 7)[0]
-    assert fold.cheapest(taken(net(3, 3, 4, 12), X[:, :3], B[:, :3]).chain, 7).late
+    assert cheapest(net(6, 4, 12)) == fold.orders(taken(net(6, 4, 12)).chain, 7)[0]
+    assert cheapest(net(3, 3, 4, 12), X[:, :3], B[:, :3]).late
     for k in range(1, fold.FEW + 1):
-        assert fold.cheapest(taken(net(6, 4, 3, k)).chain, 7) is None
+        assert cheapest(net(6, 4, 3, k)) is None
         assert deepshap.Against(net(6, 4, k), B).moments(X).spread is not None
-    assert fold.cheapest(taken(net(6, 4, fold.FEW + 1)).chain, 7) is not None
+    assert cheapest(net(6, 4, fold.FEW + 1)) is not None
 
 
-def test_what_is_cheaper_is_taken():
-    walked = 0
-    for widths in ((6, 4, 12), (6, 4, 3, 12), (2, 9, 9, 9), (12, 12, 12, 5), (6, 12, 2, 12, 6)):
-        chain = taken(net(*widths), torch.zeros(1, widths[0]).double(), torch.zeros(1, widths[0]).double()).chain
-        for b in (1, 10, 1000):
-            costs = [order.cost for order in fold.orders(chain, b)]
-            best, walking = fold.cheapest(chain, b), fold.walking(chain, b).cost
+def test_what_is_cheaper_is_taken(monkeypatch):
+    monkeypatch.setattr(deviations, "CALLS", 0)  # else it is never the best of such small ones
+    taken_ones = []
+    for widths in ((6, 4, 12), (6, 4, 3, 12), (2, 9, 9, 9), (12, 12, 12, 5), (6, 12, 2, 12, 6), (30, 90, 90, 90)):
+        for b in (1, 10, 100):
+            tables = (torch.tensor(models.table(each, widths[0])) for each in (1, b))
+            parts = taken(net(*widths, bend=nn.ReLU), *tables)
+            several = [deviations.lean(parts.chain, parts.b)] if len(widths) > 3 else []
+            costs = [order.cost for order in (*fold.orders(parts.chain, b), *several)]
+            best, walking = fold.cheapest(parts.chain, parts.b), fold.walking(parts.chain, b).cost
             assert (best is None) == (walking <= min(costs))
             assert best is None or best.cost == min(costs)
-            walked += best is None
-    assert walked
+            taken_ones.append(type(best))
+    assert {*taken_ones} == {type(None), fold.Order, Deviations}
 
 
 def test_how_many_rows_are_explained_does_not_change_what_is_done():
@@ -663,6 +679,29 @@ def test_multiplications_that_are_counted_are_those_that_torch_does(monkeypatch)
         with Counting() as counting:
             walk.averaged(chain, parts.x, parts.b)
         assert counting.count == n * fold.walking(chain, b).cost + k * k * hidden[-1]
+
+
+@pytest.mark.parametrize(("widths", "bend"), [((40, 50, 60, 30), nn.ReLU), ((30, 40, 50, 40, 30), nn.LeakyReLU)])
+def test_multiplications_by_deviations_are_as_many_as_the_background_tells(widths, bend, monkeypatch):
+    monkeypatch.setattr(deviations, "TRAFFIC", 0)
+    monkeypatch.setattr(deviations, "CALLS", 0)
+    rows, background = (torch.tensor(models.table(n, widths[0], seed=n)) for n in (9, 50))
+    parts = taken(net(*widths, bend=bend), rows, background)
+    order = deviations.lean(parts.chain, parts.b)
+    fold.folded(parts.chain, order, parts.x, parts.b)
+    with Counting() as counting:
+        fold.folded(parts.chain, order, parts.x, parts.b)
+    assert 0.8 < counting.count / (9 * order.cost) < 1.25
+
+
+def test_slopes_that_are_the_row_s_own_cost_nothing():
+    """Of ReLU those of pairs on one side of the kink, whose E is 0 to the last bit."""
+    parts = taken(net(6, 9, 9, 9, bend=nn.ReLU))
+    for bend, (own, every) in zip(parts.chain.bends, deviations._slopes(parts.chain, parts.x, parts.b), strict=True):
+        x, b = (values[bend.live[0]] for values in (parts.x, parts.b))
+        apart = (x[:, None] > 0) != (b[None] > 0)
+        assert torch.equal(every != own, apart.flatten(2))
+        assert 0 < apart.double().mean() < 1
 
 
 def test_diagonal_maps_cost_nothing(monkeypatch):

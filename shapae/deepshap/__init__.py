@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shapae.deepshap.chain import Chain, as_chain
+from shapae.deepshap.deviations import Deviations
 from shapae.deepshap.fold import Order, cheapest, folded
 from shapae.deepshap.record import Function, record
 from shapae.deepshap.rules import rule_for
@@ -116,9 +117,9 @@ class Against:
         return as_chain(self._tape, replay(self._tape, self.background[:1]))
 
     @cached_property
-    def _order(self) -> Order | None:
+    def _order(self) -> Order | Deviations | None:
         """In which a chain of many outputs is folded; None if walking is better."""
-        return cheapest(self._chain, len(self.background)) if self._chain else None
+        return cheapest(self._chain, self._whole) if self._chain else None
 
     @cached_property
     def _parts(self) -> list[Values]:

@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from shapae.deepshap.rules import is_affine, is_bend
+from shapae.deepshap.rules import is_affine, is_bend, rule_for
+from shapae.deepshap.rules.slopes import Pair
+from shapae.deepshap.rules.terms import merged, total
 from shapae.deepshap.tape import Live, Step, Tape, Values
 
 # So many random signs tell a diagonal matrix from all others; so many numbers of a matrix are computed at once.
 SIGNS, AT_ONCE = 32, 2**24
+# So many multiplications in a matrix product take as long as one pass over one number.
+TRAFFIC = 8
+# What matrix products fill has rows that are so many numbers apart, or a multiple: else they take up to a third longer.
+APART = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +102,23 @@ class Affine:
             return torch.matmul(values, self.matrix.mT, out=out)
         return torch.mul(values, self.diagonal, out=out)
 
+    def after(self, columns: Tensor) -> Tensor:
+        """The linear part of it: (in, m) -> (out, m)."""
+        return self.matrix @ columns if self.diagonal is None else self.diagonal.unsqueeze(1) * columns
+
     def back(self, multipliers: Tensor) -> Tensor:
         """The transpose: (..., out) -> (..., in)."""
-        return multipliers @ self.matrix if self.diagonal is None else multipliers * self.diagonal
+        if self.diagonal is not None:
+            return multipliers * self.diagonal
+        flat = multipliers.flatten(0, -2)
+        out = torch.mm(flat, self.matrix, out=apart(flat, len(flat), self.sizes[1]))
+        return out.reshape(*multipliers.shape[:-1], self.sizes[1])
+
+
+def apart(like: Tensor, *shape: int) -> Tensor:
+    """Room for what a product of matrices fills, see ``APART``."""
+    *leading, width = shape
+    return like.new_empty(*leading, -(-width // APART) * APART)[..., :width]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +170,11 @@ class Chain:
     weights: int
 
     @property
+    def widths(self) -> list[int]:
+        """How many features there are, how many numbers go into each bend, and how many outputs there are."""
+        return [self.maps[0].sizes[1], *(each.sizes[0] for each in self.maps)]
+
+    @property
     def multiplications(self) -> int:
         """For one vector through all maps."""
         return sum(each.multiplications for each in (*self.maps, self.skip) if each is not None)
@@ -182,6 +207,23 @@ class Chain:
     def slots(self) -> list[int]:
         """Where the row is, and what goes into the bends and comes out of them."""
         return [0, *(slot for bend in self.bends if bend for slot in (bend.slot, bend.live[0]))]
+
+
+def paired(x: Values, b: Values) -> dict[int, Pair]:
+    """Values of rows and of background rows, (n, 1, ...) and (1, b, ...)."""
+    return {slot: Pair(x[slot].unsqueeze(1), b[slot].unsqueeze(0)) for slot in b}
+
+
+def slopes(bend: Step | None, pairs: dict[int, Pair]) -> Tensor:
+    """The slopes of a bend between all pairs (n, b, width); (1, 1, 1) where there is no bend."""
+    if bend is None:
+        return pairs[0].x.new_ones(1, 1, 1)
+    rule = rule_for(bend.op, bend.kinds)
+    assert rule is not None
+    out, into = (pairs[slot].each(torch.Tensor.unsqueeze, 0) for slot in (bend.slot, bend.live[0]))
+    parts = rule(bend, [torch.ones_like(out.x[:1, :1])], out, [into for _ in bend.live])
+    found = total(merged([term for terms in parts for term in terms]))[0]
+    return found.expand(len(out.x[0]), len(out.b[0, 0]), *found.shape[2:]).flatten(2)
 
 
 class _Finder:

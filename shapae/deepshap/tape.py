@@ -132,6 +132,11 @@ class Tape:
         return self.result.expand(len(values[0]), -1)
 
 
+def some_of(values: Values, part: slice) -> Values:
+    """The values of some of the rows."""
+    return {slot: value[part] for slot, value in values.items()}
+
+
 def replay(tape: Tape, rows: Tensor) -> Values:
     """The values on the tape for other rows.
 

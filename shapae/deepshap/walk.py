@@ -14,7 +14,7 @@ from shapae.deepshap.chain import Chain, Link
 from shapae.deepshap.rules import rule_for, stays_small
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, merged, total
-from shapae.deepshap.tape import Live, Step, Tape, Values
+from shapae.deepshap.tape import Live, Step, Tape, Values, some_of
 from shapae.errors import ModelError
 from shapae.moments import Array, Moments, joined
 from shapae.plan import cut
@@ -70,15 +70,11 @@ class Walk:
     def cut(self, rows: slice, background: slice) -> "Walk":
         """The same for some of the rows and background rows."""
         at = {slot: [_cut(_cut(term, 1, rows), 2, background) for term in terms] for slot, terms in self.at.items()}
-        return Walk(self.steps, at, _some(self.x, rows), _some(self.b, background))
+        return Walk(self.steps, at, some_of(self.x, rows), some_of(self.b, background))
 
 
 def _cut(term: Tensor, axis: int, part: slice) -> Tensor:
     return term if term.shape[axis] == 1 else term.transpose(0, axis)[part].transpose(0, axis)
-
-
-def _some(values: Values, part: slice) -> Values:
-    return {slot: value[part] for slot, value in values.items()}
 
 
 def _stays_small(step: Step | Link, terms: Terms) -> bool:

@@ -63,7 +63,7 @@ def relu(x: Pair) -> Tensor:
     """The part of the way from the lower to the higher value that is above 0; its derivative at 0 is 0."""
     above = x.each(torch.relu).high
     below = Pair(torch.relu(-x.x), torch.relu(-x.b) + torch.finfo(above.dtype).tiny).high
-    return above / below.add_(above)  # few passes: there is one number for each pair
+    return above.div_(below.add_(above))  # few passes, in place: there is one number for each pair
 
 
 @SLOPES.enter("leaky_relu")
