@@ -17,6 +17,9 @@ COPIES = 4
 # enough to share out evenly. What a backend does once for each block should be little against the rest.
 BLOCKS = 8
 BLOCKS_EACH = 4
+# Where one process does it all, no block is so small that all its rows together hold less than this: what is done once
+# for a block would be much against the rest, and there is little time left to be told.
+WORTH_A_BLOCK = 2**30
 # Bytes of a chunk's result, with its copies, where the chunks stay in this process: it is copied while in the cache.
 AT_HAND = 2**26
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -55,8 +58,10 @@ def plan(n: int, b: int, held: Callable[[int], float], result: float, room: floa
             f"one row against one background row takes about {spell(held(1))}, but there is room for {spell(room)}; "
             f"raise memory=, lower n_jobs=, or explain fewer outputs."
         )
-    room = room if jobs > 1 else min(room, AT_HAND)
-    height = max(1, min(-(-n // max(BLOCKS, BLOCKS_EACH * jobs)), int(room // result)))
+    height = -(-n // max(BLOCKS, BLOCKS_EACH * jobs))
+    if jobs == 1:
+        room, height = min(room, AT_HAND), max(height, int(WORTH_A_BLOCK // held(b)))
+    height = max(1, min(height, n, int(room // result)))
     return [Chunk(rows, part) for rows in cut(n, height) for part in cut(b, width)]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shapae.errors import DataError, TooLarge
-from shapae.plan import BLOCKS, bytes_per_row, plan, read_bytes, spell
+from shapae.plan import AT_HAND, BLOCKS, WORTH_A_BLOCK, Chunk, bytes_per_row, plan, read_bytes, spell
 from tests import models
 
 SIZES = st.integers(1, 300)
@@ -35,12 +35,20 @@ def test_each_pair_is_covered_once_by_chunks_that_fit(n, b, per_pair, fixed, res
 @pytest.mark.parametrize("n", [1, BLOCKS, BLOCKS + 1, 10 * BLOCKS, 1000])
 @pytest.mark.parametrize("jobs", [1, 2, 12])
 def test_rows_are_cut_into_blocks_that_can_be_shared_out(n, jobs):
-    chunks, most = plan(n, 10, float, 1, 10**9, jobs=jobs), max(BLOCKS, 4 * jobs)
+    chunks, most = plan(n, 10, lambda b: WORTH_A_BLOCK, 1, 2 * WORTH_A_BLOCK, jobs=jobs), max(BLOCKS, 4 * jobs)
     assert min(n, most / 2) <= len(chunks) <= most
 
 
+def test_small_work_is_cut_for_workers_only():
+    small = WORTH_A_BLOCK / 1024
+    assert plan(1024, 10, lambda b: small, 1, 10**9) == [Chunk(slice(0, 1024), slice(0, 10))]
+    assert len(plan(1025, 10, lambda b: small, 1, 10**9)) == 2
+    assert len(plan(1000, 10, lambda b: small, 1, 10**9, jobs=2)) == 8
+    assert len(plan(1000, 10, lambda b: small, AT_HAND / 10, 10**9)) == 100  # lest results be copied out of the cache
+
+
 def test_a_background_that_has_to_be_there_at_once_is_not_cut():
-    assert [c.background for c in plan(2, 1000, lambda b: 50, 1, 50)] == [slice(0, 1000)] * 2
+    assert [c.background for c in plan(2, 1000, lambda b: 50, 1, 50, jobs=2)] == [slice(0, 1000)] * 2
 
 
 def test_what_can_not_be_cut_small_enough_is_refused():
