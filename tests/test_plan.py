@@ -44,7 +44,7 @@ def test_small_work_is_cut_for_workers_only():
     assert plan(1024, 10, lambda b: small, 1, 10**9) == [Chunk(slice(0, 1024), slice(0, 10))]
     assert len(plan(1025, 10, lambda b: small, 1, 10**9)) == 2
     assert len(plan(1000, 10, lambda b: small, 1, 10**9, jobs=2)) == 8
-    assert len(plan(1000, 10, lambda b: small, AT_HAND / 10, 10**9)) == 100  # lest results be copied out of the cache
+    assert len(plan(1000, 10, lambda b: small, AT_HAND // 8, 10**9)) == 125  # lest results be copied out of the cache
 
 
 def test_a_background_that_has_to_be_there_at_once_is_not_cut():
