@@ -25,7 +25,7 @@ from shapae.data import agreed_names, read_rows, refuse_width
 from shapae.errors import AdditivityWarning, DataError, TooLarge
 from shapae.estimate import Estimate, estimated
 from shapae.explanation import Explanation
-from shapae.found import Found
+from shapae.found import Found, promised
 from shapae.importance import Importance, OverRows
 from shapae.moments import Array
 from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, read_bytes, spell
@@ -140,15 +140,25 @@ class Explainer:
             X: (n, d), with the columns of the background.
 
         Returns:
-            Averages over the rows, (d, k), against all of the background.
+            Averages over the rows, (d, k), against all of the background, whatever the ``tolerance``.
 
         Raises:
             TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
         """
         start = time.perf_counter()
         with self._at_work(X) as (names, rows):
-            over = self._over_rows(rows)
-        return Importance(over, names, self.score.outputs(names), self._record(time.perf_counter() - start))
+            over, scores, base = self._over_rows(rows)
+        residual = scores.mean(axis=0) - base.mean(axis=0) - over.values.mean.sum(axis=0)
+        spread, promise = promised(scores, base, over.sizes.mean.sum(axis=0))
+        if self._backend.ADDITIVE and (np.abs(residual) > promise).any():
+            warnings.warn(
+                f"the mean values do not add up to the mean score: the residual is {np.abs(residual).max():.3g}, where "
+                f"the scores spread over {spread.max():.3g}. {self._backend.REMEDY}",
+                AdditivityWarning,
+                stacklevel=2,
+            )
+        made_by = self._record(time.perf_counter() - start)
+        return Importance(over, names, self.score.outputs(names), made_by, residual)
 
     def estimate(self, n: int) -> Estimate:
         """What explaining ``n`` rows against all of the background would take, from trials of about a second.
@@ -219,8 +229,8 @@ class Explainer:
         for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
             yield part_of([reduce(add, (part for _, part in block))])
 
-    def _over_rows(self, rows: Tensor) -> OverRows:
-        """Averages over ``rows``.
+    def _over_rows(self, rows: Tensor) -> tuple[OverRows, Array, Array]:
+        """Averages over ``rows``, and the scores of these and of the background.
 
         Raises:
             TooLarge: They take more than half of the memory.
@@ -232,10 +242,12 @@ class Explainer:
                 f"explain fewer outputs, or allow memory='{spell(3 * taken)}'."
             )
         chunks, batch = self._plan(len(rows), taken)
-        _scores(self.score, rows, batch, "rows")
+        scores = _scores(self.score, rows, batch, "rows")
+        base = _scores(self.score, self.background, batch, "background rows")
         parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
         jobs = [(parts, block) for block in _blocks(chunks)]
-        return reduce(add, self._run(averaged_over_rows, self._sharing(self.background, chunks), rows, jobs))
+        found = self._run(averaged_over_rows, self._sharing(self.background, chunks), rows, jobs)
+        return reduce(add, found), scores, base
 
     def _run(
         self, work: Callable[..., T], against: Against, rows: Tensor, jobs: Sequence[tuple[list[slice], slice]]

@@ -68,9 +68,7 @@ class Found:
         Args:
             additive: The values add up but for rounding; otherwise up to their standard errors, too.
         """
-        eps, base = np.finfo(self.scores.dtype).eps, self.base_values
-        spread = np.ptp(np.concatenate([self.scores, base]), axis=0)
-        promise = eps**0.5 * spread + 100 * eps * (np.abs(self.scores).max(axis=0) + self._sizes.max(axis=0))
+        spread, promise = promised(self.scores, self.base_values, self._sizes.max(axis=0))
         promise = promise + (0 if additive or self.errors is None else 5 * self._errors)
         residual: Any = np.abs(self.residual)
         bad = np.flatnonzero((residual > promise).any(axis=1))
@@ -80,6 +78,18 @@ class Found:
             f"the values of {len(bad)} of {len(residual)} rows do not add up to their scores: the residual is "
             f"up to {residual.max():.3g}, where the scores spread over {spread.max():.3g}; first in row {bad[0]}."
         )
+
+
+def promised(scores: Array, base: Array, sizes: Array) -> tuple[Array, Array]:
+    """(k,): how much scores spread, and what rounding may leave of them.
+
+    Args:
+        scores: (n, k), of rows.
+        base: (b, k), of the background, or its mean.
+        sizes: (k,). Sum of the absolute values of a row.
+    """
+    eps, spread = np.finfo(scores.dtype).eps, np.ptp(np.concatenate([scores, base]), axis=0)
+    return spread, eps**0.5 * spread + 100 * eps * (np.abs(scores).max(axis=0) + sizes)
 
 
 def _summed(values: Array) -> Array:

@@ -58,19 +58,22 @@ class Importance:
         feature_names: d names.
         output_names: k names.
         made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
+        residual: (k,). Mean score - base value - sum of ``mean``; None where the scores are not known.
     """
 
     over: OverRows
     feature_names: Sequence[str]
     output_names: Sequence[str]
     made_by: dict[str, Any] = field(default_factory=dict)
+    residual: Array | None = None
 
     @classmethod
     def of(cls, explanation: Explanation) -> "Importance":
         """Of an explanation of one output or several."""
         values, names = explanation.values, explanation.output_names
         values, names = (values[..., None], [names]) if values.ndim == 2 else (values, names)
-        return cls(over_rows(values), explanation.feature_names, names, explanation.made_by)
+        residual = explanation.residual.reshape(len(values), -1).mean(axis=0)
+        return cls(over_rows(values), explanation.feature_names, names, explanation.made_by, residual)
 
     @property
     def rows(self) -> int:

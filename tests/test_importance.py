@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from shapae import Explainer, backends
-from shapae.errors import TooLarge, UnknownName
+from shapae import Autoencoder, Explainer, backends
+from shapae.errors import AdditivityWarning, TooLarge, UnknownName
 from shapae.importance import Importance, over_rows
 from tests import models
 
@@ -25,6 +25,13 @@ def test_a_summary_has_the_averages_of_the_explanation(backend, head, model, row
         np.testing.assert_allclose(found, want.std(axis=0, ddof=1) / np.sqrt(5), rtol=0, atol=1e-12)
     pd.testing.assert_frame_equal(got.table, Importance.of(explanation).table, rtol=1e-10, atol=1e-12)
     assert got.rows == 5
+    np.testing.assert_allclose(got.residual, explanation.residual.reshape(5, -1).mean(axis=0), rtol=0, atol=1e-12)
+
+
+def test_a_summary_that_does_not_add_up_is_a_warning(rows, background):
+    model = Autoencoder(models.build(models.Linear), reconstruct=lambda m, x: torch.tanh(m(x)))  # seen by no hook
+    with pytest.warns(AdditivityWarning, match=r"the mean values do not add up to the mean score: the residual is "):
+        Explainer(model, background, backend="shap_deep").summarize(rows)
 
 
 @pytest.mark.parametrize("memory", ["1GB", "60kB"])
