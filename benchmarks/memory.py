@@ -1,4 +1,4 @@
-"""Peak memory of squared error and of all latents, n x 1000, b = 100, float32, with memory="1GB".
+"""Peak memory of squared error, all latents and all outputs, n x 1000, b = 100, float32, with memory="1GB".
 
 ``python -m benchmarks.memory [--rows 100 1000 10000]``. Each is measured in a process of its own, above what the
 process took at most until torch, shap and shapae were imported and the model was built. The rows count.
@@ -34,7 +34,14 @@ def latents(model: GeneAutoencoder, rows: Tensor) -> None:
     shapae.Explainer(model, rows[:100], head="latent", memory="1GB", progress=False).summarize(rows)
 
 
-WORKS: dict[str, Callable[[GeneAutoencoder, Tensor], int | None]] = {"squared-error": squared_error, "latents": latents}
+def outputs(model: GeneAutoencoder, rows: Tensor) -> None:
+    """As ``latents``; 950 rows take some four minutes."""
+    shapae.Explainer(model, rows[:100], head="reconstruction", memory="1GB", progress=False).summarize(rows)
+
+
+Work = Callable[[GeneAutoencoder, Tensor], int | None]
+WORKS: dict[str, Work] = {"squared-error": squared_error, "latents": latents, "outputs": outputs}
+ROWS = {"squared-error": [100, 1000, 3000, 10000], "latents": [100, 1000, 3000], "outputs": [100, 950]}
 
 
 def peak() -> int:
@@ -67,7 +74,7 @@ def spelled(size: int | None) -> str:
 def main() -> None:
     """Print the table and write ``results/memory.json``."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--rows", type=int, nargs="+", help="how many, for each work")
     parser.add_argument("--works", choices=WORKS, nargs="+", default=list(WORKS))
     parser.add_argument("--one", nargs=2, metavar=("WORK", "ROWS"), help="measure in this process, and print JSON")
     options = parser.parse_args()
@@ -77,7 +84,7 @@ def main() -> None:
     print("| work | rows | size of the rows | size of the result | peak above the interpreter |\n|---|---|---|---|---|")
     found = []
     for work in options.works:
-        for n in options.rows:
+        for n in options.rows or ROWS[work]:
             found.append(in_a_process(work, n))
             sizes = [spelled(size) for size in (n * 4000, found[-1]["result"], found[-1]["peak"])]
             print(f"| {work} | {n} | {' | '.join(sizes)} |", flush=True)

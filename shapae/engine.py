@@ -170,8 +170,11 @@ class Explainer:
             Multiplications, bytes of the values and their standard errors, seconds.
 
         Raises:
+            DataError: ``n`` is less than 1.
             TooLarge: Not even one row fits into ``memory``.
         """
+        if n < 1:
+            raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
         with self._at_work(self.background) as (_, rows):
             chunks, _ = self._plan(1, 0)
             against = self._sharing(self.background, chunks)
@@ -189,9 +192,8 @@ class Explainer:
         table = read_rows(X, "rows")
         names = agreed_names(table, self._names or (None if table.names else self.feature_names), "rows")
         refuse_width(table, self.background.shape[1], "rows")
-        rows = table.tensor(self.background, "rows")
-        with evaluating(self.score), generators(rows), torch.inference_mode(False), torch.enable_grad():
-            rows = rows.clone()
+        with evaluating(self.score), generators(self.background), torch.inference_mode(False), torch.enable_grad():
+            rows = table.tensor(self.background, "rows")
             refuse_unsteady(self.score, torch.cat([rows[:64], self.background[:64]]))
             yield names or self.feature_names, rows
 

@@ -123,6 +123,11 @@ def test_an_estimate_grows_with_the_rows(backend, model, background):
     assert str(many).startswith("1000 rows: ")
 
 
+def test_an_estimate_of_no_rows_is_refused(model, background):
+    with pytest.raises(DataError, match="n must be the number of rows to explain, at least 1, got 0"):
+        Explainer(model, background).estimate(0)
+
+
 def test_the_multiplications_of_a_latent_are_those_of_its_pairs():
     """A row meets 50 background rows: one output back through 30 x 40, and the encoder forward once."""
     model = models.build(models.Question, 40)

@@ -25,7 +25,7 @@ from shapae.plan import BLOCKS
 __all__ = ["Against", "attribute"]
 
 # Bytes of all values of the rows that are replayed at once.
-REPLAYED = 2**24
+REPLAYED = 2**23
 # Bytes of a block that glibc, once it was freed, takes for the size of those to keep rather than hand back to the
 # system. Else each large value would have its pages faulted in again, which takes longer than computing it.
 KEPT = 2**25 - 2**16
@@ -189,9 +189,12 @@ def _tolerance(tape: Tape, values: Values, scores: Tensor) -> Tensor:
     """(n, k): what rounding may change, of the scores themselves and of what they are a difference or a sum of."""
     kinds = {scores.dtype, *(step.kind for step in tape.steps if step.kind.is_floating_point)}
     eps, most = max(torch.finfo(kind).eps for kind in kinds), 100 * (1 + values[0].abs().max())  # beyond it are masks
-    sizes = {slot: value.reshape(len(scores), -1).abs().nan_to_num().clamp(max=most) for slot, value in values.items()}
-    reach = torch.cat(list(sizes.values()), dim=1).amax(dim=1, keepdim=True)
+
+    def sizes(slot: int) -> Tensor:
+        return values[slot].reshape(len(scores), -1).abs().nan_to_num_().clamp_(max=most)
+
+    reach = torch.stack([sizes(slot).amax(dim=1) for slot, value in values.items() if value.numel()]).amax(dim=0)
     sums = [step for step in tape.steps if step.name in SUMS]
-    terms = sum(sizes[slot].sum(dim=1, keepdim=True) for slot in (sums[-1].live if sums else ()))
-    tolerance: Tensor = eps**0.5 * scores.abs() + 16 * eps * (reach + terms)
+    terms = sum(sizes(slot).sum(dim=1, keepdim=True) for slot in (sums[-1].live if sums else ()))
+    tolerance: Tensor = eps**0.5 * scores.abs() + 16 * eps * (reach.unsqueeze(1) + terms)
     return tolerance
