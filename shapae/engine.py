@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from shapae import backends, heads
 from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
-from shapae.backends import Attribution
+from shapae.backends import Attribution, Game
 from shapae.borrow import evaluating, generators
 from shapae.data import agreed_names, read_rows, refuse_width
 from shapae.errors import AdditivityWarning, DataError, TooLarge
@@ -148,8 +148,8 @@ class Explainer:
         start = time.perf_counter()
         with self._at_work(X) as (names, rows):
             over, scores, base = self._over_rows(rows)
-        residual = scores.mean(axis=0) - base.mean(axis=0) - over.values.mean.sum(axis=0)
-        spread, promise = promised(scores, base, over.sizes.mean.sum(axis=0))
+        residual = scores.mean(axis=0) - base - over.values.mean.sum(axis=0)
+        spread, promise = promised(scores, base[None], over.sizes.mean.sum(axis=0))
         if self._backend.ADDITIVE and (np.abs(residual) > promise).any():
             warnings.warn(
                 f"the mean values do not add up to the mean score: the residual is {np.abs(residual).max():.3g}, where "
@@ -212,13 +212,30 @@ class Explainer:
         self._refuse_result(n)
         chunks, batch = self._plan(n, 2 * n * self._row_result)
         background = self.background if self.tolerance is None else self._shuffled()
-        scores, base = (
-            _scores(self.score, table, batch, what) for table, what in ((rows, "rows"), (background, "background rows"))
-        )
-        found, start = Found(scores, base, d), 0
+        scores = _scores(self.score, rows, batch, "rows")
+        base = _scores(self.score, background, batch, "background rows")
+        found, start = Found(scores, len(background), d), 0
         for part in self._parts(rows, background, chunks):
             start = found.put(start, part)
+        found.base_values = self._base_values(rows, background, base, found.used, batch)
         return found
+
+    def _base_values(self, rows: Tensor, background: Tensor, base: Array, used: Array, batch: int) -> Array:
+        """(n, k): mean score of the background rows that each of ``rows`` was compared with.
+
+        Args:
+            rows: (n, d).
+            background: (b, d), in the order in which it was gone through.
+            base: (b, k), scores of the background, each of which is its own anchor.
+            used: (n,), how many.
+            batch: So many rows can be scored at once.
+        """
+        if not self.score.anchored:
+            means = base.cumsum(axis=0, dtype=np.float64) / np.arange(1, len(base) + 1)[:, None]
+            return np.asarray(means[used - 1], base.dtype)
+        pairs = zip(rows, used.tolist(), strict=True)
+        compared = (_scores(self.score.at(row), background[:count], batch, "background rows") for row, count in pairs)
+        return np.stack([scores.mean(axis=0) for scores in compared])
 
     def _parts(self, rows: Tensor, background: Tensor, chunks: list[Chunk]) -> Iterator[Part]:
         """The values of each block of rows."""
@@ -232,7 +249,7 @@ class Explainer:
             yield part_of([reduce(add, (part for _, part in block))])
 
     def _over_rows(self, rows: Tensor) -> tuple[OverRows, Array, Array]:
-        """Averages over ``rows``, and the scores of these and of the background.
+        """Averages over ``rows``, (n, k) scores of these and (k,) their mean base value.
 
         Raises:
             TooLarge: They take more than half of the memory.
@@ -249,7 +266,9 @@ class Explainer:
         parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
         jobs = [(parts, block) for block in _blocks(chunks)]
         found = self._run(averaged_over_rows, self._sharing(self.background, chunks), rows, jobs)
-        return reduce(add, found), scores, base
+        used = np.full(len(rows), len(self.background))
+        values = self._base_values(rows, self.background, base, used, batch)
+        return reduce(add, found), scores, values.mean(axis=0)
 
     def _run(
         self, work: Callable[..., T], against: Against, rows: Tensor, jobs: Sequence[tuple[list[slice], slice]]
@@ -271,7 +290,7 @@ class Explainer:
         """From a part of the background to what attributes against it: each time the same, if all of it fits."""
 
         def against(start: int, stop: int) -> Attribution:
-            return self._backend.against(self.score, background[start:stop].clone())
+            return self._backend.against(Game(self.score, background[start:stop].clone()))
 
         fits = chunks[0].background == slice(0, len(background))
         made = cache(against) if fits else against
@@ -328,7 +347,7 @@ def _versions() -> dict[str, str]:
     return named | {"python": platform.python_version()}
 
 
-def _scores(score: Score, rows: Tensor, batch: int, what: str) -> Array:
+def _scores(score: nn.Module, rows: Tensor, batch: int, what: str) -> Array:
     """(n, k): the scores of ``rows``, so many at a time."""
     with torch.no_grad():
         scores = torch.cat([score(part) for part in torch.split(rows, batch)])

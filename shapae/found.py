@@ -18,21 +18,24 @@ class Found:
 
     Args:
         scores: (n, k), of the rows.
-        base: (b, k), scores of the background, in the order in which it is gone through.
+        b: Number of background rows.
         d: Number of features.
 
     Attributes:
         values: (n, d, k).
         errors: (n, d, k), their standard errors; None where they are not known.
         used: (n,). With how many background rows each row was compared.
+        base_values: (n, k), mean score of these; to be filled in.
     """
 
-    def __init__(self, scores: Array, base: Array, d: int) -> None:
+    base_values: Array
+
+    def __init__(self, scores: Array, b: int, d: int) -> None:
         n, k = scores.shape
-        self.scores, self._base = scores, base
+        self.scores = scores
         self.values: Array = np.empty((n, d, k), scores.dtype)
         self.errors: Array | None = None
-        self.used = np.full(n, len(base))
+        self.used = np.full(n, b)
         self._sums, self._sizes, self._errors = np.empty((3, n, k), scores.dtype)
 
     def put(self, start: int, part: Part) -> int:
@@ -50,12 +53,6 @@ class Found:
             self.errors[start:end] = part.errors
             self._errors[start:end] = part.errors.sum(axis=1)
         return end
-
-    @property
-    def base_values(self) -> Array:
-        """(n, k): mean score of the background rows that were used."""
-        means = self._base.cumsum(axis=0, dtype=np.float64) / np.arange(1, len(self._base) + 1)[:, None]
-        return np.asarray(means[self.used - 1], self.scores.dtype)
 
     @property
     def residual(self) -> Array:

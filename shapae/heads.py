@@ -40,7 +40,12 @@ class Head(nn.Module):
 
     Args:
         chosen: Name or position of the output that is wanted, or several of them; None for all.
+
+    Attributes:
+        anchored: Whether ``forward`` is handed ``anchors``, too: (n, d), for each row the one being explained.
     """
+
+    anchored = False
 
     def __init__(self, chosen: Choice = None) -> None:
         super().__init__()
@@ -72,7 +77,8 @@ class ReconstructionError(Head):
     Args:
         loss: "mse" for squares, "mae" for absolute values.
         target: "moving": the row is compared with itself while its features are replaced, so that the score of a
-            mixed row is that row's own anomaly score.
+            mixed row is that row's own anomaly score. "fixed": it is compared with the row being explained, score(z) =
+            1/d * sum_j loss(r_j(z) - x_j): which features let the model rebuild this row.
 
     Raises:
         ModelError: Another target.
@@ -83,13 +89,14 @@ class ReconstructionError(Head):
 
     def __init__(self, loss: str = "mse", target: str = "moving") -> None:
         super().__init__()
-        if target != "moving":
-            raise ModelError(f"the target of the reconstruction error must be 'moving', got {target!r}.")
-        self.loss = Elementwise(LOSSES[loss])
+        if target not in ("moving", "fixed"):
+            raise ModelError(f"the target of the reconstruction error must be 'moving' or 'fixed', got {target!r}.")
+        self.loss, self.anchored = Elementwise(LOSSES[loss]), target == "fixed"
 
-    def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+    def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n,)."""
-        return torch.mean(self.loss(autoencoder.reconstruct(rows) - rows), dim=1)
+        target = rows if anchors is None else anchors
+        return torch.mean(self.loss(autoencoder.reconstruct(rows) - target), dim=1)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
         """One name."""

@@ -78,7 +78,7 @@ class Importance:
     @property
     def rows(self) -> int:
         """How many rows these are averages over."""
-        return self.over.values.count
+        return int(self.over.values.count)
 
     @property
     def mean_abs(self) -> Array:

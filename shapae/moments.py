@@ -14,7 +14,7 @@ class Moments:
     """What was averaged over ``count`` background rows or draws.
 
     Attributes:
-        count: How many were averaged.
+        count: How many were averaged; the sum of their weights, where they do not count the same.
         mean: (n, d, k). Their average.
         spread: (n, d, k). Sum of their squared deviations from ``mean``, over ``draws`` groups of them, each squared
             deviation as often as its group has members; None where it is not known.
@@ -28,10 +28,10 @@ class Moments:
     True
     """
 
-    count: int
+    count: float
     mean: Array
     spread: Array | None = None
-    draws: int = 0
+    draws: float = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "draws", self.draws or self.count)

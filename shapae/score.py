@@ -17,7 +17,8 @@ class Score(nn.Module):
 
     Args:
         autoencoder: Its modules are shared, not copied.
-        head: With ``forward(autoencoder, rows)``.
+        head: With ``forward(autoencoder, rows)``; or ``forward(autoencoder, rows, anchors)``, if it has a true
+            attribute ``anchored``.
         features: d names, among which the head may choose.
         rows: (2 or more, d), some rows to try it on.
 
@@ -29,6 +30,7 @@ class Score(nn.Module):
     def __init__(self, autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor) -> None:
         super().__init__()
         self.autoencoder, self.head = autoencoder, head
+        self.anchored = bool(getattr(head, "anchored", False))
         self._columns: slice | list[int] = slice(None)
         self._width = self._tried(rows).shape[1]
         chosen = getattr(head, "chosen", None)
@@ -53,13 +55,23 @@ class Score(nn.Module):
         names = np.array(_output_names(self.head, features, self._width), dtype=object)
         return list(names[self._columns])
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def at(self, row: Tensor) -> nn.Module:
+        """The score of rows (n, d) that are compared with ``row`` (d,): (n, d) -> (n, k)."""
+        return At(self, row) if self.anchored else self
+
+    def forward(self, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, k).
+
+        Args:
+            rows: (n, d), some of whose features may be replaced.
+            anchors: (n, d), the rows being explained, which an anchored head is handed; None for ``rows`` themselves.
 
         Raises:
             ShapeError: The head returns something else.
         """
-        numbers = self.head(self.autoencoder, rows.clone())  # a clone, for models that write into their input
+        handed = [rows if anchors is None else anchors] if self.anchored else []
+        # Clones, for models that write into their input.
+        numbers = self.head(self.autoencoder, rows.clone(), *(each.clone() for each in handed))
         if not isinstance(numbers, Tensor):
             got = type(numbers).__name__
         elif numbers.ndim not in (1, 2) or len(numbers) != len(rows):
@@ -76,10 +88,26 @@ class Score(nn.Module):
         return picked
 
 
+class At(nn.Module):
+    """An anchored score with one anchor for all rows: see ``Score.at``."""
+
+    anchor: Tensor
+
+    def __init__(self, score: Score, anchor: Tensor) -> None:
+        super().__init__()
+        self.score = score
+        self.register_buffer("anchor", anchor)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, k)."""
+        numbers: Tensor = self.score(rows, self.anchor.expand_as(rows))
+        return numbers
+
+
 class Connected(nn.Module):
     """A score that depends on its rows, if only by nothing: where it does not, autograd refuses."""
 
-    def __init__(self, score: Score) -> None:
+    def __init__(self, score: nn.Module) -> None:
         super().__init__()
         self.score = score
 
@@ -141,7 +169,7 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         )
 
 
-def refuse_infinite(score: Score, rows: Tensor, scores: Tensor, what: str) -> None:
+def refuse_infinite(score: nn.Module, rows: Tensor, scores: Tensor, what: str) -> None:
     """Refuse scores that are not finite.
 
     Args:

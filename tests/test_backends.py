@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from shapae import Explainer, backends
+from shapae.backends import Game
 from shapae.errors import TooLarge
 from tests import models
 
@@ -225,7 +226,8 @@ def test_in_the_limit_of_many_draws_the_values_are_those_of_the_closed_form(head
     score = Explainer(model, background, head=head).score
     x, b = torch.tensor(rows), torch.tensor(background)
     parts = [
-        backends.named("gradient").against(score, b)(x, seeds=range(5 * seed, 5 * seed + 5)) for seed in range(100)
+        backends.named("gradient").against(Game(score, b))(x, seeds=range(5 * seed, 5 * seed + 5))
+        for seed in range(100)
     ]
     merged, want = reduce(add, parts), CLOSED[head](model, rows, background)
     misses = [np.sqrt(((found.mean - want.reshape(found.mean.shape)) ** 2).mean()) for found in (parts[0], merged)]

@@ -171,9 +171,9 @@ def test_the_memory_cuts_the_background_and_makes_no_difference(backend, width, 
     want, memory = whole(rows), memory_for(whole, len(rows), width)
     module, seen = backends.named(backend), []
 
-    def against(score, background, really=module.against):
-        seen.append(len(background))
-        return really(score, background)
+    def against(game, really=module.against):
+        seen.append(len(game.background))
+        return really(game)
 
     monkeypatch.setattr(module, "against", against)
     assert_same(Explainer(model, background, backend=backend, memory=memory)(rows), want)

@@ -1,6 +1,7 @@
 """Backends say how a score is attributed to features. Each file is one; its name is the backend's name."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from torch import Tensor
@@ -10,6 +11,24 @@ from shapae.score import Score
 from shapae.table import Folder
 
 _FOLDER = Folder("backend", __name__, __path__)
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """What is shared out: v(S) = mean over the background of score(x_S, b_rest).
+
+    Attributes:
+        score: From rows (n, d) to scores (n, k); in eval mode, and the same afterwards. Where it is anchored,
+            ``score.at(row)`` is what is shared out for ``row``.
+        background: (b, d), floating point.
+        weights: (b,), how much each background row counts, 1 on average; None where all count the same.
+        players: (d,), integers from 0: to which player each feature belongs; None where each is one by itself.
+    """
+
+    score: Score
+    background: Tensor
+    weights: Tensor | None = None
+    players: Tensor | None = None
 
 
 class Attribution(Protocol):
@@ -40,13 +59,8 @@ class Backend(Protocol):
     REMEDY: str
     DRAWS: int
 
-    def against(self, score: Score, background: Tensor) -> Attribution:
-        """What attributes rows; nothing is computed yet.
-
-        Args:
-            score: From rows (n, d) to scores (n, k); in eval mode, and the same afterwards.
-            background: (b, d), floating point.
-        """
+    def against(self, game: Game) -> Attribution:
+        """What attributes rows; nothing is computed yet."""
 
     def held(self, background: int, features: int) -> int:
         """How many rows the score is run on at once, to explain one row.

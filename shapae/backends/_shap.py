@@ -10,7 +10,7 @@ from torch import nn
 from shapae.autoencoder import copied
 from shapae.borrow import generators
 from shapae.heads import Elementwise
-from shapae.score import Connected, Score
+from shapae.score import Connected
 
 # Element by element, but not in shap's own table (0.51).
 ACTIVATIONS = (
@@ -25,7 +25,7 @@ _LOCK = RLock()
 
 
 @contextmanager
-def lent(score: Score) -> Iterator[nn.Module]:
+def lent(score: nn.Module) -> Iterator[nn.Module]:
     """A copy of ``score`` for shap to mutate, with rules for all of its modules in shap's table.
 
     Elementwise functions get the rescale rule of DeepLIFT. Modules that shap does not know keep their plain

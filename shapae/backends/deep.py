@@ -6,9 +6,8 @@ from functools import partial
 from torch import Tensor
 
 from shapae import deepshap
-from shapae.backends import Attribution
+from shapae.backends import Attribution, Game
 from shapae.moments import Moments
-from shapae.score import Score
 
 ADDITIVE = True
 DRAWS = 0
@@ -20,9 +19,10 @@ def held(background: int, features: int) -> int:
     return 2 * background
 
 
-def against(score: Score, background: Tensor) -> Attribution:
+def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    return partial(attribute, deepshap.Against(score, background))
+    score = deepshap.Against(game.score, game.background, weights=game.weights, anchored=game.score.anchored)
+    return partial(attribute, score)
 
 
 def attribute(score: deepshap.Against, rows: Tensor, *, seeds: Sequence[int]) -> Moments:

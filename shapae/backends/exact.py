@@ -7,10 +7,9 @@ from math import comb
 import torch
 from torch import Tensor
 
-from shapae.backends import Attribution
+from shapae.backends import Attribution, Game
 from shapae.errors import TooLarge
 from shapae.moments import Moments
-from shapae.score import Score
 
 ADDITIVE = True
 DRAWS = 0
@@ -32,12 +31,12 @@ def held(background: int, features: int) -> int:
     return background * int(2**features)
 
 
-def against(score: Score, background: Tensor) -> Attribution:
+def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    return partial(attribute, score, background)
+    return partial(attribute, game)
 
 
-def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     """Shapley values of v(S) = score(x_S, b_rest), averaged over the background; see ``Attribution``.
 
     phi_i = sum over S without i of |S|! (d - |S| - 1)! / d! * (v(S + i) - v(S)).
@@ -48,17 +47,17 @@ def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence
     d = rows.shape[1]
     coalitions = _coalitions(d).to(rows.device)
     weights = _weights(d).to(rows)
-    pairs = torch.stack([_of_one_row(score, row, background, coalitions, weights) for row in rows])
+    pairs = torch.stack([_of_one_row(game, row, coalitions, weights) for row in rows])
     mean = pairs.mean(dim=2)
     spread = (pairs - mean.unsqueeze(2)).square().sum(dim=2)
-    return Moments(len(background), mean.cpu().numpy(), spread.cpu().numpy())
+    return Moments(len(game.background), mean.cpu().numpy(), spread.cpu().numpy())
 
 
-def _of_one_row(score: Score, row: Tensor, background: Tensor, coalitions: Tensor, weights: Tensor) -> Tensor:
+def _of_one_row(game: Game, row: Tensor, coalitions: Tensor, weights: Tensor) -> Tensor:
     """Shapley values of ``row`` against each background row: (d, b, k)."""
-    mixed = torch.where(coalitions.unsqueeze(1), row, background)  # (2**d, b, d)
+    mixed = torch.where(coalitions.unsqueeze(1), row, game.background)  # (2**d, b, d)
     with torch.no_grad():
-        games: Tensor = score(mixed.flatten(0, 1)).unflatten(0, mixed.shape[:2])
+        games: Tensor = game.score.at(row)(mixed.flatten(0, 1)).unflatten(0, mixed.shape[:2])
     gains = (games[joined] - games[~joined] for joined in coalitions.T)
     return torch.stack([torch.tensordot(weights, gain, dims=1) for gain in gains])
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.backends import Attribution
+from shapae.backends import Attribution, Game
 from shapae.moments import Moments, joined
-from shapae.score import Connected, Score
+from shapae.score import Connected
 
 ADDITIVE = False
 REMEDY = "The score may jump, or have no gradient somewhere; use backend='deep' to see whether it agrees."
@@ -21,26 +21,26 @@ def held(background: int, features: int) -> int:
     return DRAWS
 
 
-def against(score: Score, background: Tensor) -> Attribution:
+def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    return partial(attribute, score, background)
+    return partial(attribute, game)
 
 
-def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Attribution``.
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
     """
-    return joined([_of_one_row(score, row, background, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
+    return joined([_of_one_row(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
 
 
-def _of_one_row(score: Score, row: Tensor, background: Tensor, seed: int) -> Moments:
-    generator = np.random.default_rng(seed)
+def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
+    generator, background = np.random.default_rng(seed), game.background
     drawn = background[torch.as_tensor(generator.integers(len(background), size=DRAWS), device=row.device)]
     way = torch.as_tensor(generator.random((DRAWS, 1))).to(row)
     points = (drawn + way * (row - drawn)).requires_grad_()
-    outputs = Connected(score)(points).sum(dim=0)
+    outputs = Connected(game.score.at(row))(points).sum(dim=0)
     slopes = torch.stack([torch.autograd.grad(output, points, retain_graph=True)[0] for output in outputs], dim=-1)
     values = slopes * (row - drawn).unsqueeze(-1)  # (draws, d, k)
     mean = values.mean(dim=0, keepdim=True)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 
 import shap
+import torch
 from torch import Tensor
 
-from shapae.backends import Attribution
+from shapae.backends import Attribution, Game
 from shapae.backends._shap import lent
-from shapae.moments import Moments
-from shapae.score import Score
+from shapae.moments import Moments, joined
 
 ADDITIVE = True
 DRAWS = 0
@@ -24,17 +24,22 @@ def held(background: int, features: int) -> int:
     return 2 * background
 
 
-def against(score: Score, background: Tensor) -> Attribution:
+def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    return partial(attribute, score, background)
+    return partial(attribute, game)
 
 
-def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     """DeepSHAP values; see ``Attribution``. Nothing is drawn.
 
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    with lent(score) as copy:
-        values = shap.DeepExplainer(copy, background).shap_values(rows, check_additivity=False)
-    return Moments(len(background), values)
+    groups = torch.split(rows, 1) if game.score.anchored else [rows]
+    return joined([_of_some(game, few) for few in groups], axis=0)
+
+
+def _of_some(game: Game, rows: Tensor) -> Moments:
+    with lent(game.score.at(rows[0])) as copy:
+        values = shap.DeepExplainer(copy, game.background).shap_values(rows, check_additivity=False)
+    return Moments(len(game.background), values)

@@ -8,10 +8,9 @@ import shap
 import torch
 from torch import Tensor, nn
 
-from shapae.backends import Attribution
+from shapae.backends import Attribution, Game
 from shapae.backends._shap import lent
 from shapae.moments import Moments
-from shapae.score import Score
 
 ADDITIVE = False
 REMEDY = "The gradient may jump or be missing somewhere; use backend='deep' to see whether it agrees."
@@ -23,27 +22,27 @@ def held(background: int, features: int) -> int:
     return DRAWS
 
 
-def against(score: Score, background: Tensor) -> Attribution:
+def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    return partial(attribute, score, background)
+    return partial(attribute, game)
 
 
-def attribute(score: Score, background: Tensor, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Attribution``.
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
     """
-    with lent(score) as copy:
-        explainer = shap.GradientExplainer(_Cast(copy, rows.dtype), background)
-        parts = [_of_one_row(explainer, row.unsqueeze(0), seed) for row, seed in zip(rows, seeds, strict=True)]
+    parts = [_of_one_row(game, row, seed) for row, seed in zip(rows, seeds, strict=True)]
     mean, spread = (np.concatenate(each) for each in zip(*parts, strict=True))
     return Moments(DRAWS, mean, spread)
 
 
-def _of_one_row(explainer: shap.GradientExplainer, row: Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_one_row(game: Game, row: Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and sum of squared deviations: (1, d, k) each."""
-    values, variances = explainer.shap_values(row, nsamples=DRAWS, rseed=seed, return_variances=True)
+    with lent(game.score.at(row)) as copy:
+        explainer = shap.GradientExplainer(_Cast(copy, row.dtype), game.background)
+        values, variances = explainer.shap_values(row[None], nsamples=DRAWS, rseed=seed, return_variances=True)
     # shap divides the variance of the draws by the root of their number, and means the variance of their mean.
     return values, np.stack(variances, axis=-1) * DRAWS**1.5
 

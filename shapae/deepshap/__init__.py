@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from shapae.deepshap.chain import Chain, as_chain
 from shapae.deepshap.deviations import Deviations
@@ -33,7 +34,9 @@ KEPT = 2**25 - 2**16
 SUMS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
 
 
-def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
+def attribute(
+    function: Function, rows: Tensor, background: Tensor, *, weights: Tensor | None = None, anchored: bool = False
+) -> Tensor:
     """DeepSHAP values, averaged over the background.
 
     Args:
@@ -41,6 +44,9 @@ def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
             in eval mode.
         rows: (n, d), float32 or float64.
         background: (b, d), in the dtype and on the device of ``rows``.
+        weights: (b,), positive: how much each background row counts; None where all count the same.
+        anchored: ``function`` takes (rows, anchors), both (n, d): with each row that it scores it is handed the row
+            being explained, whose features are not replaced.
 
     Returns:
         (n, d), or (n, d, k) where the scores are (n, k). They sum to function(row) - mean(function(background)).
@@ -58,9 +64,9 @@ def attribute(function: Function, rows: Tensor, background: Tensor) -> Tensor:
     >>> values.tolist()
     [[3.0, 3.0]]
     """
-    mean = Against(function, background).moments(rows).mean
-    values = torch.as_tensor(mean, dtype=rows.dtype, device=rows.device)
-    return values if _scores(function, rows[:1]).ndim == 2 else values.squeeze(2)
+    against = Against(function, background, weights=weights, anchored=anchored)
+    values = torch.as_tensor(against.moments(rows).mean, dtype=rows.dtype, device=rows.device)
+    return values if _scores(against.itself, rows[:1]).ndim == 2 else values.squeeze(2)
 
 
 class Against:
@@ -69,14 +75,22 @@ class Against:
     Args:
         function: See ``attribute``.
         background: See ``attribute``.
+        weights: See ``attribute``.
+        anchored: See ``attribute``.
     """
 
-    def __init__(self, function: Function, background: Tensor) -> None:
-        self.function, self.background = function, background
+    def __init__(
+        self, function: Function, background: Tensor, *, weights: Tensor | None = None, anchored: bool = False
+    ) -> None:
+        self.function, self.background, self.weights, self.anchored = function, background, weights, anchored
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made from: all else is done again where it is sent to."""
-        return {"function": self.function, "background": self.background}
+        return {name: getattr(self, name) for name in ("function", "background", "weights", "anchored")}
+
+    def itself(self, rows: Tensor) -> Tensor:
+        """The scores of ``rows``, each of which is its own anchor."""
+        return self.function(rows, rows) if self.anchored else self.function(rows)
 
     def moments(self, rows: Tensor) -> Moments:
         """The values, (n, d, k) also for one output, with their spread where they are computed pair by pair.
@@ -90,20 +104,27 @@ class Against:
             return joined([self._of_few(some) for some in torch.split(rows, self._at_once)], axis=0)
 
     def _of_few(self, rows: Tensor) -> Moments:
-        x, chain = _replayed(self.function, self._tape, rows), self._chain
+        x, chain = _replayed(self.itself, self._tape, rows), self._chain
         if chain and self._order:
-            values = folded(chain, self._order, x, self._whole)
+            total = len(self.background) if self.weights is None else float(self.weights.sum())
+            shares = None if self.weights is None else self.weights / total
+            values = folded(chain, self._order, x, self._whole, shares)
             if values is not None:
-                return Moments(len(self.background), values.cpu().numpy())
+                return Moments(total, values.cpu().numpy())
         merges = chain and chain.saving * len(rows) * len(self.background) > chain.preparation / BLOCKS
         tape = chain if chain and merges else self._tape.in_dtype(rows.dtype)
-        return reduce(add, (averaged(tape, x, part) for part in self._parts))
+        weights = [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._at_once)
+        return reduce(add, (averaged(tape, x, *part) for part in zip(self._parts, weights, strict=True)))
 
     @cached_property
     def _tape(self) -> Tape:
         with torch.no_grad():
-            _scores(self.function, self.background[:1])
-        tape = record(self.function, self.background[0], lambda op, kinds: rule_for(op, kinds) is not None)
+            _scores(self.itself, self.background[:1])
+
+        def whole(op: OpOverload, kinds: list[torch.dtype]) -> bool:
+            return rule_for(op, kinds) is not None
+
+        tape = record(self.function, self.background[0], whole, anchored=self.anchored)
         _refuse_unknown_operators(tape)
         return tape
 
@@ -114,7 +135,7 @@ class Against:
 
     @cached_property
     def _chain(self) -> Chain | None:
-        return as_chain(self._tape, replay(self._tape, self.background[:1]))
+        return None if self.anchored else as_chain(self._tape, replay(self._tape, self.background[:1]))
 
     @cached_property
     def _order(self) -> Order | Deviations | None:
@@ -124,7 +145,7 @@ class Against:
     @cached_property
     def _parts(self) -> list[Values]:
         """The values of the background on the tape."""
-        return [_replayed(self.function, self._tape, few) for few in torch.split(self.background, self._at_once)]
+        return [_replayed(self.itself, self._tape, few) for few in torch.split(self.background, self._at_once)]
 
     @cached_property
     def _whole(self) -> Values:

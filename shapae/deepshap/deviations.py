@@ -49,12 +49,12 @@ class Deviations:
         """How many rows are computed at once."""
         return 1
 
-    def fill(self, chain: Chain, x: Values, b: Values, out: Tensor) -> None:
+    def fill(self, chain: Chain, x: Values, b: Values, shares: Tensor, out: Tensor) -> None:
         """Fill ``out`` (1, d, k) with the values of one row; see ``fold.folded``."""
         every = _slopes(chain, x, b)
         centres = [own[0, 0] * here for (own, _), here in zip(every, self.centred, strict=True)]
         deviations = [slope[0] - centre for (_, slope), centre in zip(every, centres, strict=True)]
-        ways, delta = _ways(chain, centres, self.centred), (x[0] - b[0]) / len(b[0])
+        ways, delta = _ways(chain, centres, self.centred), (x[0] - b[0]) * shares.unsqueeze(1)
         sums = [
             e.new_zeros(e.shape[1], out.shape[1]) if straight is None else straight * (e.mT @ delta)
             for (straight, *_), e in zip(ways, deviations, strict=True)

@@ -42,10 +42,10 @@ class Order:
         """How many rows are computed at once."""
         return _block(chain.widths, self, b[0])[0]
 
-    def fill(self, chain: Chain, x: Values, b: Values, out: Tensor) -> None:
+    def fill(self, chain: Chain, x: Values, b: Values, shares: Tensor, out: Tensor) -> None:
         """Fill ``out`` (n, d, k) with the values of so many rows; see ``folded``."""
         sums = apart(out, len(out), chain.widths[0], chain.widths[-2]) if self.late else out
-        _sum_up(chain, self, x, b, sums)
+        _sum_up(chain, self, x, b, shares, sums)
         if self.late:
             chain.maps[-1].forward(sums, out=out)
 
@@ -89,7 +89,9 @@ def _meeting(chain: Chain, b: int, meet: int, late: bool) -> Order:
     return Order(b * (left + right + d * widths[meet] * outputs) + late * d * products[-1], meet, late)
 
 
-def folded(chain: Chain, order: Order | Deviations, x: Values, b: Values) -> Tensor | None:
+def folded(
+    chain: Chain, order: Order | Deviations, x: Values, b: Values, shares: Tensor | None = None
+) -> Tensor | None:
     """The values, (n, d, k); None if they are not all finite.
 
     Args:
@@ -97,10 +99,12 @@ def folded(chain: Chain, order: Order | Deviations, x: Values, b: Values) -> Ten
         order: One of ``orders``, or ``lean``.
         x: Values of the rows on the tape of the function.
         b: Values of the background rows.
+        shares: (b,), of each background row in the mean; they sum to 1. None for equal ones.
     """
+    shares = b[0].new_full((len(b[0]),), 1 / len(b[0])) if shares is None else shares
     out = x[0].new_empty(len(x[0]), chain.widths[0], chain.widths[-1])
     for few in cut(len(out), order.height(chain, b)):
-        order.fill(chain, some_of(x, few), b, out[few])
+        order.fill(chain, some_of(x, few), b, shares, out[few])
         if not torch.isfinite(out[few].sum()):
             return None
     return out
@@ -115,12 +119,12 @@ def _block(widths: list[int], order: Order, b: Tensor) -> tuple[int, int]:
     return max(1, BLOCK // ((row + width * pair) * b.element_size())), width
 
 
-def _sum_up(chain: Chain, order: Order, x: Values, b: Values, sums: Tensor) -> None:
+def _sum_up(chain: Chain, order: Order, x: Values, b: Values, shares: Tensor, sums: Tensor) -> None:
     """Fill ``sums`` (n, d, outputs) for a few rows."""
     _, width = _block(chain.widths, order, b[0])
     for part in cut(len(b[0]), width):
         few, kept = some_of(b, part), int(part.start > 0)
-        delta = (x[0].unsqueeze(1) - few[0]) / len(b[0])
+        delta = (x[0].unsqueeze(1) - few[0]) * shares[part].unsqueeze(1)
         pairs = paired(x, few)
         bends = [slopes(bend, pairs) for bend in chain.bends]
         if order.meet:

@@ -23,7 +23,7 @@ from shapae.deepshap.parts import PARTS
 from shapae.deepshap.tape import Live, Step, Tape, plain_name
 from shapae.errors import UnsupportedOperator
 
-Function = Callable[[Tensor], Tensor]
+Function = Callable[..., Tensor]
 Whole = Callable[[OpOverload, list[torch.dtype]], bool]
 
 # They give back what they are given.
@@ -35,44 +35,45 @@ SHAPED = {
 }
 
 
-def record(function: Function, row: Tensor, whole: Whole) -> Tape:
+def record(function: Function, row: Tensor, whole: Whole, *, anchored: bool = False) -> Tape:
     """Run ``function`` on one row, and take down what it does.
 
     Args:
-        function: From rows (1, d) to (1,) or (1, k).
+        function: From rows (1, d), and anchors (1, d) if it is anchored, to (1,) or (1, k).
         row: (d,).
         whole: Is this operator, with live arguments of these dtypes, to be kept as it is? Others are taken apart by
             torch's own decompositions, as far as there are any.
+        anchored: Whether ``function`` is handed the row being explained, too.
 
     Raises:
         RuntimeError: The function itself fails.
     """
-    row = row.detach().clone().requires_grad_()
+    taken = [row.detach().clone().requires_grad_() for _ in range(1 + anchored)]
 
-    def one(row: Tensor) -> Tensor:
-        return function(row.unsqueeze(0).clone()).reshape(-1)
+    def one(*taken: Tensor) -> Tensor:
+        return function(*(each.unsqueeze(0).clone() for each in taken)).reshape(-1)
 
     try:
         # Torch makes writing into tensors functional; it refuses some custom autograd functions, though.
         try:
-            recorder, result = _recorded(torch.func.functionalize(one), Recorder(function, row, whole), row)
+            recorder, result = _recorded(torch.func.functionalize(one), Recorder(function, taken, whole), taken)
         except RuntimeError as error:
             if not any(part in str(error) for part in ("functorch", "functionaliz")):
                 raise
-            recorder, result = _recorded(one, Recorder(function, row, whole), row)
+            recorder, result = _recorded(one, Recorder(function, taken, whole), taken)
     finally:
         # What a module keeps of its last run would be unusable from outside of the recording.
         with suppress(Exception), torch.no_grad():
-            function(row.detach().clone().unsqueeze(0))
+            function(*(each.detach().clone().unsqueeze(0) for each in taken))
     slot = recorder.slots.get(id(result))
     steps = tuple(_needed(recorder.steps, {slot}))
-    return Tape(steps, result.detach() if slot is None else Live(slot), tuple(recorder.read))
+    return Tape(steps, result.detach() if slot is None else Live(slot), tuple(recorder.read), anchored)
 
 
-def _recorded(function: Function, recorder: "Recorder", row: Tensor) -> tuple["Recorder", Tensor]:
+def _recorded(function: Function, recorder: "Recorder", taken: list[Tensor]) -> tuple["Recorder", Tensor]:
     # Fused kernels, of which nothing would be seen, are for values that need no gradients.
     with torch.enable_grad(), recorder, enable_python_dispatcher():
-        return recorder, function(row)
+        return recorder, function(*taken)
 
 
 def _needed(steps: list[Step], slots: set[int | None]) -> list[Step]:
@@ -109,14 +110,14 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 class Recorder(TorchDispatchMode):
-    """Takes down every operator that has something to do with the row."""
+    """Takes down every operator that has something to do with the tensors that ``function`` takes."""
 
-    def __init__(self, function: Function, row: Tensor, whole: Whole) -> None:
+    def __init__(self, function: Function, taken: list[Tensor], whole: Whole) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.whole = whole
         self.places = Places(function)
-        self.slots = {id(row): 0}
-        self.kept = [row]  # id() stays valid: every live tensor is kept alive
+        self.slots = {id(each): slot for slot, each in enumerate(taken)}
+        self.kept = [*taken]  # id() stays valid: every live tensor is kept alive
         self.made: dict[int, Tensor] = {}  # new tensors that may be filled, by where they are stored
         self.steps: list[Step] = []
         self.read: list[str] = []

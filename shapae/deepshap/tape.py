@@ -115,11 +115,32 @@ class Tape:
         steps: In the order in which they ran; only those that the result depends on.
         result: The scores (k,), live or constant.
         read: Where the function read a number off the row, to decide by or to count with.
+        anchored: Whether the function is also handed the row being explained, the anchor; it is in slot 1, then.
     """
 
     steps: tuple[Step, ...]
     result: Live | Tensor
     read: tuple[str, ...]
+    anchored: bool = False
+
+    @cached_property
+    def still(self) -> set[int]:
+        """Slots that depend on the anchor alone: the same for a row and all that it is compared with."""
+        still = {1} if self.anchored else set()
+        for step in self.steps:
+            if still.issuperset(step.live):
+                still.add(step.slot)
+        return still
+
+    @cached_property
+    def crossed(self) -> tuple[Step, ...]:
+        """Steps that depend both on the anchor and on the row that is compared with it, in their order."""
+        found, slots = [], set(self.still)
+        for step in self.steps:
+            if step.slot not in slots and slots.intersection(step.live):
+                slots.add(step.slot)
+                found.append(step)
+        return tuple(found)
 
     def in_dtype(self, dtype: torch.dtype) -> "Tape":
         """The same with all floating point numbers in one dtype."""
@@ -138,7 +159,7 @@ def some_of(values: Values, part: slice) -> Values:
 
 
 def replay(tape: Tape, rows: Tensor) -> Values:
-    """The values on the tape for other rows.
+    """The values on the tape for other rows, each of which is its own anchor.
 
     Args:
         tape: Recorded from one row (d,).
@@ -152,7 +173,7 @@ def replay(tape: Tape, rows: Tensor) -> Values:
 
 
 def _values(tape: Tape, row: Tensor) -> Values:
-    values = {0: row}
+    values = {0: row, 1: row} if tape.anchored else {0: row}
     for step in tape.steps:
         values[step.slot] = step.run(*(values[slot] for slot in step.live))
     return {slot: value.to(row.dtype) for slot, value in values.items()}

@@ -13,8 +13,8 @@ from torch import Tensor
 from shapae.deepshap.chain import Chain, Link
 from shapae.deepshap.rules import rule_for, stays_small
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.rules.terms import Terms, merged, total
-from shapae.deepshap.tape import Live, Step, Tape, Values, some_of
+from shapae.deepshap.rules.terms import Terms, carry, merged, total
+from shapae.deepshap.tape import Live, Step, Tape, Values
 from shapae.errors import ModelError
 from shapae.moments import Array, Moments, joined
 from shapae.plan import cut
@@ -30,14 +30,18 @@ class Walk:
     Attributes:
         steps: What is left to be passed, in the order in which it ran.
         at: Multipliers of the values that the walk has come to, in terms of (outputs, rows, background, ...).
-        x: Values of the rows on the tape.
-        b: Values of the background rows.
+        x: Values of the rows on the tape, (rows, 1, ...).
+        b: Values of the background rows, (1, background, ...), or (rows, 1, ...) where they are those of the anchor.
+        weights: (background,), how much each of these rows counts; None where all count the same.
+        tape: Of an anchored function; None for others.
     """
 
     steps: tuple[Step | Link, ...]
     at: dict[int, Terms]
     x: Values
     b: Values
+    weights: Tensor | None
+    tape: Tape | None
 
     def on(self, *, watch: Callable[[Step | Link, list[Terms]], None] | None = None, pausing: bool = False) -> "Walk":
         """The walk, farther on.
@@ -46,7 +50,7 @@ class Walk:
             watch: Called with each step and the multipliers of its arguments.
             pausing: Stop before the first step after which there would be multipliers for each pair.
         """
-        at, steps = dict(self.at), list(self.steps)
+        at, steps, still = dict(self.at), list(self.steps), self.tape.still if self.tape else ()
         while steps and not (pausing and steps[-1].slot in at and not _stays_small(steps[-1], at[steps[-1].slot])):
             step = steps.pop()
             terms = at.pop(step.slot, None)
@@ -56,7 +60,8 @@ class Walk:
             if watch:
                 watch(step, parts)
             for slot, part in zip(step.live, parts, strict=True):
-                at[slot] = merged(at.get(slot, []) + part)
+                if slot not in still:
+                    at[slot] = merged(at.get(slot, []) + part)
         return replace(self, steps=tuple(steps), at=at)
 
     def _back(self, step: Step | Link, terms: Terms) -> list[Terms]:
@@ -64,13 +69,18 @@ class Walk:
             return step.back(terms)
         rule = rule_for(step.op, step.kinds)
         assert rule is not None, step.op
-        out, *live = (Pair(self.x[slot][None, :, None], self.b[slot][None, None]) for slot in (step.slot, *step.live))
+        out, *live = (Pair(self.x[slot][None], self.b[slot][None]) for slot in (step.slot, *step.live))
         return rule(step, terms, out, live)
 
     def cut(self, rows: slice, background: slice) -> "Walk":
         """The same for some of the rows and background rows."""
         at = {slot: [_cut(_cut(term, 1, rows), 2, background) for term in terms] for slot, terms in self.at.items()}
-        return Walk(self.steps, at, some_of(self.x, rows), some_of(self.b, background))
+        x, b = ({slot: _cut(value, 0, rows) for slot, value in values.items()} for values in (self.x, self.b))
+        b = {slot: _cut(value, 1, background) for slot, value in b.items()}
+        for step in self.tape.crossed if self.tape else ():
+            b[step.slot] = carry(step.run, *(b[slot] for slot in step.live), axes=2).to(b[0].dtype)
+        weights = None if self.weights is None else self.weights[background]
+        return replace(self, at=at, x=x, b=b, weights=weights)
 
 
 def _cut(term: Tensor, axis: int, part: slice) -> Tensor:
@@ -82,23 +92,28 @@ def _stays_small(step: Step | Link, terms: Terms) -> bool:
     return isinstance(step, Link) or stays_small(step, constant)
 
 
-def begun(tape: Tape | Chain, x: Values, b: Values, seed: Tensor) -> Walk:
-    """A walk at the scores, whose multipliers are ``seed`` (outputs, k)."""
+def begun(tape: Tape | Chain, x: Values, b: Values, seed: Tensor, weights: Tensor | None = None) -> Walk:
+    """A walk at the scores, whose multipliers are ``seed`` (outputs, k); for the others see ``averaged``."""
     at: dict[int, Terms] = {0: []}
     if isinstance(tape.result, Live):
         at[tape.result.slot] = [seed[:, None, None]]
     else:
         at[0] = [seed.new_zeros(len(seed), 1, 1, 1)]
-    return Walk(tape.steps, at, x, b)
+    x, b = ({slot: value.unsqueeze(axis) for slot, value in values.items()} for values, axis in ((x, 1), (b, 0)))
+    anchored = tape if isinstance(tape, Tape) and tape.anchored else None
+    if anchored:
+        b |= {slot: x[slot] for slot in anchored.still}
+    return Walk(tape.steps, at, x, b, weights, anchored)
 
 
-def averaged(tape: Tape | Chain, x: Values, b: Values) -> Moments:
+def averaged(tape: Tape | Chain, x: Values, b: Values, weights: Tensor | None = None) -> Moments:
     """The values and their spread over the background, (n, d, k).
 
     Args:
         tape: Of the function, in the dtype of the values; or the chain that it is.
         x: Values of the rows on the tape, from ``replay``.
         b: Values of the background rows.
+        weights: (b,), how much each of them counts; None where all count the same. The spread is not known with them.
     """
     k = x[tape.result.slot].shape[1] if isinstance(tape.result, Live) else len(tape.result)
     pairs = max(1, BLOCK // max(value[0].nbytes for value in x.values()))
@@ -106,12 +121,12 @@ def averaged(tape: Tape | Chain, x: Values, b: Values) -> Moments:
     outputs = min(k, max(1, pairs // width))
     height = max(1, pairs // (width * outputs))
     seeds = torch.split(torch.eye(k).to(x[0]), outputs)
-    return joined([_of_outputs(begun(tape, x, b, seed), height, width) for seed in seeds], axis=2)
+    return joined([_of_outputs(begun(tape, x, b, seed, weights), height, width) for seed in seeds], axis=2)
 
 
 def _of_outputs(start: Walk, height: int, width: int) -> Moments:
-    walk = start.on(pausing=True)
-    rows, background = cut(len(walk.x[0]), height), cut(len(walk.b[0]), width)
+    walk = start if start.tape else start.on(pausing=True)
+    rows, background = cut(len(walk.x[0]), height), cut(walk.b[0].shape[1], width)
     found = joined([reduce(add, (_of_block(walk.cut(some, few)) for few in background)) for some in rows], axis=0)
     if not np.isfinite(found.mean).all():
         for some, few in product(rows, background):
@@ -120,11 +135,14 @@ def _of_outputs(start: Walk, height: int, width: int) -> Moments:
 
 
 def _of_block(walk: Walk) -> Moments:
-    delta, m = (walk.x[0].unsqueeze(1) - walk.b[0]).unsqueeze(0), total(walk.on().at[0])
+    delta, m = (walk.x[0] - walk.b[0]).unsqueeze(0), total(walk.on().at[0])
     values = delta.mul_(m) if len(m) == 1 else delta * m
+    if walk.weights is not None:
+        count = float(walk.weights.sum())
+        return Moments(count, _array(torch.einsum("knbd,b->knd", values, walk.weights / count)))
     mean = values.mean(dim=2)
     spread = values.sub_(mean.unsqueeze(2)).square_().sum(dim=2)
-    return Moments(len(walk.b[0]), _array(mean), _array(spread))
+    return Moments(values.shape[2], _array(mean), _array(spread))
 
 
 def _array(values: Tensor) -> Array:
