@@ -61,6 +61,18 @@ class Autoencoder(nn.Module):
             )
         return got
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """(n, m) -> (n, d)."""
+        return self.model.decoder(latents)
+
+    def latent_distribution(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, d) -> mean (n, m) and log-variance (n, m)."""
+        return self.model.encoder(rows)
+
+    def target(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, d): what the reconstruction is compared with."""
+        return rows
+
     def encode(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, m), one column for each latent unit.
 

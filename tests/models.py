@@ -85,6 +85,24 @@ class Linear(nn.Module):
         return self.decoder(self.encoder(rows))
 
 
+class Variational(nn.Module):
+    """A variational autoencoder: its encoder gives mean and log-variance; it samples, also in eval mode."""
+
+    def __init__(self, d=D, m=3):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(d, 5), nn.Tanh())
+        self.mean, self.log_variance = nn.Linear(5, m), nn.Linear(5, m)
+        self.decoder = nn.Sequential(nn.Linear(m, 5), nn.ReLU(), nn.Linear(5, d))
+
+    def encoder(self, rows):
+        body = self.body(rows)
+        return self.mean(body), self.log_variance(body)
+
+    def forward(self, rows):
+        mean, log_variance = self.encoder(rows)
+        return self.decoder(mean + torch.exp(log_variance / 2) * torch.randn_like(mean)), mean, log_variance
+
+
 class LatentEnergy(nn.Module):
     """A head of the user's own: half the squared length of the latents."""
 

@@ -21,6 +21,7 @@ DOCUMENTED = [
     "demo",
     "errors",
     "heads",
+    "losses",
     "plots",
 ]
 

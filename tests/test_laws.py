@@ -18,6 +18,7 @@ HEADS = {
     "reconstruction": lambda: "reconstruction",
     "latent": lambda: "latent",
     "latent:1": lambda: "latent:1",
+    "latent_norm": lambda: "latent_norm",
     "user": models.LatentEnergy,
 }
 # The same scores in numpy, from rows, latents z and reconstruction r.
@@ -28,6 +29,7 @@ SCORES = {
     "reconstruction": lambda x, z, r: r,
     "latent": lambda x, z, r: z,
     "latent:1": lambda x, z, r: z[:, 1],
+    "latent_norm": lambda x, z, r: (z**2).sum(axis=1),
     "user": lambda x, z, r: (z**2).sum(axis=1) / 2,
 }
 MODELS = [models.Question, models.Nested, models.Linear]

@@ -9,7 +9,7 @@ from torch import nn
 
 from shapae.autoencoder import copied
 from shapae.borrow import generators
-from shapae.heads import Elementwise
+from shapae.losses import Elementwise
 from shapae.score import Connected
 
 # Element by element, but not in shap's own table (0.51).

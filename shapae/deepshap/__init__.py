@@ -173,7 +173,8 @@ def _refuse_tables(rows: Tensor, background: Tensor) -> None:
 
 
 def _refuse_unknown_operators(tape: Tape) -> None:
-    places = [f"{step.op} in {step.place}" for step in tape.steps if rule_for(step.op, step.kinds) is None]
+    moving = [step for step in tape.steps if step.slot not in tape.still]
+    places = [f"{step.op} in {step.place}" for step in moving if rule_for(step.op, step.kinds) is None]
     if places:
         raise UnsupportedOperator(list(dict.fromkeys(places)))
 
