@@ -18,6 +18,7 @@ HEADS = {
     "label-free": heads.LabelFree,
     "worst errors": lambda: heads.FeatureError(worst=2),
     "worst reconstructions": lambda: heads.Reconstruction(worst=2),
+    "from others": lambda: heads.ErrorFromOthers(2),
 }
 EXACT = [name for name in backends.names() if backends.named(name).ADDITIVE]
 
@@ -98,6 +99,21 @@ def test_the_worst_features_are_explained_as_if_they_were_named(make, model, row
         np.testing.assert_allclose(got.values[[place]], named.values, rtol=0, atol=1e-12)
         np.testing.assert_allclose(got.scores[[place]], named.scores, rtol=0, atol=1e-12)
     assert got.output_names == ["worst 1", "worst 2"]
+
+
+def test_an_error_from_others_is_that_of_the_feature_with_the_row_held_there(model, rows, background):
+    """Against a background that has the row's own value of the feature, one after the other."""
+    got = Explainer(model, background, head=heads.ErrorFromOthers(2))(rows)
+    with torch.no_grad():
+        errors = (model(torch.tensor(rows)).numpy() - rows) ** 2
+    for place, worst in enumerate(np.argsort(-errors, axis=1)[:, :2]):
+        for output, feature in enumerate(worst.tolist()):
+            held = background.copy()
+            held[:, feature] = rows[place, feature]
+            want = Explainer(model, held, head=heads.FeatureError([feature]))(rows[[place]])
+            np.testing.assert_allclose(got.values[place, :, output], want.values[0], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(got.base_values[place, output], want.base_values[0], rtol=0, atol=1e-12)
+            assert got.values[place, feature, output] == 0
 
 
 @pytest.mark.parametrize("settings", [{"worst": 0}, {"worst": 2, "features": ["a"]}])

@@ -5,7 +5,7 @@ from torch import nn
 from shapae.errors import ModelError
 from shapae.heads._head import HEADS, Head
 from shapae.heads.latent import LabelFree, Latent, LatentNorm
-from shapae.heads.reconstruction import FeatureError, Reconstruction, ReconstructionError
+from shapae.heads.reconstruction import ErrorFromOthers, FeatureError, Reconstruction, ReconstructionError
 from shapae.heads.variational import ELBO, KL, LatentLogVariance, LatentMean, UnitKL
 from shapae.losses import Elementwise
 
@@ -14,6 +14,7 @@ __all__ = [
     "HEADS",
     "KL",
     "Elementwise",
+    "ErrorFromOthers",
     "FeatureError",
     "Head",
     "LabelFree",

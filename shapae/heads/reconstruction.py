@@ -76,14 +76,17 @@ class _OfFeatures(Head):
         losses: Tensor = self.loss(autoencoder.reconstruct(rows), autoencoder.target(rows))
         return losses
 
-    def picked(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor | None) -> Tensor:
+    def picks(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
+        """(n, worst, d): 1 at the features with the largest losses, because a product has multipliers."""
+        d = anchors.shape[1]
+        largest = self.losses(autoencoder, anchors).topk(min(self.worst or d, d), dim=1).indices
+        return (largest.unsqueeze(2) == torch.arange(d, device=anchors.device)).to(anchors)
+
+    def picked(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
         """``numbers`` (n, d), or those of the features that are worst in ``anchors``: (n, worst)."""
-        if anchors is None or self.worst is None:
+        if self.worst is None:
             return numbers
-        worst = self.losses(autoencoder, anchors).topk(min(self.worst, numbers.shape[1]), dim=1).indices
-        # As a product, because what is picked out by position has no multiplier.
-        picks = (worst.unsqueeze(2) == torch.arange(numbers.shape[1], device=numbers.device)).to(numbers)
-        return torch.bmm(picks, numbers.unsqueeze(2)).squeeze(2)
+        return torch.bmm(self.picks(autoencoder, anchors), numbers.unsqueeze(2)).squeeze(2)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
         """The features, or their ranks."""
@@ -108,7 +111,7 @@ class FeatureError(_OfFeatures):
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, d), or (n, worst)."""
-        return self.picked(autoencoder, self.losses(autoencoder, rows), anchors)
+        return self.picked(autoencoder, self.losses(autoencoder, rows), rows if anchors is None else anchors)
 
 
 @HEADS.enter("reconstruction")
@@ -128,4 +131,30 @@ class Reconstruction(_OfFeatures):
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, d), or (n, worst)."""
-        return self.picked(autoencoder, autoencoder.reconstruct(rows), anchors)
+        return self.picked(autoencoder, autoencoder.reconstruct(rows), rows if anchors is None else anchors)
+
+
+class ErrorFromOthers(_OfFeatures):
+    """Errors of the features that are rebuilt worst, as the other features make them.
+
+    score_j(z) = loss(r_j(z'), x_j), with x the row being explained, and z' = z but for z'_j = x_j: feature j itself
+    is not replaced, so its own value is 0. Positive values contribute to the error, negative ones offset it.
+
+    Args:
+        worst: So many features with the largest errors of each row.
+        loss: See ``FeatureError``.
+
+    Reference:
+        Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407, who explain r_j and leave feature j out
+    """
+
+    def __init__(self, worst: int = 5, loss: str | nn.Module = "mse") -> None:
+        super().__init__(None, loss, worst)
+
+    def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
+        """(n, d) -> (n, worst)."""
+        anchors = rows if anchors is None else anchors
+        picks = self.picks(autoencoder, anchors)
+        mixed = (1 - picks) * rows.unsqueeze(1) + picks * anchors.unsqueeze(1)
+        losses = self.losses(autoencoder, mixed.flatten(0, 1)).reshape(mixed.shape)
+        return (picks * losses).sum(dim=2)
