@@ -1,5 +1,6 @@
 """A score is a head bound to an autoencoder: from rows to the numbers that are explained."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,7 +31,7 @@ class Score(nn.Module):
     def __init__(self, autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor) -> None:
         super().__init__()
         self.autoencoder, self.head = autoencoder, head
-        self.anchored = bool(getattr(head, "anchored", False))
+        self.anchored, self.draws = bool(getattr(head, "anchored", False)), int(getattr(head, "draws", 0))
         self._columns: slice | list[int] = slice(None)
         self._width = self._tried(rows).shape[1]
         chosen = getattr(head, "chosen", None)
@@ -54,6 +55,12 @@ class Score(nn.Module):
         """The names of the k outputs, for features of these names."""
         names = np.array(_output_names(self.head, features, self._width), dtype=object)
         return list(names[self._columns])
+
+    def by_draw(self) -> "Score":
+        """The same with each of the head's draws, (n, draws), where it has any; else the score itself."""
+        every = copy.copy(self)
+        every.draws = 0
+        return every if self.draws else self
 
     def at(self, row: Tensor) -> nn.Module:
         """The score of rows (n, d) that are compared with ``row`` (d,): (n, d) -> (n, k)."""
@@ -85,7 +92,7 @@ class Score(nn.Module):
             )
         numbers = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
         picked: Tensor = numbers[:, self._columns]
-        return picked
+        return picked.mean(dim=1, keepdim=True) if self.draws else picked
 
 
 class At(nn.Module):

@@ -154,5 +154,5 @@ class ELBO(Head):
         return -losses.sum(dim=1)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """One name, or one for each draw."""
-        return ["ELBO"] if not self.draws else [f"ELBO, draw {draw}" for draw in range(width)]
+        """One name: the draws are averaged."""
+        return ["ELBO"]
