@@ -24,7 +24,7 @@ FLOORS = [
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
     ["data", "autoencoder", "losses", "explanation", "files", "datasets", "estimate"],
-    ["heads._head", "plots._canvas", "importance"],
+    ["heads._head", "decoding", "plots._canvas", "importance"],
     ["heads.*"],
     ["heads"],
     ["score", "plots.*"],

@@ -21,7 +21,7 @@ def held(background: int, features: int) -> int:
 
 def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    anchors = [game.background] if game.score.anchored else []
+    anchors = [game.score.own(game.background)] if game.score.anchored else []
     return partial(attribute, deepshap.Against(game.score, game.background, *anchors, weights=game.weights))
 
 
