@@ -96,7 +96,7 @@ class ReconstructionError(Head):
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n,)."""
         target = rows if anchors is None else anchors
-        return torch.mean(self.loss(autoencoder.reconstruct(rows) - target), dim=1)
+        return torch.mean(self.loss(autoencoder.reconstruct(rows) - autoencoder.target(target)), dim=1)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
         """One name."""
@@ -118,7 +118,7 @@ class FeatureError(Head):
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d)."""
-        errors: Tensor = self.loss(autoencoder.reconstruct(rows) - rows)
+        errors: Tensor = self.loss(autoencoder.reconstruct(rows) - autoencoder.target(rows))
         return errors
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from shapae import Autoencoder
-from shapae.autoencoder import as_autoencoder, copied, example
+from shapae.autoencoder import as_autoencoder, example
 from shapae.errors import ModelError, ShapeError
+from shapae.unwrap import copied
 from tests import models
 
 X = torch.tensor(models.table(4))

@@ -12,7 +12,8 @@ ROOT = Path(shapae.__file__).parent
 # Lowest first. "plots.*" stands for each file of that folder that has no name here.
 FLOORS = [
     ["errors"],
-    ["table", "borrow", "moments", "folder", "progress", "plan"],
+    ["table", "borrow", "moments", "folder", "progress", "plan", "running", "returned", "unwrap"],
+    ["preprocess", "ways"],
     ["deepshap.parts", "deepshap.tape"],
     ["deepshap.record", "deepshap.rules.slopes"],
     ["deepshap.rules.terms"],
