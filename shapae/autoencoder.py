@@ -1,6 +1,7 @@
 """The user's model behind a few names: ``reconstruct``, ``encode``, ``decode``, ``latent_distribution``."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -198,7 +199,8 @@ class Autoencoder(nn.Module):
 
     def _tried(self, way: Way, rows: Tensor) -> Any:
         try:
-            return self._run(way, rows)
+            with warnings.catch_warnings(action="ignore"):
+                return self._run(way, rows)
         except Exception as error:  # it takes something else than rows
             return error
 

@@ -4,6 +4,7 @@ They are small callable objects, not closures: a copy or a worker process gets t
 """
 
 from collections.abc import Callable
+from inspect import getattr_static
 from operator import attrgetter
 from typing import Any
 
@@ -50,7 +51,7 @@ def _has(model: nn.Module, path: str) -> bool:
 
 def has_forward(model: nn.Module) -> bool:
     """Whether ``model`` has a forward of its own."""
-    return type(model).forward is not nn.Module.forward
+    return getattr_static(model, "forward") is not nn.Module.forward  # scripted modules find theirs for instances only
 
 
 def methods(model: nn.Module, *names: str) -> list[Way]:
