@@ -134,6 +134,17 @@ class Encoding(Vae):
         return self.function(*self.parts(rows)[1:])
 
 
+class Whole(nn.Module):
+    """A VAE without parts of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Vae()
+
+    def forward(self, rows):
+        return self.function(*self.inner.parts(rows))
+
+
 # From reconstruction (4, 6) and latents (4, 3) to what a forward may return.
 FORWARDS = {
     "tensor": lambda r, z: r,
@@ -161,11 +172,9 @@ def test_the_reconstruction_is_found_in_what_forward_returns(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in FORWARDS if kind not in ("tensor", "distribution")])
 def test_the_latents_are_found_beside_the_reconstruction_where_there_is_no_encoder(kind):
-    model, function = models.build(Vae), FORWARDS[kind]
-    model.parts, model.function = model.parts, lambda r, z, _: function(r, z)
-    model.hidden, model.encoder = model.encoder, None
-    model.parts = lambda rows: (model.decoder(z := model.means(model.hidden(rows))), z, z)
-    assert torch.equal(Autoencoder(model).encode(X), model.parts(X)[1])
+    model, function = models.build(Whole), FORWARDS[kind]
+    model.function = lambda r, z, _: function(r, z)
+    assert torch.equal(Autoencoder(model).encode(X), model.inner.parts(X)[1])
 
 
 # From mean and log variance, (4, 3) each, to what an encoder may return.
@@ -263,7 +272,6 @@ def test_what_is_looked_for_is_kept_in_copies():
     autoencoder.encode(X)
     runs = []
     autoencoder.model.encoder.register_forward_hook(lambda *_: runs.append(1))
-    pickle.loads(pickle.dumps(Autoencoder(models.build(Vae))))
     copy.deepcopy(autoencoder).encode(X)
     assert len(runs) == 1
 
@@ -294,8 +302,7 @@ def test_a_model_that_can_not_decode_says_how_to_mend_it():
         autoencoder.decode(X)
 
 
-@pytest.mark.parametrize("kind", ["a path", "a key"])
-def test_a_decoder_is_no_key_of_what_forward_returns(kind):
+def test_a_decoder_is_no_key_of_what_forward_returns():
     with pytest.raises(ModelError, match="decode must be a function .* path of a part of the model, got 'recon'"):
         Autoencoder(models.build(models.Question), decode="recon")
 
@@ -321,9 +328,7 @@ def test_what_is_no_tensor_of_the_right_shape_is_refused_with_the_way_to_mend_it
 
 def test_a_latent_distribution_that_can_not_be_found_says_what_was_looked_at():
     three = Autoencoder(models.build(Encoding, lambda mu, logvar: (mu, logvar, mu)))
-    message = (
-        r"latent distribution is: encode gives tuple with 0 of .*, gives nothing\. .*latent_distribution=lambda m, x"
-    )
+    message = r"distribution is: encode gives tuple with 0 of .*, gives nothing\. .*latent_distribution=lambda m, x"
     with pytest.raises(ModelError, match=message):
         three.latent_distribution(X)
     broken = Autoencoder(models.build(Vae), latent_distribution=lambda m, x: (m.parts(x)[1], m.parts(x)[0]))

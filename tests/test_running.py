@@ -41,13 +41,14 @@ class Vae(nn.Module):
         super().__init__()
         self.sampled, self.trunk, self.exp = sampled, nn.Sequential(nn.Linear(6, 5), nn.Tanh()), Exp()
         self.mean, self.spread, self.decoder = nn.Linear(5, 3), nn.Linear(5, 3), nn.Linear(3, 6)
+        self.last = nn.Tanh()
 
     def encode(self, rows):
         hidden = self.trunk(rows)
         return self.mean(hidden), self.exp(self.spread(hidden))
 
     def forward(self, rows):
-        return torch.tanh(self.decoder(self.sampled(*self.encode(rows))))
+        return self.last(self.decoder(self.sampled(*self.encode(rows))))
 
 
 class Exp(nn.Module):
@@ -160,9 +161,7 @@ def test_without_it_a_model_that_samples_is_refused_with_the_line_that_mends_it(
     Explainer(Autoencoder(model, noise="mean"), background)(rows)
 
 
-@pytest.mark.parametrize(
-    "drawn", [torch.rand_like, torch.bernoulli, lambda like: torch.empty_like(like).exponential_()]
-)
+@pytest.mark.parametrize("drawn", [torch.rand_like, torch.bernoulli, lambda like: like.clone().exponential_()])
 def test_other_random_numbers_are_still_refused(drawn, rows, background):
     model = models.build(Vae, lambda mean, std: mean + drawn(torch.full_like(std, 0.5)))
     with pytest.raises(ModelError, match=r"where the numbers are drawn otherwise, .*reconstruct=lambda m, x"):
@@ -171,9 +170,7 @@ def test_other_random_numbers_are_still_refused(drawn, rows, background):
 
 @pytest.mark.parametrize("noise", ["median", 0.5])
 def test_what_is_no_noise_is_refused(noise, model):
-    with pytest.raises(
-        ModelError, match=rf"noise must be 'mean', the number of a draw, a function or None, got '?{noise}"
-    ):
+    with pytest.raises(ModelError, match=rf"noise must be 'mean', the number of a draw, .*, got '?{noise}"):
         Autoencoder(model, noise=noise)
 
 
