@@ -25,7 +25,7 @@ FLOORS = [
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
     ["data", "autoencoder", "explanation", "files", "datasets", "estimate"],
-    ["heads", "plots._canvas", "importance"],
+    ["heads", "plots._canvas", "importance", "adapters"],
     ["score", "plots.*"],
     ["backends", "plots"],
     ["backends._shap", "results"],
