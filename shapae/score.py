@@ -186,8 +186,9 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
     tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
     if (together - again).abs().max() > tolerance:
         raise ModelError(
-            "the model is random in eval mode: two runs on the same rows differ. Make it return its mean there, "
-            "for example with Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
+            "the model is random in eval mode: two runs on the same rows differ. Autoencoder(model, noise='mean') puts "
+            "the mean in place of Gaussian noise; where the numbers are drawn otherwise, say what to run instead: "
+            "Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
         )
     if (together[some] - alone).abs().max() > tolerance:
         raise ModelError(

@@ -15,6 +15,7 @@ DOCUMENTED = [
     "Explainer",
     "Explanation",
     "Importance",
+    "adapters",
     "backends",
     "datasets",
     "deepshap",

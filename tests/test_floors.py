@@ -12,7 +12,8 @@ ROOT = Path(shapae.__file__).parent
 # Lowest first. "plots.*" stands for each file of that folder that has no name here.
 FLOORS = [
     ["errors"],
-    ["table", "borrow", "moments", "folder", "progress", "plan"],
+    ["table", "borrow", "moments", "folder", "progress", "plan", "running", "returned", "unwrap"],
+    ["preprocess", "ways"],
     ["deepshap.parts", "deepshap.tape"],
     ["deepshap.record", "deepshap.rules.slopes"],
     ["deepshap.rules.terms"],
@@ -24,7 +25,7 @@ FLOORS = [
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
     ["data", "autoencoder", "losses", "explanation", "files", "datasets", "estimate"],
-    ["heads._head", "decoding", "plots._canvas", "importance"],
+    ["heads._head", "decoding", "plots._canvas", "importance", "adapters"],
     ["heads.*"],
     ["heads"],
     ["score", "plots.*"],
