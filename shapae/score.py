@@ -1,6 +1,7 @@
 """A score is a head bound to an autoencoder: from rows to the numbers that are explained."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,12 +170,12 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         )
 
 
-def refuse_infinite(score: nn.Module, rows: Tensor, scores: Tensor, what: str) -> None:
+def refuse_infinite(score: nn.Module, rows: Any, scores: Tensor, what: str) -> None:
     """Refuse scores that are not finite.
 
     Args:
         score: Gave the scores.
-        rows: (n, d).
+        rows: (n, d), a tensor or anything that gives one of some of its rows.
         scores: (n, k).
         what: "rows" or "background rows", for the message.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from shapae.data import agreed_names, drawn, read_rows
+from shapae.data import agreed_names, read_rows
 from shapae.errors import DataError
 from tests import models
 
@@ -103,7 +103,6 @@ BAD = {
     "series": (named(GOOD).iloc[0], r"must have two axes, got shape \(6,\)"),
     "nothing": (None, r"must be a table \(n, d\) .*got NoneType"),
     "ragged": ([[1.0, 2.0], [3.0]], r"must be a table \(n, d\), got list: .*inhomogeneous"),
-    "sparse": (csr_array(GOOD), r"must be a table \(n, d\) .*got csr_array"),
     "text": (GOOD.astype(str), r"must be a table of real numbers, got dtype <U32"),
     "complex": (GOOD + 1j, "must be a table of real numbers, got dtype complex128"),
     "text columns": (named(GOOD).assign(b="x", d="y"), "must be numbers; drop or convert columns b, d"),
@@ -165,16 +164,3 @@ def test_an_array_takes_the_names_that_are_known_if_it_has_as_many_columns():
         agreed_names(read_rows(GOOD, "rows"), NAMES[:3], "rows")
     with pytest.raises(DataError, match="names of the features must be unique, but column a came repeatedly"):
         agreed_names(read_rows(GOOD, "rows"), list("aabcde"), "rows")
-
-
-@pytest.mark.parametrize("make", [np.asarray, named])
-def test_rows_are_drawn_once_each_in_their_order(make):
-    table = make(np.arange(60.0).reshape(10, 6))
-    some = drawn(table, 4, seed=0)
-    first = np.asarray(some)[:, 0] / 6
-    assert type(some) is type(table)
-    assert len(some) == 4
-    assert (np.diff(first) > 0).all()
-    np.testing.assert_array_equal(np.asarray(some), np.asarray(table)[first.astype(int)])
-    np.testing.assert_array_equal(np.asarray(drawn(table, 4, seed=0)), np.asarray(some))
-    np.testing.assert_array_equal(np.asarray(drawn(table, 99, seed=0)), np.asarray(table))

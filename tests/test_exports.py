@@ -15,13 +15,18 @@ DOCUMENTED = [
     "Explainer",
     "Explanation",
     "Importance",
+    "background",
     "backends",
+    "cluster_features",
     "datasets",
     "deepshap",
     "demo",
     "errors",
+    "from_anndata",
+    "groups",
     "heads",
     "plots",
+    "read_gmt",
 ]
 
 
