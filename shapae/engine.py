@@ -100,8 +100,8 @@ class Explainer:
         with torch.inference_mode(False):
             like = example(autoencoder, torch.from_numpy(given.rows.dense(slice(1))))
             self.background, weights = tensors(given, like, self.memory)
-        self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         playing = players(groups, self.feature_names, disjoint=True) if groups else None
+        self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._compared = Compared(self._backend, self.background, weights, playing)
         with evaluating(nn.ModuleList([autoencoder, module])), generators(self.background), torch.no_grad():
             self.score = Score(autoencoder, module, self.feature_names, self.background[[0, -1]])

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from slicer import Obj
 
 from shapae.errors import DataError, OutputError, UnknownName
-from shapae.exports import Parts, annotate, dataset, frame, listed
 from shapae.folder import written_whole
+from shapae.frames import Parts, annotate, dataset, frame, listed
 from shapae.groups import players
 from shapae.importance import Importance
 from shapae.moments import Array
@@ -137,7 +137,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         if isinstance(self.feature_names, str):
             raise DataError(f"the values of one feature, {self.feature_names!r}, can't be grouped; group all of them.")
         by = players(groups, listed(self.feature_names), disjoint=False)
-        axis = np.ndim(self.values) - len(self.output_dims) - 1
+        axis = np.ndim(self.data) - 1
         values = by.sums(self.values, axis)
         return Explanation(
             values,

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from shapae.errors import UnknownName
-from shapae.exports import Parts
+from shapae.frames import Parts
 from shapae.moments import Array, Moments, joined
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.

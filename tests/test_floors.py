@@ -24,7 +24,7 @@ FLOORS = [
     ["deepshap.deviations"],
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
-    ["data", "autoencoder", "exports", "files", "datasets", "estimate"],
+    ["data", "autoencoder", "frames", "files", "datasets", "estimate"],
     ["heads", "background", "groups", "importance"],
     ["score", "explanation"],
     ["backends", "plots._canvas"],

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,9 @@ def _selected(parts: Parts, adata: Any) -> Any:
         raise DataError(f"to_anndata takes an AnnData, or nothing, got {type(adata).__name__}.")
     columns = _places(annotated.made_unique(adata.var_names), parts.features, "column")
     rows = _rows(parts, adata.obs_names.astype(str))
-    out = adata[rows, columns].to_memory(copy=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")  # they are made so
+        out = adata[rows, columns].to_memory(copy=True)
     out.var_names = parts.features
     return out
 
