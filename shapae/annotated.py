@@ -65,4 +65,6 @@ def unique(names: Any) -> list[str]:
 def made_unique(names: Any) -> list[str]:
     """``names`` as scanpy makes them unique: the second "CD8A" is "CD8A-1"."""
     utils = needed("anndata", "AnnData").utils
-    return [str(name) for name in utils.make_index_unique(names.astype(str))]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Suffix used")  # in names that had one already
+        return [str(name) for name in utils.make_index_unique(names.astype(str))]

@@ -191,7 +191,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             name: Of the scores; None for the name of the head.
 
         Raises:
-            DataError: ``adata`` does not have the rows or columns that were explained.
+            DataError: ``adata`` does not have the rows or columns that were explained, or is backed by a file.
             MissingPackage: anndata is not installed.
         """
         return annotate(Parts.of(self), self.made_by, adata, name)

@@ -115,11 +115,13 @@ def _new(parts: Parts) -> Any:
 def _selected(parts: Parts, adata: Any) -> Any:
     if not annotated.is_annotated(adata):
         raise DataError(f"to_anndata takes an AnnData, or nothing, got {type(adata).__name__}.")
+    if adata.isbacked:
+        raise DataError("this AnnData is in a file, where nothing is written; read it without backed=, or give none.")
     columns = _places(annotated.made_unique(adata.var_names), parts.features, "column")
     rows = _rows(parts, adata.obs_names.astype(str))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Variable names are not unique")  # they are made so
-        out = adata[rows, columns].to_memory(copy=True)
+        out = adata[rows, columns].copy()
     out.var_names = parts.features
     return out
 
