@@ -11,28 +11,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import adapters, backends, datasets, deepshap, demo, errors, heads, losses, plots
+    from shapae import (
+        adapters,
+        backends,
+        background,
+        datasets,
+        deepshap,
+        demo,
+        errors,
+        groups,
+        heads,
+        losses,
+        plots,
+    )
     from shapae.autoencoder import Autoencoder
+    from shapae.data import from_anndata
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
+    from shapae.groups import cluster_features, read_gmt
     from shapae.importance import Importance
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
-_HOMES = {"Autoencoder": "autoencoder", "Explainer": "engine", "Explanation": "explanation", "Importance": "importance"}
+_HOMES = {
+    "Autoencoder": "autoencoder",
+    "Explainer": "engine",
+    "Explanation": "explanation",
+    "Importance": "importance",
+    "cluster_features": "groups",
+    "from_anndata": "data",
+    "read_gmt": "groups",
+}
 __all__ = [
     "Autoencoder",
     "Explainer",
     "Explanation",
     "Importance",
     "adapters",
+    "background",
     "backends",
+    "cluster_features",
     "datasets",
     "deepshap",
     "demo",
     "errors",
+    "from_anndata",
+    "groups",
     "heads",
     "losses",
     "plots",
+    "read_gmt",
 ]
 
 

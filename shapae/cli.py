@@ -26,7 +26,7 @@ def demo(out: Out = Path("demo"), force: Force = False) -> None:
 
 Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
 Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
-Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet or .npy.")]
+Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet, .h5ad or .npy.")]
 Background = Annotated[
     str, typer.Option(help="Number of rows drawn from the data (all of them, if there are fewer), or a file.")
 ]
@@ -102,11 +102,14 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
 
 
 def _explainer(model: str, weights: Path, background: str, options: dict[str, Any], rows: Any) -> Any:
-    from shapae.data import drawn
+    from shapae.background import sample
     from shapae.engine import Explainer
     from shapae.files import read_model, read_table
 
-    compared = drawn(rows, int(background), options["seed"]) if background.isdecimal() else read_table(Path(background))
+    if background.isdecimal():
+        compared: Any = sample(rows, min(int(background), len(rows)), seed=options["seed"])
+    else:
+        compared = read_table(Path(background))
     return Explainer(read_model(model, weights), compared, **options)
 
 

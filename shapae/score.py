@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -197,12 +198,12 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         )
 
 
-def refuse_infinite(score: nn.Module, rows: Tensor, scores: Tensor, what: str) -> None:
+def refuse_infinite(score: nn.Module, rows: Any, scores: Tensor, what: str) -> None:
     """Refuse scores that are not finite.
 
     Args:
         score: Gave the scores.
-        rows: (n, d).
+        rows: (n, d), a tensor or anything that gives one of some of its rows.
         scores: (n, k).
         what: "rows" or "background rows", for the message.
 

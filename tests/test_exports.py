@@ -16,14 +16,19 @@ DOCUMENTED = [
     "Explanation",
     "Importance",
     "adapters",
+    "background",
     "backends",
+    "cluster_features",
     "datasets",
     "deepshap",
     "demo",
     "errors",
+    "from_anndata",
+    "groups",
     "heads",
     "losses",
     "plots",
+    "read_gmt",
 ]
 
 

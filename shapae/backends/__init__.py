@@ -42,7 +42,8 @@ class Attribution(Protocol):
             seeds: n integers, from which all that is drawn for a row is drawn.
 
         Returns:
-            (n, d, k). Each row sums to score(row) - mean(score(background)), see ``Backend.ADDITIVE``.
+            (n, d, k), or (n, p, k) of p players. Each row sums to score(row) - mean(score(background)), see
+            ``Backend.ADDITIVE``. ``count`` is the sum of the weights, where there are some.
         """
 
 
@@ -53,6 +54,7 @@ class Backend(Protocol):
         ADDITIVE: The values sum to score - base value up to rounding; otherwise, up to their standard errors.
         REMEDY: What to do where they do not.
         DRAWS: How many times it draws from the background for each row; 0 if it goes through all of it.
+        PLAYERS: It takes ``Game.players``. One without this attribute does not.
     """
 
     ADDITIVE: bool
@@ -67,7 +69,7 @@ class Backend(Protocol):
 
         Args:
             background: Number of background rows.
-            features: Number of features.
+            features: Number of features, or of players.
 
         Returns:
             It does not grow with ``background`` where all of the background has to be there at once.
