@@ -10,6 +10,7 @@
         UnknownName          a head, backend, output or loss that does not exist; the known ones are listed
         TooLarge             more memory is needed than ``memory`` allows, or more features than a backend takes
         OutputError          a result that can't be written or read
+        MissingLibrary       an optional library that is not installed
 
     AdditivityWarning        values that do not add up as well as their backend promises
 """
@@ -78,6 +79,10 @@ class TooLarge(ShapaeError, ValueError):
 
 class OutputError(ShapaeError, OSError):
     """A result that can't be written to, or read from, where it was asked for."""
+
+
+class MissingLibrary(ShapaeError, ImportError):
+    """An optional library that is not installed."""
 
 
 class AdditivityWarning(UserWarning):

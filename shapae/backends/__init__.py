@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor
 
+from shapae.errors import MissingLibrary
 from shapae.moments import Moments
 from shapae.score import Score
 from shapae.table import Folder
 
 _FOLDER = Folder("backend", __name__, __path__)
+# Libraries that shapae does without, each an extra of that name.
+EXTRAS = ("captum",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,17 @@ class Game:
     weights: Tensor | None = None
     players: Tensor | None = None
 
+    @property
+    def counts(self) -> Tensor:
+        """(b,), how much each background row counts."""
+        return self.background.new_ones(len(self.background)) if self.weights is None else self.weights
+
+    @property
+    def player_of(self) -> Tensor:
+        """(d,), integers from 0: to which player each feature belongs."""
+        everyone = torch.arange(self.background.shape[1], device=self.background.device)
+        return everyone if self.players is None else self.players
+
 
 class Attribution(Protocol):
     """Attributes blocks of rows against one background; what they share is computed once."""
@@ -42,7 +57,8 @@ class Attribution(Protocol):
             seeds: n integers, from which all that is drawn for a row is drawn.
 
         Returns:
-            (n, d, k). Each row sums to score(row) - mean(score(background)), see ``Backend.ADDITIVE``.
+            (n, d, k), or a value for each player. Each row sums to score(row) - mean(score(background)), see
+            ``Backend.ADDITIVE``.
         """
 
 
@@ -52,12 +68,14 @@ class Backend(Protocol):
     Attributes:
         ADDITIVE: The values sum to score - base value up to rounding; otherwise, up to their standard errors.
         REMEDY: What to do where they do not.
-        DRAWS: How many times it draws from the background for each row; 0 if it goes through all of it.
+        DRAWS: About how many times it draws for each row; 0 if nothing is drawn.
+        PLAYERS: Whether groups of features can be its players, see ``Game``.
     """
 
     ADDITIVE: bool
     REMEDY: str
     DRAWS: int
+    PLAYERS: bool
 
     def against(self, game: Game) -> Attribution:
         """What attributes rows; nothing is computed yet."""
@@ -70,7 +88,8 @@ class Backend(Protocol):
             features: Number of features.
 
         Returns:
-            It does not grow with ``background`` where all of the background has to be there at once.
+            It does not grow with ``background`` where all of the background has to be there at once; see
+            ``in_parts``.
         """
 
 
@@ -84,5 +103,16 @@ def named(name: str) -> Backend:
 
     Raises:
         UnknownName: There is no such backend; the message lists them.
+        MissingLibrary: It needs a library that is not installed.
     """
-    return cast(Backend, _FOLDER[name])
+    try:
+        return cast(Backend, _FOLDER[name])
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        raise MissingLibrary(f"backend {name!r} needs {error.name}: pip install 'shapae[{error.name}]'") from error
+
+
+def in_parts(backend: Backend, features: int) -> bool:
+    """Whether it can compare rows with one part of the background after the other."""
+    return backend.held(2, features) > backend.held(1, features)
