@@ -31,7 +31,7 @@ from shapae.moments import Array
 from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, read_bytes, spell
 from shapae.progress import progressing
 from shapae.score import Score, refuse_infinite, refuse_unsteady
-from shapae.work import BATCH, Part, attributed, attributed_until, averaged_over_rows, part_of
+from shapae.work import BATCH, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
 
 T = TypeVar("T")
 Against = Callable[[slice], Attribution]
@@ -58,7 +58,8 @@ class Explainer:
         feature_names: d names, for a background that has none.
         tolerance: Each row is compared with background rows, in random order, only until the standard errors of its
             values are at most this part of its largest value; ``explanation.used`` says how many it took. Its base
-            value is the mean score of these. None for all of the background.
+            value is the mean score of these. Backends that draw, out of all of the background, draw again instead.
+            None for all of the background, and no more draws than the backend makes by itself.
 
     Raises:
         DataError: The background is not a table of finite numbers, or its names are not ``feature_names``; or the
@@ -200,24 +201,30 @@ class Explainer:
     def _refuse_tolerance(self) -> None:
         if self.tolerance is not None and not 0 < self.tolerance < np.inf:
             raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {self.tolerance!r}.")
-        if self.tolerance is not None and self._backend.DRAWS:
+        if self.tolerance is not None and not self._in_parts and not self._backend.DRAWS:
             raise DataError(
-                f"backend={self.backend!r} draws from the background rather than going through it, so that it can't "
+                f"backend={self.backend!r} needs all of the background at once and draws nothing, so that it can't "
                 f"stop early; leave tolerance= out, or use backend='deep'."
             )
+
+    @property
+    def _in_parts(self) -> bool:
+        """Whether a ``tolerance`` means parts of the background, rather than draws out of all of it."""
+        return backends.in_parts(self._backend)
 
     def _found(self, rows: Tensor) -> Found:
         """What is found for each of ``rows``."""
         n, d = rows.shape
         self._refuse_result(n)
         chunks, batch = self._plan(n, 2 * n * self._row_result)
-        background = self.background if self.tolerance is None else self._shuffled()
+        background = self.background if self.tolerance is None or not self._in_parts else self._shuffled()
         scores = _scores(self.score, rows, batch, "rows")
         base = _scores(self.score, background, batch, "background rows")
         found, start = Found(scores, len(background), d), 0
         for part in self._parts(rows, background, chunks):
             start = found.put(start, part)
-        found.base_values = self._base_values(rows, background, base, found.used, batch)
+        compared = found.used if self._in_parts else np.full(n, len(background))
+        found.base_values = self._base_values(rows, background, base, compared, batch)
         return found
 
     def _base_values(self, rows: Tensor, background: Tensor, base: Array, used: Array, batch: int) -> Array:
@@ -241,7 +248,8 @@ class Explainer:
         """The values of each block of rows."""
         against = self._sharing(background, chunks)
         if self.tolerance is not None:
-            batches, work = cut(len(background), BATCH), partial(attributed_until, tolerance=self.tolerance)
+            b, work = len(background), partial(attributed_until, tolerance=self.tolerance)
+            batches = cut(b, BATCH) if self._in_parts else [slice(0, b)] * ROUNDS
             yield from self._run(work, against, rows, [(batches, block) for block in _blocks(chunks)])
             return
         moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])

@@ -103,7 +103,8 @@ def named(name: str) -> Backend:
 
     Raises:
         UnknownName: There is no such backend; the message lists them.
-        MissingLibrary: It needs a library that is not installed.
+        MissingLibrary: It needs a library that is not installed, but could be.
+        ModuleNotFoundError: Something else is not installed.
     """
     try:
         return cast(Backend, _FOLDER[name])
@@ -113,6 +114,6 @@ def named(name: str) -> Backend:
         raise MissingLibrary(f"backend {name!r} needs {error.name}: pip install 'shapae[{error.name}]'") from error
 
 
-def in_parts(backend: Backend, features: int) -> bool:
+def in_parts(backend: Backend) -> bool:
     """Whether it can compare rows with one part of the background after the other."""
-    return backend.held(2, features) > backend.held(1, features)
+    return backend.held(2, 1) > backend.held(1, 1)

@@ -11,6 +11,7 @@ from shapae.moments import Moments
 
 ADDITIVE = True
 DRAWS = 0
+PLAYERS = False
 REMEDY = "Look for values that overflow, or jump between a row and the background; backend='exact' needs no rules."
 
 

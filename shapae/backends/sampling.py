@@ -94,8 +94,8 @@ def _values(score: nn.Module, row: Tensor, drawn: Tensor, places: Tensor, player
         others = drawn[at // players]
         return _scored(torch.where(first, row, others), score) - _scored(torch.where(first, others, row), score)
 
-    parts = torch.arange(draws * players, device=row.device).split(AT_ONCE // 2)
-    gaps = torch.cat([gap(part) for part in parts]).unflatten(0, (draws, players))
+    parts = torch.split(torch.arange(draws * players, device=row.device), AT_ONCE // 2)
+    gaps = torch.cat([gap(part) for part in parts]).reshape(draws, players, -1)
     # With all players it is the opposite of that with none.
     gains = torch.cat([gaps, -gaps[:, :1]], dim=1).diff(dim=1) / 2
     return gains.gather(1, places.unsqueeze(2).expand_as(gains))
@@ -104,7 +104,7 @@ def _values(score: nn.Module, row: Tensor, drawn: Tensor, places: Tensor, player
 def _scored(rows: Tensor, score: nn.Module) -> Tensor:
     """(n, d) -> (n, k), so many rows at a time."""
     with torch.no_grad():
-        return torch.cat([score(part) for part in rows.split(AT_ONCE)])
+        return torch.cat([score(part) for part in torch.split(rows, AT_ONCE)])
 
 
 def _mean(scores: Tensor, counts: Tensor) -> Tensor:
