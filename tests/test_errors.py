@@ -14,6 +14,7 @@ TREE = {
     errors.UnknownName: KeyError,
     errors.TooLarge: ValueError,
     errors.OutputError: OSError,
+    errors.MissingLibrary: ImportError,
 }
 
 

@@ -38,7 +38,7 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
 
 
 def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
-    players, counts = game.player_of.cpu().numpy(), game.counts.cpu().numpy()
+    players, counts = game.player_of.cpu().numpy(), game.counts.double().cpu().numpy()
     groups = [np.flatnonzero(players == player) for player in range(players.max() + 1)]
     names = [str(player) for player in range(len(groups))]
     background = DenseData(game.background.cpu().numpy(), names, groups, counts / counts.sum())
