@@ -51,8 +51,8 @@ def assert_unbiased(backend, game, row, *, runs=200):
     errors = np.sqrt((found.standard_error**2).mean(axis=0) / runs)
     z = (found.mean.mean(axis=0) - shapley_values(game, row)) / errors
     assert np.abs(z).max() < 4
-    spread = found.mean.std(axis=0, ddof=1) / np.sqrt((found.standard_error**2).mean(axis=0))
-    np.testing.assert_allclose(spread, 1, atol=0.3)
+    ratio = found.mean.var(axis=0, ddof=1).sum() / (found.standard_error**2).mean(axis=0).sum()
+    assert np.sqrt(ratio) == pytest.approx(1, abs=2.2 / np.sqrt(runs))
 
 
 every_game = pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_values_are_unbiased(head, weighted, grouped, rows, background):
     assert_unbiased(sampling, game_of(background, head=head, weighted=weighted, grouped=grouped), torch.tensor(rows[0]))
 
 
-@pytest.mark.parametrize("b", [20, 300])
+@pytest.mark.parametrize("b", [20, 110])
 def test_values_cover_the_exact_ones_as_their_standard_errors_say(b):
     """1000 of them, a 95 % interval; with more background rows than pairs of draws, and with fewer."""
     model, rows, background = models.build(models.Question, 8), models.table(125, 8, seed=1), models.table(b, 8, seed=2)
@@ -164,8 +164,10 @@ class Counting(nn.Module):
         return rows.tanh()
 
 
-def test_no_more_rows_are_scored_at_once_than_are_said_to_be_held():
+def test_no_more_rows_are_scored_at_once_than_are_said_to_be_held(monkeypatch):
+    monkeypatch.setattr(sampling, "AT_ONCE", 40)
+    x = models.table(3, 30)
+    explainer = Explainer(Counting(), x, head="reconstruction:3", backend="sampling")
     Counting.most = 0
-    x = models.table(3, 700)
-    Explainer(Counting(), x, head="reconstruction:3", backend="sampling", memory="2GB")(x[:1])
-    assert Counting.most <= sampling.held(3, 700)
+    explainer(x[:1])
+    assert Counting.most <= sampling.held(3, 30)

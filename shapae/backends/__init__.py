@@ -109,9 +109,10 @@ def named(name: str) -> Backend:
     try:
         return cast(Backend, _FOLDER[name])
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+        library = str(error.name).partition(".")[0]
+        if library not in EXTRAS:
             raise
-        raise MissingLibrary(f"backend {name!r} needs {error.name}: pip install 'shapae[{error.name}]'") from error
+        raise MissingLibrary(f"backend {name!r} needs {library}: pip install 'shapae[{library}]'") from error
 
 
 def in_parts(backend: Backend) -> bool:
