@@ -67,6 +67,11 @@ class Score(nn.Module):
         """What is explained of ``rows`` (n, d): themselves, or their latents (n, m)."""
         return rows if self.source == "input" else self.autoencoder.encode(rows.clone()).detach()
 
+    def itself(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, k): the scores of ``rows``, each of which is its own anchor."""
+        scores: Tensor = self(self.explained(rows), rows)
+        return scores
+
     def own(self, explained: Tensor) -> Tensor:
         """Anchors for what is explained, where no others are at hand: itself; for latents, some row."""
         return explained if self.source == "input" else self.original.expand(len(explained), -1)

@@ -1,5 +1,6 @@
 """Small models that the tests explain, and what is compared before and after."""
 
+import logging
 import random
 import warnings
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from scipy import sparse
 from shap.explainers._deep.deep_pytorch import op_handler
 from torch import nn
@@ -192,7 +194,8 @@ def world():
         "torch": bits(torch.get_rng_state()),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "settings": (torch.is_grad_enabled(), torch.get_default_dtype()),
-        "shap": list(op_handler.items()),
+        "shap": (list(op_handler.items()), logging.getLogger("shap").disabled),
+        "captum": list(SUPPORTED_NON_LINEAR.items()),
         "matplotlib": {key: repr(value) for key, value in matplotlib.rcParams.items()},
         "figures": matplotlib.pyplot.get_fignums(),
     }
