@@ -36,6 +36,7 @@ FLOORS = [
     ["backends.*", "plots", "compared"],
     ["work", "results", "scored"],
     ["found"],
+    ["job"],
     ["engine"],
     ["demo"],
     ["cli"],
