@@ -351,6 +351,7 @@ def test_it_is_noted_when_the_rows_are_the_background(rows, background):
         assert Explainer(model, rows, head=head).summarize(rows).made_by["note"] == note
     assert "note" not in Explainer(model, background)(rows).made_by
     assert "note" not in Explainer(model, rows)(rows[::-1].copy()).made_by
+    assert "note" not in Explainer(model, rows)(rows[:3]).made_by
 
 
 def test_no_row_of_a_background_is_left_out(rows):
