@@ -11,7 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import backends, background, datasets, deepshap, demo, errors, groups, heads, plots
+    from shapae import (
+        adapters,
+        backends,
+        background,
+        datasets,
+        deepshap,
+        demo,
+        errors,
+        groups,
+        heads,
+        losses,
+        plots,
+    )
     from shapae.autoencoder import Autoencoder
     from shapae.data import from_anndata
     from shapae.engine import Explainer
@@ -34,6 +46,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "Importance",
+    "adapters",
     "background",
     "backends",
     "cluster_features",
@@ -44,6 +57,7 @@ __all__ = [
     "from_anndata",
     "groups",
     "heads",
+    "losses",
     "plots",
     "read_gmt",
 ]

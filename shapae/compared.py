@@ -1,6 +1,6 @@
 """What rows are compared with, and who shares their scores: all of a game but the score."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.backends import Attribution, Backend, Game
+from shapae.backends import AnchoredAttribution, Attribution, Backend, Game
 from shapae.background import Background
 from shapae.data import Streamed
 from shapae.errors import TooLarge
 from shapae.groups import Players
-from shapae.moments import Array, Moments
+from shapae.moments import Array, Moments, joined
 from shapae.plan import spell
 from shapae.score import Score
 
@@ -24,7 +24,7 @@ class Compared:
 
     Attributes:
         backend: Some take groups as players; of others the values of their features are added up.
-        background: (b, d).
+        background: (b, d), of rows; or (b, m), of latents.
         weights: (b,), 1 on average; None where all rows count the same.
         players: None where each feature is one by itself.
     """
@@ -59,7 +59,7 @@ class Compared:
         part, weights = self.background[start:stop].clone(), self.weights
         weights = None if weights is None else weights[start:stop].clone()
         players = self.players.of_features().to(part.device) if self.players and self._plays else None
-        found = self.backend.against(Game(score, part, weights, players))
+        found = _attribution(self.backend, Game(score.by_draw(), part, weights, players), score)
         return partial(_summed, found, self.players) if self.players and not self._plays else found
 
     def shuffled(self, seed: int) -> "Compared":
@@ -96,6 +96,27 @@ def tensors(background: Background, like: Tensor, memory: float) -> tuple[Tensor
             f"them, shapae.background.sample(X, 100), or allow memory='{spell(4 * taken)}'."
         )
     return background.rows.tensor(like, "background"), None if weights is None else torch.tensor(weights).to(like)
+
+
+def _attribution(backend: Backend, game: Game, score: Score) -> Attribution:
+    """From rows (n, d), or what latents were encoded from, to the values of the game."""
+    if not score.anchored:
+        return backend.against(game)
+    if hasattr(backend, "against_anchored"):
+        return partial(_at_once, backend.against_anchored(game, score.own(game.background)), score)
+    return partial(_one_by_one, backend.against, game, score)
+
+
+def _at_once(found: AnchoredAttribution, score: Score, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+    return found(score.explained(rows), rows, seeds=seeds)
+
+
+def _one_by_one(
+    against: Callable[[Game], Attribution], game: Game, score: Score, rows: Tensor, *, seeds: Sequence[int]
+) -> Moments:
+    each = zip(score.explained(rows), rows, seeds, strict=True)
+    games = ((row, seed, replace(game, score=score.by_draw().at(anchor))) for row, anchor, seed in each)
+    return joined([against(game)(row.unsqueeze(0), seeds=[seed]) for row, seed, game in games], axis=0)
 
 
 def _summed(found: Attribution, players: Players, rows: Tensor, *, seeds: Sequence[int]) -> Moments:

@@ -34,7 +34,7 @@ from shapae.progress import progressing
 from shapae.provenance import versions
 from shapae.score import Score, refuse_unsteady
 from shapae.scored import base_values, scored
-from shapae.work import BATCH, Part, attributed, attributed_until, averaged_over_rows, part_of
+from shapae.work import BATCH, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
 
 T = TypeVar("T")
 Against = Callable[[slice], Attribution]
@@ -62,7 +62,8 @@ class Explainer:
         feature_names: d names, for a background that has none.
         tolerance: Each row is compared with background rows, in random order, only until the standard errors of its
             values are at most this part of its largest value; ``explanation.used`` says how many it took. Its base
-            value is the mean score of these. None for all of the background.
+            value is the mean score of these. Backends that draw, out of all of the background, draw again instead.
+            None for all of the background, and no more draws than the backend makes by itself.
         groups: From names to names of features, each in one group at most; see ``shapae.groups``. Each group is
             explained as one: as one player of backends that can ("exact" and "sampling"), otherwise by the sum of the
             values of its features.
@@ -215,36 +216,44 @@ class Explainer:
     def _refuse_tolerance(self, background: Background) -> None:
         if self.tolerance is not None and not 0 < self.tolerance < np.inf:
             raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {self.tolerance!r}.")
-        if self.tolerance is not None and self._backend.DRAWS:
+        if self.tolerance is not None and not self._in_parts and not self._backend.DRAWS:
             raise DataError(
-                f"backend={self.backend!r} draws from the background rather than going through it, so that it can't "
+                f"backend={self.backend!r} needs all of the background at once and draws nothing, so that it can't "
                 f"stop early; leave tolerance= out, or use backend='deep'."
             )
-        if self.tolerance is not None and background.weights is not None:
+        if self.tolerance is not None and self._in_parts and background.weights is not None:
             raise DataError(
                 "standard errors are not known with weights, so that a tolerance has nothing to go by; leave "
                 "tolerance= out, or draw a background without weights, shapae.background.sample(X, 100)."
             )
+
+    @property
+    def _in_parts(self) -> bool:
+        """Whether a ``tolerance`` means parts of the background, rather than draws out of all of it."""
+        return backends.in_parts(self._backend)
 
     def _found(self, rows: Streamed) -> Found:
         """What is found for each of ``rows``."""
         n = len(rows)
         self._refuse_result(n)
         chunks, batch = self._plan(n, 2 * n * self._row_result)
-        compared = self._compared if self.tolerance is None else self._compared.shuffled(self.seed)
+        parts = self.tolerance is not None and self._in_parts
+        compared = self._compared.shuffled(self.seed) if parts else self._compared
         scores = scored(self.score, rows, batch, "rows")
         base = scored(self.score, compared.background, batch, "background rows")
         found, start = Found(scores, len(base), compared.width), 0
         for part in self._parts(rows, compared, chunks):
             start = found.put(start, part)
-        found.base_values = base_values(self.score, rows, compared, base=base, used=found.used, batch=batch)
+        used = found.used if parts else np.full(n, len(base))
+        found.base_values = base_values(self.score, rows, compared, base=base, used=used, batch=batch)
         return found
 
     def _parts(self, rows: Streamed, compared: Compared, chunks: list[Chunk]) -> Iterator[Part]:
         """The values of each block of rows."""
         against = self._sharing(compared, chunks)
         if self.tolerance is not None:
-            batches, work = cut(len(compared.background), BATCH), partial(attributed_until, tolerance=self.tolerance)
+            b, work = len(compared.background), partial(attributed_until, tolerance=self.tolerance)
+            batches = cut(b, BATCH) if self._in_parts else [slice(0, b)] * ROUNDS
             yield from self._run(work, against, rows, [(batches, block) for block in _blocks(chunks)])
             return
         moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])

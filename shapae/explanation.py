@@ -40,7 +40,8 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         standard_errors: As ``values``: of the values, over the background or the draws; None where unknown.
         made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
         residual: (n,), or (n, k). score - base value - sum of values, which is the default.
-        used: (n,). With how many background rows each row was compared; None for all of them.
+        used: (n,). With how many background rows each row was compared, or how many draws it took, until it met a
+            tolerance; None if there was none.
         row_names: n names of rows, as the index of a DataFrame; None where they have none but their numbers.
     """
 

@@ -24,7 +24,7 @@ class Found:
     Attributes:
         values: (n, d, k).
         errors: (n, d, k), their standard errors; None where they are not known.
-        used: (n,). With how many background rows each row was compared.
+        used: (n,). With how many background rows each row was compared; or how many draws it took.
         base_values: (n, k), mean score of these; to be filled in.
     """
 

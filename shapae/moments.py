@@ -51,6 +51,11 @@ class Moments:
         between = delta * delta * (self.count * other.count / count)
         return Moments(count, mean, self.spread + other.spread + between, self.draws + other.draws)
 
+    def over_draws(self) -> "Moments":
+        """(n, d, 1): the average over outputs that are draws of one number."""
+        mean = self.mean.mean(axis=2, keepdims=True)
+        return Moments(self.mean.shape[2], mean, ((self.mean - mean) ** 2).sum(axis=2, keepdims=True))
+
     def as_draw(self) -> "Moments":
         """The same as one group, if the spread within is not known: several of these tell how much they differ."""
         return self if self.spread is not None else replace(self, spread=np.zeros_like(self.mean), draws=1)

@@ -1,5 +1,6 @@
 """Small models that the tests explain, and what is compared before and after."""
 
+import logging
 import random
 import warnings
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from scipy import sparse
 from shap.explainers._deep.deep_pytorch import op_handler
 from torch import nn
@@ -107,6 +109,24 @@ class Linear(nn.Module):
         return self.decoder(self.encoder(rows))
 
 
+class Variational(nn.Module):
+    """A variational autoencoder: its encoder gives mean and log-variance; it samples, also in eval mode."""
+
+    def __init__(self, d=D, m=3):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(d, 5), nn.Tanh())
+        self.mean, self.log_variance = nn.Linear(5, m), nn.Linear(5, m)
+        self.decoder = nn.Sequential(nn.Linear(m, 5), nn.ReLU(), nn.Linear(5, d))
+
+    def encoder(self, rows):
+        body = self.body(rows)
+        return self.mean(body), self.log_variance(body)
+
+    def forward(self, rows):
+        mean, log_variance = self.encoder(rows)
+        return self.decoder(mean + torch.exp(log_variance / 2) * torch.randn_like(mean)), mean, log_variance
+
+
 class LatentEnergy(nn.Module):
     """A head of the user's own: half the squared length of the latents."""
 
@@ -174,7 +194,8 @@ def world():
         "torch": bits(torch.get_rng_state()),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "settings": (torch.is_grad_enabled(), torch.get_default_dtype()),
-        "shap": list(op_handler.items()),
+        "shap": (list(op_handler.items()), logging.getLogger("shap").disabled),
+        "captum": list(SUPPORTED_NON_LINEAR.items()),
         "matplotlib": {key: repr(value) for key, value in matplotlib.rcParams.items()},
         "figures": matplotlib.pyplot.get_fignums(),
     }

@@ -55,11 +55,26 @@ def linear(matrix, x, b):
     return (x - b.mean(axis=0))[:, :, None] * matrix.T
 
 
+def label_free(model, x, b):
+    """phi_i = (x_i - mean b_i) [E' e(x)]_i."""
+    e, c = affine(model.encoder)
+    return (x - b.mean(axis=0)) * ((x @ e.T + c) @ e)
+
+
+def latent_norm(model, x, b):
+    """phi_i = mean_b (x_i - b_i) [E' (e(x) + e(b))]_i."""
+    e, c = affine(model.encoder)
+    delta, total = pairs(x, b)
+    return (delta * ((total @ e.T + 2 * c) @ e)).mean(axis=1)
+
+
 CLOSED = {
     "reconstruction_error": moving_error,
     "feature_error": feature_error,
     "reconstruction": lambda model, x, b: linear(affine(model.encoder, model.decoder)[0], x, b),
     "latent": lambda model, x, b: linear(affine(model.encoder)[0], x, b),
+    "label_free": label_free,
+    "latent_norm": latent_norm,
 }
 closed_forms = pytest.mark.parametrize("head", CLOSED)
 

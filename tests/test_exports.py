@@ -15,6 +15,7 @@ DOCUMENTED = [
     "Explainer",
     "Explanation",
     "Importance",
+    "adapters",
     "background",
     "backends",
     "cluster_features",
@@ -25,6 +26,7 @@ DOCUMENTED = [
     "from_anndata",
     "groups",
     "heads",
+    "losses",
     "plots",
     "read_gmt",
 ]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from shapae import Autoencoder, heads
+from shapae import Autoencoder, Explainer, heads
 from shapae.errors import ModelError, UnknownName
+from shapae.losses import LOSSES
 from shapae.score import Score
 from tests import models
 
@@ -93,12 +94,24 @@ def test_a_head_is_a_name_or_a_module():
 
 
 def test_outputs_have_names(autoencoder):
-    outputs = {name: Score(autoencoder, heads.named(name), NAMES, X).outputs(NAMES) for name in heads.HEADS}
+    vae = Autoencoder(models.build(models.Variational))
+    of_vae = [name for name, make in heads.HEADS.items() if make.__module__ == "shapae.heads.variational"]
+    outputs = {
+        name: Score(vae if name in of_vae else autoencoder, heads.named(name), NAMES, X).outputs(NAMES)
+        for name in heads.HEADS
+    }
     assert outputs == {
         "reconstruction_error": ["reconstruction error"],
         "feature_error": NAMES,
         "reconstruction": NAMES,
         "latent": LATENTS,
+        "latent_norm": ["latent norm"],
+        "label_free": ["label-free"],
+        "latent_mean": [f"{name} mean" for name in LATENTS],
+        "latent_log_variance": [f"{name} log-variance" for name in LATENTS],
+        "unit_kl": [f"{name} KL" for name in LATENTS],
+        "kl": ["KL"],
+        "elbo": ["ELBO"],
     }
     assert Score(autoencoder, models.LatentEnergy(), NAMES, X).outputs(NAMES) == ["LatentEnergy"]
     many = Score(autoencoder, models.Normed().eval(), NAMES, X).outputs(NAMES)
@@ -122,8 +135,18 @@ def test_what_there_is_not_is_an_error_that_lists_what_there_is(name, message, a
 def test_unknown_losses_and_targets_are_refused():
     with pytest.raises(UnknownName, match="no loss is called 'mes'; there are: mse, mae"):
         heads.ReconstructionError(loss="mes")
-    with pytest.raises(ModelError, match="target .* must be 'moving', got 'fixed'"):
-        heads.ReconstructionError(target="fixed")
+    with pytest.raises(ModelError, match="target .* must be 'moving' or 'fixed', got 'fix'"):
+        heads.ReconstructionError(target="fix")
+
+
+@pytest.mark.parametrize("target", ["moving", "fixed"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_adds_up_to_both_targets(loss, target, model):
+    between = torch.nn.Sequential(model, torch.nn.Sigmoid())
+    head = heads.ReconstructionError(loss, target)
+    got = Explainer(between, models.table(7, seed=2) / 10 + 0.5, head=head)(models.table(5, seed=1) / 10 + 0.5)
+    assert np.ptp(got.scores) > 1e-4
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
 
 def test_heads_say_what_they_are():

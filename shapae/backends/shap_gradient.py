@@ -42,7 +42,7 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
 
 def _of_one_row(game: Game, row: Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and sum of squared deviations: (1, d, k) each."""
-    with lent(game.score.at(row)) as copy:
+    with lent(game.score) as copy:
         explainer = shap.GradientExplainer(_Cast(copy, row.dtype), _drawn(game, seed))
         values, variances = explainer.shap_values(row[None], nsamples=DRAWS, rseed=seed, return_variances=True)
     # shap divides the variance of the draws by the root of their number, and means the variance of their mean.

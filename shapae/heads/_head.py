@@ -1,0 +1,48 @@
+"""What all heads that have a name share."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from shapae.autoencoder import Autoencoder
+from shapae.table import Table
+
+Choice = str | int | Sequence[str | int] | None
+HEADS: Table[Callable[[], "Head"]] = Table("head")
+
+
+class Head(nn.Module):
+    """Base of the heads that have a name.
+
+    A user's own head is any nn.Module with this ``forward``. Each number must depend on its own row only, and
+    nonlinear parts should be modules (see ``Elementwise``), because the shap backends see nothing else.
+
+    Args:
+        chosen: Name or position of the output that is wanted, or several of them; None for all.
+
+    Attributes:
+        anchored: Whether ``forward`` takes ``anchors``, too: (n, d), for each row the one being explained, whose
+            features stay as they are.
+        draws: If not 0, the outputs are so many draws of one number, whose mean is explained.
+    """
+
+    anchored = False
+    draws = 0
+
+    def __init__(self, chosen: Choice = None) -> None:
+        super().__init__()
+        if isinstance(chosen, (str, int)):
+            chosen = [chosen]
+        self.chosen = None if chosen is None else [each if isinstance(each, str) else int(each) for each in chosen]
+
+    def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+        """(n, d) -> (n,), or (n, k) for several outputs, in the dtype of ``rows``."""
+        raise NotImplementedError
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """``width`` names, one for each output before any are chosen."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """The outputs that were chosen."""
+        return "" if self.chosen is None else f"chosen={self.chosen}"

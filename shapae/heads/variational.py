@@ -1,0 +1,158 @@
+"""Heads of variational autoencoders, whose encoder gives mean and log-variance of a normal distribution."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shapae.autoencoder import Autoencoder
+from shapae.errors import ModelError
+from shapae.heads._head import HEADS, Choice, Head
+from shapae.losses import Elementwise, as_loss
+
+
+@HEADS.enter("latent_mean")
+class LatentMean(Head):
+    """Mean of each latent unit.
+
+    Args:
+        units: Positions of the wanted units; None for all.
+    """
+
+    def __init__(self, units: Choice = None) -> None:
+        super().__init__(units)
+
+    def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, m)."""
+        return autoencoder.latent_distribution(rows)[0]
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """Counted from 0."""
+        return [f"latent {unit} mean" for unit in range(width)]
+
+
+@HEADS.enter("latent_log_variance")
+class LatentLogVariance(Head):
+    """Log-variance of each latent unit: where the encoder is not sure.
+
+    Args:
+        units: Positions of the wanted units; None for all.
+    """
+
+    def __init__(self, units: Choice = None) -> None:
+        super().__init__(units)
+
+    def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, m)."""
+        return autoencoder.latent_distribution(rows)[1]
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """Counted from 0."""
+        return [f"latent {unit} log-variance" for unit in range(width)]
+
+
+class Divergence(nn.Module):
+    """Kullback-Leibler divergence of N(mu, exp(v)) from N(0, 1), unit by unit: (mu**2 + exp(v) - 1 - v) / 2.
+
+    Reference:
+        Kingma and Welling, 2014, appendix B, https://arxiv.org/abs/1312.6114
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.square, self.exp = Elementwise(torch.square), Elementwise(torch.exp)
+
+    def forward(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """(n, m), (n, m) -> (n, m), in nats."""
+        divergence: Tensor = (self.square(mean) + self.exp(log_variance) - 1 - log_variance) / 2
+        return divergence
+
+
+@HEADS.enter("unit_kl")
+class UnitKL(Head):
+    """Divergence of each latent unit from its prior, in nats: which units say something about the row.
+
+    Args:
+        units: Positions of the wanted units; None for all.
+    """
+
+    def __init__(self, units: Choice = None) -> None:
+        super().__init__(units)
+        self.divergence = Divergence()
+
+    def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, m)."""
+        divergence: Tensor = self.divergence(*autoencoder.latent_distribution(rows))
+        return divergence
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """Counted from 0."""
+        return [f"latent {unit} KL" for unit in range(width)]
+
+
+@HEADS.enter("kl")
+class KL(Head):
+    """Divergence of all latent units from their prior, in nats: how far the row lies from what is usual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.divergence = Divergence()
+
+    def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+        """(n, d) -> (n,)."""
+        total: Tensor = self.divergence(*autoencoder.latent_distribution(rows)).sum(dim=1)
+        return total
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """One name."""
+        return ["KL"]
+
+
+@HEADS.enter("elbo")
+class ELBO(Head):
+    """Evidence lower bound of each row, in nats: -sum_j loss(r_j(z), x_j) - beta * KL.
+
+    Args:
+        loss: Negative log-likelihood of a feature: "gaussian_nll", "bce", or a module; see ``shapae.losses``.
+        beta: Weight of the divergence.
+        draws: 0: z is the mean of the latents. Otherwise the mean over so many draws of z = mu + exp(v / 2) * e, each
+            with the same e for all rows, so that two rows differ by what they are and not by chance; standard errors
+            are those over the draws, then.
+        seed: Of the draws.
+
+    Raises:
+        ModelError: The loss is not by feature, or ``draws`` is negative or 1.
+
+    Reference:
+        Kingma and Welling, 2014, equation 10, https://arxiv.org/abs/1312.6114
+    """
+
+    def __init__(
+        self, loss: str | nn.Module = "gaussian_nll", *, beta: float = 1.0, draws: int = 0, seed: int = 0
+    ) -> None:
+        super().__init__()
+        if draws < 0 or draws == 1:
+            raise ModelError(f"draws must be 0 for the mean of the latents, or at least 2, got {draws}.")
+        self.loss, self.divergence, self.exp = as_loss(loss, by_feature=True), Divergence(), Elementwise(torch.exp)
+        self.beta, self.draws, self.seed = beta, draws, seed
+
+    def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
+        """(n, d) -> (n,); (n, draws) if there are draws."""
+        mean, log_variance = autoencoder.latent_distribution(rows)
+        divergence: Tensor = self.beta * self.divergence(mean, log_variance).sum(dim=1)
+        target = autoencoder.target(rows)
+        if not self.draws:
+            return self._log_likelihood(autoencoder.decode(mean), target) - divergence
+        noise = torch.randn(self.draws, mean.shape[1], generator=torch.Generator().manual_seed(self.seed)).to(mean)
+        latents = mean.unsqueeze(1) + self.exp(log_variance / 2).unsqueeze(1) * noise
+        targets = target.unsqueeze(1).expand(-1, self.draws, -1)
+        found = self._log_likelihood(autoencoder.decode(latents.flatten(0, 1)), targets.flatten(0, 1))
+        return found.reshape(-1, self.draws) - divergence.unsqueeze(1)
+
+    def _log_likelihood(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        losses: Tensor = self.loss(reconstruction, target)
+        return -losses.sum(dim=1)
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """One name: the draws are averaged."""
+        return ["ELBO"]

@@ -1,0 +1,149 @@
+"""Heads that are handed the row being explained."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shapae import Autoencoder, Explainer, backends, deepshap, heads
+from shapae.errors import ModelError
+from tests import models
+from tests.test_backends import affine, pairs
+
+HEADS = {
+    "fixed mse": lambda: heads.ReconstructionError(target="fixed"),
+    "fixed mae": lambda: heads.ReconstructionError("mae", target="fixed"),
+    "fixed l2": lambda: heads.ReconstructionError("l2", target="fixed"),
+    "fixed cosine": lambda: heads.ReconstructionError("cosine", target="fixed"),
+    "label-free": heads.LabelFree,
+    "worst errors": lambda: heads.FeatureError(worst=2),
+    "worst reconstructions": lambda: heads.Reconstruction(worst=2),
+    "from others": lambda: heads.ErrorFromOthers(2),
+}
+EXACT = [name for name in backends.names() if backends.named(name).ADDITIVE]
+
+
+class Held(nn.Module):
+    """A head with its anchor in it, which is a constant then."""
+
+    def __init__(self, head, anchor):
+        super().__init__()
+        self.head, self.anchor = head, torch.tensor(anchor)
+
+    def forward(self, autoencoder, rows):
+        return self.head(autoencoder, rows, self.anchor.expand_as(rows))
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact"])
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("make", [models.Question, models.Nested])
+def test_each_row_is_explained_as_with_a_head_that_knows_no_other(head, make, backend, rows, background):
+    model = models.build(make)
+    got = Explainer(model, background, head=HEADS[head](), backend=backend)(rows)
+    for place, row in enumerate(rows):
+        alone = Explainer(model, background, head=Held(HEADS[head](), row), backend=backend)(rows[[place]])
+        for name in ("values", "base_values", "scores", "standard_errors"):
+            one, other = getattr(got, name), getattr(alone, name)
+            np.testing.assert_allclose(one[[place]], other, rtol=0, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact", "shap_deep"])
+def test_a_fixed_target_has_the_values_of_the_closed_form(backend, rows, background):
+    """phi_i = mean_b (x_i - b_i) [W' ((W x + c - x) + (W b + c - x)) / d]_i."""
+    model = models.build(models.Linear)
+    w, c = affine(model.encoder, model.decoder)
+    delta, total = pairs(rows, background)
+    want = (delta * ((total @ w.T + 2 * c - 2 * rows[:, None]) @ w / len(w))).mean(axis=1)
+    got = Explainer(model, background, head=HEADS["fixed mse"](), backend=backend)(rows)
+    np.testing.assert_allclose(got.values, want, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_score_of_a_row_is_that_with_itself_as_anchor(head, model, rows, background):
+    got = Explainer(model, background, head=HEADS[head]())(rows)
+    x = torch.tensor(rows)
+    with torch.no_grad():
+        want = HEADS[head]()(Autoencoder(model), x, x)
+    np.testing.assert_allclose(got.scores, want, atol=1e-12)
+
+
+@pytest.mark.parametrize("head", ["fixed mse", "label-free", "worst errors"])
+def test_averages_over_rows_are_those_of_the_values(head, model, rows, background):
+    explainer = Explainer(model, background, head=HEADS[head]())
+    values, summary = explainer(rows), explainer.summarize(rows)
+    np.testing.assert_allclose(summary.mean, values.values.reshape(5, 6, -1).mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(summary.residual, 0, atol=1e-12)
+
+
+def test_a_tolerance_compares_each_row_with_the_base_value_of_what_it_used(model, rows):
+    many = models.table(400, seed=5)
+    got = Explainer(model, many, head=HEADS["fixed mse"](), tolerance=0.3)(rows)
+    assert got.used.min() < len(many)
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+
+
+def test_the_label_free_importance_does_not_depend_on_how_the_latents_are_rotated(model, rows, background):
+    turn = torch.tensor(np.linalg.qr(models.table(3, 3))[0])
+    turned = Autoencoder(model, encode=lambda model, rows: model.encoder(rows) @ turn)
+    got, want = (Explainer(each, background, head="label_free")(rows).values for each in (turned, model))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [heads.FeatureError, heads.Reconstruction])
+def test_the_worst_features_are_explained_as_if_they_were_named(make, model, rows, background):
+    got = Explainer(model, background, head=make(worst=2))(rows)
+    with torch.no_grad():
+        errors = (model(torch.tensor(rows)).numpy() - rows) ** 2
+    for place, worst in enumerate(np.argsort(-errors, axis=1)[:, :2]):
+        named = Explainer(model, background, head=make(worst.tolist()))(rows[[place]])
+        np.testing.assert_allclose(got.values[[place]], named.values, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(got.scores[[place]], named.scores, rtol=0, atol=1e-12)
+    assert got.output_names == ["worst 1", "worst 2"]
+
+
+def test_an_error_from_others_is_that_of_the_feature_with_the_row_held_there(model, rows, background):
+    """Against a background that has the row's own value of the feature, one after the other."""
+    got = Explainer(model, background, head=heads.ErrorFromOthers(2))(rows)
+    with torch.no_grad():
+        errors = (model(torch.tensor(rows)).numpy() - rows) ** 2
+    for place, worst in enumerate(np.argsort(-errors, axis=1)[:, :2]):
+        for output, feature in enumerate(worst.tolist()):
+            held = background.copy()
+            held[:, feature] = rows[place, feature]
+            want = Explainer(model, held, head=heads.FeatureError([feature]))(rows[[place]])
+            np.testing.assert_allclose(got.values[place, :, output], want.values[0], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(got.base_values[place, output], want.base_values[0], rtol=0, atol=1e-12)
+            assert got.values[place, feature, output] == 0
+
+
+@pytest.mark.parametrize("settings", [{"worst": 0}, {"worst": 2, "features": ["a"]}])
+def test_the_worst_of_none_or_of_named_features_is_refused(settings):
+    with pytest.raises(ModelError, match="worst must be a number of features, without others that are named, got"):
+        heads.FeatureError(**settings)
+
+
+def test_an_anchored_function_is_explained_for_each_row_by_itself():
+    """What each anchor needs is in the tape, which is recorded once: sorting included, which has no rule."""
+    runs = []
+
+    def function(rows, anchors):
+        runs.append(len(rows))
+        order = anchors.sort(dim=1).values
+        return torch.tanh(rows * order).sum(dim=1) * anchors[:, 0]
+
+    x, b = torch.tensor(models.table(20, 4, seed=1)), torch.tensor(models.table(30, 4, seed=2))
+    got = deepshap.attribute(function, x, b, anchors=x)
+    assert len(runs) < 20
+    for place, row in enumerate(x):
+        alone = deepshap.attribute(lambda rows, row=row: function(rows, row.expand_as(rows)), x[[place]], b)
+        torch.testing.assert_close(got[[place]], alone, rtol=0, atol=1e-12)
+
+
+def test_pairs_are_cut_into_blocks_of_any_size_with_the_same_values(monkeypatch):
+    def function(rows, anchors):
+        return torch.exp((rows * anchors).mean(dim=1))
+
+    x, b = torch.tensor(models.table(7, 4, seed=1)), torch.tensor(models.table(11, 4, seed=2))
+    want = deepshap.attribute(function, x, b, anchors=x)
+    monkeypatch.setattr(deepshap.walk, "BLOCK", 200)
+    torch.testing.assert_close(deepshap.attribute(function, x, b, anchors=x), want, rtol=0, atol=1e-14)
