@@ -11,18 +11,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import backends, datasets, deepshap, demo, errors, heads, losses, plots
+    from shapae import backends, datasets, deepshap, demo, errors, heads, importances, losses, plots
     from shapae.autoencoder import Autoencoder
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
     from shapae.importance import Importance
+    from shapae.ranking import GlobalRanking, rank_features
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
-_HOMES = {"Autoencoder": "autoencoder", "Explainer": "engine", "Explanation": "explanation", "Importance": "importance"}
+_HOMES = {
+    "Autoencoder": "autoencoder",
+    "Explainer": "engine",
+    "Explanation": "explanation",
+    "GlobalRanking": "ranking",
+    "Importance": "importance",
+    "rank_features": "ranking",
+}
 __all__ = [
     "Autoencoder",
     "Explainer",
     "Explanation",
+    "GlobalRanking",
     "Importance",
     "backends",
     "datasets",
@@ -30,8 +39,10 @@ __all__ = [
     "demo",
     "errors",
     "heads",
+    "importances",
     "losses",
     "plots",
+    "rank_features",
 ]
 
 

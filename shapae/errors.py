@@ -12,6 +12,7 @@
         OutputError          a result that can't be written or read
 
     AdditivityWarning        values that do not add up as well as their backend promises
+    RankingWarning           a method underrates some features
 """
 
 from collections.abc import Sequence
@@ -82,3 +83,7 @@ class OutputError(ShapaeError, OSError):
 
 class AdditivityWarning(UserWarning):
     """Values miss score - base value by more than their backend promises."""
+
+
+class RankingWarning(UserWarning):
+    """A method underrates some features."""

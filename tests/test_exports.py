@@ -14,6 +14,7 @@ DOCUMENTED = [
     "Autoencoder",
     "Explainer",
     "Explanation",
+    "GlobalRanking",
     "Importance",
     "backends",
     "datasets",
@@ -21,8 +22,10 @@ DOCUMENTED = [
     "demo",
     "errors",
     "heads",
+    "importances",
     "losses",
     "plots",
+    "rank_features",
 ]
 
 
