@@ -139,8 +139,8 @@ def rank_features(
             ``X``.
         methods: Of ``shapae.importances.names()``, or one quantity that a method measures, as "weights:gedeon"; None
             for all that this model allows, and "retraining" if there is a ``fit``.
-        fit: ``(model, rows) -> model`` trains a copy of the model on rows (m, d), a tensor, and returns it; a few
-            epochs do. See ``importances.retraining``.
+        fit: ``(model, rows) -> model`` trains the model that it is handed, a copy, and returns it. It calls it as
+            ``model(rows)``, with rows (m, d) as the model takes them; a few epochs do. See ``importances.retraining``.
         folder: Retraining keeps the result of each feature here, whole, and takes from here what an earlier call has
             left, with the same rows, model, groups, repeats and seed. Give another one to another ``fit``.
         groups: From names to features, each in one group at most, which are replaced together.

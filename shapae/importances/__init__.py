@@ -86,7 +86,8 @@ class Case:
     @cached_property
     def at_once(self) -> int:
         """So many rows are given to the model."""
-        return max(1, int(AT_HAND // bytes_per_row(self.autoencoder.reconstruct, self.rows[[0, -1]])))
+        taken = bytes_per_row(lambda rows: self.autoencoder.reconstruct(rows.clone()), self.rows[[0, -1]])
+        return max(1, int(AT_HAND // taken))
 
     def reconstruct(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d)."""

@@ -67,7 +67,7 @@ def shuffled(case: Case, player: Player, columns: Sequence[str], donors: Array) 
     Reference:
         Hoeffding, 1948, section 5, https://doi.org/10.1214/aoms/1177730196: the mean is nearly a U-statistic
     """
-    received, given = torch.zeros(2, len(case.rows), len(columns), dtype=torch.float64).unbind()
+    received, given = (torch.zeros(len(case.rows), len(columns), dtype=torch.float64) for _ in range(2))
     for donor in torch.from_numpy(donors):
         values = case.rows[donor.to(case.rows.device)][:, list(player)]
         moved = moves(case, player, values, columns).double().cpu() / len(donors)
