@@ -47,7 +47,7 @@ def closed_form(model: nn.Module, rows: Tensor, background: Tensor) -> Values:
         c = model(torch.zeros(1, D, dtype=torch.float64))[0]
         a = (model(torch.eye(D, dtype=torch.float64)) - c).T - torch.eye(D, dtype=torch.float64)
     delta, total = rows[:, None] - background, rows[:, None] + background
-    return (delta * (total @ (a.T @ a / D) + 2 * a.T @ c / D)).mean(dim=1).numpy()
+    return np.asarray((delta * (total @ (a.T @ a / D) + 2 * a.T @ c / D)).mean(dim=1))
 
 
 def drawn(game: Game, rows: Tensor, draws: int, seed: int) -> Values:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         errors,
         groups,
         heads,
+        importances,
         losses,
         plots,
     )
@@ -30,21 +31,25 @@ if TYPE_CHECKING:
     from shapae.explanation import Explanation
     from shapae.groups import cluster_features, read_gmt
     from shapae.importance import Importance
+    from shapae.ranking import GlobalRanking, rank_features
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
 _HOMES = {
     "Autoencoder": "autoencoder",
     "Explainer": "engine",
     "Explanation": "explanation",
+    "GlobalRanking": "ranking",
     "Importance": "importance",
     "cluster_features": "groups",
     "from_anndata": "data",
+    "rank_features": "ranking",
     "read_gmt": "groups",
 }
 __all__ = [
     "Autoencoder",
     "Explainer",
     "Explanation",
+    "GlobalRanking",
     "Importance",
     "adapters",
     "background",
@@ -57,8 +62,10 @@ __all__ = [
     "from_anndata",
     "groups",
     "heads",
+    "importances",
     "losses",
     "plots",
+    "rank_features",
     "read_gmt",
 ]
 

@@ -90,6 +90,39 @@ def summarize(
     _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
 
 
+Methods = Annotated[str | None, typer.Option(help="With commas between, such as permutation,weights:gedeon.")]
+Repeats = Annotated[int, typer.Option(help="How often what is random is done.")]
+Sample = Annotated[int | None, typer.Option(help="So many of the rows are used.")]
+
+
+@app.command()
+def rank(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    methods: Methods = None,
+    repeats: Repeats = 5,
+    sample: Sample = None,
+    n_jobs: Jobs = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Rank the features by several methods: tables of importances and agreement, and pictures, in a folder."""
+    from shapae.files import read_model
+    from shapae.ranking import rank_features, write_ranking
+
+    options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
+    options["methods"] = None if methods is None else [method.strip() for method in methods.split(",")]
+
+    def write(rows: Any, folder: Path) -> None:
+        compared = _background(background, rows, seed)
+        write_ranking(rank_features(read_model(model, weights), rows, background=compared, **options), folder)
+
+    _write(data, out, force, write)
+
+
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
     """What ``write`` makes of the table in ``data``, to the folder ``out``."""
     from shapae.files import read_table
@@ -102,15 +135,21 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
 
 
 def _explainer(model: str, weights: Path, background: str, options: dict[str, Any], rows: Any) -> Any:
-    from shapae.background import sample
     from shapae.engine import Explainer
-    from shapae.files import read_model, read_table
+    from shapae.files import read_model
 
-    if background.isdecimal():
-        compared: Any = sample(rows, min(int(background), len(rows)), seed=options["seed"])
-    else:
-        compared = read_table(Path(background))
-    return Explainer(read_model(model, weights), compared, **options)
+    return Explainer(read_model(model, weights), _background(background, rows, options["seed"]), **options)
+
+
+def _background(background: str, rows: Any, seed: int) -> Any:
+    from shapae.background import sample
+    from shapae.files import read_table
+
+    return (
+        sample(rows, min(int(background), len(rows)), seed=seed)
+        if background.isdecimal()
+        else read_table(Path(background))
+    )
 
 
 def main() -> None:

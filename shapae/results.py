@@ -11,8 +11,13 @@ from shapae.importance import Importance
 from shapae.plots._canvas import root
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
+RANKING, AGREEMENT, CORRELATED = "ranking", "agreement", "correlated.csv"
 # All that may be in a folder of results, and be replaced by new ones.
-NAMES = (EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents")
+NAMES = (
+    *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
+    *(f"{name}.{kind}" for name in (RANKING, AGREEMENT) for kind in ("csv", "png")),
+    *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
+)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

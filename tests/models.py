@@ -49,6 +49,16 @@ def build(make, *args, seed=0, dtype=torch.float64, **settings):
         return make(*args, **settings).to(dtype).eval()
 
 
+def fit(model, rows, steps=40):
+    """The model after so many steps on all rows at once."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.autograd.backward(((model(rows) - rows) ** 2).mean())
+        optimizer.step()
+    return model
+
+
 class Question(nn.Module):
     """The autoencoder of the question that started it."""
 

@@ -14,6 +14,7 @@ DOCUMENTED = [
     "Autoencoder",
     "Explainer",
     "Explanation",
+    "GlobalRanking",
     "Importance",
     "adapters",
     "background",
@@ -26,8 +27,10 @@ DOCUMENTED = [
     "from_anndata",
     "groups",
     "heads",
+    "importances",
     "losses",
     "plots",
+    "rank_features",
     "read_gmt",
 ]
 

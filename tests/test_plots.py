@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,6 +30,7 @@ def explanation(k: int | None = None) -> Explanation:
 
 
 SINGLE, SEVERAL = explanation(), explanation(6)
+TABLE = pd.DataFrame(rng.random((5, 6)), NAMES, [f"method {place}" for place in range(6)])
 DRAW = {
     "summary": lambda **options: plots.summary(SINGLE, **options),
     "bar": lambda **options: plots.bar(SINGLE, **options),
@@ -36,6 +38,8 @@ DRAW = {
     "waterfall": lambda **options: plots.waterfall(SINGLE[0], **options),
     "heatmap": lambda **options: plots.heatmap(SINGLE, **options),
     "latents": lambda **options: plots.latents(SEVERAL, **options),
+    "ranking": lambda **options: plots.ranking(TABLE, clusters={"two": NAMES[:2]}, **options),
+    "agreement": lambda **options: plots.agreement(TABLE.T.corr(), **options),
 }
 every_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
 

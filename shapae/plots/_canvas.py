@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
+import numpy as np
 import shap
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
 
 from shapae.borrow import generators
 from shapae.errors import DataError
 from shapae.explanation import single
+from shapae.moments import Array
 
 
 class Picture(Axes):
@@ -63,6 +67,13 @@ def readable(explanation: shap.Explanation, rows: int | None = None) -> shap.Exp
 def escaped(name: str) -> str:
     """``name`` as matplotlib prints it to the letter."""
     return str(name).replace("$", r"\$")
+
+
+def neighbours(rows: Array) -> Array:
+    """An order of ``rows`` (n, d) in which similar ones stand side by side."""
+    if len(rows) < 3:
+        return np.arange(len(rows))
+    return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
 
 
 def relabel(ax: Axes, values: dict[int, float]) -> None:

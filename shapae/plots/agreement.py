@@ -1,0 +1,34 @@
+"""Methods by methods: which of them agree."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from shapae.plots._canvas import axes, drawing, escaped, neighbours
+
+
+def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None = None) -> Axes:
+    """Draw how far each two methods agree, similar ones side by side.
+
+    Args:
+        agreement: Square, from -1 to 1, such as ``ranking.agreement.loc["spearman"]``; NaN where it is not known.
+        label: What the numbers are.
+        ax: Where to draw; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+    """
+    order = neighbours(agreement.fillna(0).to_numpy())
+    shown, names = agreement.to_numpy()[np.ix_(order, order)], [escaped(agreement.index[place]) for place in order]
+    ax = axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
+    image = ax.imshow(shown, aspect="auto", cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest")
+    ax.set_xticks(range(len(order)), names, rotation=90)
+    ax.set_yticks(range(len(order)), names)
+    for (row, column), number in np.ndenumerate(shown):
+        text = "" if np.isnan(number) else f"{number:.2f}".replace("-", "\N{MINUS SIGN}")
+        ax.text(
+            column, row, text, ha="center", va="center", fontsize=8, color="white" if abs(number) > 0.6 else "black"
+        )
+    with drawing(ax):
+        ax.figure.colorbar(image, ax=ax, label=label)
+    return ax
