@@ -8,8 +8,8 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from shapae import Autoencoder, GlobalRanking, importances, rank_features
+from shapae.background import sample
 from shapae.correlated import correlated
-from shapae.data import drawn
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.importances import Case
 from tests import models
@@ -92,7 +92,7 @@ def test_groups_come_first_and_are_replaced_together(model, X):
 def test_background_and_sample_are_drawn_by_the_seed(model):
     X = pd.DataFrame(models.table(130), columns=NAMES)
     got = rank_features(model, X, methods="ablation_mean", sample=40, seed=3)
-    want = rank_features(model, drawn(X, 40, 3), methods="ablation_mean", background=drawn(X, 100, 3))
+    want = rank_features(model, sample(X, 40, seed=3).rows, methods="ablation_mean", background=sample(X, 100, seed=3))
     pd.testing.assert_frame_equal(got.raw, want.raw)
     assert (got.made_by["rows"], got.made_by["b"]) == (40, 100)
 
@@ -113,7 +113,7 @@ def test_all_methods_that_the_model_allows_are_used_if_none_are_named(X):
         *({*importances.names()} - {"retraining", "activations", "mutual_information"})
     }
     assert {*got.left_out} == {"activations", "mutual_information"}
-    assert "neither `encode` nor `encoder`" in got.left_out["activations"]
+    assert "does not say what its latent is" in got.left_out["activations"]
     with pytest.raises(ModelError, match="neither `encode` nor `encoder`"):
         rank_features(headless, X, methods=["activations"])
 
