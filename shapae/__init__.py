@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         losses,
         plots,
     )
+    from shapae.anomalies import Anomalies, explain_anomalies
     from shapae.autoencoder import Autoencoder
     from shapae.data import from_anndata
     from shapae.engine import Explainer
@@ -35,17 +36,20 @@ if TYPE_CHECKING:
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
 _HOMES = {
+    "Anomalies": "anomalies",
     "Autoencoder": "autoencoder",
     "Explainer": "engine",
     "Explanation": "explanation",
     "GlobalRanking": "ranking",
     "Importance": "importance",
     "cluster_features": "groups",
+    "explain_anomalies": "anomalies",
     "from_anndata": "data",
     "rank_features": "ranking",
     "read_gmt": "groups",
 }
 __all__ = [
+    "Anomalies",
     "Autoencoder",
     "Explainer",
     "Explanation",
@@ -59,6 +63,7 @@ __all__ = [
     "deepshap",
     "demo",
     "errors",
+    "explain_anomalies",
     "from_anndata",
     "groups",
     "heads",

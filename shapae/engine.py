@@ -120,6 +120,11 @@ class Explainer:
         """One for each column: from the background, or as given, or "feature 0" and so on."""
         return self._names or [f"feature {feature}" for feature in range(self.background.shape[1])]
 
+    @property
+    def groups(self) -> dict[str, list[str]] | None:
+        """The groups that are explained, with the names of their features; None if there are none."""
+        return self._groups
+
     def __call__(self, X: Any) -> Explanation:
         """Explain the rows of ``X``.
 

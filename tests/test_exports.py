@@ -11,6 +11,7 @@ import shapae
 from shapae import backends
 
 DOCUMENTED = [
+    "Anomalies",
     "Autoencoder",
     "Explainer",
     "Explanation",
@@ -24,6 +25,7 @@ DOCUMENTED = [
     "deepshap",
     "demo",
     "errors",
+    "explain_anomalies",
     "from_anndata",
     "groups",
     "heads",

@@ -38,7 +38,7 @@ FLOORS = [
     ["found"],
     ["job"],
     ["engine"],
-    ["importances"],
+    ["importances", "anomalies"],
     ["importances._replaced"],
     ["importances.*"],
     ["ranking"],
