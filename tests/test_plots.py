@@ -132,6 +132,20 @@ def test_bars_are_as_long_as_the_values_and_say_so(several):
     )
 
 
+def test_a_waterfall_of_large_float32_values_names_its_end():
+    """Shap puts the name and the number 1e-8 apart."""
+    large = Explanation(
+        *(np.float32(array) for array in (SINGLE.values * 1e5, SINGLE.base_values, SINGLE.data)),
+        feature_names=NAMES,
+        output_names="error",
+        scores=np.float32(SINGLE.scores * 1e5),
+    )
+    ax = plots.waterfall(large[0])
+    ax.figure.canvas.draw()
+    ends = {label.get_text() for each in ax.figure.axes for label in each.get_xticklabels()}
+    assert any("f(x)" in end for end in ends)
+
+
 def test_the_texts_of_a_waterfall_add_up_to_the_score():
     ax = plots.waterfall(SINGLE[0], max_display=3)
     steps = [float(text.get_text().replace("\N{MINUS SIGN}", "-")) for text in ax.texts]
