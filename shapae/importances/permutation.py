@@ -53,7 +53,8 @@ def shuffled(case: Case, player: Player, columns: Sequence[str], donors: Array) 
     """What each row is part of, whose mean is the importance.
 
     A row is part of two moves in each shuffle: its own, and that of the row to which it gives its values. The spread of
-    both together says how much the mean would change with other rows. Of its own alone it would be half of that.
+    both together says how much the mean would change with other rows, and a bit more where there are few shuffles. That
+    of its own move alone would say half of it.
 
     Args:
         case: With n rows.
