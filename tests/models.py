@@ -14,7 +14,7 @@ from scipy import sparse
 from shap.explainers._deep.deep_pytorch import op_handler
 from torch import nn
 
-from shapae import heads
+from shapae import compared, heads
 
 D = 6
 # Names that files and pictures do not like.
@@ -209,3 +209,8 @@ def world():
         "matplotlib": {key: repr(value) for key, value in matplotlib.rcParams.items()},
         "figures": matplotlib.pyplot.get_fignums(),
     }
+
+
+def attribution(backend, game):
+    """What attributes rows of a game whose score may be anchored."""
+    return compared._attribution(backend, game, game.score)

@@ -47,7 +47,7 @@ def shapley_values(game, row):
 
 def assert_unbiased(backend, game, row, *, runs=200):
     """The mean of many runs is as far from the Shapley values as their standard errors say."""
-    found = backend.against(game)(row.expand(runs, -1), seeds=range(runs))
+    found = models.attribution(backend, game)(row.expand(runs, -1), seeds=range(runs))
     errors = np.sqrt((found.standard_error**2).mean(axis=0) / runs)
     z = (found.mean.mean(axis=0) - shapley_values(game, row)) / errors
     assert np.abs(z).max() < 4
@@ -87,7 +87,7 @@ def test_values_add_up_however_few_are_drawn(head, weighted, grouped, draws, row
     with torch.no_grad():
         base = [weights @ game.score.at(row)(game.background) for row in x]
         want = game.score(x) - torch.stack(base)
-    got = sampling.against(game)(x, seeds=range(len(x)))
+    got = models.attribution(sampling, game)(x, seeds=range(len(x)))
     np.testing.assert_allclose(got.mean.sum(axis=1), want, rtol=0, atol=1e-14)
 
 
@@ -134,7 +134,7 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
     x, seeds = torch.tensor(rows), range(len(rows))
     repeated = Game(game.score, game.background.repeat_interleave(weights.int(), dim=0))
     got, want = (
-        sampling.against(each)(x, seeds=seeds).mean
+        models.attribution(sampling, each)(x, seeds=seeds).mean
         for each in (Game(game.score, game.background, weights / weights.mean()), repeated)
     )
     np.testing.assert_allclose(got, want, rtol=0, atol=0.02 * np.abs(want).max())
@@ -144,9 +144,9 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
 
 def test_pieces_make_no_difference(rows, background, monkeypatch):
     game = game_of(background, head="latent", weighted=True, grouped=True)
-    want = sampling.against(game)(torch.tensor(rows), seeds=range(5))
+    want = models.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
     monkeypatch.setattr(sampling, "AT_ONCE", 6)
-    got = sampling.against(game)(torch.tensor(rows), seeds=range(5))
+    got = models.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-14)
     np.testing.assert_allclose(got.spread, want.spread, rtol=1e-10)
 
