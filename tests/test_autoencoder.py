@@ -355,7 +355,9 @@ def test_what_is_no_tensor_of_the_right_shape_is_refused_with_the_way_to_mend_it
 
 def test_a_latent_distribution_that_can_not_be_found_says_what_was_looked_at():
     three = Autoencoder(models.build(Encoding, lambda mu, logvar: (mu, logvar, mu)))
-    message = r"distribution is: encode gives tuple with 0 of .*, gives nothing\. .*latent_distribution=lambda m, x"
+    message = (
+        r"of Encoding can't be found: encode gives tuple with 0 of .* gives nothing\. .*latent_distribution=lambda m, x"
+    )
     with pytest.raises(ModelError, match=message):
         three.latent_distribution(X)
     broken = Autoencoder(models.build(Vae), latent_distribution=lambda m, x: (m.parts(x)[1], m.parts(x)[0]))
@@ -370,7 +372,7 @@ def test_a_reconstruction_that_is_too_narrow_is_refused():
 
 def test_a_model_without_an_encoder_says_how_to_name_one():
     autoencoder = Autoencoder(nn.Sequential(nn.Linear(6, 6)).double())
-    message = r"Sequential does not say what its latent is: forward, .*, gives nothing\. Say .*encode=lambda m, x"
+    message = r"Sequential can't be found: it has neither `encode` nor `encoder`, forward, .* gives nothing\..*encode="
     with pytest.raises(ModelError, match=message):
         autoencoder.encode(X)
 
