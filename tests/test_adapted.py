@@ -194,10 +194,11 @@ def test_captum_shapley_in_pieces_has_the_same_values(most, rows, background, mo
 
 
 @pytest.mark.parametrize("backend", ADAPTED)
-def test_nothing_is_said(backend, model, rows, capfd):
+def test_nothing_is_said(backend, model, rows, capfd, caplog):
     """Not even by shap's log, which warns of more than 100 background rows; warnings are errors here."""
     Explainer(model, models.table(101, seed=2), backend=backend)(rows[:1])
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
 
 
 def test_kernel_draws_from_its_seed_where_there_are_too_many_coalitions(rows, background, monkeypatch):

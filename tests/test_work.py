@@ -101,6 +101,7 @@ def test_drawn_again_is_drawn_anew_and_what_is_drawn_first_is_what_is_drawn_with
     np.testing.assert_array_equal(once.standard_errors, want.standard_errors)
     got = Explainer(model, MANY, backend=backend, tolerance=tolerance)(ROWS)
     more = got.used > once.used
+    assert (got.values[more] != once.values[more]).all()
     ratio = np.median(got.standard_errors[more] / once.standard_errors[more], axis=1)
     np.testing.assert_allclose(ratio, np.sqrt(once.used / got.used)[more], rtol=0.25)
 
