@@ -13,18 +13,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shapae import backends, datasets, deepshap, demo, errors, heads, losses, plots
     from shapae.autoencoder import Autoencoder
+    from shapae.comparison import Comparison, compare
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
     from shapae.importance import Importance
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
-_HOMES = {"Autoencoder": "autoencoder", "Explainer": "engine", "Explanation": "explanation", "Importance": "importance"}
+_HOMES = {
+    "Autoencoder": "autoencoder",
+    "Comparison": "comparison",
+    "Explainer": "engine",
+    "Explanation": "explanation",
+    "Importance": "importance",
+    "compare": "comparison",
+}
 __all__ = [
     "Autoencoder",
+    "Comparison",
     "Explainer",
     "Explanation",
     "Importance",
     "backends",
+    "compare",
     "datasets",
     "deepshap",
     "demo",

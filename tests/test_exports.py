@@ -12,10 +12,12 @@ from shapae import backends
 
 DOCUMENTED = [
     "Autoencoder",
+    "Comparison",
     "Explainer",
     "Explanation",
     "Importance",
     "backends",
+    "compare",
     "datasets",
     "deepshap",
     "demo",

@@ -12,7 +12,7 @@ ROOT = Path(shapae.__file__).parent
 # Lowest first. "plots.*" stands for each file of that folder that has no name here.
 FLOORS = [
     ["errors"],
-    ["table", "borrow", "moments", "folder", "progress", "plan"],
+    ["table", "borrow", "moments", "folder", "progress", "plan", "stopwatch"],
     ["deepshap.parts", "deepshap.tape"],
     ["deepshap.record", "deepshap.rules.slopes"],
     ["deepshap.rules.terms"],
@@ -23,8 +23,8 @@ FLOORS = [
     ["deepshap.deviations"],
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
-    ["data", "autoencoder", "losses", "explanation", "files", "datasets", "estimate"],
-    ["heads._head", "plots._canvas", "importance"],
+    ["data", "autoencoder", "losses", "explanation", "files", "datasets.*", "estimate", "metrics"],
+    ["heads._head", "plots._canvas", "importance", "datasets"],
     ["heads.*"],
     ["heads"],
     ["score", "plots.*"],
@@ -34,7 +34,8 @@ FLOORS = [
     ["work"],
     ["found"],
     ["engine"],
-    ["demo"],
+    ["judge"],
+    ["comparison", "demo"],
     ["cli"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -1,12 +1,15 @@
-"""Plots take an Explanation and an Axes, return the Axes, and show nothing.
+"""Plots take an Explanation, or a table, and an Axes, return the Axes, and show nothing.
 
 In a notebook, a plot is shown if it is the last line of a cell. Elsewhere, ``.figure.savefig("summary.png")`` keeps it.
 """
 
+from shapae.plots.agreement import draw as agreement
 from shapae.plots.bar import draw as bar
+from shapae.plots.costs import draw as costs
+from shapae.plots.curves import draw as curves
 from shapae.plots.heatmap import draw as heatmap
 from shapae.plots.latents import draw as latents
 from shapae.plots.summary import draw as summary
 from shapae.plots.waterfall import draw as waterfall
 
-__all__ = ["bar", "heatmap", "latents", "summary", "waterfall"]
+__all__ = ["agreement", "bar", "costs", "curves", "heatmap", "latents", "summary", "waterfall"]
