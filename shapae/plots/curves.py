@@ -23,8 +23,8 @@ def draw(curves: pd.DataFrame, verb: str = "removed", *, controls: Sequence[str]
     ax = axes(ax, 7, 5)
     low, colour = verb == "removed", colours(curves.columns, controls)
     for place, name in enumerate(curves.mean().sort_values(ascending=low).index):
-        # Later lines are thinner, so that all are seen where they coincide.
-        width, style = 1 + 4 * (1 - place / curves.shape[1]), "--" if name in controls else "-"
+        # Lines drawn later are thinner, so that all are seen where they coincide.
+        width, style = (1.5, "--") if name in controls else (1.5 + 3.5 * (1 - place / curves.shape[1]), "-")
         ax.plot(curves.index, curves[name], style, label=escaped(name), color=colour[name], linewidth=width)
     ax.set_xlabel(f"fraction of the features {verb}, the largest values first")
     ax.set_ylabel("mean score")
