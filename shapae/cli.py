@@ -90,6 +90,40 @@ def summarize(
     _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
 
 
+Backends = Annotated[str | None, typer.Option(help="Names with commas between; all that take so many features.")]
+Reference = Annotated[str | None, typer.Option(help="Backend that the others are compared with.")]
+
+
+@app.command()
+def compare(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    head: Head = "reconstruction_error",
+    backends: Backends = None,
+    reference: Reference = None,
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Which backend to believe: a table and a picture of all of them beside a reference, in a folder."""
+    from shapae.comparison import compare
+    from shapae.files import read_model
+    from shapae.results import write_comparison
+
+    options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
+    options["backends"] = [name.strip() for name in backends.split(",")] if backends else None
+
+    def write(rows: Any, folder: Path) -> None:
+        found = compare(read_model(model, weights), _compared(background, seed, rows), rows, **options)
+        write_comparison(found.table, found.plot(), folder)
+
+    _write(data, out, force, write)
+
+
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
     """What ``write`` makes of the table in ``data``, to the folder ``out``."""
     from shapae.files import read_table
@@ -102,12 +136,18 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
 
 
 def _explainer(model: str, weights: Path, background: str, options: dict[str, Any], rows: Any) -> Any:
-    from shapae.data import drawn
     from shapae.engine import Explainer
-    from shapae.files import read_model, read_table
+    from shapae.files import read_model
 
-    compared = drawn(rows, int(background), options["seed"]) if background.isdecimal() else read_table(Path(background))
-    return Explainer(read_model(model, weights), compared, **options)
+    return Explainer(read_model(model, weights), _compared(background, options["seed"], rows), **options)
+
+
+def _compared(background: str, seed: int, rows: Any) -> Any:
+    """The background: so many of the rows, or what a file holds."""
+    from shapae.data import drawn
+    from shapae.files import read_table
+
+    return drawn(rows, int(background), seed) if background.isdecimal() else read_table(Path(background))
 
 
 def main() -> None:

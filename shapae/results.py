@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from shapae import plots
 from shapae.explanation import Explanation
 from shapae.importance import Importance
 from shapae.plots._canvas import root
 
-EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
+EXPLANATION, TABLE, TOP, COMPARISON = "explanation", "importance.csv", "top.csv", "comparison"
 # All that may be in a folder of results, and be replaced by new ones.
-NAMES = (EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents")
+PICTURES = ("summary.png", "bar.png", "latents.png", "waterfall.png")
+NAMES = (EXPLANATION, TABLE, TOP, *PICTURES, "latents", f"{COMPARISON}.csv", f"{COMPARISON}.png")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -46,6 +48,18 @@ def write_importance(importance: Importance, folder: Path) -> None:
     """
     write_csv(importance.table, folder / TABLE)
     write_csv(importance.top(), folder / TOP)
+
+
+def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None:
+    """Write the table of a comparison and its picture.
+
+    Args:
+        table: One row for each backend.
+        picture: Of a ``Comparison``.
+        folder: See ``write_results``.
+    """
+    write_csv(table, folder / f"{COMPARISON}.csv")
+    picture.savefig(folder / f"{COMPARISON}.png", dpi=150)
 
 
 def save_picture(ax: Axes, path: Path) -> None:
