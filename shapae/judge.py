@@ -116,7 +116,7 @@ class Judge:
         n, d = case.rows.shape
         self.case, self.reference, self.done, self.top = case, reference, done, min(top, max(1, d // 2))
         self.score, self.background, self.names = explainer.score, explainer.background, explainer.feature_names
-        rng = np.random.default_rng(case.seed)
+        rng = _generator(case.seed, 0)
         self.probed = np.sort(rng.choice(n, min(probes, n), replace=False))
         self.probes = case.rows[torch.as_tensor(self.probed, device=case.rows.device)]
         self.counts = np.unique(np.linspace(0, d, POINTS + 1).round().astype(int))
@@ -134,7 +134,7 @@ class Judge:
     def random(self) -> Judged:
         """Of values that are drawn, of the size of the reference's."""
         size = np.sqrt(np.square(self.reference.values).mean())
-        drawn = np.random.default_rng(self.case.seed).standard_normal(self.reference.values.shape)
+        drawn = _generator(self.case.seed, 1).standard_normal(self.reference.values.shape)
         return self.given(self._instead(drawn * size))
 
     def strange(self, backend: str) -> Judged:
@@ -210,7 +210,7 @@ class Judge:
 
     def _over_backgrounds(self, backend: str, probes: Array, before: Array) -> float:
         """Standard deviation of the values over backgrounds: half the distance between those of two halves."""
-        order = np.random.default_rng(self.case.seed).permutation(len(self.background))
+        order = _generator(self.case.seed, 2).permutation(len(self.background))
         if len(order) < 2:
             return float("nan")
         halves = (self.background[torch.as_tensor(part.copy())] for part in np.array_split(order, 2))
@@ -232,6 +232,11 @@ def randomised(model: nn.Module, seed: int) -> Autoencoder:
             drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(drawn.to(parameter) * parameter.square().mean().sqrt())
     return copy
+
+
+def _generator(seed: int, which: int) -> np.random.Generator:
+    """One of several; none is what a user gets from the same seed, and may have made the data with."""
+    return np.random.default_rng([seed, 0x5A9E, which])
 
 
 def _sets(rng: np.random.Generator, shape: tuple[int, int, int]) -> Array:

@@ -70,14 +70,15 @@ def test_the_explanations_are_those_of_the_explainer_and_the_numbers_are_theirs(
         assert comparison.agreement.loc[name, "exact"] == pytest.approx(row["rank correlation (-1 to 1)"])
 
 
-def test_curves_go_from_the_scores_to_the_base_value_and_back(comparison):
-    exact = comparison.reference
-    judged = np.sort(np.random.default_rng(0).choice(8, 4, replace=False))
-    scores, base = exact.scores[judged].mean(), exact.base_values[0]
-    np.testing.assert_allclose(comparison.deletion.iloc[[0, -1]], [[scores] * 5, [base] * 5])
-    np.testing.assert_allclose(comparison.insertion.iloc[[0, -1]], [[base] * 5, [scores] * 5])
-    areas = comparison.table["deletion area (score)"]
-    assert areas["deep"] == pytest.approx(np.trapezoid(comparison.deletion["deep"], comparison.deletion.index))
+def test_curves_go_from_the_scores_to_the_base_value_and_back():
+    got = compared(probes=8, backends=["deep"])
+    exact, deletion, insertion = got.reference, got.deletion.to_numpy(), got.insertion.to_numpy()
+    scores, base = exact.scores.mean(), exact.base_values[0]
+    np.testing.assert_allclose(deletion[[0, -1]], [[scores] * 3, [base] * 3])
+    np.testing.assert_allclose(insertion[[0, -1]], [[base] * 3, [scores] * 3])
+    assert got.deletion.index.tolist() == pytest.approx(np.arange(7) / 6)
+    area = np.trapezoid(got.deletion["deep"], got.deletion.index)
+    assert got.table.loc["deep", "deletion area (score)"] == pytest.approx(area)
 
 
 def test_of_a_linear_autoencoder_deepshap_is_exact():
