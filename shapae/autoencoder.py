@@ -1,30 +1,47 @@
-"""The user's model behind two names: ``reconstruct`` and ``encode``."""
+"""The user's model behind a few names: ``reconstruct``, ``encode``, ``decode``, ``latent_distribution``."""
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from shapae import preprocess as preprocessing
+from shapae import returned
 from shapae.errors import ModelError, ShapeError
+from shapae.running import Draw, Noise, Running, mean
+from shapae.unwrap import copied, tensors, unwrapped
+from shapae.ways import Path, Rest, Way, as_way, has_forward, methods
 
-Part = Callable[[Any, Tensor], Any]
 M = TypeVar("M", bound=nn.Module)
 
 
 class Autoencoder(nn.Module):
-    """A model of which shapae knows how it reconstructs rows and how it encodes them.
+    """A model of which shapae knows how it reconstructs rows, and how it encodes and decodes them.
+
+    Each part may be given as a function ``(model, rows) -> ...``, which must use the model that it is handed, because
+    that may be a copy; as the path of a part of the model, "net.encoder"; or as the key or position of what the
+    model's forward returns, "x_hat" or 1. A string is a path if the model has such an attribute, and otherwise a key.
+    Parts may return tensors, tuples, dicts, dataclasses or distributions, whose mean is taken.
 
     Args:
-        model: Its forward gives the reconstruction; ``model.encode(rows)`` or ``model.encoder(rows)`` gives the
-            latents. A model without a forward of its own is taken as decode(encode(rows)).
-        reconstruct: ``(model, rows) -> (n, d)``, for a model that does it in another way.
-        encode: ``(model, rows) -> (n, m)``, for a model that does it in another way. Both must use the model that
-            they are handed, which may be a copy.
+        model: What is not given is found: ``model.reconstruct`` or its forward reconstructs, ``model.encode`` or
+            ``model.encoder`` encodes, ``model.decode`` or ``model.decoder`` decodes. A model without a forward of its
+            own is taken as decode(encode(rows)). Models compiled or wrapped for several devices are taken out.
+        reconstruct: -> (n, d).
+        encode: -> (n, m).
+        decode: A function or a path, latents (n, m) -> (n, d).
+        latent_distribution: -> the pair (mean, log variance), each (n, m), or a normal distribution.
+        preprocess: In front of the model, so that rows and values refer to the columns as they are: a pair (mean,
+            scale) of d numbers each, for (rows - mean) / scale; a transformer of scikit-learn that does such a thing;
+            or an nn.Module. Reconstructions stay in the units of the model: see ``target``.
+        noise: What stands for the Gaussian numbers that the model draws: "mean" for their mean, 0; an integer for
+            one draw, see ``drawn``; a function ``shapae.running.Noise``; None to let it draw.
 
     Raises:
-        ModelError: ``model`` is not an nn.Module, or ``reconstruct`` or ``encode`` not a function.
+        ModelError: ``model`` is not an nn.Module, or something else not as described.
 
     >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 3))
     >>> autoencoder = Autoencoder(model, encode=lambda m, rows: m[:2](rows))
@@ -32,71 +49,169 @@ class Autoencoder(nn.Module):
     (torch.Size([5, 3]), torch.Size([5, 2]))
     """
 
-    def __init__(self, model: nn.Module, *, reconstruct: Part | None = None, encode: Part | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        reconstruct: Way | str | int | None = None,
+        encode: Way | str | int | None = None,
+        decode: Way | str | None = None,
+        latent_distribution: Way | str | int | None = None,
+        preprocess: Any = None,
+        noise: str | int | Noise | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.")
-        for name, part in {"reconstruct": reconstruct, "encode": encode}.items():
-            if part is not None and (isinstance(part, nn.Module) or not callable(part)):
-                raise ModelError(
-                    f"{name} must be a function of the model and the rows, got {type(part).__name__}; "
-                    f"write {name}=lambda m, x: m.part(x), with the part that does it."
-                )
-        self.model = model
-        self._reconstruct = reconstruct or _find_reconstruct(model)
-        self._encode = encode or _find(model, "encode", "encoder")
+        self.model, self.noise = unwrapped(model), _as_noise(noise)
+        self.preprocess = preprocessing.as_module(preprocess, _at_least_single(self.model))
+        given = {"reconstruct": reconstruct, "encode": encode, "latent_distribution": latent_distribution}
+        self._ways = {name: as_way(name, way, self.model) for name, way in given.items()}
+        self._ways["decode"] = as_way("decode", decode, self.model, keys=False)
+        for name, found in FOUND.items():
+            self._ways[name] = self._ways[name] or next(iter(methods(self.model, *found)), None)
+        if self._ways["reconstruct"] is None and has_forward(self.model):
+            self._ways["reconstruct"] = Path("forward")
+
+    def target(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, d), what the reconstruction is compared with: ``rows``, as the model is handed them."""
+        with Running(self.noise, len(rows)):
+            target: Tensor = self.preprocess(rows)
+        return target
 
     def reconstruct(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, d).
+        """(n, d) -> (n, d), in the units of the model.
 
         Raises:
             ShapeError: The model returns something else.
         """
-        got = self._reconstruct(self.model, rows)
-        if not isinstance(got, Tensor) or got.shape != rows.shape:
+        way = self._ways["reconstruct"]
+        if way is None:
+            return self.decode(self.encode(rows))
+        output = self._run(way, rows)
+        got = returned.reconstruction(output, (rows.shape[0], rows.shape[1]))
+        if got is None or got.shape != rows.shape:
             raise ShapeError(
-                f"the model must return a reconstruction of shape {tuple(rows.shape)}, got {_shape(got)}. "
-                f"If it returns more than that, say which part is the reconstruction: "
-                f"Autoencoder(model, reconstruct=lambda m, x: m(x)[0])."
+                f"the model must return a reconstruction of shape {tuple(rows.shape)}, got {returned.listed(output)}. "
+                f"Say which part is the reconstruction: Autoencoder(model, reconstruct=lambda m, x: m(x)[0]), or "
+                f"reconstruct={_example_key(output)} for what forward returns under that key."
             )
         return got
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """(n, m) -> (n, d)."""
-        return self.model.decoder(latents)
-
-    def latent_distribution(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, d) -> mean (n, m) and log-variance (n, m)."""
-        return self.model.encoder(rows)
-
-    def target(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, d): what the reconstruction is compared with."""
-        return rows
-
     def encode(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, m), one column for each latent unit.
+        """(n, d) -> (n, m), one column for each latent unit; their means, where the model encodes to a distribution.
 
         Raises:
             ModelError: It is not known how the model encodes.
             ShapeError: The encoder returns something else.
         """
-        if self._encode is None:
-            raise ModelError(
-                f"{type(self.model).__name__} has neither `encode` nor `encoder`, so its latents can't be found. "
-                f"Say how it encodes: Autoencoder(model, encode=lambda m, x: m.layers[:4](x))."
-            )
-        got = self._encode(self.model, rows)
-        if not isinstance(got, Tensor) or got.ndim != 2 or len(got) != len(rows):
+        way = self._ways["encode"] or self._found("encode", rows, returned.distribution, returned.latents)
+        output = self._run(way, rows)
+        got = returned.latents(output, len(rows))
+        if got is None or got.ndim != 2 or len(got) != len(rows):
             raise ShapeError(
-                f"the encoder must return latents of shape ({len(rows)}, m), got {_shape(got)}. "
-                f"If it returns more than that, say which part are the latents: "
-                f"Autoencoder(model, encode=lambda m, x: m.encoder(x)[0])."
+                f"the encoder must return latents of shape ({len(rows)}, m), got {returned.listed(output)}. "
+                f"Say which part are the latents: Autoencoder(model, encode=lambda m, x: m.encoder(x)[0])."
             )
         return got
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(n, m) -> (n, d), in the units of the model.
+
+        Raises:
+            ModelError: It is not known how the model decodes.
+            ShapeError: The decoder returns something else.
+        """
+        way = self._ways["decode"]
+        if way is None:
+            raise ModelError(
+                f"{type(self.model).__name__} has neither `decode` nor `decoder`. Say how it decodes: "
+                f"Autoencoder(model, decode=lambda m, z: m.layers[4:](z))."
+            )
+        with Running(self.noise, len(latents)):
+            output = way(self.model, latents)
+        got = returned.reconstruction(output)
+        if got is None or got.ndim != 2 or len(got) != len(latents):
+            raise ShapeError(
+                f"the decoder must return rows of shape ({len(latents)}, d), got {returned.listed(output)}. Say which "
+                f"part they are: Autoencoder(model, decode=lambda m, z: m.decoder(z)[0])."
+            )
+        return got
+
+    def latent_distribution(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, d) -> mean (n, m) and log variance (n, m) of the latents, for models that encode to such a distribution.
+
+        Raises:
+            ModelError: It is not known how the model does that.
+            ShapeError: The part that was given returns something else.
+        """
+        way = self._ways["latent_distribution"] or self._found("latent_distribution", rows, returned.distribution)
+        output = self._run(way, rows)
+        pair = returned.distribution(output, len(rows))
+        if pair is None or any(each.shape != pair[0].shape or len(each) != len(rows) for each in pair):
+            raise ShapeError(
+                f"the latent distribution must be a pair of mean and log variance, both ({len(rows)}, m), or a normal "
+                f"distribution, got {returned.listed(output)}; latent_distribution=lambda m, x: (m.mu(x), m.logvar(x))."
+            )
+        return pair
 
     def forward(self, rows: Tensor) -> Tensor:
         """See ``reconstruct``."""
         return self.reconstruct(rows)
+
+    def drawn(self, number: int) -> "Autoencoder":
+        """The same, of the same model, with one draw of the noise: the same for all rows, and each time.
+
+        Args:
+            number: Which draw, from 0.
+        """
+        twin = copy.copy(self)
+        twin.noise = Draw(number)
+        return twin
+
+    def _run(self, way: Way, rows: Tensor) -> Any:
+        with Running(self.noise, len(rows)):
+            return way(self.model, self.preprocess(rows))
+
+    def _found(self, name: str, rows: Tensor, *reads: Callable[[Any, int], Any]) -> Way:
+        """The part that returns for ``rows`` what one of ``reads``, the first rather than the second, can read.
+
+        It is kept, so that it is looked for only once.
+
+        Raises:
+            ModelError: There is none.
+        """
+        encode = self._ways["encode"]
+        ways: list[Way] = [encode] if encode else methods(self.model, "encoder")
+        ways = [*ways, Rest()] if has_forward(self.model) else ways
+        tried = [(way, self._tried(way, rows)) for way in ways]
+        for read in reads:
+            for way, output in tried:
+                if read(output, len(rows)) is not None:
+                    self._ways[name] = way
+                    return way
+        gave = ", ".join(f"{way} gives {returned.listed(output)}" for way, output in tried)
+        what, mended = MENDED[name]
+        raise ModelError(
+            f"{type(self.model).__name__} does not say what its {what} is: {gave or 'it has no parts'}. Say how to "
+            f"compute it: Autoencoder(model, {name}={mended})."
+        )
+
+    def _tried(self, way: Way, rows: Tensor) -> Any:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                return self._run(way, rows)
+        except Exception as error:  # it takes something else than rows
+            return error
+
+
+# What is looked for among the methods and parts of a model.
+FOUND = {"reconstruct": ["reconstruct"], "encode": ["encode"], "decode": ["decode", "decoder"]}
+# What can't be found, and a line that gives it.
+MENDED = {
+    "encode": ("latent", "lambda m, x: m.layers[:4](x)"),
+    "latent_distribution": ("latent distribution", "lambda m, x: (m.mu(x), m.logvar(x))"),
+}
 
 
 def as_autoencoder(model: nn.Module | Autoencoder) -> Autoencoder:
@@ -117,8 +232,7 @@ def example(module: nn.Module, rows: Tensor) -> Tensor:
     Raises:
         ModelError: The dtype is neither float32 nor float64.
     """
-    held = (each for each in [*module.parameters(), *module.buffers(), rows] if each.is_floating_point())
-    found = next(held, torch.empty(0)).detach().new_empty(0)
+    found = next(_floating([*tensors(module), rows]), torch.empty(0)).detach().new_empty(0)
     if found.dtype not in (torch.float32, torch.float64):
         raise ModelError(f"the model must compute in float32 or float64, got {found.dtype}; use model.float().")
     return found
@@ -127,51 +241,28 @@ def example(module: nn.Module, rows: Tensor) -> Tensor:
 def full_precision(module: M) -> M:
     """``module`` itself, or a copy in float32 if it computes in bfloat16 or float16."""
     halves = (torch.bfloat16, torch.float16)
-    held = any(each.dtype in halves for each in [*module.parameters(), *module.buffers()])
-    return copied(module).float() if held else module
+    return copied(module).float() if any(each.dtype in halves for each in tensors(module)) else module
 
 
-def copied(module: M) -> M:
-    """A deep copy, also where ``module`` keeps results of its last forward pass, which torch refuses to copy."""
-    kept = [each for part in module.modules() for each in vars(part).values() if isinstance(each, Tensor)]
-    return copy.deepcopy(module, {id(each): each.detach().clone() for each in kept if not each.is_leaf})
+def _floating(held: list[Tensor]) -> Iterator[Tensor]:
+    return (each for each in held if each.is_floating_point())
 
 
-def _find_reconstruct(model: nn.Module) -> Part:
-    encode, decode = _find(model, "encode", "encoder"), _find(model, "decode", "decoder")
-    has_forward = type(model).forward is not nn.Module.forward
-    if has_forward or encode is None or decode is None:
-        return _call
-    return _Chain(encode, decode)
+def _at_least_single(model: nn.Module) -> Tensor:
+    """An empty tensor in the dtype of ``model``, but not in half precision."""
+    held = next(_floating(tensors(model)), torch.empty(0))
+    return torch.empty(0, dtype=torch.promote_types(held.dtype, torch.float32), device=held.device)
 
 
-def _find(model: nn.Module, *names: str) -> Part | None:
-    found = [name for name in names if callable(getattr(model, name, None))]
-    return _Attribute(found[0]) if found else None
+def _as_noise(noise: str | int | Noise | None) -> Noise | None:
+    if noise == "mean":
+        return mean
+    if isinstance(noise, int):
+        return Draw(noise)
+    if isinstance(noise, str) or not (noise is None or callable(noise)):
+        raise ModelError(f"noise must be 'mean', the number of a draw, a function or None, got {noise!r}.")
+    return noise
 
 
-# Parts are small callable objects, not closures: a copy or a worker process gets them without the user's model.
-
-
-def _call(model: nn.Module, rows: Tensor) -> Any:
-    return model(rows)
-
-
-class _Attribute:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
-        return getattr(model, self.name)(rows)
-
-
-class _Chain:
-    def __init__(self, first: Part, second: Part) -> None:
-        self.first, self.second = first, second
-
-    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
-        return self.second(model, self.first(model, rows))
-
-
-def _shape(got: Any) -> str:
-    return f"shape {tuple(got.shape)}" if isinstance(got, Tensor) else type(got).__name__
+def _example_key(output: Any) -> str:
+    return repr(next(iter(returned.entries(output)), 0))

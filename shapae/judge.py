@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder, as_autoencoder, copied
+from shapae.autoencoder import Autoencoder, as_autoencoder
 from shapae.borrow import evaluating, generators
 from shapae.engine import Explainer
 from shapae.errors import AdditivityWarning
@@ -26,6 +26,7 @@ from shapae.metrics import (
 )
 from shapae.moments import Array
 from shapae.stopwatch import Taken, taking
+from shapae.unwrap import copied
 
 # Points of the curves beside the first, and sets of features whose contributions are checked, for each row.
 POINTS, SETS = 20, 20
@@ -228,7 +229,7 @@ def randomised(model: nn.Module, seed: int) -> Autoencoder:
     """
     copy, generator = copied(as_autoencoder(model)), torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in copy.parameters():
+        for parameter in copy.model.parameters():
             drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(drawn.to(parameter) * parameter.square().mean().sqrt())
     return copy

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
+from shapae.decoding import Decoding
 from shapae.deepshap.record import first_to_fail
 from shapae.errors import ModelError, ShapeError, UnknownName
 from shapae.heads import Head
@@ -22,18 +23,28 @@ class Score(nn.Module):
             attribute ``anchored``.
         features: d names, among which the head may choose.
         rows: (2 or more, d), some rows to try it on.
+        source: "input" to score rows; "latent" to score latents (n, m), with the rows (n, d) that they were encoded
+            from as their anchors.
 
     Raises:
         ShapeError: The head returns neither (n,) nor (n, k).
-        ModelError: No output was chosen, or one twice.
+        ModelError: No output was chosen, or one twice; or the source is none.
     """
 
-    def __init__(self, autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor) -> None:
+    original: Tensor
+
+    def __init__(
+        self, autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor, source: str = "input"
+    ) -> None:
         super().__init__()
-        self.autoencoder, self.head = autoencoder, head
-        self.anchored, self.draws = bool(getattr(head, "anchored", False)), int(getattr(head, "draws", 0))
+        if source not in ("input", "latent"):
+            raise ModelError(f"the source must be 'input' or 'latent', got {source!r}.")
+        self.autoencoder, self.head, self.source = autoencoder, head, source
+        self.anchored = source == "latent" or bool(getattr(head, "anchored", False))
+        self.draws = int(getattr(head, "draws", 0))
+        self.register_buffer("original", rows[:1].clone(), persistent=False)
         self._columns: slice | list[int] = slice(None)
-        self._width = self._tried(rows).shape[1]
+        self._width = self._tried(self.explained(rows)).shape[1]
         chosen = getattr(head, "chosen", None)
         if chosen is not None:
             names = self.outputs(features)
@@ -51,6 +62,14 @@ class Score(nn.Module):
             raise
         return numbers
 
+    def explained(self, rows: Tensor) -> Tensor:
+        """What is explained of ``rows`` (n, d): themselves, or their latents (n, m)."""
+        return rows if self.source == "input" else self.autoencoder.encode(rows.clone()).detach()
+
+    def own(self, explained: Tensor) -> Tensor:
+        """Anchors for what is explained, where no others are at hand: itself; for latents, some row."""
+        return explained if self.source == "input" else self.original.expand(len(explained), -1)
+
     def outputs(self, features: Sequence[str]) -> list[str]:
         """The names of the k outputs, for features of these names."""
         names = np.array(_output_names(self.head, features, self._width), dtype=object)
@@ -62,23 +81,24 @@ class Score(nn.Module):
         every.draws = 0
         return every if self.draws else self
 
-    def at(self, row: Tensor) -> nn.Module:
-        """The score of rows (n, d) that are compared with ``row`` (d,): (n, d) -> (n, k)."""
-        return At(self, row) if self.anchored else self
+    def at(self, anchor: Tensor) -> nn.Module:
+        """The score of rows (n, d) that are compared with the row of this ``anchor`` (a,): (n, d) -> (n, k)."""
+        return At(self, anchor) if self.anchored else self
 
     def forward(self, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, k).
 
         Args:
             rows: (n, d), some of whose features may be replaced.
-            anchors: (n, d), the rows being explained, which an anchored head is handed; None for ``rows`` themselves.
+            anchors: (n, a), of the rows being explained, which an anchored score is handed; None for ``own``.
 
         Raises:
             ShapeError: The head returns something else.
         """
-        handed = [rows if anchors is None else anchors] if self.anchored else []
-        # Clones, for models that write into their input.
-        numbers = self.head(self.autoencoder, rows.clone(), *(each.clone() for each in handed))
+        handed = self.own(rows) if anchors is None else anchors
+        rows, handed = rows.clone(), handed.clone()  # for models that write into their input
+        model = self.autoencoder if self.source == "input" else Decoding(self.autoencoder, handed)
+        numbers = self.head(model, rows, *([self.explained(handed)] if getattr(self.head, "anchored", False) else []))
         if not isinstance(numbers, Tensor):
             got = type(numbers).__name__
         elif numbers.ndim not in (1, 2) or len(numbers) != len(rows):
@@ -166,8 +186,9 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
     tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
     if (together - again).abs().max() > tolerance:
         raise ModelError(
-            "the model is random in eval mode: two runs on the same rows differ. Make it return its mean there, "
-            "for example with Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
+            "the model is random in eval mode: two runs on the same rows differ. Autoencoder(model, noise='mean') puts "
+            "the mean in place of Gaussian noise; where the numbers are drawn otherwise, say what to run instead: "
+            "Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
         )
     if (together[some] - alone).abs().max() > tolerance:
         raise ModelError(

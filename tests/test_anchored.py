@@ -132,7 +132,7 @@ def test_an_anchored_function_is_explained_for_each_row_by_itself():
         return torch.tanh(rows * order).sum(dim=1) * anchors[:, 0]
 
     x, b = torch.tensor(models.table(20, 4, seed=1)), torch.tensor(models.table(30, 4, seed=2))
-    got = deepshap.attribute(function, x, b, anchored=True)
+    got = deepshap.attribute(function, x, b, anchors=x)
     assert len(runs) < 20
     for place, row in enumerate(x):
         alone = deepshap.attribute(lambda rows, row=row: function(rows, row.expand_as(rows)), x[[place]], b)
@@ -144,6 +144,6 @@ def test_pairs_are_cut_into_blocks_of_any_size_with_the_same_values(monkeypatch)
         return torch.exp((rows * anchors).mean(dim=1))
 
     x, b = torch.tensor(models.table(7, 4, seed=1)), torch.tensor(models.table(11, 4, seed=2))
-    want = deepshap.attribute(function, x, b, anchored=True)
+    want = deepshap.attribute(function, x, b, anchors=x)
     monkeypatch.setattr(deepshap.walk, "BLOCK", 200)
-    torch.testing.assert_close(deepshap.attribute(function, x, b, anchored=True), want, rtol=0, atol=1e-14)
+    torch.testing.assert_close(deepshap.attribute(function, x, b, anchors=x), want, rtol=0, atol=1e-14)

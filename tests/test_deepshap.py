@@ -515,3 +515,36 @@ def test_threads_can_share_a_model():
         thread.join()
     for number in range(4):
         np.testing.assert_array_equal(got[number], want)
+
+
+# Weights
+
+WEIGHTED = {
+    "one output, pair by pair": lambda net: lambda x: (net(x) - x).square().mean(dim=1),
+    "all outputs, folded": lambda net: net,
+    "all outputs, deviations": lambda net: torch.nn.Sequential(net, torch.nn.ReLU(), torch.nn.Linear(6, 7).double()),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_values_are_averages_by_weight_over_the_background(kind):
+    function = WEIGHTED[kind](models.build(models.Question))
+    rows, background = torch.tensor(models.table(5, seed=1)), torch.tensor(models.table(7, seed=2))
+    weights = torch.tensor(np.random.default_rng(0).uniform(0.5, 2, 7))
+    each = [deepshap.attribute(function, rows, other[None]) for other in background]
+    want = sum(weight * values for weight, values in zip(weights, each, strict=True)) / weights.sum()
+    torch.testing.assert_close(
+        deepshap.attribute(function, rows, background, weights=weights), want, rtol=0, atol=1e-12
+    )
+
+
+def test_parts_of_a_weighted_background_merge_by_the_sums_of_their_weights():
+    model, rows = models.build(models.Question), torch.tensor(models.table(5, seed=1))
+    background, weights = torch.tensor(models.table(7, seed=2)), torch.tensor([1.0, 2, 3, 0.5, 1, 4, 0.1]).double()
+    whole = deepshap.Against(model, background, weights=weights).moments(rows)
+    parts = [
+        deepshap.Against(model, background[part], weights=weights[part]).moments(rows)
+        for part in (slice(0, 2), slice(2, 7))
+    ]
+    np.testing.assert_allclose((parts[0] + parts[1]).mean, whole.mean, rtol=0, atol=1e-12)
+    assert whole.standard_error is None

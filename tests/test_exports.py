@@ -16,6 +16,7 @@ DOCUMENTED = [
     "Explainer",
     "Explanation",
     "Importance",
+    "adapters",
     "backends",
     "compare",
     "datasets",

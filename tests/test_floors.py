@@ -12,7 +12,8 @@ ROOT = Path(shapae.__file__).parent
 # Lowest first. "plots.*" stands for each file of that folder that has no name here.
 FLOORS = [
     ["errors"],
-    ["table", "borrow", "moments", "folder", "progress", "plan", "stopwatch"],
+    ["table", "borrow", "moments", "folder", "progress", "plan", "stopwatch", "running", "returned", "unwrap"],
+    ["preprocess", "ways"],
     ["deepshap.parts", "deepshap.tape"],
     ["deepshap.record", "deepshap.rules.slopes"],
     ["deepshap.rules.terms"],
@@ -24,7 +25,7 @@ FLOORS = [
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
     ["data", "autoencoder", "losses", "explanation", "files", "datasets.*", "estimate", "metrics"],
-    ["heads._head", "plots._canvas", "importance", "datasets"],
+    ["heads._head", "decoding", "plots._canvas", "importance", "adapters", "datasets"],
     ["heads.*"],
     ["heads"],
     ["score", "plots.*"],

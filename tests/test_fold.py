@@ -378,9 +378,9 @@ def test_the_size_of_the_blocks_makes_no_difference(name, block, monkeypatch):
     parts, seen = case(name), []
     sum_up = fold._sum_up
 
-    def watched(chain, order, x, b, sums):
+    def watched(chain, order, x, b, *rest):
         seen.append((len(x[0]), fold._block(chain.widths, order, b[0])[1]))
-        sum_up(chain, order, x, b, sums)
+        sum_up(chain, order, x, b, *rest)
 
     monkeypatch.setattr(fold, "_sum_up", watched)
     monkeypatch.setattr(fold, "BLOCK", block)

@@ -7,10 +7,10 @@ from threading import RLock
 from shap.explainers._deep import deep_pytorch
 from torch import nn
 
-from shapae.autoencoder import copied
 from shapae.borrow import generators
 from shapae.losses import Elementwise
 from shapae.score import Connected
+from shapae.unwrap import copied
 
 # Element by element, but not in shap's own table (0.51).
 ACTIVATIONS = (

@@ -21,8 +21,8 @@ def held(background: int, features: int) -> int:
 
 def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    score = deepshap.Against(game.score, game.background, weights=game.weights, anchored=game.score.anchored)
-    return partial(attribute, score)
+    anchors = [game.score.own(game.background)] if game.score.anchored else []
+    return partial(attribute, deepshap.Against(game.score, game.background, *anchors, weights=game.weights))
 
 
 def attribute(score: deepshap.Against, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
@@ -31,4 +31,4 @@ def attribute(score: deepshap.Against, rows: Tensor, *, seeds: Sequence[int]) ->
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    return score.moments(rows)
+    return score.moments(rows, *([rows] if score.anchors else []))

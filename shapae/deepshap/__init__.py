@@ -4,6 +4,7 @@ One row is run, and the aten operators that it runs are recorded on a tape; then
 from the scores back to the features, for all pairs of rows and background rows.
 """
 
+from collections.abc import Iterator
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -35,7 +36,12 @@ SUMS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
 
 
 def attribute(
-    function: Function, rows: Tensor, background: Tensor, *, weights: Tensor | None = None, anchored: bool = False
+    function: Function,
+    rows: Tensor,
+    background: Tensor,
+    *,
+    weights: Tensor | None = None,
+    anchors: Tensor | None = None,
 ) -> Tensor:
     """DeepSHAP values, averaged over the background.
 
@@ -45,8 +51,8 @@ def attribute(
         rows: (n, d), float32 or float64.
         background: (b, d), in the dtype and on the device of ``rows``.
         weights: (b,), positive: how much each background row counts; None where all count the same.
-        anchored: ``function`` takes (rows, anchors), both (n, d): with each row that it scores it is handed the row
-            being explained, whose features are not replaced.
+        anchors: (n, a), for a ``function`` of (rows, anchors), which is handed with each row that it scores what
+            belongs to the row being explained, such as that row itself, whose features are not replaced then.
 
     Returns:
         (n, d), or (n, d, k) where the scores are (n, k). They sum to function(row) - mean(function(background)).
@@ -64,9 +70,10 @@ def attribute(
     >>> values.tolist()
     [[3.0, 3.0]]
     """
-    against = Against(function, background, weights=weights, anchored=anchored)
-    values = torch.as_tensor(against.moments(rows).mean, dtype=rows.dtype, device=rows.device)
-    return values if _scores(against.itself, rows[:1]).ndim == 2 else values.squeeze(2)
+    handed = [] if anchors is None else [anchors]
+    against = Against(function, background, *(each[:1].expand(len(background), -1) for each in handed), weights=weights)
+    values = torch.as_tensor(against.moments(rows, *handed).mean, dtype=rows.dtype, device=rows.device)
+    return values if _scores(function, rows[:1], *(each[:1] for each in handed)).ndim == 2 else values.squeeze(2)
 
 
 class Against:
@@ -75,67 +82,73 @@ class Against:
     Args:
         function: See ``attribute``.
         background: See ``attribute``.
+        anchors: (b, a), if it is anchored: any that the background rows can be scored with.
         weights: See ``attribute``.
-        anchored: See ``attribute``.
     """
 
-    def __init__(
-        self, function: Function, background: Tensor, *, weights: Tensor | None = None, anchored: bool = False
-    ) -> None:
-        self.function, self.background, self.weights, self.anchored = function, background, weights, anchored
+    def __init__(self, function: Function, background: Tensor, *anchors: Tensor, weights: Tensor | None = None) -> None:
+        self.function, self.background, self.anchors, self.weights = function, background, anchors, weights
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made from: all else is done again where it is sent to."""
-        return {name: getattr(self, name) for name in ("function", "background", "weights", "anchored")}
+        return {name: getattr(self, name) for name in ("function", "background", "anchors", "weights")}
 
-    def itself(self, rows: Tensor) -> Tensor:
-        """The scores of ``rows``, each of which is its own anchor."""
-        return self.function(rows, rows) if self.anchored else self.function(rows)
-
-    def moments(self, rows: Tensor) -> Moments:
+    def moments(self, rows: Tensor, *anchors: Tensor) -> Moments:
         """The values, (n, d, k) also for one output, with their spread where they are computed pair by pair.
 
         Args:
             rows: See ``attribute``, also for what is raised.
+            anchors: (n, a), if the function is anchored.
         """
         _refuse_tables(rows, self.background)
         torch.empty(KEPT, dtype=torch.uint8)
         with torch.no_grad():
-            return joined([self._of_few(some) for some in torch.split(rows, self._at_once)], axis=0)
+            return joined([self._of_few(*few) for few in _split(self._at_once, rows, *anchors)], axis=0)
 
-    def _of_few(self, rows: Tensor) -> Moments:
-        x, chain = _replayed(self.itself, self._tape, rows), self._chain
+    def _of_few(self, *taken: Tensor) -> Moments:
+        x, chain = _replayed(self.function, self._tape, *taken), self._chain
         if chain and self._order:
             total = len(self.background) if self.weights is None else float(self.weights.sum())
             shares = None if self.weights is None else self.weights / total
             values = folded(chain, self._order, x, self._whole, shares)
             if values is not None:
                 return Moments(total, values.cpu().numpy())
-        merges = chain and chain.saving * len(rows) * len(self.background) > chain.preparation / BLOCKS
-        tape = chain if chain and merges else self._tape.in_dtype(rows.dtype)
+        merges = chain and chain.saving * len(taken[0]) * len(self.background) > chain.preparation / BLOCKS
+        tape = chain if chain and merges else self._tape.in_dtype(taken[0].dtype)
         weights = [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._at_once)
         return reduce(add, (averaged(tape, x, *part) for part in zip(self._parts, weights, strict=True)))
 
     @cached_property
     def _tape(self) -> Tape:
         with torch.no_grad():
-            _scores(self.itself, self.background[:1])
+            _scores(self.function, *(each[:1] for each in self._taken))
 
         def whole(op: OpOverload, kinds: list[torch.dtype]) -> bool:
             return rule_for(op, kinds) is not None
 
-        tape = record(self.function, self.background[0], whole, anchored=self.anchored)
+        row, *anchor = (each[0] for each in self._taken)
+        tape = record(self.function, row, whole, *anchor)
         _refuse_unknown_operators(tape)
         return tape
+
+    @property
+    def _taken(self) -> tuple[Tensor, ...]:
+        """What the function takes for the background."""
+        return (self.background, *self.anchors)
+
+    @cached_property
+    def _first(self) -> Values:
+        """The values of the first background row."""
+        return replay(self._tape, *(each[:1] for each in self._taken))
 
     @cached_property
     def _at_once(self) -> int:
         """So many rows are replayed."""
-        return max(1, REPLAYED // sum(value.nbytes for value in replay(self._tape, self.background[:1]).values()))
+        return max(1, REPLAYED // sum(value.nbytes for value in self._first.values()))
 
     @cached_property
     def _chain(self) -> Chain | None:
-        return None if self.anchored else as_chain(self._tape, replay(self._tape, self.background[:1]))
+        return None if self.anchors else as_chain(self._tape, self._first)
 
     @cached_property
     def _order(self) -> Order | Deviations | None:
@@ -145,13 +158,17 @@ class Against:
     @cached_property
     def _parts(self) -> list[Values]:
         """The values of the background on the tape."""
-        return [_replayed(self.itself, self._tape, few) for few in torch.split(self.background, self._at_once)]
+        return [_replayed(self.function, self._tape, *few) for few in _split(self._at_once, *self._taken)]
 
     @cached_property
     def _whole(self) -> Values:
         """The same in one piece, as far as a chain needs them."""
         slots = self._chain.slots if self._chain else []
         return {slot: torch.cat([part[slot] for part in self._parts]) for slot in slots}
+
+
+def _split(size: int, *tables: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(torch.split(table, size) for table in tables), strict=True)
 
 
 def _refuse_tables(rows: Tensor, background: Tensor) -> None:
@@ -179,8 +196,8 @@ def _refuse_unknown_operators(tape: Tape) -> None:
         raise UnsupportedOperator(list(dict.fromkeys(places)))
 
 
-def _scores(function: Function, rows: Tensor) -> Tensor:
-    scores = function(rows.clone())  # a clone, for functions that write into what they are given
+def _scores(function: Function, rows: Tensor, *anchors: Tensor) -> Tensor:
+    scores = function(*(each.clone() for each in (rows, *anchors)))  # for functions that write into what they are given
     if isinstance(scores, Tensor) and scores.is_floating_point() and scores.ndim in (1, 2) and scores.numel():
         if len(scores) == len(rows):
             return scores
@@ -188,14 +205,14 @@ def _scores(function: Function, rows: Tensor) -> Tensor:
     raise ShapeError(f"the function must return scores ({len(rows)},) or ({len(rows)}, k), floating point, got {got}.")
 
 
-def _replayed(function: Function, tape: Tape, rows: Tensor) -> Values:
+def _replayed(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
     """The values of ``rows`` on the tape.
 
     Raises:
         ModelError: The function itself gives other scores.
     """
-    values = replay(tape, rows)
-    got, want = tape.scores(values), _scores(function, rows).reshape(len(rows), -1)
+    values = replay(tape, rows, *anchors)
+    got, want = tape.scores(values), _scores(function, rows, *anchors).reshape(len(rows), -1)
     differ = (~((got - want).abs() <= _tolerance(tape, values, want))).any(dim=1).nonzero().flatten().tolist()
     if differ:
         why = " and ".join(dict.fromkeys(tape.read)) or "it is random, mixes rows, or computes outside of torch"

@@ -35,20 +35,20 @@ SHAPED = {
 }
 
 
-def record(function: Function, row: Tensor, whole: Whole, *, anchored: bool = False) -> Tape:
+def record(function: Function, row: Tensor, whole: Whole, *anchor: Tensor) -> Tape:
     """Run ``function`` on one row, and take down what it does.
 
     Args:
-        function: From rows (1, d), and anchors (1, d) if it is anchored, to (1,) or (1, k).
+        function: From rows (1, d), and anchors (1, a) if it is anchored, to (1,) or (1, k).
         row: (d,).
         whole: Is this operator, with live arguments of these dtypes, to be kept as it is? Others are taken apart by
             torch's own decompositions, as far as there are any.
-        anchored: Whether ``function`` is handed the row being explained, too.
+        anchor: (a,), if ``function`` is anchored.
 
     Raises:
         RuntimeError: The function itself fails.
     """
-    taken = [row.detach().clone().requires_grad_() for _ in range(1 + anchored)]
+    taken = [each.detach().clone().requires_grad_() for each in (row, *anchor)]
 
     def one(*taken: Tensor) -> Tensor:
         return function(*(each.unsqueeze(0).clone() for each in taken)).reshape(-1)
@@ -67,7 +67,7 @@ def record(function: Function, row: Tensor, whole: Whole, *, anchored: bool = Fa
             function(*(each.detach().clone().unsqueeze(0) for each in taken))
     slot = recorder.slots.get(id(result))
     steps = tuple(_needed(recorder.steps, {slot}))
-    return Tape(steps, result.detach() if slot is None else Live(slot), tuple(recorder.read), anchored)
+    return Tape(steps, result.detach() if slot is None else Live(slot), tuple(recorder.read), bool(anchor))
 
 
 def _recorded(function: Function, recorder: "Recorder", taken: list[Tensor]) -> tuple["Recorder", Tensor]:

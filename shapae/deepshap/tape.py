@@ -158,22 +158,23 @@ def some_of(values: Values, part: slice) -> Values:
     return {slot: value[part] for slot, value in values.items()}
 
 
-def replay(tape: Tape, rows: Tensor) -> Values:
-    """The values on the tape for other rows, each of which is its own anchor.
+def replay(tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
+    """The values on the tape for other rows.
 
     Args:
         tape: Recorded from one row (d,).
         rows: (n, d).
+        anchors: (n, a), if the function is anchored.
 
     Returns:
         For each slot (n, ...), in the dtype of ``rows``; truth values as 0 and 1. Slot 0 are the rows.
     """
-    values: Values = torch.vmap(partial(_values, tape))(rows)
+    values: Values = torch.vmap(partial(_values, tape))(rows, *anchors)
     return values
 
 
-def _values(tape: Tape, row: Tensor) -> Values:
-    values = {0: row, 1: row} if tape.anchored else {0: row}
+def _values(tape: Tape, *taken: Tensor) -> Values:
+    values = dict(enumerate(taken))
     for step in tape.steps:
         values[step.slot] = step.run(*(values[slot] for slot in step.live))
-    return {slot: value.to(row.dtype) for slot, value in values.items()}
+    return {slot: value.to(taken[0].dtype) for slot, value in values.items()}

@@ -1,0 +1,244 @@
+"""Gradients flow through a part of a model while it runs, and its noise is what was asked for."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, LowRankMultivariateNormal, Normal
+
+from shapae import Autoencoder, Explainer
+from shapae.errors import ModelError
+from shapae.running import Draw
+from tests import models
+
+X = torch.tensor(models.table(4))
+
+# From mean and standard deviation, (n, 3) each, to latents.
+SAMPLED = {
+    "randn_like": lambda mean, std: mean + std * torch.randn_like(std),
+    "randn": lambda mean, std: mean + std * torch.randn(mean.shape, dtype=mean.dtype),
+    "randn of sizes": lambda mean, std: mean + std * torch.randn(*mean.shape, dtype=mean.dtype, generator=None),
+    "normal_": lambda mean, std: mean + std * std.new_empty(std.shape).normal_(),
+    "normal_ of its own": lambda mean, std: mean + std * (torch.empty_like(mean).normal_(1, 2) - 1) / 2,
+    "normal": lambda mean, std: torch.normal(mean, std),
+    "normal of the deviations": lambda mean, std: mean + torch.normal(0.0, std),
+    "normal of a size": lambda mean, std: mean + std * torch.normal(0.0, 1.0, mean.shape, dtype=mean.dtype),
+    "rsample": lambda mean, std: Normal(mean, std).rsample(),
+    "sample": lambda mean, std: Normal(mean, std).sample(),
+    "independent": lambda mean, std: Independent(Normal(mean, std), 1).rsample(),
+    "low rank": lambda mean, std: LowRankMultivariateNormal(mean, 0 * std.unsqueeze(2), std**2).rsample(),
+    "in place": lambda mean, std: torch.randn_like(std).mul_(std).add_(mean),
+}
+
+
+class Vae(nn.Module):
+    """Samples, also in eval mode."""
+
+    def __init__(self, sampled):
+        super().__init__()
+        self.sampled, self.trunk, self.exp = sampled, nn.Sequential(nn.Linear(6, 5), nn.Tanh()), Exp()
+        self.mean, self.spread, self.decoder = nn.Linear(5, 3), nn.Linear(5, 3), nn.Linear(3, 6)
+        self.last = nn.Tanh()
+
+    def encode(self, rows):
+        hidden = self.trunk(rows)
+        return self.mean(hidden), self.exp(self.spread(hidden))
+
+    def forward(self, rows):
+        return self.last(self.decoder(self.sampled(*self.encode(rows))))
+
+
+class Exp(nn.Module):
+    def forward(self, values):
+        return torch.exp(values)
+
+
+def at(model, noise):
+    """The reconstruction of X with ``noise`` (4, 3), or (3,), in place of what is drawn."""
+    mean, std = model.encode(X)
+    return torch.tanh(model.decoder(mean + std * noise))
+
+
+@pytest.mark.parametrize("kind", SAMPLED)
+def test_noise_is_its_mean(kind):
+    model, before = models.build(Vae, SAMPLED[kind]), models.world()
+    torch.testing.assert_close(Autoencoder(model, noise="mean").reconstruct(X), at(model, 0))
+    assert models.world() == before
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLED if kind != "low rank"])
+def test_a_draw_is_the_same_for_all_rows_and_each_time(kind):
+    model, before = models.build(Vae, SAMPLED[kind]), models.world()
+    autoencoder = Autoencoder(model, noise=7)
+    noise = torch.as_tensor(np.random.default_rng((7, 0)).standard_normal(3))
+    torch.testing.assert_close(autoencoder.reconstruct(X), at(model, noise))
+    assert torch.equal(autoencoder.reconstruct(X), autoencoder.reconstruct(X))
+    alone = torch.cat([autoencoder.reconstruct(row[None]) for row in X])
+    torch.testing.assert_close(alone, autoencoder.reconstruct(X))
+    assert models.world() == before
+
+
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_several_draws_at_once_differ_but_are_the_same_for_all_rows(n):
+    noise = Draw(3)(torch.empty(2, n, 3), n, 0)
+    assert torch.equal(noise, noise[:, :1].expand(2, n, 3))
+    assert torch.equal(noise[:, 0], Draw(3)(torch.empty(2, 1, 3), 1, 0)[:, 0])
+    assert len(noise[:, 0].unique()) == 6
+
+
+def test_draws_are_standard_normal_and_differ_between_calls_and_numbers():
+    draws = torch.stack([Draw(number)(X, 4, call)[0] for number in range(40) for call in range(40)])
+    assert len(draws.unique(dim=0)) == 1600
+    torch.testing.assert_close(draws.mean(dim=0), torch.zeros(6).double(), atol=0.12, rtol=0)
+    torch.testing.assert_close(draws.T.cov(), torch.eye(6).double(), atol=0.16, rtol=0)
+
+
+def test_each_call_of_a_part_draws_again():
+    model = models.build(Vae, lambda mean, std: torch.stack([torch.randn_like(mean), torch.randn_like(mean)]).sum(0))
+    first, second = (np.random.default_rng((0, call)).standard_normal(3) for call in range(2))
+    want = torch.tanh(model.decoder(torch.as_tensor(first + second).expand(4, 3)))
+    torch.testing.assert_close(Autoencoder(model, noise=0).reconstruct(X), want)
+
+
+def test_an_autoencoder_can_be_had_for_each_draw():
+    model = models.build(Vae, SAMPLED["rsample"])
+    autoencoder = Autoencoder(model, noise="mean")
+    for number in (0, 1):
+        twin = autoencoder.drawn(number)
+        assert torch.equal(twin.reconstruct(X), Autoencoder(model, noise=number).reconstruct(X))
+        assert twin.model is model
+    torch.testing.assert_close(autoencoder.reconstruct(X), at(model, 0))
+
+
+class AverageError(nn.Module):
+    """Mean squared error, averaged over draws."""
+
+    def forward(self, autoencoder, rows):
+        errors = [(autoencoder.drawn(number).reconstruct(rows) - rows).square().mean(dim=1) for number in range(3)]
+        return torch.stack(errors).mean(dim=0)
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact"])
+def test_an_average_over_draws_is_explained(backend, rows, background):
+    model = models.build(Vae, SAMPLED["rsample"])
+    explanation = Explainer(model, background, head=AverageError(), backend=backend)(rows)
+    np.testing.assert_allclose(explanation.residual, 0, atol=1e-12)
+    with torch.no_grad():
+        want = torch.stack([Autoencoder(model, noise=number)(torch.tensor(rows)) for number in range(3)])
+    errors = (want - torch.tensor(rows)).square().mean(dim=(0, 2))
+    np.testing.assert_allclose(explanation.scores, errors, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", SAMPLED)
+@pytest.mark.parametrize("noise", ["mean", 2])
+def test_a_model_that_samples_is_explained_with_its_noise_in_hand(kind, noise, rows, background):
+    autoencoder = Autoencoder(models.build(Vae, SAMPLED[kind]), noise=noise)
+    explanation = Explainer(autoencoder, background)(rows)
+    np.testing.assert_allclose(explanation.residual, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact", "gradient", "shap_deep"])
+def test_the_values_are_those_of_the_model_at_its_mean(backend, rows, background):
+    sampling, steady = (models.build(Vae, sampled) for sampled in (SAMPLED["randn_like"], lambda mean, std: mean))
+    got = Explainer(Autoencoder(sampling, noise="mean"), background, head="reconstruction", backend=backend)(rows)
+    want = Explainer(steady, background, head="reconstruction", backend=backend)(rows)
+    np.testing.assert_allclose(got.values, want.values, rtol=1e-9, atol=1e-12)
+
+
+def test_a_noise_of_ones_own():
+    model = models.build(Vae, SAMPLED["randn_like"])
+    autoencoder = Autoencoder(model, noise=lambda like, n, call: torch.full_like(like, n + 10 * call))
+    torch.testing.assert_close(autoencoder.reconstruct(X), at(model, 4))
+
+
+def test_without_it_a_model_that_samples_is_refused_with_the_line_that_mends_it(rows, background):
+    model = models.build(Vae, SAMPLED["rsample"])
+    with pytest.raises(ModelError, match=r"random in eval mode: .* Autoencoder\(model, noise='mean'\)"):
+        Explainer(model, background)(rows)
+    Explainer(Autoencoder(model, noise="mean"), background)(rows)
+
+
+@pytest.mark.parametrize("drawn", [torch.rand_like, torch.bernoulli, lambda like: like.clone().exponential_()])
+def test_other_random_numbers_are_still_refused(drawn, rows, background):
+    model = models.build(Vae, lambda mean, std: mean + drawn(torch.full_like(std, 0.5)))
+    with pytest.raises(ModelError, match=r"where the numbers are drawn otherwise, .*reconstruct=lambda m, x"):
+        Explainer(Autoencoder(model, noise="mean"), background)(rows)
+
+
+@pytest.mark.parametrize("noise", ["median", 0.5])
+def test_what_is_no_noise_is_refused(noise, model):
+    with pytest.raises(ModelError, match=rf"noise must be 'mean', the number of a draw, .*, got '?{noise}"):
+        Autoencoder(model, noise=noise)
+
+
+class Within(models.Question):
+    """Encodes within a context."""
+
+    def __init__(self, context):
+        super().__init__()
+        self.context = context
+
+    def encode(self, rows):
+        with self.context():
+            return self.encoder(rows)
+
+    def forward(self, rows):
+        return self.decoder(self.encode(rows))
+
+
+WITHOUT = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "set_grad_enabled": lambda: torch.set_grad_enabled(False),
+}
+STATES = {"gradients": nullcontext, "no gradients": torch.no_grad, "inference": torch.inference_mode}
+
+
+@pytest.mark.parametrize("kind", WITHOUT)
+@pytest.mark.parametrize("backend", ["deep", "gradient", "exact"])
+@pytest.mark.parametrize("head", ["latent", "reconstruction_error"])
+def test_models_that_want_no_gradients_are_explained_as_any_other(kind, backend, head, rows, background):
+    got = Explainer(models.build(Within, WITHOUT[kind]), background, head=head, backend=backend)(rows)
+    want = Explainer(models.build(models.Question), background, head=head, backend=backend)(rows)
+    np.testing.assert_allclose(got.values, want.values, rtol=1e-12, atol=1e-14)
+    assert np.abs(got.values).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["no_grad", "set_grad_enabled"])
+def test_hooks_see_gradients_there_too(kind, rows, background):
+    got = Explainer(models.build(Within, WITHOUT[kind]), background, backend="shap_deep")(rows)
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [*WITHOUT, "enable_grad"])
+@pytest.mark.parametrize("state", STATES)
+def test_the_state_of_the_caller_is_kept(kind, state):
+    autoencoder = Autoencoder(models.build(Within, (WITHOUT | {"enable_grad": torch.enable_grad})[kind]))
+    with STATES[state]():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        got = autoencoder.encode(X)
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
+    assert got.requires_grad == (state == "gradients" or (kind == "enable_grad" and state == "no gradients"))
+    assert got.is_inference() == (state == "inference")
+
+
+def test_the_state_of_the_caller_is_kept_when_the_model_fails():
+    def failing():
+        with torch.no_grad():
+            raise KeyError
+
+    autoencoder = Autoencoder(models.build(models.Question), encode=lambda m, x: failing())
+    with pytest.raises(KeyError):
+        autoencoder.encode(X)
+    assert torch.is_grad_enabled()
+
+
+def test_threads_do_not_see_each_other():
+    autoencoder = Autoencoder(models.build(Vae, SAMPLED["randn_like"]))
+    want = [autoencoder.drawn(number).reconstruct(X) for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        got = list(threads.map(lambda number: autoencoder.drawn(number % 8).reconstruct(X), range(64)))
+    assert all(torch.equal(one, want[number % 8]) for number, one in enumerate(got))

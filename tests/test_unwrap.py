@@ -1,0 +1,83 @@
+"""Models are taken out of their wrappers, and copied."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from shapae import Autoencoder, Explainer
+from shapae.unwrap import copied, unwrapped
+from tests import models
+
+X = torch.tensor(models.table(4))
+
+
+class Holding(nn.Module):
+    """A wrapper that keeps the model as ``name``, as Lightning and Fabric do."""
+
+    def __init__(self, name, model):
+        super().__init__()
+        setattr(self, name, model)
+
+
+WRAPPERS = {
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "data parallel": nn.DataParallel,
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "Fabric's": lambda model: Holding("_original_module", model),
+    "Lightning's": lambda model: Holding("_forward_module", model),
+    "two of them": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_a_model_is_taken_out_of_its_wrappers(kind, model):
+    got = unwrapped(WRAPPERS[kind](model))
+    assert type(got) is models.Question
+    assert torch.equal(Autoencoder(WRAPPERS[kind](model)).encode(X), got.encoder(X))
+    assert kind == "averaged" or got is model
+
+
+def test_what_is_no_wrapper_stays():
+    model = Holding("module", models.build(models.Question))
+    assert unwrapped(model) is model
+
+
+def compiled_within(model):
+    model.encoder = torch.compile(model.encoder, backend="eager")
+    return model
+
+
+def compiled_in_place(model):
+    model.compile(backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("compiled", [compiled_within, compiled_in_place])
+def test_compiled_parts_are_explained_as_they_were_and_stay_compiled(compiled, rows, background):
+    want = Explainer(models.build(models.Question), background)(rows).values
+    model = compiled(models.build(models.Question))
+    before = models.snapshot(model)
+    for backend in ("deep", "shap_deep"):
+        torch.testing.assert_close(Explainer(model, background, backend=backend)(rows).values, want)
+    assert models.snapshot(model) == before
+
+
+def test_what_replaces_compiled_parts_shares_their_parameters():
+    model = compiled_within(compiled_in_place(models.build(models.Nested)))
+    got = unwrapped(model)
+    assert type(got.encoder) is models.Half
+    assert all(one is other for one, other in zip(got.parameters(), model.parameters(), strict=True))
+    assert all(one is other for one, other in zip(got.buffers(), model.buffers(), strict=True))
+
+
+def test_results_of_the_last_forward_pass_can_be_copied():
+    model = models.build(models.Question)
+    model.encoder.last = model.encoder(X)
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(model)
+    twin = copied(model)
+    assert torch.equal(twin.encoder.last, model.encoder.last)
+    assert twin.encoder.last is not model.encoder.last
+    assert model.encoder.last.grad_fn is not None
