@@ -93,7 +93,7 @@ class Comparison:
         Returns:
             A figure of which pyplot does not know; nothing is shown or saved.
         """
-        figure = sheet(13, 10)
+        figure = sheet(15, 10)
         axes = figure.subplots(2, 2)
         plots.agreement(self.agreement, ax=axes[0, 0])
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]

@@ -29,5 +29,5 @@ def draw(curves: pd.DataFrame, verb: str = "removed", *, controls: Sequence[str]
     ax.set_xlabel(f"fraction of the features {verb}, the largest values first")
     ax.set_ylabel("mean score")
     ax.set_title(f"features {verb}: a {'low' if low else 'high'} line is better")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
