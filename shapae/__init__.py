@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import adapters, backends, datasets, deepshap, demo, errors, heads, losses, plots
+    from shapae import adapters, backends, datasets, deepshap, demo, errors, heads, losses, metrics, plots
     from shapae.autoencoder import Autoencoder
     from shapae.comparison import Comparison, compare
     from shapae.engine import Explainer
@@ -42,6 +42,7 @@ __all__ = [
     "errors",
     "heads",
     "losses",
+    "metrics",
     "plots",
 ]
 

@@ -25,6 +25,7 @@ DOCUMENTED = [
     "errors",
     "heads",
     "losses",
+    "metrics",
     "plots",
 ]
 
