@@ -14,7 +14,7 @@ from shapae.plots._canvas import axes, colours, escaped
 # Smaller errors stand on the lower edge.
 LEAST = 1e-3
 # Of a letter, as a part of the axes; enough for axes of five inches by four.
-WIDTH, HEIGHT = 0.0165, 0.045
+WIDTH, HEIGHT = 0.0185, 0.045
 
 
 def draw(
