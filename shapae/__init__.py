@@ -11,11 +11,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import adapters, backends, datasets, deepshap, demo, errors, heads, losses, metrics, plots
+    from shapae import (
+        adapters,
+        backends,
+        background,
+        datasets,
+        deepshap,
+        demo,
+        errors,
+        groups,
+        heads,
+        losses,
+        metrics,
+        plots,
+    )
     from shapae.autoencoder import Autoencoder
     from shapae.comparison import Comparison, compare
+    from shapae.data import from_anndata
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
+    from shapae.groups import cluster_features, read_gmt
     from shapae.importance import Importance
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
@@ -25,7 +40,10 @@ _HOMES = {
     "Explainer": "engine",
     "Explanation": "explanation",
     "Importance": "importance",
+    "cluster_features": "groups",
     "compare": "comparison",
+    "from_anndata": "data",
+    "read_gmt": "groups",
 }
 __all__ = [
     "Autoencoder",
@@ -34,16 +52,21 @@ __all__ = [
     "Explanation",
     "Importance",
     "adapters",
+    "background",
     "backends",
+    "cluster_features",
     "compare",
     "datasets",
     "deepshap",
     "demo",
     "errors",
+    "from_anndata",
+    "groups",
     "heads",
     "losses",
     "metrics",
     "plots",
+    "read_gmt",
 ]
 
 

@@ -26,7 +26,7 @@ def demo(out: Out = Path("demo"), force: Force = False) -> None:
 
 Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
 Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
-Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet or .npy.")]
+Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet, .h5ad or .npy.")]
 Background = Annotated[
     str, typer.Option(help="Number of rows drawn from the data (all of them, if there are fewer), or a file.")
 ]
@@ -144,10 +144,12 @@ def _explainer(model: str, weights: Path, background: str, options: dict[str, An
 
 def _compared(background: str, seed: int, rows: Any) -> Any:
     """The background: so many of the rows, or what a file holds."""
-    from shapae.data import drawn
+    from shapae.background import sample
     from shapae.files import read_table
 
-    return drawn(rows, int(background), seed) if background.isdecimal() else read_table(Path(background))
+    if background.isdecimal():
+        return sample(rows, min(int(background), len(rows)), seed=seed)
+    return read_table(Path(background))
 
 
 def main() -> None:

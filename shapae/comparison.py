@@ -13,6 +13,7 @@ from torch import nn
 from shapae import plots
 from shapae.autoencoder import Autoencoder
 from shapae.backends import named, names
+from shapae.background import read_background
 from shapae.data import read_rows
 from shapae.engine import Explainer
 from shapae.errors import DataError, TooLarge
@@ -150,14 +151,15 @@ def compare(
     """
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     settings["feature_names"] = feature_names
-    explainer = Explainer(model, background, backend="gradient", **settings)
+    compared, table = read_background(background), read_rows(X, "rows")  # once: a loader may shuffle
+    explainer = Explainer(model, compared, backend="gradient", **settings)
     _refuse_several(explainer)
-    rows = read_rows(X, "rows").tensor(explainer.background, "rows")
-    case, d = Case(model, background, X, rows, settings), rows.shape[1]
-    chosen = [name for name in names() if _takes(name, d)] if backends is None else [*dict.fromkeys(backends)]
+    rows = table.tensor(explainer.background, "rows")
+    case, d = Case(model, compared, table, rows, settings), rows.shape[1]
+    chosen = fitting(d) if backends is None else [*dict.fromkeys(backends)]
     for name in chosen:
         named(name)  # an unknown one is a mistake, not a backend that failed
-    done, against = _referred(case, reference or _best_reference(d), tolerance)
+    done, against = _referred(case, reference or ("exact" if _takes("exact", d) else DRAWN), tolerance)
     judge = Judge(case, explainer, against, done, probes=probes, top=top)
     judged = {
         name: _tried(partial(judge.backend, name)) for name in progressing(chosen, len(chosen), progress, "comparing")
@@ -218,13 +220,12 @@ def _together(judged: dict[str, Judged], judge: Judge) -> Comparison:
     )
 
 
-def _best_reference(features: int) -> str:
-    exact, drawn = _takes("exact", features), DRAWN in names()
-    return "exact" if exact else DRAWN if drawn else "gradient"
+def fitting(features: int) -> list[str]:
+    """Names of the backends that take so many features."""
+    return [name for name in names() if _takes(name, features)]
 
 
 def _takes(backend: str, features: int) -> bool:
-    """Whether the backend takes so many features."""
     try:
         named(backend).held(1, features)
     except TooLarge:

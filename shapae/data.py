@@ -1,17 +1,29 @@
-"""What people bring as a table, made into one array with one name for each column."""
+"""What people bring as a table, made into rows of numbers with one name for each column."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from shapae import annotated
 from shapae.errors import DataError
+from shapae.extras import is_a
+from shapae.loader import loaded
 from shapae.moments import Array
+from shapae.names import refuse_others, refuse_repeated, some
+from shapae.plan import cut
+
+# Bytes of a table that are looked at, or made dense, at once.
+AT_ONCE = 2**24
+# How to mend a DataFrame with two columns of one name.
+FIRST = "; rename them, or keep the first of each: X.loc[:, ~X.columns.duplicated()]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +31,40 @@ class Rows:
     """A table that can be explained: two axes, numbers only, all of them finite.
 
     Attributes:
-        values: (n, d), n and d at least 1, any real dtype.
+        values: (n, d), n and d at least 1, any real dtype: an array, a sparse one, or one in a file.
         names: d unique names, or None for an array, which has none.
+        row_names: (n,), or None where the rows have no names but their numbers.
     """
 
-    values: Array
+    values: Any
     names: list[str] | None
+    row_names: Array | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        n, d = self.values.shape
+        return int(n), int(d)
+
+    def dense(self, block: slice) -> Array:
+        """(m, d): a copy of some of the rows, in a layout and a dtype that torch takes, too."""
+        part = self.values[block]
+        part = part.toarray() if issparse(part) else np.asarray(part)
+        native = np.float64 if part.dtype == np.longdouble else part.dtype.newbyteorder("=")
+        return np.array(part, dtype=native, order="C")
+
+    def of(self, chosen: Array) -> "Rows":
+        """Some of the rows, by their numbers, which rise; a copy."""
+        names = None if self.row_names is None else self.row_names[chosen]
+        return replace(self, values=self.values[chosen], row_names=names)
+
+    def blocks(self) -> list[slice]:
+        """All rows, a few at a time."""
+        n, d = self.shape
+        return cut(n, max(1, AT_ONCE // (8 * d)))
 
     def tensor(self, like: Tensor, what: str) -> Tensor:
         """A copy in the dtype and on the device of ``like``.
@@ -39,17 +79,53 @@ class Rows:
         Raises:
             DataError: Some numbers are too large for the dtype.
         """
-        rows = torch.tensor(self.values).to(like)
+        whole, streamed = like.new_empty(self.shape), Streamed(self, like, what)
+        for block in self.blocks():
+            whole[block] = streamed[block]
+        return whole
+
+
+class Streamed:
+    """Rows as tensors, a block at a time, so that a table which is sparse or in a file is never held as a whole.
+
+    Args:
+        rows: (n, d).
+        like: Its dtype and device are those of the tensors.
+        what: What to call the table in errors.
+    """
+
+    def __init__(self, rows: Rows, like: Tensor, what: str) -> None:
+        self.rows, self.like, self.what = rows, like, what
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.rows.shape
+
+    def __getitem__(self, block: slice) -> Tensor:
+        """(m, d), a copy.
+
+        Raises:
+            DataError: Some numbers are too large for the dtype.
+        """
+        rows = torch.from_numpy(self.rows.dense(block)).to(self.like)
         if not torch.isfinite(rows).all():
-            raise DataError(f"some numbers of the {what} are too large for the model's {like.dtype}; scale them.")
+            raise DataError(
+                f"some numbers of the {self.what} are too large for the model's {self.like.dtype}; scale them."
+            )
         return rows
 
 
 def read_rows(table: Any, what: str) -> Rows:
-    """Read ``table``: a numpy array, a tensor, anything that numpy takes, or a pandas or polars DataFrame.
+    """Read ``table``.
 
     Args:
-        table: (n, d).
+        table: (n, d): a numpy array, also one in a file; a tensor; a pandas or polars DataFrame; an AnnData, whose X is
+            taken; a sparse matrix of scipy; a DataLoader or Dataset of torch, of tensors or of tuples that begin with
+            one; anything that numpy takes; or what ``from_anndata`` gives.
         what: What to call the table in errors: "rows" or "background".
 
     Returns:
@@ -59,41 +135,65 @@ def read_rows(table: Any, what: str) -> Rows:
         DataError: The table is empty, has not two axes, holds something else than finite numbers, or two columns
             of one name.
     """
+    if isinstance(table, Rows):
+        return table
+    if annotated.is_annotated(table):
+        return _of_anndata(table, what, None, False)
     if isinstance(table, pd.DataFrame):
-        _refuse_repeated([str(name) for name in table.columns], what)  # narwhals does so too, in other words
+        refuse_repeated([str(name) for name in table.columns], what, FIRST)  # narwhals does so too, in other words
     frame = nw.from_native(table, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
-        return _read_frame(frame, what)
-    return Rows(_numbers(table, what, None), None)
+        labels = None if not isinstance(table, pd.DataFrame) else row_names(table.index)
+        return _read(_columns(frame, what), what, [str(name) for name in frame.columns], labels)
+    return _read(loaded(table, what) if isinstance(table, DataLoader | Dataset) else table, what)
 
 
-def _read_frame(frame: nw.DataFrame[Any], what: str) -> Rows:
-    names = [str(name) for name in frame.columns]
-    kinds = zip(names, frame.schema.values(), strict=True)
-    text = [name for name, kind in kinds if not (kind.is_numeric() or kind == nw.Boolean)]
+def from_anndata(adata: Any, *, layer: str | None = None, raw: bool = False) -> Rows:
+    """Another matrix of ``adata`` than its X: a table with its names, that goes wherever a table goes.
+
+    Names of genes that come repeatedly are made unique as scanpy does, and you are told.
+
+    Args:
+        adata: AnnData.
+        layer: Name of a layer; None for X.
+        raw: Take ``adata.raw``.
+
+    Raises:
+        DataError: There is no such matrix, or it does not hold finite numbers.
+        UnknownName: There is no such layer.
+    """
+    if not annotated.is_annotated(adata):
+        raise DataError(f"from_anndata takes an AnnData, got {type(adata).__name__}.")
+    return _of_anndata(adata, "table", layer, raw)
+
+
+def _of_anndata(adata: Any, what: str, layer: str | None, raw: bool) -> Rows:
+    matrix, names = annotated.read(adata, layer, raw)
+    return _read(matrix, what, names, adata.obs_names.astype(str).to_numpy())
+
+
+def row_names(index: pd.Index) -> Array | None:
+    """The names of rows that are more than their numbers; those of several levels in one string."""
+    if isinstance(index, pd.RangeIndex) and index.equals(pd.RangeIndex(len(index))):
+        return None
+    several = isinstance(index, pd.MultiIndex)
+    return np.array([", ".join(map(str, each)) for each in index], dtype=object) if several else index.to_numpy()
+
+
+def _columns(frame: nw.DataFrame[Any], what: str) -> Any:
+    kinds = zip(frame.columns, frame.schema.values(), strict=True)
+    text = [str(name) for name, kind in kinds if not (kind.is_numeric() or kind == nw.Boolean)]
     if text:
-        raise DataError(f"the {what} must be numbers; drop or convert {_some(text, 'column')}.")
-    return Rows(_numbers(_columns(frame), what, names), names)
-
-
-def _columns(frame: nw.DataFrame[Any]) -> Any:
-    """(n, d): one column at a time where a mixture of numbers and truth values would become objects."""
+        raise DataError(f"the {what} must be numbers; drop or convert {some(text, 'column')}.")
     array = frame.to_numpy()
     if array.dtype != object:
         return array
+    # One column at a time, where a mixture of numbers and truth values would become objects.
     return np.stack([frame[name].cast(nw.Float64).to_numpy() for name in frame.columns], axis=1)
 
 
-def _numbers(table: Any, what: str, names: list[str] | None) -> Array:
-    if isinstance(table, Tensor):
-        table = table.detach().cpu()
-        table = table.float().numpy() if table.dtype == torch.bfloat16 else table.numpy()
-    if isinstance(table, np.ma.MaskedArray):
-        table = np.ma.filled(table.astype(float), np.nan)
-    try:
-        array = np.asarray(table)
-    except ValueError as error:
-        raise DataError(f"the {what} must be a table (n, d), got {type(table).__name__}: {error}") from error
+def _read(table: Any, what: str, names: list[str] | None = None, row_names: Array | None = None) -> Rows:
+    array = _array(table, what)
     if array.ndim == 1:
         raise DataError(
             f"the {what} must have two axes, got shape {array.shape}; "
@@ -104,34 +204,42 @@ def _numbers(table: Any, what: str, names: list[str] | None) -> Array:
         raise DataError(f"the {what} must be a table (n, d) with n and d at least 1, got {got}.")
     if array.dtype.kind not in "fiub":
         raise DataError(f"the {what} must be a table of real numbers, got dtype {array.dtype}.")
-    _refuse_infinite(array, what, names)
-    # In a layout and a type that torch takes, too.
-    native = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
-    return np.ascontiguousarray(array, dtype=native)
+    rows = Rows(array.tocsr() if issparse(array) else array, names, row_names)
+    _refuse_infinite(rows, what)
+    return rows
 
 
-def _refuse_infinite(array: Array, what: str, names: list[str] | None) -> None:
-    bad = ~np.isfinite(array)
-    if bad.any():
-        rows, columns = (np.flatnonzero(bad.any(axis=axis)).tolist() for axis in (1, 0))
-        labels = [names[j] for j in columns] if names else columns
+def _array(table: Any, what: str) -> Any:
+    if issparse(table) or is_a(table, "h5py", "Dataset"):
+        return table
+    if isinstance(table, Tensor):
+        table = table.detach().cpu().to_dense() if table.layout != torch.strided else table.detach().cpu()
+        table = table.float().numpy() if table.dtype == torch.bfloat16 else table.numpy()
+    if isinstance(table, np.ma.MaskedArray):
+        table = np.ma.filled(table.astype(float), np.nan)
+    try:
+        return np.asarray(table)
+    except ValueError as error:
+        raise DataError(f"the {what} must be a table (n, d), got {type(table).__name__}: {error}") from error
+
+
+def _refuse_infinite(rows: Rows, what: str) -> None:
+    if issparse(rows.values) and np.isfinite(rows.values.data).all():
+        return
+    count, lines, columns = 0, [], np.zeros(rows.shape[1], dtype=bool)
+    for block in rows.blocks():
+        bad = ~np.isfinite(rows.dense(block))
+        if bad.any():
+            count += int(bad.sum())
+            lines += [block.start + row for row in np.flatnonzero(bad.any(axis=1)).tolist()]
+            columns |= bad.any(axis=0)
+    if count:
+        places = np.flatnonzero(columns).tolist()
+        labels = [rows.names[place] for place in places] if rows.names else places
         raise DataError(
-            f"the {what} must be finite, but {int(bad.sum())} of {bad.size} numbers are NaN or infinite, in "
-            f"{_some(rows, 'row')} and {_some(labels, 'column')}. Fill them in or drop them."
+            f"the {what} must be finite, but {count} of {rows.shape[0] * rows.shape[1]} numbers are NaN or infinite, "
+            f"in {some(lines, 'row')} and {some(labels, 'column')}. Fill them in or drop them."
         )
-
-
-def _refuse_repeated(names: Sequence[str], what: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if repeated:
-        raise DataError(f"the names of the {what} must be unique, but {_some(repeated, 'column')} came repeatedly.")
-
-
-def _some(items: Sequence[object], noun: str) -> str:
-    """The first eight of ``items`` in words: "columns a, b and 3 more"."""
-    shown = ", ".join(str(item) for item in items[:8])
-    more = f" and {len(items) - 8} more" if len(items) > 8 else ""
-    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
 
 
 def refuse_width(rows: Rows, width: int, what: str) -> None:
@@ -140,7 +248,7 @@ def refuse_width(rows: Rows, width: int, what: str) -> None:
     Raises:
         DataError: There are not ``width`` of them.
     """
-    got = rows.values.shape[1]
+    got = rows.shape[1]
     if got != width:
         raise DataError(f"got {got} columns in the {what}, expected {width}.")
 
@@ -154,37 +262,9 @@ def agreed_names(rows: Rows, names: Sequence[str] | None, what: str) -> list[str
     if names is None:
         return rows.names
     names = [str(name) for name in names]
-    _refuse_repeated(names, "features")
+    refuse_repeated(names, "features")
     if rows.names is None:
         refuse_width(rows, len(names), what)
-    if rows.names is not None and rows.names != names:
-        raise DataError(f"the columns of the {what} are {_difference(rows.names, names)}.")
+    else:
+        refuse_others(rows.names, names, what)
     return names
-
-
-def _difference(got: list[str], expected: list[str]) -> str:
-    missing = [name for name in expected if name not in set(got)]
-    extra = [name for name in got if name not in set(expected)]
-    if not missing and not extra:
-        moved = [name for name, other in zip(got, expected, strict=True) if name != other]
-        order = f"in another order than expected ({_some(moved, 'column')} moved)"
-        return f"{order}; select them as X[explainer.feature_names]"
-    parts = [f"without {_some(missing, 'column')}"] if missing else []
-    parts += [f"with unexpected {_some(extra, 'column')}"] if extra else []
-    return " and ".join(parts)
-
-
-def drawn(table: pd.DataFrame | Array, count: int, seed: int) -> pd.DataFrame | Array:
-    """Rows of ``table``, drawn without replacement in their order.
-
-    Args:
-        table: (n, d), a DataFrame or an array.
-        count: How many; all of them, if there are fewer.
-        seed: Of the draws.
-
-    Returns:
-        (count, d), of the same kind.
-    """
-    n = len(table)
-    chosen = np.sort(np.random.default_rng(seed).choice(n, min(count, n), replace=False))
-    return table.iloc[chosen] if isinstance(table, pd.DataFrame) else table[chosen]

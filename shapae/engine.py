@@ -1,13 +1,11 @@
 """The Explainer: checks, plan, parallel chunks, merge."""
 
 import os
-import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial, reduce
-from importlib.metadata import version
 from itertools import groupby
 from operator import add
 from typing import Any, TypeVar
@@ -15,23 +13,28 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
-from torch import Tensor, nn
+from torch import nn
 
 from shapae import backends, heads
 from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
-from shapae.backends import Attribution, Game
+from shapae.backends import Attribution
+from shapae.background import Background, read_background
 from shapae.borrow import evaluating, generators
-from shapae.data import agreed_names, read_rows, refuse_width
+from shapae.compared import Compared, tensors
+from shapae.data import Streamed, agreed_names, read_rows, refuse_width
 from shapae.errors import AdditivityWarning, DataError, TooLarge
 from shapae.estimate import Estimate, estimated
 from shapae.explanation import Explanation
 from shapae.found import Found, promised
+from shapae.groups import players
 from shapae.importance import Importance, OverRows
 from shapae.moments import Array
 from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, read_bytes, spell
 from shapae.progress import progressing
-from shapae.score import Score, refuse_infinite, refuse_unsteady
-from shapae.work import BATCH, Part, attributed, attributed_until, averaged_over_rows, part_of
+from shapae.provenance import versions
+from shapae.score import Score, refuse_unsteady
+from shapae.scored import base_values, scored
+from shapae.work import BATCH, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
 
 T = TypeVar("T")
 Against = Callable[[slice], Attribution]
@@ -45,7 +48,8 @@ class Explainer:
     Args:
         model: Trained. It is put into eval mode while it is used, and comes back as it was. One in half precision is
             computed in float32, on a copy.
-        background: (b, d), the table to compare with: 100 typical rows are a good start.
+        background: (b, d), the table to compare with: 100 typical rows are a good start. ``shapae.background`` draws
+            them, and makes backgrounds whose rows count by weight.
         head: Which numbers are explained: a name ("reconstruction_error", "feature_error", "reconstruction",
             "latent"), a name with one output ("latent:3", "reconstruction:CD79A"), or an nn.Module with
             ``forward(autoencoder, rows)``.
@@ -58,11 +62,16 @@ class Explainer:
         feature_names: d names, for a background that has none.
         tolerance: Each row is compared with background rows, in random order, only until the standard errors of its
             values are at most this part of its largest value; ``explanation.used`` says how many it took. Its base
-            value is the mean score of these. None for all of the background.
+            value is the mean score of these. Backends that draw, out of all of the background, draw again instead.
+            None for all of the background, and no more draws than the backend makes by itself.
+        groups: From names to names of features, each in one group at most; see ``shapae.groups``. Each group is
+            explained as one: as one player of backends that can ("exact" and "sampling"), otherwise by the sum of the
+            values of its features.
 
     Raises:
         DataError: The background is not a table of finite numbers, or its names are not ``feature_names``; or the
-            backend has no use for a ``tolerance``.
+            groups are none of these; or the backend or weights have no use for a ``tolerance``.
+        TooLarge: The background does not fit into ``memory``.
         ModelError: The model or head returns something that can't be explained.
         UnknownName: There is no such head, output or backend.
     """
@@ -80,16 +89,21 @@ class Explainer:
         progress: bool | None = None,
         feature_names: Sequence[str] | None = None,
         tolerance: float | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._backend = backends.named(backend)
         self.backend, self.n_jobs, self.seed, self.progress = backend, n_jobs, seed, progress
         self.memory, self.head, self.tolerance = read_bytes(memory), str(head), tolerance
-        self._refuse_tolerance()
-        table = read_rows(background, "background")
-        self._names = agreed_names(table, feature_names, "background")
+        given = read_background(background)
+        self._refuse_tolerance(given)
+        self._origin, self._names = given.origin, agreed_names(given.rows, feature_names, "background")
         autoencoder, module = full_precision(as_autoencoder(model)), full_precision(heads.as_head(head))
         with torch.inference_mode(False):
-            self.background = table.tensor(example(autoencoder, torch.tensor(table.values[:1])), "background")
+            like = example(autoencoder, torch.from_numpy(given.rows.dense(slice(1))))
+            self.background, weights = tensors(given, like, self.memory)
+        playing = players(groups, self.feature_names, disjoint=True) if groups else None
+        self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
+        self._compared = Compared(self._backend, self.background, weights, playing)
         with evaluating(nn.ModuleList([autoencoder, module])), generators(self.background), torch.no_grad():
             self.score = Score(autoencoder, module, self.feature_names, self.background[[0, -1]])
 
@@ -115,18 +129,19 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._at_work(X) as (names, rows):
-            found = self._found(rows)
+            found, data = self._found(rows), rows.rows.tensor(self.background, "rows").cpu().numpy()
         outputs = self.score.outputs(names)
         arrays = {name: getattr(found, name) for name in ("values", "base_values", "scores", "residual", "errors")}
         if len(outputs) == 1:
             arrays = {name: array if array is None else array[..., 0] for name, array in arrays.items()}
         explanation = Explanation(
             **{"standard_errors" if name == "errors" else name: array for name, array in arrays.items()},
-            data=rows.cpu().numpy(),
-            feature_names=names,
+            data=self._compared.players.means(data) if self._compared.players else data,
+            feature_names=self._features(names),
             output_names=outputs[0] if len(outputs) == 1 else outputs,
             used=found.used if self.tolerance is not None else None,
-            made_by=self._record(time.perf_counter() - start),
+            made_by=self._record(time.perf_counter() - start, rows),
+            row_names=rows.rows.row_names,
         )
         missed = found.missed(self._backend.ADDITIVE)
         if missed:
@@ -157,8 +172,8 @@ class Explainer:
                 AdditivityWarning,
                 stacklevel=2,
             )
-        made_by = self._record(time.perf_counter() - start)
-        return Importance(over, names, self.score.outputs(names), made_by, residual)
+        made_by = self._record(time.perf_counter() - start, rows)
+        return Importance(over, self._features(names), self.score.outputs(names), made_by, residual)
 
     def estimate(self, n: int) -> Estimate:
         """What explaining ``n`` rows against all of the background would take, from trials of about a second.
@@ -175,80 +190,77 @@ class Explainer:
         """
         if n < 1:
             raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
-        with self._at_work(self.background) as (_, rows):
+        with self._at_work(self.background):
             chunks, _ = self._plan(1, 0)
-            against = self._sharing(self.background, chunks)
+            against = self._sharing(self._compared, chunks)
             given = [against(chunk.background) for chunk in chunks]
 
             def run(count: int) -> None:
-                some = rows[torch.arange(count, device=rows.device) % len(rows)]
+                some = self.background[torch.arange(count, device=self.background.device) % len(self.background)]
                 averaged_over_rows(given, some, range(count), os.getpid())
 
             return estimated(run, n, 2 * self._row_result)
 
     @contextmanager
-    def _at_work(self, X: Any) -> Iterator[tuple[list[str], Tensor]]:
+    def _at_work(self, X: Any) -> Iterator[tuple[list[str], Streamed]]:
         """The names of the columns and the rows of ``X``, while the model is in eval mode."""
         table = read_rows(X, "rows")
-        names = agreed_names(table, self._names or (None if table.names else self.feature_names), "rows")
+        free = table.names and not self._compared.players
+        names = agreed_names(table, self._names or (None if free else self.feature_names), "rows")
         refuse_width(table, self.background.shape[1], "rows")
         with evaluating(self.score), generators(self.background), torch.inference_mode(False), torch.enable_grad():
-            rows = table.tensor(self.background, "rows")
+            rows = Streamed(table, self.background, "rows")
             refuse_unsteady(self.score, torch.cat([rows[:64], self.background[:64]]))
             yield names or self.feature_names, rows
 
-    def _refuse_tolerance(self) -> None:
+    def _refuse_tolerance(self, background: Background) -> None:
         if self.tolerance is not None and not 0 < self.tolerance < np.inf:
             raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {self.tolerance!r}.")
-        if self.tolerance is not None and self._backend.DRAWS:
+        if self.tolerance is not None and not self._in_parts and not self._backend.DRAWS:
             raise DataError(
-                f"backend={self.backend!r} draws from the background rather than going through it, so that it can't "
+                f"backend={self.backend!r} needs all of the background at once and draws nothing, so that it can't "
                 f"stop early; leave tolerance= out, or use backend='deep'."
             )
+        if self.tolerance is not None and self._in_parts and background.weights is not None:
+            raise DataError(
+                "standard errors are not known with weights, so that a tolerance has nothing to go by; leave "
+                "tolerance= out, or draw a background without weights, shapae.background.sample(X, 100)."
+            )
 
-    def _found(self, rows: Tensor) -> Found:
+    @property
+    def _in_parts(self) -> bool:
+        """Whether a ``tolerance`` means parts of the background, rather than draws out of all of it."""
+        return backends.in_parts(self._backend)
+
+    def _found(self, rows: Streamed) -> Found:
         """What is found for each of ``rows``."""
-        n, d = rows.shape
+        n = len(rows)
         self._refuse_result(n)
         chunks, batch = self._plan(n, 2 * n * self._row_result)
-        background = self.background if self.tolerance is None else self._shuffled()
-        scores = _scores(self.score, rows, batch, "rows")
-        base = _scores(self.score, background, batch, "background rows")
-        found, start = Found(scores, len(background), d), 0
-        for part in self._parts(rows, background, chunks):
+        parts = self.tolerance is not None and self._in_parts
+        compared = self._compared.shuffled(self.seed) if parts else self._compared
+        scores = scored(self.score, rows, batch, "rows")
+        base = scored(self.score, compared.background, batch, "background rows")
+        found, start = Found(scores, len(base), compared.width), 0
+        for part in self._parts(rows, compared, chunks):
             start = found.put(start, part)
-        found.base_values = self._base_values(rows, background, base, found.used, batch)
+        used = found.used if parts else np.full(n, len(base))
+        found.base_values = base_values(self.score, rows, compared, base=base, used=used, batch=batch)
         return found
 
-    def _base_values(self, rows: Tensor, background: Tensor, base: Array, used: Array, batch: int) -> Array:
-        """(n, k): mean score of the background rows that each of ``rows`` was compared with.
-
-        Args:
-            rows: (n, d).
-            background: (b, d), in the order in which it was gone through.
-            base: (b, k), scores of the background, each of which is its own anchor.
-            used: (n,), how many.
-            batch: So many rows can be scored at once.
-        """
-        if not self.score.anchored:
-            means = base.cumsum(axis=0, dtype=np.float64) / np.arange(1, len(base) + 1)[:, None]
-            return np.asarray(means[used - 1], base.dtype)
-        pairs = zip(rows, used.tolist(), strict=True)
-        compared = (_scores(self.score.at(row), background[:count], batch, "background rows") for row, count in pairs)
-        return np.stack([scores.mean(axis=0) for scores in compared])
-
-    def _parts(self, rows: Tensor, background: Tensor, chunks: list[Chunk]) -> Iterator[Part]:
+    def _parts(self, rows: Streamed, compared: Compared, chunks: list[Chunk]) -> Iterator[Part]:
         """The values of each block of rows."""
-        against = self._sharing(background, chunks)
+        against = self._sharing(compared, chunks)
         if self.tolerance is not None:
-            batches, work = cut(len(background), BATCH), partial(attributed_until, tolerance=self.tolerance)
+            b, work = len(compared.background), partial(attributed_until, tolerance=self.tolerance)
+            batches = cut(b, BATCH) if self._in_parts else [slice(0, b)] * ROUNDS
             yield from self._run(work, against, rows, [(batches, block) for block in _blocks(chunks)])
             return
         moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])
         for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
             yield part_of([reduce(add, (part for _, part in block))])
 
-    def _over_rows(self, rows: Tensor) -> tuple[OverRows, Array, Array]:
+    def _over_rows(self, rows: Streamed) -> tuple[OverRows, Array, Array]:
         """Averages over ``rows``, (n, k) scores of these and (k,) their mean base value.
 
         Raises:
@@ -261,24 +273,23 @@ class Explainer:
                 f"explain fewer outputs, or allow memory='{spell(3 * taken)}'."
             )
         chunks, batch = self._plan(len(rows), taken)
-        scores = _scores(self.score, rows, batch, "rows")
-        base = _scores(self.score, self.background, batch, "background rows")
+        scores = scored(self.score, rows, batch, "rows")
+        base = scored(self.score, self.background, batch, "background rows")
         parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
         jobs = [(parts, block) for block in _blocks(chunks)]
-        found = self._run(averaged_over_rows, self._sharing(self.background, chunks), rows, jobs)
+        found = self._run(averaged_over_rows, self._sharing(self._compared, chunks), rows, jobs)
         used = np.full(len(rows), len(self.background))
-        values = self._base_values(rows, self.background, base, used, batch)
+        values = base_values(self.score, rows, self._compared, base=base, used=used, batch=batch)
         return reduce(add, found), scores, values.mean(axis=0)
 
     def _run(
-        self, work: Callable[..., T], against: Against, rows: Tensor, jobs: Sequence[tuple[list[slice], slice]]
+        self, work: Callable[..., T], against: Against, rows: Streamed, jobs: Sequence[tuple[list[slice], slice]]
     ) -> Iterator[T]:
         """What ``work`` finds for each job, parts of the background and a block of rows; in their order."""
         seeds = self._seeds(len(rows)) if self._backend.DRAWS else range(len(rows))
         task, parent = delayed(work), os.getpid()
-        # Clones, because a view would be pickled with all that it is a view of.
         done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
-            task([against(part) for part in parts], rows[block].clone(), seeds[block], parent) for parts, block in jobs
+            task([against(part) for part in parts], rows[block], seeds[block], parent) for parts, block in jobs
         )
         return progressing(done, len(jobs), self.progress)
 
@@ -286,25 +297,17 @@ class Explainer:
         """One for each row, by its position."""
         return [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(n)]
 
-    def _sharing(self, background: Tensor, chunks: Sequence[Chunk]) -> Against:
+    def _sharing(self, compared: Compared, chunks: Sequence[Chunk]) -> Against:
         """From a part of the background to what attributes against it: each time the same, if all of it fits."""
-
-        def against(start: int, stop: int) -> Attribution:
-            return self._backend.against(Game(self.score, background[start:stop].clone()))
-
-        fits = chunks[0].background == slice(0, len(background))
+        against = partial(compared.against, self.score)
+        fits = chunks[0].background == slice(0, len(compared.background))
         made = cache(against) if fits else against
         return lambda part: made(part.start, part.stop)
-
-    def _shuffled(self) -> Tensor:
-        order = np.random.default_rng(self.seed).permutation(len(self.background))
-        return self.background[torch.as_tensor(order, device=self.background.device)]
 
     @property
     def _row_result(self) -> int:
         """Bytes of the values of one row."""
-        d = self.background.shape[1]
-        return d * len(self.score.outputs(self.feature_names)) * self.background.element_size()
+        return self._compared.width * len(self.score.outputs(self.feature_names)) * self.background.element_size()
 
     def _refuse_result(self, n: int) -> None:
         result, most = 2 * n * self._row_result, int(self.memory / 4 // self._row_result)
@@ -319,40 +322,33 @@ class Explainer:
         """Chunks of ``n`` rows, and how many rows can be scored at once, beside so many bytes that are taken."""
         jobs = int(effective_n_jobs(self.n_jobs))
         row_bytes, room = bytes_per_row(self.score, self.background[[0, -1]]), (self.memory - taken) / jobs
-        b, d = self.background.shape
+        b, width = len(self.background), self._compared.attributed
         chunks = plan(
             n,
             b,
-            held=lambda count: self._backend.held(count, d) * row_bytes * COPIES,
-            result=COPIES * self._row_result,
+            held=lambda count: self._backend.held(count, width) * row_bytes * COPIES,
+            result=COPIES * self._row_result * width // self._compared.width,
             room=room,
             jobs=jobs,
         )
         return chunks, max(1, int(min(room, AT_HAND) // row_bytes))
 
-    def _record(self, seconds: float) -> dict[str, Any]:
+    def _features(self, names: list[str]) -> list[str]:
+        return self._compared.players.names if self._compared.players else names
+
+    def _record(self, seconds: float, rows: Streamed) -> dict[str, Any]:
+        note = "the rows are also the background, so that each is compared with itself, too"
+        given = {"background": self._origin, "groups": self._groups}
+        given |= {"note": note} if self._compared.same_as(rows) else {}
         return {
             "head": self.head,
             "backend": self.backend,
             "b": len(self.background),
             "seed": self.seed,
-            "versions": dict(_versions()),
+            "versions": versions(),
             "seconds": round(seconds, 3),
+            **{name: each for name, each in given.items() if each is not None},
         }
-
-
-@cache  # looking them up takes ten milliseconds
-def _versions() -> dict[str, str]:
-    named = {name: version(name) for name in ("shapae", "torch", "shap", "numpy")}
-    return named | {"python": platform.python_version()}
-
-
-def _scores(score: nn.Module, rows: Tensor, batch: int, what: str) -> Array:
-    """(n, k): the scores of ``rows``, so many at a time."""
-    with torch.no_grad():
-        scores = torch.cat([score(part) for part in torch.split(rows, batch)])
-    refuse_infinite(score, rows, scores, what)
-    return np.asarray(scores.cpu())
 
 
 def _blocks(chunks: Iterable[Chunk]) -> list[slice]:

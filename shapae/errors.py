@@ -10,8 +10,10 @@
         UnknownName          a head, backend, output or loss that does not exist; the known ones are listed
         TooLarge             more memory is needed than ``memory`` allows, or more features than a backend takes
         OutputError          a result that can't be written or read
+        MissingPackage       something that needs a package which is not installed
 
     AdditivityWarning        values that do not add up as well as their backend promises
+    NamesWarning             names that were changed, because some of them came repeatedly
 """
 
 from collections.abc import Sequence
@@ -80,5 +82,13 @@ class OutputError(ShapaeError, OSError):
     """A result that can't be written to, or read from, where it was asked for."""
 
 
+class MissingPackage(ShapaeError, ImportError):
+    """Something was asked for that needs a package which is not installed; the extra that installs it is named."""
+
+
 class AdditivityWarning(UserWarning):
     """Values miss score - base value by more than their backend promises."""
+
+
+class NamesWarning(UserWarning):
+    """Names were changed, because some of them came repeatedly."""

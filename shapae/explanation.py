@@ -2,17 +2,21 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import shap
 from safetensors.numpy import load_file, save_file
 from slicer import Obj
 
 from shapae.errors import DataError, OutputError, UnknownName
 from shapae.folder import written_whole
+from shapae.frames import Parts, annotate, dataset, frame, listed
+from shapae.groups import players
+from shapae.importance import Importance
 from shapae.moments import Array
 
 ARRAYS, RECORD = "explanation.safetensors", "explanation.json"
@@ -36,7 +40,9 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         standard_errors: As ``values``: of the values, over the background or the draws; None where unknown.
         made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
         residual: (n,), or (n, k). score - base value - sum of values, which is the default.
-        used: (n,). With how many background rows each row was compared; None for all of them.
+        used: (n,). With how many background rows each row was compared, or how many draws it took, until it met a
+            tolerance; None if there was none.
+        row_names: n names of rows, as the index of a DataFrame; None where they have none but their numbers.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         made_by: dict[str, Any] | None = None,
         residual: Array | None = None,
         used: Array | None = None,
+        row_names: Any = None,
     ) -> None:
         one, names = isinstance(output_names, str), feature_names
         super().__init__(
@@ -70,6 +77,8 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         self._s.scores = Obj(scores, per_row)
         self._s.residual = Obj(residual, per_row)
         self._s.used = Obj(used, list(range(np.asarray(used).ndim)))
+        one_name = row_names is None or np.isscalar(row_names)
+        self._s.row_names = Obj(row_names if one_name else pd.Index(row_names).to_numpy(), [] if one_name else [0])
         self._s.standard_errors = Obj(standard_errors, list(range(values.ndim)) if standard_errors is not None else [])
 
     @property
@@ -92,6 +101,11 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         """(n,): with how many background rows each row was compared; None for all of them."""
         return self._s.used
 
+    @property
+    def row_names(self) -> Any:
+        """(n,): names of the rows, as the index of a DataFrame; None where they have none but their numbers."""
+        return self._s.row_names
+
     def output(self, name: str) -> "Explanation":
         """One output of several.
 
@@ -101,10 +115,87 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             UnknownName: There is no such output.
         """
-        names = _listed(self.output_names)
+        names = listed(self.output_names)
         if name not in names:
             raise UnknownName("output", name, names)
         return self if len(names) == 1 and self.values.ndim < 3 else self[..., names.index(name)]
+
+    def grouped(self, groups: Mapping[str, Sequence[str]]) -> "Explanation":
+        """The values of groups of features: sums over the features of each.
+
+        A feature in two groups counts in both of them, and so the residual says what is counted too often.
+
+        Args:
+            groups: From names of groups to names of their features; ``shapae.groups`` finds some.
+
+        Returns:
+            The groups and then the features that are in none. The data of a group is the mean over its features; its
+            standard errors are not known.
+
+        Raises:
+            DataError: A group is empty, or names a feature that is not there; or this is an explanation of one feature.
+        """
+        if isinstance(self.feature_names, str):
+            raise DataError(f"the values of one feature, {self.feature_names!r}, can't be grouped; group all of them.")
+        by = players(groups, listed(self.feature_names), disjoint=False)
+        axis = np.ndim(self.data) - 1
+        values = by.sums(self.values, axis)
+        return Explanation(
+            values,
+            self.base_values,
+            by.means(self.data, axis),
+            feature_names=by.names,
+            residual=self.scores - self.base_values - values.sum(axis=axis),
+            made_by=self.made_by | {"groups": {str(name): list(members) for name, members in groups.items()}},
+            **{name: getattr(self, name) for name in ("output_names", "scores", "used", "row_names")},
+        )
+
+    def top(self, most: int = 10) -> pd.DataFrame:
+        """The features with the largest mean |value|, of each output; see ``Importance.top``.
+
+        Args:
+            most: How many of each output.
+
+        Returns:
+            At most k * most rows, with the output and the feature as their index.
+        """
+        return Importance.of(self).top(most)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The values as a DataFrame with the names of the rows.
+
+        Returns:
+            (n, d), one column for each feature; for several outputs (n, k * d), with (output, feature) as columns, so
+            that ``frame["latent 3"]`` is that of one.
+        """
+        return frame(Parts.of(self))
+
+    def to_xarray(self) -> Any:
+        """All there is as an ``xarray.Dataset`` with the axes row, feature and output; ``made_by`` as JSON.
+
+        Raises:
+            MissingPackage: xarray is not installed.
+        """
+        return dataset(Parts.of(self), self.made_by)
+
+    def to_anndata(self, adata: Any = None, *, name: str | None = None) -> Any:
+        """All there is as an AnnData, for scanpy.
+
+        ``layers["shap_<output>"]`` holds the values, ``varm["shap_mean_abs"]`` their mean size with one column for each
+        output, ``obsm["X_<name>"]`` the scores, ``obsm["shap_base_values"]`` the base values, and ``uns["shapae"]``
+        what made them (JSON), the names of the outputs and the keys of their layers. A "/", which no file takes, is
+        replaced by "_" in keys.
+
+        Args:
+            adata: What was explained. It stays as it is: a copy of those of its rows and columns comes back that were
+                explained, with unique names of columns. None for a new one, with the data as X.
+            name: Of the scores; None for the name of the head.
+
+        Raises:
+            DataError: ``adata`` does not have the rows or columns that were explained, or is backed by a file.
+            MissingPackage: anndata is not installed.
+        """
+        return annotate(Parts.of(self), self.made_by, adata, name)
 
     def save(self, folder: str | Path) -> Path:
         """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier save is replaced.
@@ -117,6 +208,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         """
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
         record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by")}
+        record |= {"row_names": _plain_names(self.row_names)} if self.row_names is not None else {}
         with written_whole(Path(folder), replaces=(ARRAYS, RECORD)) as fresh:
             present = {name: np.asarray(array, order="C") for name, array in arrays.items() if array is not None}
             save_file(present, fresh / ARRAYS)
@@ -144,7 +236,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             UnknownName: A name is none of a feature or output.
         """
         item = item if isinstance(item, tuple) else (item,)
-        known = [*_listed(self.feature_names), *_listed(self.output_names)]
+        known = [*listed(self.feature_names), *listed(self.output_names)]
         for name in item:
             if isinstance(name, str) and name not in known:
                 raise UnknownName("feature or output", name, known)
@@ -180,9 +272,10 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return self._plain().percentile(q, axis)
 
 
-def _listed(names: Any) -> list[str]:
-    """Names of an axis, or the one name that is left when the axis is gone."""
-    return [names] if isinstance(names, str) else list(names)
+def _plain_names(names: Any) -> Any:
+    """Names of rows that JSON can hold: what is neither a number nor a string becomes one."""
+    plain = [name if isinstance(name, int | float | str) else str(name) for name in pd.Index(np.atleast_1d(names))]
+    return plain if np.ndim(names) else plain[0]
 
 
 def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:

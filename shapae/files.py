@@ -1,6 +1,7 @@
 """Models and tables read from files. Nothing in a file is run."""
 
 import pickle
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from shapae.errors import DataError, ModelError
+from shapae.errors import DataError, MissingPackage, ModelError
+from shapae.extras import needed
 
 
 def read_model(factory: str, weights: Path) -> nn.Module:
@@ -68,29 +70,37 @@ def _read_weights(path: Path) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else state
 
 
-def read_table(path: Path) -> pd.DataFrame | np.ndarray[Any, Any]:
-    """Read a table by the ending of its name: .csv, .parquet or .npy.
+def read_table(path: Path) -> Any:
+    """Read a table by the ending of its name: .csv, .parquet, .h5ad or .npy.
 
-    In a .csv, a first column of text, or without a name, holds the names of the rows.
+    In a .csv, a first column of text, or without a name, holds the names of the rows. Of a .h5ad, an AnnData comes
+    back. A .npy stays in its file, and is read as it is needed.
 
     Raises:
         DataError: It can't be read, or has another ending.
+        MissingPackage: anndata is not installed, and it is a .h5ad.
     """
-    readers: dict[str, Any] = {".csv": _read_csv, ".parquet": pd.read_parquet, ".npy": np.load}
+    stays = partial(np.load, mmap_mode="r")
+    readers: dict[str, Any] = {".csv": _read_csv, ".parquet": pd.read_parquet, ".h5ad": _read_h5ad, ".npy": stays}
     if path.suffix not in readers:
         raise DataError(f"{path} must end with {', '.join(readers)}, got {path.suffix or 'no ending'!r}.")
     try:
-        table: pd.DataFrame | np.ndarray[Any, Any] = readers[path.suffix](path)
+        return readers[path.suffix](path)
+    except MissingPackage:
+        raise
     except Exception as error:
         raise DataError(f"can't read the table in {path}: {_line(error)}") from error
-    return table
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, float_precision="round_trip")
     first = table.columns[0]
     named = first == "Unnamed: 0" or not pd.api.types.is_numeric_dtype(table[first])
     return table.set_index(first) if named else table
+
+
+def _read_h5ad(path: Path) -> Any:
+    return needed("anndata", "reading a .h5ad").read_h5ad(path)
 
 
 def _line(error: Exception) -> str:

@@ -24,7 +24,7 @@ class Found:
     Attributes:
         values: (n, d, k).
         errors: (n, d, k), their standard errors; None where they are not known.
-        used: (n,). With how many background rows each row was compared.
+        used: (n,). With how many background rows each row was compared; or how many draws it took.
         base_values: (n, k), mean score of these; to be filled in.
     """
 
@@ -63,10 +63,13 @@ class Found:
         """What to say of rows whose values miss their scores by more than rounding; None if there are none.
 
         Args:
-            additive: The values add up but for rounding; otherwise up to their standard errors, too.
+            additive: The values add up but for rounding; otherwise up to their standard errors, too, and where these
+                are not known nothing is promised.
         """
+        if not additive and self.errors is None:
+            return None
         spread, promise = promised(self.scores, self.base_values, self._sizes.max(axis=0))
-        promise = promise + (0 if additive or self.errors is None else 5 * self._errors)
+        promise = promise + (0 if additive else 5 * self._errors)
         residual: Any = np.abs(self.residual)
         bad = np.flatnonzero((residual > promise).any(axis=1))
         if not len(bad):

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from shapae.errors import UnknownName
-from shapae.explanation import Explanation
+from shapae.frames import Parts
 from shapae.moments import Array, Moments, joined
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.
@@ -68,12 +68,11 @@ class Importance:
     residual: Array | None = None
 
     @classmethod
-    def of(cls, explanation: Explanation) -> "Importance":
-        """Of an explanation of one output or several."""
-        values, names = explanation.values, explanation.output_names
-        values, names = (values[..., None], [names]) if values.ndim == 2 else (values, names)
-        residual = explanation.residual.reshape(len(values), -1).mean(axis=0)
-        return cls(over_rows(values), explanation.feature_names, names, explanation.made_by, residual)
+    def of(cls, explanation: Any) -> "Importance":
+        """Of an ``Explanation`` of one output or several."""
+        parts = Parts.of(explanation)
+        made_by = explanation.made_by
+        return cls(over_rows(parts.values), parts.features, parts.outputs, made_by, parts.residual.mean(axis=0))
 
     @property
     def rows(self) -> int:

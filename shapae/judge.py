@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder, as_autoencoder
+from shapae.background import Background, weighted
 from shapae.borrow import evaluating, generators
+from shapae.data import Rows
 from shapae.engine import Explainer
 from shapae.errors import AdditivityWarning
 from shapae.explanation import Explanation
@@ -42,15 +44,15 @@ class Case:
 
     Attributes:
         model: The user's.
-        background: The user's.
-        X: (n, d), the user's.
+        background: b rows.
+        X: (n, d), with names.
         rows: (n, d), the same as a tensor.
         settings: Of the Explainer, without the backend.
     """
 
     model: nn.Module
-    background: Any
-    X: Any
+    background: Background
+    X: Rows
     rows: Tensor
     settings: dict[str, Any]
 
@@ -117,6 +119,7 @@ class Judge:
         n, d = case.rows.shape
         self.case, self.reference, self.done, self.top = case, reference, done, min(top, max(1, d // 2))
         self.score, self.background, self.names = explainer.score, explainer.background, explainer.feature_names
+        self.weights = case.background.weights
         rng = _generator(case.seed, 0)
         self.probed = np.sort(rng.choice(n, min(probes, n), replace=False))
         self.probes = case.rows[torch.as_tensor(self.probed, device=case.rows.device)]
@@ -185,7 +188,7 @@ class Judge:
     def _worths(self, coalitions: Array) -> Array:
         """(probes, m): the scores of the probes where only some of their features are there: (probes, m, d)."""
         with evaluating(self.score), generators(self.background):
-            return worths(self.score.at, self.probes, self.background, coalitions)
+            return worths(self.score.at, self.probes, self.background, coalitions, self.weights)
 
     def _curves(self, values: Array) -> tuple[Array, Array]:
         """Mean score of the probes while features are removed, and while they come: (points,) each."""
@@ -214,11 +217,16 @@ class Judge:
         order = _generator(self.case.seed, 2).permutation(len(self.background))
         if len(order) < 2:
             return float("nan")
-        halves = (self.background[torch.as_tensor(part.copy())] for part in np.array_split(order, 2))
         one, other = (
-            self.case.explain(backend, probes, background=half, feature_names=self.names).values for half in halves
+            self.case.explain(backend, probes, background=self._part(half), feature_names=self.names).values
+            for half in np.array_split(order, 2)
         )
         return relative_error(before + (one - other) / 2, before)
+
+    def _part(self, chosen: Array) -> Any:
+        """Some rows of the background, with their weights."""
+        rows = self.background[torch.as_tensor(chosen.copy(), device=self.background.device)]
+        return rows if self.weights is None else weighted(rows, self.weights[chosen])
 
 
 def randomised(model: nn.Module, seed: int) -> Autoencoder:

@@ -91,7 +91,13 @@ def coalitions_of_order(values: Array, counts: Array) -> tuple[Array, Array]:
     return ~came, came
 
 
-def worths(score: Callable[[Tensor], nn.Module], rows: Tensor, background: Tensor, coalitions: Array) -> Array:
+def worths(
+    score: Callable[[Tensor], nn.Module],
+    rows: Tensor,
+    background: Tensor,
+    coalitions: Array,
+    weights: Array | None = None,
+) -> Array:
     """v(S) = mean over the background of score(x_S, b_rest), of the score that is attributed.
 
     Args:
@@ -99,6 +105,7 @@ def worths(score: Callable[[Tensor], nn.Module], rows: Tensor, background: Tenso
         rows: (n, d).
         background: (b, d).
         coalitions: (n, m, d), bool. True where a feature has the value of the row.
+        weights: (b,), how much each background row counts; None where all count the same.
 
     Returns:
         (n, m).
@@ -112,7 +119,7 @@ def worths(score: Callable[[Tensor], nn.Module], rows: Tensor, background: Tenso
             mixed = torch.where(chosen.unsqueeze(1), row, background)
             with torch.no_grad():
                 scores: Tensor = at(mixed.flatten(0, 1)).reshape(mixed.shape[:2])
-            found[place, part] = scores.double().mean(dim=1).cpu().numpy()
+            found[place, part] = np.average(scores.double().cpu().numpy(), axis=1, weights=weights)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,11 @@ class Score(nn.Module):
     def explained(self, rows: Tensor) -> Tensor:
         """What is explained of ``rows`` (n, d): themselves, or their latents (n, m)."""
         return rows if self.source == "input" else self.autoencoder.encode(rows.clone()).detach()
+
+    def itself(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, k): the scores of ``rows``, each of which is its own anchor."""
+        scores: Tensor = self(self.explained(rows), rows)
+        return scores
 
     def own(self, explained: Tensor) -> Tensor:
         """Anchors for what is explained, where no others are at hand: itself; for latents, some row."""
@@ -197,12 +203,12 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         )
 
 
-def refuse_infinite(score: nn.Module, rows: Tensor, scores: Tensor, what: str) -> None:
+def refuse_infinite(score: nn.Module, rows: Any, scores: Tensor, what: str) -> None:
     """Refuse scores that are not finite.
 
     Args:
         score: Gave the scores.
-        rows: (n, d).
+        rows: (n, d), a tensor or anything that gives one of some of its rows.
         scores: (n, k).
         what: "rows" or "background rows", for the message.
 

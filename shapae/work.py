@@ -17,6 +17,8 @@ from shapae.moments import Array, Moments
 
 # So many background rows at a time, until the values are sure enough; and so many groups or rows until one can tell.
 BATCH, ENOUGH = 16, 8
+# Backends that draw do it again, but no more often than this.
+ROUNDS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Part:
     Attributes:
         mean: (n, d, k), the values.
         errors: (n, d, k), their standard errors; None where they are not known.
-        used: (n,). How many background rows the values are averages over; None for all.
+        used: (n,). How many background rows, or draws, the values are averages over; None for all.
     """
 
     mean: Array
@@ -53,24 +55,30 @@ def attributed_until(
     """The values of each row against as many batches of the background, one after the other, as it takes.
 
     Args:
-        against: Of a backend, each against ``BATCH`` rows of the background; the last one may have fewer.
+        against: Of a backend, each against ``BATCH`` rows of the background, the last one maybe against fewer; or of
+            one that draws, again and again the same.
         rows: (n, d).
         seeds: n integers.
         parent: See ``attributed``.
         tolerance: A row is done when its standard errors are at most this part of its largest value.
     """
     left, total, done = np.arange(len(rows)), None, {}
-    for batch in against:
+    for turn, batch in enumerate(against):
         if not len(left):
             break
-        part = attributed([batch], rows[left], [seeds[int(row)] for row in left], parent).as_draw()
+        part = attributed([batch], rows[left], [_again(seeds[row], turn) for row in left.tolist()], parent).as_draw()
         total = part if total is None else total + part
-        sure = _sure(total, tolerance) | (batch is against[-1])
+        sure = _sure(total, tolerance) | (turn == len(against) - 1)
         for row, at in zip(left[sure], np.flatnonzero(sure), strict=True):
             done[row] = total.of_rows(slice(at, at + 1))
         left, total = left[~sure], total.of_rows(~sure)
     ended = [done[row] for row in range(len(rows))]
     return replace(part_of(ended), used=np.array([each.count for each in ended]))
+
+
+def _again(seed: int, turn: int) -> int:
+    """A seed for each turn, the first of which is ``seed`` itself."""
+    return int(np.random.SeedSequence([seed, turn]).generate_state(1)[0]) if turn else seed
 
 
 def part_of(moments: Sequence[Moments]) -> Part:

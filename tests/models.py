@@ -1,21 +1,45 @@
 """Small models that the tests explain, and what is compared before and after."""
 
+import logging
 import random
+import warnings
 
 import matplotlib
 import numpy as np
+import pandas as pd
+import pytest
 import torch
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
+from scipy import sparse
 from shap.explainers._deep.deep_pytorch import op_handler
 from torch import nn
 
 from shapae import heads
 
 D = 6
+# Names that files and pictures do not like.
+FEATURES = ["CD79A", "α-Globin", "gène 3", "遺伝子", "5", "a/b $x$"]
+CELLS = [f"cell {row}" for row in range(8)]
 
 
 def table(n, d=D, seed=0):
     """(n, d), float64, normal."""
     return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def cells(names=FEATURES):
+    """(8, 6), an AnnData as scanpy makes them: sparse, with a layer."""
+    anndata = pytest.importorskip("anndata")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")
+        adata = anndata.AnnData(
+            sparse.csr_matrix(table(8, D)),
+            pd.DataFrame({"kind": list("xxxyyyzz")}, index=CELLS),
+            pd.DataFrame({"chromosome": range(D)}, index=names),
+        )
+    adata.layers["counts"] = table(8, D, seed=1)
+    adata.uns["theirs"] = {"a": 1}
+    return adata
 
 
 def build(make, *args, seed=0, dtype=torch.float64, **settings):
@@ -170,7 +194,8 @@ def world():
         "torch": bits(torch.get_rng_state()),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "settings": (torch.is_grad_enabled(), torch.get_default_dtype()),
-        "shap": list(op_handler.items()),
+        "shap": (list(op_handler.items()), logging.getLogger("shap").disabled),
+        "captum": list(SUPPORTED_NON_LINEAR.items()),
         "matplotlib": {key: repr(value) for key, value in matplotlib.rcParams.items()},
         "figures": matplotlib.pyplot.get_fignums(),
     }

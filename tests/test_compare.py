@@ -10,7 +10,8 @@ from joblib import parallel_config
 from matplotlib import pyplot as plt
 
 import shapae
-from shapae import Autoencoder, Explainer, compare, datasets, heads, metrics
+from shapae import Autoencoder, Explainer, backends, background, compare, datasets, heads, metrics
+from shapae import comparison as comparing
 from shapae.comparison import CONTROLS, RANDOM, STRANGE
 from shapae.errors import DataError, UnknownName
 from shapae.judge import randomised
@@ -156,10 +157,33 @@ def test_a_backend_that_fails_is_a_row_with_its_reason(failing):
     failing.plot()
 
 
-def test_by_default_backends_that_do_not_take_so_many_features_are_left_out():
-    default = compared(d=14, backends=None, n=2, reference="deep", probes=1)
-    assert "exact" not in default.table.index
-    assert {"deep", "gradient", "shap_deep", "shap_gradient"} < {*default.table.index}
+def test_by_default_all_backends_that_take_so_many_features_are_compared(monkeypatch):
+    assert comparing.fitting(12) == backends.names()
+    assert comparing.fitting(13) == [name for name in backends.names() if name != "exact"]
+    monkeypatch.setattr(comparing, "names", lambda: ["exact", "deep"])  # the others take their time
+    assert compared(backends=None, d=14, reference="deep").table.index.tolist() == ["deep", *CONTROLS]
+
+
+def test_for_many_features_the_reference_draws_until_it_is_sure():
+    got = compared(d=14, backends=["deep", "sampling"], tolerance=0.01)
+    assert got.reference_name == "sampling"
+    largest = np.abs(got.reference.values).max(axis=1, keepdims=True)
+    assert (got.reference.standard_errors <= 0.01 * largest).all()
+    assert 0 < got.reference_error < 0.02
+    # Not the same draws, so that one can't be taken for the truth of the other.
+    assert 0 < got.table.loc["sampling", "relative error (fraction)"] < 0.1
+    assert got.best() == "sampling"
+
+
+def test_background_rows_count_by_their_weights():
+    """As if those of weight 2 were there twice."""
+    model, rows, b = models.build(models.Question), models.table(5), models.table(4, seed=2)
+    settings = {"backends": ["exact", "deep"], "probes": 3}
+    weighted = compare(model, background.weighted(b, [1, 2, 1, 2]), rows, **settings)
+    twice = compare(model, b[[0, 1, 1, 2, 3, 3]], rows, **settings)
+    columns = ["relative error (fraction)", "deletion area (score)"]
+    pd.testing.assert_frame_equal(weighted.table[columns], twice.table[columns])
+    assert weighted.table.loc["exact", "change over backgrounds (fraction)"] > 0
 
 
 def test_an_operator_without_a_rule_is_a_row_too():
@@ -238,6 +262,15 @@ def test_other_heads_and_a_wrapped_model(head):
     assert (got.table["error"] == "").all()
     assert got.table.loc["deep", "largest residual (score)"] < 1e-12
     assert got.deletion.iloc[0].std() < 1e-12
+
+
+def test_a_loader_that_shuffles_is_read_once():
+    loaded = [torch.tensor(models.table(n, seed=n)) for n in (20, 12)]
+    loaders = [torch.utils.data.DataLoader(each, batch_size=4, shuffle=True) for each in loaded]
+    got = compare(models.build(models.Question), *loaders, backends=["deep", "exact"], probes=3)
+    assert got.table.loc["exact", "relative error (fraction)"] == 0
+    assert got.table.loc["deep", "largest residual (score)"] < 1e-12
+    np.testing.assert_array_equal(got.explanations["deep"].data, got.reference.data)
 
 
 def test_the_model_and_the_process_are_as_they_were():

@@ -4,14 +4,35 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.sparse import csr_array
+from scipy import sparse
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from shapae.data import agreed_names, drawn, read_rows
-from shapae.errors import DataError
+from shapae import Explainer
+from shapae.data import Streamed, agreed_names, read_rows
+from shapae.errors import DataError, TooLarge
 from tests import models
 
 NAMES = list("abcdef")
 GOOD = np.round(models.table(4) * 3)
+
+
+SPARSE = {
+    f"{kind} {form}": lambda kind=kind, form=form: getattr(sparse, f"{form}_{kind}")(GOOD)
+    for kind in ("matrix", "array")
+    for form in ("csr", "csc", "coo", "lil", "dok", "bsr", "dia")
+}
+
+
+def mapped(folder):
+    np.save(folder / "rows.npy", GOOD)
+    return np.load(folder / "rows.npy", mmap_mode="r")
+
+
+def in_a_file(folder):
+    h5py = pytest.importorskip("h5py")
+    file = h5py.File(folder / "rows.h5", "w")
+    return file.create_dataset("X", data=GOOD, chunks=(2, 3))
 
 
 def polars_frame():
@@ -34,7 +55,12 @@ ARRAYS = {
     "tensor in the graph": lambda: torch.tensor(GOOD, requires_grad=True) * 1,
     "transposed tensor": lambda: torch.tensor(GOOD.T.copy()).T,
     "bfloat16": lambda: torch.tensor(GOOD).bfloat16(),
+    "sparse tensor": lambda: torch.tensor(GOOD).to_sparse(),
+    "data set": lambda: TensorDataset(torch.tensor(GOOD), torch.arange(4)),
+    "loader": lambda: DataLoader(torch.tensor(GOOD), batch_size=3),
+    **SPARSE,
 }
+FILES = {"memory-mapped": mapped, "HDF5": in_a_file}
 FRAMES = {
     "pandas": lambda: pd.DataFrame(GOOD, columns=NAMES),
     "pandas with its own index": lambda: pd.DataFrame(GOOD, columns=NAMES, index=list("wxyz")),
@@ -59,6 +85,104 @@ def test_every_kind_of_table_gives_the_same_tensor(kind, dtype):
     assert not tensor.requires_grad
     np.testing.assert_array_equal(tensor.numpy(), GOOD)
     assert rows.names == (NAMES if kind in FRAMES else None)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_table_in_a_file_stays_there_and_gives_the_same_tensor(kind, tmp_path):
+    table = FILES[kind](tmp_path)
+    rows = read_rows(table, "rows")
+    assert not isinstance(rows.values, np.ndarray) or np.shares_memory(rows.values, table)
+    np.testing.assert_array_equal(rows.tensor(torch.empty(0, dtype=torch.float64), "rows"), GOOD)
+    np.testing.assert_array_equal(rows.of(np.array([1, 3])).values, GOOD[[1, 3]])
+
+
+DTYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64 longdouble >f4 >i2".split()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_dtype_of_numbers_is_read(dtype):
+    table = np.abs(GOOD).astype(dtype)
+    tensor = read_rows(table, "rows").tensor(torch.empty(0, dtype=torch.float64), "rows")
+    np.testing.assert_array_equal(tensor, table.astype(np.float64))
+
+
+@pytest.mark.parametrize("kind", ["csr matrix", "csr array"])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float32"])
+def test_a_sparse_table_of_any_dtype_is_read(kind, dtype):
+    table = np.abs(GOOD).astype(dtype)
+    rows = read_rows(sparse.csr_matrix(table) if kind == "csr matrix" else sparse.csr_array(table), "rows")
+    np.testing.assert_array_equal(rows.tensor(torch.empty(0, dtype=torch.float64), "rows"), table.astype(float))
+
+
+def test_numbers_of_a_sparse_table_that_stand_twice_are_added_up():
+    table = sparse.coo_array(([1.0, 2.0, 5.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    np.testing.assert_array_equal(read_rows(table, "rows").dense(slice(None)), [[0, 3], [5, 0]])
+
+
+class Narrow(nn.Module):
+    """Many features, two latents."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(d, 2), nn.Linear(2, d)
+
+    def forward(self, rows):
+        return self.decoder(self.encoder(rows))
+
+
+class Noting(sparse.csr_array):
+    """Notes how many of its rows are wanted at once."""
+
+    wanted = 0
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        Noting.wanted = max(Noting.wanted, part.shape[0])
+        return part
+
+
+def test_a_sparse_table_is_made_dense_a_block_at_a_time(background):
+    table = sparse.random_array((300, 6), density=0.3, rng=np.random.default_rng(0))
+    want = Explainer(models.build(models.Linear), background).summarize(table.toarray()).mean
+    Noting.wanted = 0
+    got = Explainer(models.build(models.Linear), background, memory=12_000).summarize(Noting(table)).mean
+    assert 0 < Noting.wanted * 6 * 8 < 12_000 < table.toarray().nbytes
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
+
+
+def test_a_sparse_background_that_does_not_fit_is_refused_with_the_number_and_a_way_that_works():
+    table = sparse.random_array((5000, 400), density=0.001, rng=np.random.default_rng(0))
+    model = models.build(Narrow, 400)
+    with pytest.raises(
+        TooLarge, match=r"5000 rows takes 16 MB, .*'8 MB'.*background\.sample\(X, 100\), or allow .*'64 MB'"
+    ):
+        Explainer(model, table, memory="8MB")
+
+
+def test_blocks_are_copies_in_the_dtype_of_the_model():
+    streamed = Streamed(read_rows(GOOD, "rows"), torch.empty(0, dtype=torch.float64), "rows")
+    streamed[:2].zero_()
+    np.testing.assert_array_equal(streamed[1:3], GOOD[1:3])
+    assert (len(streamed), streamed.shape) == (4, (4, 6))
+
+
+INDEXES = {
+    "none": (None, None),
+    "numbers of rows": (pd.RangeIndex(4), None),
+    "other numbers": (pd.Index([3, 1, 4, 15]), [3, 1, 4, 15]),
+    "a part of a range": (pd.RangeIndex(10, 14), [10, 11, 12, 13]),
+    "names": (pd.Index(list("wxyz")), list("wxyz")),
+    "repeated names": (pd.Index(list("wwyz")), list("wwyz")),
+    "times": (pd.date_range("2024-01-01", periods=4), [*pd.date_range("2024-01-01", periods=4)]),
+    "two levels": (pd.MultiIndex.from_product([["a", "b"], [1, 2]]), ["a, 1", "a, 2", "b, 1", "b, 2"]),
+}
+
+
+@pytest.mark.parametrize("kind", INDEXES)
+def test_the_names_of_rows_are_kept_if_they_are_more_than_their_numbers(kind):
+    index, want = INDEXES[kind]
+    rows = read_rows(pd.DataFrame(GOOD, index, NAMES), "rows")
+    assert (None if rows.row_names is None else pd.Index(rows.row_names).tolist()) == want
 
 
 @pytest.mark.parametrize("kind", ["bool", "float and bool", "nullable bool", "polars"])
@@ -103,7 +227,10 @@ BAD = {
     "series": (named(GOOD).iloc[0], r"must have two axes, got shape \(6,\)"),
     "nothing": (None, r"must be a table \(n, d\) .*got NoneType"),
     "ragged": ([[1.0, 2.0], [3.0]], r"must be a table \(n, d\), got list: .*inhomogeneous"),
-    "sparse": (csr_array(GOOD), r"must be a table \(n, d\) .*got csr_array"),
+    "sparse NaN": (sparse.csr_array(with_bad((1, 2), (3, 0))), "but 2 of 24 numbers .* in rows 1, 3 and columns 0, 2"),
+    "sparse, empty": (sparse.csr_array((0, 6)), r"n and d at least 1, got shape \(0, 6\)"),
+    "sparse, 1-D": (sparse.coo_array(GOOD[0]), r"must have two axes, got shape \(6,\)"),
+    "sparse, complex": (sparse.csr_array(GOOD + 1j), "must be a table of real numbers, got dtype complex128"),
     "text": (GOOD.astype(str), r"must be a table of real numbers, got dtype <U32"),
     "complex": (GOOD + 1j, "must be a table of real numbers, got dtype complex128"),
     "text columns": (named(GOOD).assign(b="x", d="y"), "must be numbers; drop or convert columns b, d"),
@@ -128,7 +255,9 @@ def test_what_is_no_table_of_numbers_is_refused_and_named(kind, what):
 
 
 def test_repeated_columns_are_named():
-    with pytest.raises(DataError, match="names of the rows must be unique, but columns a, b came repeatedly"):
+    with pytest.raises(
+        DataError, match="names of the rows must be unique, but columns a, b came repeatedly; .*duplicated"
+    ):
         read_rows(pd.DataFrame(GOOD, columns=list("aabbcd")), "rows")
 
 
@@ -142,7 +271,10 @@ def test_numbers_too_large_for_the_model_are_refused():
 
 
 DIFFERENT = {
-    "permuted": (list("bacdef"), r"in another order than expected \(columns b, a moved\); select them as X\[explainer"),
+    "permuted": (
+        list("bacdef"),
+        r"in another order than expected \(columns b, a moved\); select them as X\[explainer.*AnnData",
+    ),
     "missing": (list("abcde"), "are without column f[.]"),
     "extra": (list("abcdefg"), "are with unexpected column g[.]"),
     "renamed": (list("abcdXY"), "without columns e, f and with unexpected columns X, Y[.]"),
@@ -165,16 +297,3 @@ def test_an_array_takes_the_names_that_are_known_if_it_has_as_many_columns():
         agreed_names(read_rows(GOOD, "rows"), NAMES[:3], "rows")
     with pytest.raises(DataError, match="names of the features must be unique, but column a came repeatedly"):
         agreed_names(read_rows(GOOD, "rows"), list("aabcde"), "rows")
-
-
-@pytest.mark.parametrize("make", [np.asarray, named])
-def test_rows_are_drawn_once_each_in_their_order(make):
-    table = make(np.arange(60.0).reshape(10, 6))
-    some = drawn(table, 4, seed=0)
-    first = np.asarray(some)[:, 0] / 6
-    assert type(some) is type(table)
-    assert len(some) == 4
-    assert (np.diff(first) > 0).all()
-    np.testing.assert_array_equal(np.asarray(some), np.asarray(table)[first.astype(int)])
-    np.testing.assert_array_equal(np.asarray(drawn(table, 4, seed=0)), np.asarray(some))
-    np.testing.assert_array_equal(np.asarray(drawn(table, 99, seed=0)), np.asarray(table))

@@ -321,7 +321,7 @@ def test_a_model_without_latents_is_refused_where_they_are_wanted(background):
 
 @pytest.mark.parametrize(
     ("head", "n", "memory"),
-    [("reconstruction_error", 200, "15kB"), ("reconstruction", 100, "30kB"), ("latent:0", 5, 300)],
+    [("reconstruction_error", 200, "15kB"), ("reconstruction", 100, "30kB"), ("latent:0", 5, 400)],
 )
 def test_a_result_that_does_not_fit_is_refused_with_two_ways_that_work(head, n, memory, model, background):
     rows = models.table(n, seed=5)
@@ -332,7 +332,7 @@ def test_a_result_that_does_not_fit_is_refused_with_two_ways_that_work(head, n, 
     per_row = 2 * 6 * 8 * (6 if head == "reconstruction" else 1)
     assert count == read_bytes(memory) / 2 // per_row
     assert n * per_row <= advised / 2
-    if n > 5:  # nothing else fits into 300 bytes
+    if n > 5:  # nothing else fits into 400 bytes
         Explainer(model, background, head=head, memory=memory)(rows[:count])
         Explainer(model, background, head=head, memory=advised)(rows)
 

@@ -14,6 +14,7 @@ TREE = {
     errors.UnknownName: KeyError,
     errors.TooLarge: ValueError,
     errors.OutputError: OSError,
+    errors.MissingPackage: ImportError,
 }
 
 
@@ -28,7 +29,7 @@ def test_the_docstring_names_them_all():
         name for name, each in vars(errors).items() if isinstance(each, type) and each.__module__ == errors.__name__
     ]
     assert all(name in errors.__doc__ for name in kinds)
-    assert {each.__name__ for each in TREE} | {"ShapaeError", "AdditivityWarning"} == set(kinds)
+    assert {each.__name__ for each in TREE} | {"ShapaeError", "AdditivityWarning", "NamesWarning"} == set(kinds)
 
 
 def test_an_unknown_name_shows_the_nearest_first_and_twelve_at_most():

@@ -17,16 +17,21 @@ DOCUMENTED = [
     "Explanation",
     "Importance",
     "adapters",
+    "background",
     "backends",
+    "cluster_features",
     "compare",
     "datasets",
     "deepshap",
     "demo",
     "errors",
+    "from_anndata",
+    "groups",
     "heads",
     "losses",
     "metrics",
     "plots",
+    "read_gmt",
 ]
 
 

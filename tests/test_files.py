@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from shapae import files
-from shapae.errors import DataError, ModelError
+from shapae import Explainer, files
+from shapae.errors import DataError, MissingPackage, ModelError
+from tests import models
 
 
 @pytest.fixture
@@ -108,14 +109,14 @@ def test_an_array_comes_back(tmp_path):
 
 def test_an_array_of_pickles_is_refused(tmp_path):
     np.save(tmp_path / "rows.npy", np.array([{}], dtype=object))
-    with pytest.raises(DataError, match=r"can't read the table in .*rows\.npy: .*allow_pickle"):
+    with pytest.raises(DataError, match=r"can't read the table in .*rows\.npy: .*Python objects"):
         files.read_table(tmp_path / "rows.npy")
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("rows.xlsx", r"must end with \.csv, \.parquet, \.npy, got '\.xlsx'"),
+        ("rows.xlsx", r"must end with \.csv, \.parquet, \.h5ad, \.npy, got '\.xlsx'"),
         ("rows", r"must end with .*, got 'no ending'"),
         ("gone.csv", r"can't read the table in .*gone\.csv: .*No such file"),
         ("empty.csv", r"can't read the table in .*empty\.csv: No columns"),
@@ -125,3 +126,40 @@ def test_a_table_that_can_not_be_read_is_named(tmp_path, name, text):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(DataError, match=text):
         files.read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_table_has_the_same_values_from_every_kind_of_file(dtype, tmp_path):
+    anndata = pytest.importorskip("anndata")
+    table = pd.DataFrame(models.table(9).astype(dtype), [f"cell {row}" for row in range(9)], models.FEATURES)
+    table.to_csv(tmp_path / "x.csv")
+    table.to_parquet(tmp_path / "x.parquet")
+    anndata.AnnData(table).write_h5ad(tmp_path / "x.h5ad")
+    np.save(tmp_path / "x.npy", table)
+    model = models.build(models.Question, dtype=getattr(torch, np.dtype(dtype).name))
+    want = Explainer(model, table)(table)
+    for ending in ("csv", "parquet", "h5ad", "npy"):
+        read = files.read_table(tmp_path / f"x.{ending}")
+        got = Explainer(model, read)(read)
+        np.testing.assert_array_equal(got.values, want.values, err_msg=ending)
+        np.testing.assert_array_equal(got.data, table)
+        assert got.feature_names == (models.FEATURES if ending != "npy" else [f"feature {at}" for at in range(6)])
+        assert ending == "npy" or list(got.row_names) == list(table.index)
+
+
+def test_an_array_stays_in_its_file(tmp_path):
+    np.save(tmp_path / "rows.npy", FRAME.to_numpy())
+    assert isinstance(files.read_table(tmp_path / "rows.npy"), np.memmap)
+
+
+def test_an_h5ad_without_anndata_is_refused_and_the_extra_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "anndata", None)
+    with pytest.raises(MissingPackage, match=r"reading a \.h5ad needs the package anndata: pip install 'shapae\[annd"):
+        files.read_table(tmp_path / "cells.h5ad")
+
+
+def test_an_h5ad_that_is_none_is_refused(tmp_path):
+    pytest.importorskip("anndata")
+    (tmp_path / "cells.h5ad").write_text("nothing")
+    with pytest.raises(DataError, match=r"can't read the table in .*cells\.h5ad: "):
+        files.read_table(tmp_path / "cells.h5ad")

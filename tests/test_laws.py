@@ -35,7 +35,18 @@ SCORES = {
 MODELS = [models.Question, models.Nested, models.Linear]
 every_backend = pytest.mark.parametrize("backend", backends.names())
 every_head = pytest.mark.parametrize("head", HEADS)
-DETERMINISTIC = [name for name in backends.names() if backends.named(name).ADDITIVE]
+DETERMINISTIC = [name for name in backends.names() if not backends.named(name).DRAWS]
+IN_PARTS = [name for name in backends.names() if backends.in_parts(backends.named(name))]
+
+# Other libraries draw one by one, which is slow; the laws hold for any number of draws.
+FEWER = {"shap_gradient": 60, "captum_gradient_shap": 60, "shap_permutation": 3, "captum_shapley": 8}
+
+
+@pytest.fixture(autouse=True)
+def _fewer_draws(request, monkeypatch):
+    if request.node.callspec.params.get("where") != "processes":  # these have modules of their own
+        for backend, draws in FEWER.items():
+            monkeypatch.setattr(backends.named(backend), "DRAWS", draws)
 
 
 def explain(model, background, rows, *, head="error mse", **settings):
@@ -166,11 +177,27 @@ def memory_for(explainer, n, b, outputs=1):
     return held * per_row * COPIES + 2 * n * models.D * outputs * 8
 
 
-@pytest.mark.parametrize("backend", DETERMINISTIC)
+@pytest.mark.parametrize("backend", IN_PARTS)
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
 def test_the_memory_cuts_the_background_and_makes_no_difference(backend, width, model, rows, background, monkeypatch):
     whole = Explainer(model, background, backend=backend)
     want, memory = whole(rows), memory_for(whole, len(rows), width)
+    seen = sizes_seen(backend, monkeypatch)
+    assert_same(Explainer(model, background, backend=backend, memory=memory)(rows), want)
+    assert {*seen} == {width, len(background) % width} - {0}
+
+
+@pytest.mark.parametrize("backend", sorted({*backends.names()} - {*IN_PARTS}))
+def test_what_needs_all_of_the_background_gets_it_in_little_memory(backend, model, rows, background, monkeypatch):
+    whole = Explainer(model, background, backend=backend)
+    want, memory = whole(rows), memory_for(whole, len(rows), 1)
+    seen = sizes_seen(backend, monkeypatch)
+    assert_same(Explainer(model, background, backend=backend, memory=memory)(rows), want)
+    assert {*seen} == {len(background)}
+
+
+def sizes_seen(backend, monkeypatch):
+    """A list, which will hold the sizes of all backgrounds that the backend is given."""
     module, seen = backends.named(backend), []
 
     def against(game, really=module.against):
@@ -178,8 +205,7 @@ def test_the_memory_cuts_the_background_and_makes_no_difference(backend, width, 
         return really(game)
 
     monkeypatch.setattr(module, "against", against)
-    assert_same(Explainer(model, background, backend=backend, memory=memory)(rows), want)
-    assert {*seen} == {width, len(background) % width} - {0}
+    return seen
 
 
 @every_backend
@@ -198,14 +224,15 @@ def test_the_order_of_the_rows_makes_no_difference(backend, head, model, backgro
     assert_same(explain(model, background, rows[order], head=head, backend=backend), together[order.tolist()])
 
 
-@pytest.mark.parametrize("backend", DETERMINISTIC)
+@pytest.mark.parametrize("backend", sorted({*DETERMINISTIC, *IN_PARTS}))
 def test_the_order_of_the_background_makes_no_difference(backend, model, rows, background):
     want = explain(model, background, rows, backend=backend)
     assert_same(explain(model, background[::-1].copy(), rows, backend=backend), want)
 
 
 @pytest.mark.parametrize("backend", sorted({*backends.names()} - {*DETERMINISTIC}))
-def test_draws_depend_on_the_seed_and_the_position_only(backend, model, rows, background):
+def test_draws_depend_on_the_seed_and_the_position_only(backend, model, rows, background, monkeypatch):
+    monkeypatch.setattr(backends.named(backend), "DRAWS", 20)  # fewer than there are coalitions
     twins = np.stack([rows[0]] * 2)
     values, again, other = (explain(model, background, twins, backend=backend, seed=s).values for s in (0, 0, 1))
     np.testing.assert_array_equal(values, again)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from shapae import Explainer
+from shapae import Explainer, backends
 from shapae.errors import DataError
 from shapae.estimate import Products
 from shapae.work import BATCH, ENOUGH
@@ -77,10 +77,50 @@ def test_a_tolerance_that_is_none_is_refused(tolerance, model):
         Explainer(model, MANY, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("backend", ["gradient", "shap_gradient"])
-def test_backends_that_draw_can_not_stop_early(backend, model):
-    with pytest.raises(DataError, match=f"backend='{backend}' draws from the background .* use backend='deep'"):
-        Explainer(model, MANY, backend=backend, tolerance=0.1)
+DRAWING = pytest.mark.parametrize("backend", ["gradient", "sampling"])
+
+
+@DRAWING
+def test_backends_that_draw_draw_again_until_they_are_sure(backend, model):
+    once, got = (Explainer(model, MANY, backend=backend, tolerance=tolerance)(ROWS) for tolerance in (10, 0.1))
+    assert set(once.used) == {backends.named(backend).DRAWS}
+    assert set(got.used % once.used) == {0}
+    assert got.used.max() > got.used.min()
+    assert (got.standard_errors.max(axis=1) <= 0.1 * np.abs(got.values).max(axis=1)).all()
+    np.testing.assert_allclose(got.base_values, once.base_values, rtol=0, atol=1e-12)
+    assert (np.abs(got.residual) <= 1e-12 + 4 * got.standard_errors.sum(axis=1)).all()
+
+
+@DRAWING
+def test_drawn_again_is_drawn_anew_and_what_is_drawn_first_is_what_is_drawn_without_a_tolerance(backend, model):
+    want = Explainer(model, MANY, backend=backend)(ROWS)
+    once = Explainer(model, MANY, backend=backend, tolerance=10)(ROWS)
+    np.testing.assert_array_equal(once.values, want.values)
+    np.testing.assert_array_equal(once.standard_errors, want.standard_errors)
+    got = Explainer(model, MANY, backend=backend, tolerance=0.1)(ROWS)
+    more = got.used > once.used
+    ratio = np.median(got.standard_errors[more] / once.standard_errors[more], axis=1)
+    np.testing.assert_allclose(ratio, np.sqrt(once.used / got.used)[more], rtol=0.25)
+
+
+def test_nobody_draws_again_for_ever(model, monkeypatch):
+    monkeypatch.setattr("shapae.engine.ROUNDS", 3)
+    got = Explainer(model, MANY, backend="sampling", tolerance=1e-9)(ROWS)
+    assert set(got.used) == {3 * 200}
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["shap_kernel", "shap_permutation"])
+def test_backends_that_draw_and_go_through_the_background_stop_early(backend, model):
+    got = Explainer(model, MANY, backend=backend, tolerance=0.2)(ROWS[:3])
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+    assert (got.used < len(MANY)).any()
+    assert set(got.used[got.used < len(MANY)] % BATCH) == {0}
+
+
+def test_a_backend_that_needs_all_of_the_background_and_draws_nothing_can_not_stop_early(model):
+    with pytest.raises(DataError, match="backend='shap_partition' needs all of the background .* use backend='deep'"):
+        Explainer(model, MANY, backend="shap_partition", tolerance=0.1)
 
 
 def test_what_was_used_is_sliced_and_saved(model, tmp_path):

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from shapae.errors import MissingPackage
 from shapae.moments import Moments
-from shapae.score import Score
 from shapae.table import Folder
 
 _FOLDER = Folder("backend", __name__, __path__)
+# Libraries that shapae does without, each an extra of that name.
+EXTRAS = ("captum",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,17 +21,27 @@ class Game:
     """What is shared out: v(S) = mean over the background of score(x_S, b_rest).
 
     Attributes:
-        score: From rows (n, d) to scores (n, k); in eval mode, and the same afterwards. Where it is anchored,
-            ``score.at(row)`` is what is shared out for ``row``.
+        score: From rows (n, d) to scores (n, k); in eval mode, and the same afterwards.
         background: (b, d), floating point.
         weights: (b,), how much each background row counts, 1 on average; None where all count the same.
         players: (d,), integers from 0: to which player each feature belongs; None where each is one by itself.
     """
 
-    score: Score
+    score: nn.Module
     background: Tensor
     weights: Tensor | None = None
     players: Tensor | None = None
+
+    @property
+    def counts(self) -> Tensor:
+        """(b,), how much each background row counts."""
+        return self.background.new_ones(len(self.background)) if self.weights is None else self.weights
+
+    @property
+    def player_of(self) -> Tensor:
+        """(d,), integers from 0: to which player each feature belongs."""
+        everyone = torch.arange(self.background.shape[1], device=self.background.device)
+        return everyone if self.players is None else self.players
 
 
 class Attribution(Protocol):
@@ -42,8 +55,19 @@ class Attribution(Protocol):
             seeds: n integers, from which all that is drawn for a row is drawn.
 
         Returns:
-            (n, d, k). Each row sums to score(row) - mean(score(background)), see ``Backend.ADDITIVE``.
+            (n, d, k), or (n, p, k) of p players. Each row sums to score(row) - mean(score(background)), see
+            ``Backend.ADDITIVE``. ``count`` is the sum of the weights, where there are some.
         """
+
+
+class AnchoredAttribution(Protocol):
+    """The same for a score that is handed an anchor with each row, from the ``against_anchored`` of a backend.
+
+    A backend without that is asked for one row after the other, whose anchor is in the score.
+    """
+
+    def __call__(self, rows: Tensor, anchors: Tensor, *, seeds: Sequence[int]) -> Moments:
+        """See ``Attribution``; ``anchors`` are (n, a)."""
 
 
 class Backend(Protocol):
@@ -52,12 +76,14 @@ class Backend(Protocol):
     Attributes:
         ADDITIVE: The values sum to score - base value up to rounding; otherwise, up to their standard errors.
         REMEDY: What to do where they do not.
-        DRAWS: How many times it draws from the background for each row; 0 if it goes through all of it.
+        DRAWS: About how many times it draws for each row; 0 if nothing is drawn.
+        PLAYERS: It takes ``Game.players``. One without this attribute does not.
     """
 
     ADDITIVE: bool
     REMEDY: str
     DRAWS: int
+    PLAYERS: bool
 
     def against(self, game: Game) -> Attribution:
         """What attributes rows; nothing is computed yet."""
@@ -67,10 +93,11 @@ class Backend(Protocol):
 
         Args:
             background: Number of background rows.
-            features: Number of features.
+            features: Number of features, or of players.
 
         Returns:
-            It does not grow with ``background`` where all of the background has to be there at once.
+            It does not grow with ``background`` where all of the background has to be there at once; see
+            ``in_parts``.
         """
 
 
@@ -84,5 +111,18 @@ def named(name: str) -> Backend:
 
     Raises:
         UnknownName: There is no such backend; the message lists them.
+        MissingPackage: It needs a library that is not installed, but could be.
+        ModuleNotFoundError: Something else is not installed.
     """
-    return cast(Backend, _FOLDER[name])
+    try:
+        return cast(Backend, _FOLDER[name])
+    except ModuleNotFoundError as error:
+        library = str(error.name).partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        raise MissingPackage(f"backend {name!r} needs {library}: pip install 'shapae[{library}]'") from error
+
+
+def in_parts(backend: Backend) -> bool:
+    """Whether it can compare rows with one part of the background after the other."""
+    return backend.held(2, 1) > backend.held(1, 1)

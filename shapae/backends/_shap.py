@@ -1,27 +1,22 @@
-"""What keeps shap's explainers harmless and right: a copy of the score, a lock, its operator table borrowed."""
+"""What keeps shap's explainers harmless and right: a copy of the score, its operator table borrowed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import RLock
+from typing import Any
 
+import numpy as np
+import torch
 from shap.explainers._deep import deep_pytorch
-from torch import nn
+from torch import Tensor, nn
 
-from shapae.borrow import generators
-from shapae.losses import Elementwise
+from shapae.backends import Game
+from shapae.backends._peer import ACTIVATIONS, alone, in_pieces
+from shapae.moments import Array
 from shapae.score import Connected
 from shapae.unwrap import copied
 
-# Element by element, but not in shap's own table (0.51).
-ACTIVATIONS = (
-    Elementwise,
-    *(nn.CELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LogSigmoid, nn.Mish, nn.PReLU),
-    *(nn.ReLU6, nn.RReLU, nn.SiLU, nn.Softshrink, nn.Softsign, nn.Tanhshrink, nn.Threshold),
-)
-
-
-# shap's table and the generator that it draws from belong to the whole process, so one thread at a time.
-_LOCK = RLock()
+# What shap takes for a model.
+Function = Callable[[Array], Array]
 
 
 @contextmanager
@@ -32,7 +27,7 @@ def lent(score: nn.Module) -> Iterator[nn.Module]:
     gradient, as shap does with a warning: what that breaks is in the residual.
     """
     table = deep_pytorch.op_handler
-    with _LOCK, generators():
+    with alone():
         before = dict(table)
         try:
             for module in score.modules():
@@ -44,3 +39,49 @@ def lent(score: nn.Module) -> Iterator[nn.Module]:
         finally:
             table.clear()
             table.update(before)
+
+
+@contextmanager
+def lent_as_function(score: nn.Module, like: Tensor, seed: int) -> Iterator[Function]:
+    """A copy of ``score`` from arrays to arrays, for explainers that draw from the global generator.
+
+    Args:
+        score: (n, d) -> (n, k).
+        like: Of the dtype and on the device that it takes.
+        seed: Of what is drawn.
+    """
+    scored = in_pieces(copied(score))
+
+    def function(rows: Array) -> Array:
+        return np.asarray(scored(torch.as_tensor(rows).to(like)).double().cpu())
+
+    with alone(seed):
+        yield function
+
+
+class Masker:
+    """Background rows for shap, each as often in every coalition, so that they can be weighted.
+
+    shap's own masker leaves out rows that are as they were, and the mean over the background is one without weights.
+
+    Args:
+        game: Its background, and how much each of its rows counts.
+        clustering: (d - 1, 4), of the features, as scipy's.
+    """
+
+    def __init__(self, game: Game, clustering: Array | None = None) -> None:
+        self._rows, counts = game.background.cpu().numpy(), game.counts.cpu().numpy()
+        self._weights = counts / counts.mean()
+        self.shape, self.clustering = self._rows.shape, clustering
+
+    def __call__(self, mask: Any, row: Array) -> Array:
+        """(b, d): the background, with the features of ``row`` where ``mask`` has them."""
+        return np.asarray(np.where(mask, row, self._rows))
+
+    def weighted(self, function: Function) -> Function:
+        """``function``, so that the mean over the background is the weighted one."""
+
+        def weighted(rows: Array) -> Array:
+            return function(rows) * np.tile(self._weights, len(rows) // len(self._weights))[:, None]
+
+        return weighted

@@ -6,11 +6,12 @@ from functools import partial
 from torch import Tensor
 
 from shapae import deepshap
-from shapae.backends import Attribution, Game
+from shapae.backends import AnchoredAttribution, Attribution, Game
 from shapae.moments import Moments
 
 ADDITIVE = True
 DRAWS = 0
+PLAYERS = False
 REMEDY = "Look for values that overflow, or jump between a row and the background; backend='exact' needs no rules."
 
 
@@ -21,14 +22,23 @@ def held(background: int, features: int) -> int:
 
 def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    anchors = [game.score.own(game.background)] if game.score.anchored else []
-    return partial(attribute, deepshap.Against(game.score, game.background, *anchors, weights=game.weights))
+    return partial(attribute, deepshap.Against(game.score, game.background, weights=game.weights))
 
 
-def attribute(score: deepshap.Against, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+def against_anchored(game: Game, anchors: Tensor) -> AnchoredAttribution:
+    """See ``AnchoredAttribution``.
+
+    Args:
+        game: Of a score that is handed anchors.
+        anchors: (b, a), any that the background can be scored with.
+    """
+    return partial(attribute, deepshap.Against(game.score, game.background, anchors, weights=game.weights))
+
+
+def attribute(score: deepshap.Against, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
     """DeepSHAP values; see ``Attribution`` and ``shapae.deepshap``. Nothing is drawn.
 
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    return score.moments(rows, *([rows] if score.anchors else []))
+    return score.moments(rows, *anchors)

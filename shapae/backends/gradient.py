@@ -37,10 +37,15 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
 
 def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
     generator, background = np.random.default_rng(seed), game.background
-    drawn = background[torch.as_tensor(generator.integers(len(background), size=DRAWS), device=row.device)]
+    if game.weights is None:
+        chosen = generator.integers(len(background), size=DRAWS)
+    else:
+        weights = game.weights.double().cpu().numpy()
+        chosen = generator.choice(len(background), size=DRAWS, p=weights / weights.sum())
+    drawn = background[torch.as_tensor(chosen, device=row.device)]
     way = torch.as_tensor(generator.random((DRAWS, 1))).to(row)
     points = (drawn + way * (row - drawn)).requires_grad_()
-    outputs = Connected(game.score.at(row))(points).sum(dim=0)
+    outputs = Connected(game.score)(points).sum(dim=0)
     slopes = torch.stack([torch.autograd.grad(output, points, retain_graph=True)[0] for output in outputs], dim=-1)
     values = slopes * (row - drawn).unsqueeze(-1)  # (draws, d, k)
     mean = values.mean(dim=0, keepdim=True)

@@ -1,7 +1,8 @@
 """shap.DeepExplainer: DeepLIFT's rescale rule through hooks on modules, one row and one output at a time."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import shap
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from shapae.backends import Attribution, Game
 from shapae.backends._shap import lent
-from shapae.moments import Moments, joined
+from shapae.moments import Moments
 
 ADDITIVE = True
 DRAWS = 0
@@ -35,11 +36,13 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    groups = torch.split(rows, 1) if game.score.anchored else [rows]
-    return joined([_of_some(game, few) for few in groups], axis=0)
+    weights = [len(game.background)] if game.weights is None else game.weights.tolist()
+    parts = torch.chunk(game.background, len(weights))
+    return reduce(add, (_against(game, rows, *part) for part in zip(parts, weights, strict=True)))
 
 
-def _of_some(game: Game, rows: Tensor) -> Moments:
-    with lent(game.score.at(rows[0])) as copy:
-        values = shap.DeepExplainer(copy, game.background).shap_values(rows, check_additivity=False)
-    return Moments(len(game.background), values)
+def _against(game: Game, rows: Tensor, background: Tensor, weight: float) -> Moments:
+    """Against ``background``, all of whose rows count the same."""
+    with lent(game.score) as copy:
+        values = shap.DeepExplainer(copy, background).shap_values(rows, check_additivity=False)
+    return Moments(weight, values)

@@ -15,6 +15,8 @@ from shapae.moments import Moments
 ADDITIVE = False
 REMEDY = "The gradient may jump or be missing somewhere; use backend='deep' to see whether it agrees."
 DRAWS = 200
+# Rows that stand for a weighted background.
+POOL = 5 * DRAWS
 
 
 def held(background: int, features: int) -> int:
@@ -40,11 +42,23 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
 
 def _of_one_row(game: Game, row: Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and sum of squared deviations: (1, d, k) each."""
-    with lent(game.score.at(row)) as copy:
-        explainer = shap.GradientExplainer(_Cast(copy, row.dtype), game.background)
+    with lent(game.score) as copy:
+        explainer = shap.GradientExplainer(_Cast(copy, row.dtype), _drawn(game, seed))
         values, variances = explainer.shap_values(row[None], nsamples=DRAWS, rseed=seed, return_variances=True)
     # shap divides the variance of the draws by the root of their number, and means the variance of their mean.
     return values, np.stack(variances, axis=-1) * DRAWS**1.5
+
+
+def _drawn(game: Game, seed: int) -> Tensor:
+    """(m, d): rows of the background, each as often as its weight says: shap counts all the same.
+
+    Of systematic samples: each is there to the nearest whole number of times, and as often as its weight on average.
+    """
+    if game.weights is None:
+        return game.background
+    upto = np.cumsum(game.weights.double().cpu().numpy())
+    at = (np.random.default_rng(seed).random() + np.arange(POOL)) * upto[-1] / POOL
+    return game.background[torch.as_tensor(np.searchsorted(upto, at, side="right"), device=game.background.device)]
 
 
 class _Cast(nn.Module):

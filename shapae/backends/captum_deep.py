@@ -1,0 +1,54 @@
+"""captum's DeepLiftShap: DeepLIFT's rescale rule through hooks on modules, one row and one output at a time."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from captum.attr import DeepLiftShap
+from torch import Tensor
+
+from shapae.backends import Attribution, Game
+from shapae.backends._captum import lent
+from shapae.moments import Moments, joined
+
+ADDITIVE = True
+DRAWS = 0
+PLAYERS = False
+REMEDY = (
+    "captum sees torch's own elementwise modules only: functional calls, softmax, layer norm, attention and products, "
+    "in the model or in a head, get plain gradients. Use backend='deep'."
+)
+
+
+def held(background: int, features: int) -> int:
+    """See ``Backend.held``: the background, and the row as many times."""
+    return 2 * background
+
+
+def against(game: Game) -> Attribution:
+    """See ``Backend.against``."""
+    return partial(attribute, game)
+
+
+def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+    """DeepSHAP values; see ``Attribution``. Nothing is drawn.
+
+    Reference:
+        Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
+    """
+    return joined([_of_one_row(game, row[None]) for row in rows], axis=0)
+
+
+def _of_one_row(game: Game, row: Tensor) -> Moments:
+    share = (game.counts / game.counts.mean()).unsqueeze(1)
+    # captum refuses a background of one row.
+    background, share = (torch.cat([each, each]) if len(each) == 1 else each for each in (game.background, share))
+
+    def weighted(multipliers: tuple[Tensor], x: tuple[Tensor], b: tuple[Tensor]) -> tuple[Tensor]:
+        """captum's own products, which it averages over the background, weighted."""
+        return ((x[0] - b[0]) * multipliers[0] * share,)
+
+    with lent(game.score) as copy:
+        attribute, outputs = DeepLiftShap(copy).attribute, copy(row).shape[1]
+        values = [attribute(row, background, k, custom_attribution_func=weighted) for k in range(outputs)]
+    return Moments(float(game.counts.sum()), torch.stack(values, dim=-1).detach().cpu().numpy())

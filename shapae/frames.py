@@ -1,0 +1,165 @@
+"""Explanations as the tables of others: pandas, xarray, AnnData."""
+
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from shapae import annotated
+from shapae.errors import DataError
+from shapae.extras import needed
+from shapae.moments import Array
+from shapae.names import some
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """An explanation with all of its axes, also where one row, feature or output was chosen.
+
+    Attributes:
+        values: (n, d, k).
+        errors: (n, d, k), or None.
+        data: (n, d).
+        scores: (n, k).
+        base_values: (n, k).
+        residual: (n, k).
+        rows: n names of rows, or None.
+        features: d names.
+        outputs: k names.
+    """
+
+    values: Array
+    errors: Array | None
+    data: Array
+    scores: Array
+    base_values: Array
+    residual: Array
+    rows: Any
+    features: list[str]
+    outputs: list[str]
+
+    @classmethod
+    def of(cls, explanation: Any) -> "Parts":
+        """Of an ``Explanation``, or a slice of one."""
+        features, outputs = listed(explanation.feature_names), listed(explanation.output_names)
+        shape, errors, rows = (-1, len(features), len(outputs)), explanation.standard_errors, explanation.row_names
+        return cls(
+            values=np.reshape(explanation.values, shape),
+            errors=None if errors is None else np.reshape(errors, shape),
+            data=np.reshape(explanation.data, shape[:2]),
+            **{name: np.reshape(getattr(explanation, name), (-1, len(outputs))) for name in PER_ROW},
+            rows=None if rows is None else pd.Index(np.atleast_1d(rows)),
+            features=features,
+            outputs=outputs,
+        )
+
+
+PER_ROW = ("scores", "base_values", "residual")
+
+
+def listed(names: Any) -> list[str]:
+    """Names of an axis, or the one name that is left when the axis is gone."""
+    return [names] if isinstance(names, str) else list(names)
+
+
+def frame(parts: Parts) -> pd.DataFrame:
+    """The values: n rows; d columns of features for one output, k * d columns of (output, feature) for several."""
+    names: Any = pd.Index(parts.features, name="feature")
+    if len(parts.outputs) > 1:
+        names = pd.MultiIndex.from_product([parts.outputs, parts.features], names=["output", "feature"])
+    table = parts.values.transpose(0, 2, 1).reshape(len(parts.values), -1)
+    return pd.DataFrame(table, parts.rows, names, copy=True)
+
+
+def dataset(parts: Parts, made_by: dict[str, Any]) -> Any:
+    """An xarray.Dataset of all there is, with the axes row, feature and output."""
+    axes = ("row", "feature", "output")
+    arrays = {"values": (axes, parts.values), "data": (axes[:2], parts.data)}
+    arrays |= {name: ((axes[0], axes[2]), getattr(parts, name)) for name in PER_ROW}
+    if parts.errors is not None:
+        arrays["standard_errors"] = (axes, parts.errors)
+    rows = range(len(parts.data)) if parts.rows is None else parts.rows
+    names = {axis: list(names) for axis, names in zip(axes, (rows, parts.features, parts.outputs), strict=True)}
+    xarray = needed("xarray", "to_xarray()")
+    copies = {name: (dims, array.copy()) for name, (dims, array) in arrays.items()}
+    return xarray.Dataset(copies, names, {"made_by": json.dumps(made_by)})
+
+
+def annotate(parts: Parts, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
+    """An AnnData with all there is; see ``Explanation.to_anndata``."""
+    out = _new(parts) if adata is None else _selected(parts, adata)
+    keys = _keys("shap_", parts.outputs)
+    for at, key in enumerate(keys):
+        out.layers[key] = parts.values[..., at].copy()
+    out.varm["shap_mean_abs"] = np.abs(parts.values).mean(axis=0)
+    out.obsm[_keys("X_", [name or _snake(str(made_by.get("head", "score")))])[0]] = parts.scores.copy()
+    out.obsm["shap_base_values"] = parts.base_values.copy()
+    record = {"made_by": json.dumps(made_by), "output_names": parts.outputs, "layers": keys}
+    out.uns["shapae"] = {key: value if isinstance(value, str) else np.array(value) for key, value in record.items()}
+    return out
+
+
+def _new(parts: Parts) -> Any:
+    anndata = needed("anndata", "to_anndata()")
+    rows = range(len(parts.data)) if parts.rows is None else parts.rows
+    obs, var = (pd.DataFrame(index=[str(name) for name in names]) for names in (rows, parts.features))
+    return anndata.AnnData(parts.data.copy(), obs, var)
+
+
+def _selected(parts: Parts, adata: Any) -> Any:
+    if not annotated.is_annotated(adata):
+        raise DataError(f"to_anndata takes an AnnData, or nothing, got {type(adata).__name__}.")
+    if adata.isbacked:
+        raise DataError("this AnnData is in a file, where nothing is written; read it without backed=, or give none.")
+    columns = _places(annotated.made_unique(adata.var_names), parts.features, "column")
+    rows = _rows(parts, adata.obs_names.astype(str))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")  # they are made so
+        out = adata[rows, columns].copy()
+    out.var_names = parts.features
+    return out
+
+
+def _rows(parts: Parts, names: pd.Index) -> list[int]:
+    wanted = None if parts.rows is None else [str(name) for name in parts.rows]
+    if wanted is None or wanted == list(names):
+        if len(parts.data) != len(names):
+            raise DataError(
+                f"{len(parts.data)} rows without names were explained, and the AnnData has {len(names)}; explain an "
+                f"AnnData or a DataFrame, whose rows have names, or give the rows that were explained: adata[...]."
+            )
+        return [*range(len(names))]
+    repeated = [name for name, count in Counter(names).items() if count > 1 and name in {*wanted}]
+    if repeated:
+        raise DataError(
+            f"the AnnData has {some(repeated, 'row')} repeatedly; call adata.obs_names_make_unique() first."
+        )
+    return _places(list(names), wanted, "row")
+
+
+def _places(names: Sequence[str], wanted: Iterable[str], noun: str) -> list[int]:
+    place = {name: at for at, name in enumerate(names)}
+    missing = [name for name in wanted if name not in place]
+    if missing:
+        raise DataError(
+            f"the AnnData has no {some(missing, noun)}; give the one that was explained, which for its .raw is "
+            f"adata.raw.to_adata()."
+        )
+    return [place[name] for name in wanted]
+
+
+def _keys(prefix: str, names: Sequence[str]) -> list[str]:
+    """Keys that a file of HDF5 takes: without slashes, each of them once."""
+    return annotated.made_unique(pd.Index([f"{prefix}{name}".replace("/", "_") for name in names]))
+
+
+def _snake(head: str) -> str:
+    """The name of a head, of "latent:3" or "FeatureError(...)"."""
+    word = re.match(r"\w*", head)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word[0] if word and word[0] else "score").lower()

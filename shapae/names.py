@@ -1,0 +1,58 @@
+"""Names in words, and what is said of those that come repeatedly or are not the expected ones."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from shapae.errors import DataError
+
+
+def some(items: Sequence[object], noun: str) -> str:
+    """The first eight of ``items`` in words.
+
+    >>> some("abcdefghij", "column")
+    'columns a, b, c, d, e, f, g, h and 2 more'
+    """
+    shown = ", ".join(str(item) for item in items[:8])
+    more = f" and {len(items) - 8} more" if len(items) > 8 else ""
+    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
+
+
+def refuse_repeated(names: Sequence[str], what: str, remedy: str = "") -> None:
+    """Refuse names that are not unique.
+
+    Args:
+        names: Of columns.
+        what: Whose they are, for the message.
+        remedy: What to do, for the message.
+
+    Raises:
+        DataError: Some come repeatedly.
+    """
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"the names of the {what} must be unique, but {some(repeated, 'column')} came repeatedly{remedy}."
+        )
+
+
+def refuse_others(got: Sequence[str], expected: Sequence[str], what: str) -> None:
+    """Refuse columns that are not the expected ones, in their order.
+
+    Raises:
+        DataError: Some are missing, unexpected, or moved.
+    """
+    if list(got) != list(expected):
+        raise DataError(f"the columns of the {what} are {_difference(got, expected)}.")
+
+
+def _difference(got: Sequence[str], expected: Sequence[str]) -> str:
+    missing, extra = (
+        [name for name in one if name not in {*other}] for one, other in ((expected, got), (got, expected))
+    )
+    if not missing and not extra:
+        moved = [name for name, other in zip(got, expected, strict=True) if name != other]
+        order = f"in another order than expected ({some(moved, 'column')} moved)"
+        return f"{order}; select them as X[explainer.feature_names], or X[:, explainer.feature_names] of an AnnData"
+    parts = [f"without {some(missing, 'column')}"] if missing else []
+    parts += [f"with unexpected {some(extra, 'column')}"] if extra else []
+    return " and ".join(parts)

@@ -1,0 +1,63 @@
+"""Scores of many rows, a few at a time, and the base values that they are compared with."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shapae.compared import Compared
+from shapae.data import Streamed
+from shapae.moments import Array
+from shapae.plan import cut
+from shapae.score import Score, refuse_infinite
+
+
+def scored(score: nn.Module, rows: Tensor | Streamed, batch: int, what: str) -> Array:
+    """The scores of ``rows``, (n, k).
+
+    Args:
+        score: From rows (n, d) to scores (n, k).
+        rows: (n, d).
+        batch: So many at a time.
+        what: "rows" or "background rows", for errors.
+
+    Raises:
+        ModelError: Some are NaN or infinite.
+    """
+    with torch.no_grad():
+        scores = torch.cat([score(rows[block]) for block in cut(len(rows), batch)])
+    refuse_infinite(score, rows, scores, what)
+    return np.asarray(scores.cpu())
+
+
+def base_values(
+    score: Score, rows: Tensor | Streamed, compared: Compared, *, base: Array, used: Array, batch: int
+) -> Array:
+    """(n, k): mean score of the background rows that each of ``rows`` was compared with.
+
+    Args:
+        score: Of one row against others, where it is anchored.
+        rows: (n, d).
+        compared: With what, in the order in which it was gone through.
+        base: (b, k), scores of its background, each of which is its own anchor.
+        used: (n,), how many of its rows.
+        batch: So many rows can be scored at once.
+    """
+    weights = compared.shares
+    if score.anchored:
+        parts = zip(_each(rows, batch), (compared.background[:count] for count in used.tolist()), strict=True)
+        against = (scored(score.at(row), part, batch, "background rows") for row, part in parts)
+        return np.stack([_mean(scores, weights) for scores in against])
+    if weights is not None:
+        return np.repeat(_mean(base, weights)[None], len(rows), axis=0)
+    means = base.cumsum(axis=0, dtype=np.float64) / np.arange(1, len(base) + 1)[:, None]
+    return np.asarray(means[used - 1], base.dtype)
+
+
+def _each(rows: Tensor | Streamed, batch: int) -> Iterator[Tensor]:
+    return (row for block in cut(len(rows), batch) for row in rows[block])
+
+
+def _mean(scores: Array, weights: Array | None) -> Array:
+    return np.asarray(np.average(scores, axis=0, weights=weights), scores.dtype)

@@ -1,0 +1,173 @@
+"""Drawn Shapley values against all orders, all coalitions, closed forms and their own standard errors."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shapae import Explainer, heads
+from shapae.backends import Game, sampling
+from tests import models
+from tests.test_backends import CLOSED, moving_error
+
+WEIGHTS = torch.tensor([0.0, 2.5, 0.5, 1.0, 0.25, 2.0, 0.75], dtype=torch.float64)
+PLAYERS = torch.tensor([0, 1, 0, 2, 1, 3])
+
+
+def game_of(background, *, head="reconstruction_error", weighted=False, grouped=False, make=models.Question):
+    """A game of the background, seven rows."""
+    head = heads.ReconstructionError(target="fixed") if head == "fixed" else head
+    score = Explainer(models.build(make), background, head=head).score
+    return Game(score, torch.tensor(background), WEIGHTS if weighted else None, PLAYERS if grouped else None)
+
+
+def shapley_values(game, row):
+    """(players, k), from all orders of the players; what each coalition is worth is a weighted mean, written out."""
+    weights = np.ones(len(game.background)) if game.weights is None else game.weights.numpy()
+    player_of = np.arange(len(row)) if game.players is None else game.players.numpy()
+    score, players, worth = game.score.at(row), range(player_of.max() + 1), {}
+
+    def of(coalition):
+        if coalition not in worth:
+            joined = torch.tensor([player in coalition for player in player_of])
+            with torch.no_grad():
+                scores = score(torch.where(joined, row, game.background)).numpy()
+            worth[coalition] = (weights[:, None] * scores).sum(axis=0) / weights.sum()
+        return worth[coalition]
+
+    orders = list(permutations(players))
+    values = np.zeros((len(players), len(of(frozenset()))))
+    for order in orders:
+        for place, player in enumerate(order):
+            values[player] += of(frozenset(order[: place + 1])) - of(frozenset(order[:place]))
+    return values / len(orders)
+
+
+def assert_unbiased(backend, game, row, *, runs=200):
+    """The mean of many runs is as far from the Shapley values as their standard errors say."""
+    found = backend.against(game)(row.expand(runs, -1), seeds=range(runs))
+    errors = np.sqrt((found.standard_error**2).mean(axis=0) / runs)
+    z = (found.mean.mean(axis=0) - shapley_values(game, row)) / errors
+    assert np.abs(z).max() < 4
+    ratio = found.mean.var(axis=0, ddof=1).sum() / (found.standard_error**2).mean(axis=0).sum()
+    assert np.sqrt(ratio) == pytest.approx(1, abs=2.2 / np.sqrt(runs))
+
+
+every_game = pytest.mark.parametrize(
+    ("head", "weighted", "grouped"),
+    [
+        *(("reconstruction_error", False, False), ("latent", False, True), ("fixed", False, False)),
+        *(("reconstruction_error", True, False), ("latent", True, True), ("fixed", True, True)),
+    ],
+)
+
+
+@every_game
+def test_values_are_unbiased(head, weighted, grouped, rows, background):
+    assert_unbiased(sampling, game_of(background, head=head, weighted=weighted, grouped=grouped), torch.tensor(rows[0]))
+
+
+@pytest.mark.parametrize("b", [20, 110])
+def test_values_cover_the_exact_ones_as_their_standard_errors_say(b):
+    """1000 of them, a 95 % interval; with more background rows than pairs of draws, and with fewer."""
+    model, rows, background = models.build(models.Question, 8), models.table(125, 8, seed=1), models.table(b, 8, seed=2)
+    got, want = (Explainer(model, background, backend=backend)(rows) for backend in ("sampling", "exact"))
+    inside = np.abs(got.values - want.values) <= 1.96 * got.standard_errors
+    assert 0.93 <= inside.mean() <= 0.97
+
+
+@every_game
+@pytest.mark.parametrize("draws", [4, 9, 30])
+def test_values_add_up_however_few_are_drawn(head, weighted, grouped, draws, rows, background, monkeypatch):
+    monkeypatch.setattr(sampling, "DRAWS", draws)
+    game, x = game_of(background, head=head, weighted=weighted, grouped=grouped), torch.tensor(rows)
+    weights = game.counts / game.counts.sum()
+    with torch.no_grad():
+        base = [weights @ game.score.at(row)(game.background) for row in x]
+        want = game.score(x) - torch.stack(base)
+    got = sampling.against(game)(x, seeds=range(len(x)))
+    np.testing.assert_allclose(got.mean.sum(axis=1), want, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("head", CLOSED)
+def test_a_linear_autoencoder_has_the_values_of_the_closed_form(head, rows, background):
+    """Of quadratic scores, forwards and backwards are right in any order; each background row is drawn as often."""
+    model = models.build(models.Linear)
+    got = Explainer(model, background, head=head, backend="sampling")(rows)
+    np.testing.assert_allclose(got.values, CLOSED[head](model, rows, background), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(got.standard_errors, 0, atol=1e-14)
+
+
+def test_many_features_have_the_values_of_the_closed_form_within_their_standard_errors():
+    model, rows, background = (
+        models.build(models.Linear, 60),
+        models.table(6, 60, seed=1),
+        models.table(150, 60, seed=2),
+    )
+    got = Explainer(model, background, backend="sampling")(rows)
+    z = (got.values - moving_error(model, rows, background)) / got.standard_errors
+    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("b", [1, 7, 60, 100])
+def test_few_background_rows_are_drawn_equally_often(b):
+    drawn = sampling._drawn(np.ones(b), np.random.default_rng(0))
+    assert 140 <= drawn.size <= 300
+    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 1])
+    assert set(np.bincount(drawn.ravel(), minlength=b)) == {drawn.size / b}
+
+
+@pytest.mark.parametrize("b", [7, 250])
+def test_weighted_background_rows_are_drawn_in_proportion(b):
+    weights = np.random.default_rng(1).exponential(size=b)
+    weights[::5] = 0
+    counts = [
+        np.bincount(sampling._drawn(weights, np.random.default_rng(seed)).ravel(), minlength=b) for seed in range(400)
+    ]
+    share = np.sum(counts, axis=0) / np.sum(counts)
+    np.testing.assert_allclose(share, weights / weights.sum(), atol=5e-3)
+    assert (share[::5] == 0).all()
+
+
+def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
+    """A background row of weight 3 is as good as three of it: the same draws, but for how they are cut."""
+    game, weights = game_of(background), torch.tensor([1.0, 3, 0, 1, 1, 2, 6], dtype=torch.float64)
+    x, seeds = torch.tensor(rows), range(len(rows))
+    repeated = Game(game.score, game.background.repeat_interleave(weights.int(), dim=0))
+    got, want = (
+        sampling.against(each)(x, seeds=seeds).mean
+        for each in (Game(game.score, game.background, weights / weights.mean()), repeated)
+    )
+    np.testing.assert_allclose(got, want, rtol=0, atol=0.02 * np.abs(want).max())
+    exact = [shapley_values(repeated, row) for row in x]
+    np.testing.assert_allclose(got, exact, rtol=0, atol=0.02 * np.abs(want).max())
+
+
+def test_pieces_make_no_difference(rows, background, monkeypatch):
+    game = game_of(background, head="latent", weighted=True, grouped=True)
+    want = sampling.against(game)(torch.tensor(rows), seeds=range(5))
+    monkeypatch.setattr(sampling, "AT_ONCE", 6)
+    got = sampling.against(game)(torch.tensor(rows), seeds=range(5))
+    np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(got.spread, want.spread, rtol=1e-10)
+
+
+class Counting(nn.Module):
+    """The largest number of rows that it was ever run on."""
+
+    most = 0
+
+    def forward(self, rows):
+        Counting.most = max(Counting.most, len(rows))
+        return rows.tanh()
+
+
+def test_no_more_rows_are_scored_at_once_than_are_said_to_be_held(monkeypatch):
+    monkeypatch.setattr(sampling, "AT_ONCE", 40)
+    x = models.table(3, 30)
+    explainer = Explainer(Counting(), x, head="reconstruction:3", backend="sampling")
+    Counting.most = 0
+    explainer(x[:1])
+    assert Counting.most <= sampling.held(3, 30)
