@@ -151,7 +151,7 @@ def compare(
     """
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     settings["feature_names"] = feature_names
-    compared, table = read_background(background), read_rows(X, "rows")  # once: a loader may shuffle
+    compared, table = read_background(background), read_rows(X, "rows")  # once, for all backends
     explainer = Explainer(model, compared, backend="gradient", **settings)
     _refuse_several(explainer)
     rows = table.tensor(explainer.background, "rows")

@@ -13,7 +13,8 @@ GOODS = {"groceries": 3.5, "fuel": 4.0, "travel": 6.0, "electronics": 6.5, "rent
 WAYS = {"card": 12.0, "online": 19.0, "transfer": 9.0}  # and its usual hour
 # How often each of GOODS is paid in each of WAYS.
 PAID = np.array([[0.95, 0.05, 0], [1, 0, 0], [0.1, 0.85, 0.05], [0.3, 0.7, 0], [0, 0.05, 0.95]])
-SHIFT = (1.0, 2.0)  # how far a faulty number is from where it should be, in standard deviations
+# How far a faulty number is off, in standard deviations.
+SHIFT = (1.0, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +35,28 @@ class Faults:
 
 
 def sensors(
-    n: int = 1000, d: int = 12, *, faulty: int = 60, most: int = 3, drivers: int = 3, noise: float = 0.3, seed: int = 0
+    n: int = 1000,
+    d: int = 12,
+    *,
+    faulty: int = 60,
+    most: int = 3,
+    shift: tuple[float, float] = SHIFT,
+    drivers: int = 3,
+    noise: float = 0.3,
+    seed: int = 0,
 ) -> Faults:
     """Draw rows of sensors that follow a few drivers, and rows in which one to ``most`` sensors are shifted.
 
-    x_j = tanh(w_j . z) + noise * e_j, standardized; z, e and w are standard normal. A faulty sensor is 1 to 2 standard
-    deviations off, up or down; how many are faulty, and which, is drawn for each row. These are the synthetic
-    anomalies of Takeishi and Kawahara, 2023, section 5.1, https://openreview.net/forum?id=eLX5XrajXh.
+    x_j = tanh(w_j . z) + noise * e_j, standardized; z, e and w are standard normal. A faulty sensor is off, up
+    or down; how many are faulty, and which, is drawn for each row. These are the synthetic anomalies of Takeishi and
+    Kawahara, 2023, https://openreview.net/forum?id=eLX5XrajXh.
 
     Args:
         n: Number of normal rows.
         d: Number of sensors.
         faulty: Number of rows with faults.
         most: Most faulty sensors of a row.
+        shift: A faulty sensor is off by at least and at most so many standard deviations.
         drivers: How many numbers drive all sensors.
         noise: Standard deviation of what a sensor does for itself.
         seed: Of the draws.
@@ -56,13 +66,15 @@ def sensors(
     table = np.tanh(drawn @ weights) + noise * rng.standard_normal((n + faulty, d))
     table = (table - table[:n].mean(axis=0)) / table[:n].std(axis=0)
     wrong = _some(rng, faulty, d, most)
-    shifted = table[n:] + wrong * _shifts(rng, wrong.shape)
+    shifted = table[n:] + wrong * _shifts(rng, shift, wrong.shape)
     names = [f"sensor {j}" for j in range(d)]
     normal, X = (pd.DataFrame(part.astype(np.float32), columns=names) for part in (table[:n], shifted))
     return Faults(normal, X, pd.DataFrame(wrong, columns=names), {name: [name] for name in names})
 
 
-def transactions(n: int = 1000, *, faulty: int = 60, most: int = 3, seed: int = 0) -> Faults:
+def transactions(
+    n: int = 1000, *, faulty: int = 60, most: int = 3, shift: tuple[float, float] = SHIFT, seed: int = 0
+) -> Faults:
     """Draw payments with categories and amounts that go together, and payments in which some fields do not.
 
     What is bought says how it is paid and how much it costs; the way of paying says at what hour, and with the amount
@@ -74,6 +86,7 @@ def transactions(n: int = 1000, *, faulty: int = 60, most: int = 3, seed: int = 
         n: Number of normal rows.
         faulty: Number of rows with faults.
         most: Most faulty fields of a row.
+        shift: See ``sensors``.
         seed: Of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -85,7 +98,7 @@ def transactions(n: int = 1000, *, faulty: int = 60, most: int = 3, seed: int = 
     numbers = np.stack([amount, fee, hour], axis=1)
     numbers = (numbers - numbers[:n].mean(axis=0)) / numbers[:n].std(axis=0)
     wrong = _some(rng, faulty, 5, most)
-    shifted = numbers[n:] + wrong[:, :3] * _shifts(rng, (faulty, 3))
+    shifted = numbers[n:] + wrong[:, :3] * _shifts(rng, shift, (faulty, 3))
     others = [_another(rng, each[n:], size, wrong[:, at]) for each, size, at in ((goods, 5, 3), (ways, 3, 4))]
     normal, right = (_paid(numbers[part], goods[part], ways[part]) for part in (slice(n), slice(n, None)))
     X = _paid(shifted, *others)
@@ -100,8 +113,8 @@ def _some(rng: np.random.Generator, rows: int, d: int, most: int) -> Array:
     return np.asarray(places < rng.integers(1, most + 1, size=(rows, 1)))
 
 
-def _shifts(rng: np.random.Generator, shape: Sequence[int]) -> Array:
-    return np.asarray(rng.uniform(*SHIFT, shape) * rng.choice([-1, 1], shape))
+def _shifts(rng: np.random.Generator, shift: tuple[float, float], shape: Sequence[int]) -> Array:
+    return np.asarray(rng.uniform(*shift, shape) * rng.choice([-1, 1], shape))
 
 
 def _another(rng: np.random.Generator, kinds: Array, size: int, wrong: Array) -> Array:
