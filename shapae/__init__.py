@@ -23,10 +23,12 @@ if TYPE_CHECKING:
         heads,
         importances,
         losses,
+        metrics,
         plots,
     )
     from shapae.anomalies import Anomalies, explain_anomalies
     from shapae.autoencoder import Autoencoder
+    from shapae.comparison import Comparison, compare
     from shapae.data import from_anndata
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Anomalies": "anomalies",
     "Autoencoder": "autoencoder",
+    "Comparison": "comparison",
     "Explainer": "engine",
     "Explanation": "explanation",
     "GlobalRanking": "ranking",
     "Importance": "importance",
     "cluster_features": "groups",
+    "compare": "comparison",
     "explain_anomalies": "anomalies",
     "from_anndata": "data",
     "rank_features": "ranking",
@@ -51,6 +55,7 @@ _HOMES = {
 __all__ = [
     "Anomalies",
     "Autoencoder",
+    "Comparison",
     "Explainer",
     "Explanation",
     "GlobalRanking",
@@ -59,6 +64,7 @@ __all__ = [
     "background",
     "backends",
     "cluster_features",
+    "compare",
     "datasets",
     "deepshap",
     "demo",
@@ -69,6 +75,7 @@ __all__ = [
     "heads",
     "importances",
     "losses",
+    "metrics",
     "plots",
     "rank_features",
     "read_gmt",

@@ -123,6 +123,40 @@ def rank(
     _write(data, out, force, write)
 
 
+Backends = Annotated[str | None, typer.Option(help="Names with commas between; all that take so many features.")]
+Reference = Annotated[str | None, typer.Option(help="Backend that the others are compared with.")]
+
+
+@app.command()
+def compare(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    head: Head = "reconstruction_error",
+    backends: Backends = None,
+    reference: Reference = None,
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Which backend to believe: a table and a picture of all of them beside a reference, in a folder."""
+    from shapae.comparison import compare
+    from shapae.files import read_model
+    from shapae.results import write_comparison
+
+    options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
+    options["backends"] = [name.strip() for name in backends.split(",")] if backends else None
+
+    def write(rows: Any, folder: Path) -> None:
+        found = compare(read_model(model, weights), _background(background, rows, seed), rows, **options)
+        write_comparison(found.table, found.plot(), folder)
+
+    _write(data, out, force, write)
+
+
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
     """What ``write`` makes of the table in ``data``, to the folder ``out``."""
     from shapae.files import read_table
@@ -142,14 +176,13 @@ def _explainer(model: str, weights: Path, background: str, options: dict[str, An
 
 
 def _background(background: str, rows: Any, seed: int) -> Any:
+    """So many of the rows, or what a file holds."""
     from shapae.background import sample
     from shapae.files import read_table
 
-    return (
-        sample(rows, min(int(background), len(rows)), seed=seed)
-        if background.isdecimal()
-        else read_table(Path(background))
-    )
+    if background.isdecimal():
+        return sample(rows, min(int(background), len(rows)), seed=seed)
+    return read_table(Path(background))
 
 
 def main() -> None:

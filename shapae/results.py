@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from shapae import plots
 from shapae.explanation import Explanation
@@ -11,11 +12,11 @@ from shapae.importance import Importance
 from shapae.plots._canvas import root
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
-RANKING, AGREEMENT, CORRELATED = "ranking", "agreement", "correlated.csv"
+COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
 # All that may be in a folder of results, and be replaced by new ones.
 NAMES = (
     *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
-    *(f"{name}.{kind}" for name in (RANKING, AGREEMENT) for kind in ("csv", "png")),
+    *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
 )
 
@@ -51,6 +52,18 @@ def write_importance(importance: Importance, folder: Path) -> None:
     """
     write_csv(importance.table, folder / TABLE)
     write_csv(importance.top(), folder / TOP)
+
+
+def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None:
+    """Write the table of a comparison and its picture.
+
+    Args:
+        table: One row for each backend.
+        picture: Of a ``Comparison``.
+        folder: See ``write_results``.
+    """
+    write_csv(table, folder / f"{COMPARISON}.csv")
+    picture.savefig(folder / f"{COMPARISON}.png", dpi=150)
 
 
 def save_picture(ax: Axes, path: Path) -> None:

@@ -122,6 +122,23 @@ def test_rank_writes_what_the_library_computes(work):
     assert (code, error[:46]) == (2, "shapae: no method is called 'sagge'; there are")
 
 
+def test_compare_writes_what_the_library_computes(work):
+    wanted = ("compare", *WANTED[1:], "--background", "background.csv", "--backends", "deep, exact", "--seed", 3)
+    code, said, error = run(*wanted, "--out", "compared", cwd=work)
+    assert (code, error, said) == (0, "", "wrote comparison.csv, comparison.png to compared\n")
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    tables = [pd.read_csv(work / name) for name in ("background.csv", "X.csv")]
+    want = shapae.compare(net, *tables, backends=["deep", "exact"], seed=3).table
+    got = pd.read_csv(work / "compared" / "comparison.csv", index_col="backend", keep_default_na=False)
+    assert got.index.tolist() == ["deep", "exact", "random values", "randomised weights"]
+    assert got.columns.tolist() == want.columns.tolist()
+    same = ["relative error (fraction)", "insertion area (score)"]
+    np.testing.assert_allclose(got[same].astype(float), want[same], rtol=1e-4, atol=1e-6)
+    assert plt.imread(work / "compared" / "comparison.png")[..., :3].std() > 0.01
+
+
 def test_a_warning_is_one_line_too(work):
     functional = ("--model", "mine:Functional", "--backend", "shap_deep", "--head", "reconstruction")
     code, _, error = run(*WANTED, *functional, "--out", "warned", cwd=work)

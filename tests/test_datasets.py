@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
-from shapae import datasets
+from shapae import Explainer, datasets
+from tests import models
 
 
 def test_pbmc68k_is_the_table_that_zheng_et_al_measured():
@@ -49,3 +51,93 @@ def test_the_same_seed_gives_the_same_genes():
 def test_too_few_genes_for_the_modules_are_refused():
     with pytest.raises(ValueError, match=r"10 modules need at least 20 genes, got d=12"):
         datasets.gene_modules(d=12)
+
+
+def test_duplicates_are_the_same_genes_again():
+    modules = datasets.gene_modules(n=9, d=40, modules=5, duplicates=7)
+    assert modules.X.shape == (9, 47)
+    assert len(modules.twins) == 7
+    for gene, twin in modules.twins.items():
+        assert (modules.X[gene] == modules.X[twin]).all()
+        assert (modules.drives[gene] == modules.drives[twin]).all()
+        assert modules.drives[gene].any()
+    # One of each module before the second of any.
+    assert modules.drives[[*modules.twins]].to_numpy()[:, :5].diagonal().all()
+    plain = datasets.gene_modules(n=9, d=40, modules=5)
+    assert modules.X[plain.X.columns].equals(plain.X)
+
+
+def test_more_duplicates_than_genes_in_modules_are_refused():
+    with pytest.raises(ValueError, match=r"only the 20 genes of modules can be duplicated, got duplicates=21"):
+        datasets.gene_modules(d=40, modules=5, duplicates=21)
+
+
+def test_the_values_of_a_linear_autoencoder_are_those_by_enumeration():
+    known = datasets.linear_autoencoder(12, 7, latents=2, passed=3, seed=1)
+    model, X = known.model.double(), known.X.to_numpy(float)
+    exact = Explainer(model, X[:5], backend="exact")(X[5:])
+    np.testing.assert_allclose(known.error_values(X[5:], X[:5]), exact.values, atol=1e-12)
+    assert known.matters.tolist() == [True] * 4 + [False] * 3
+    assert (np.abs(exact.values).max(axis=0) > 1e-3).tolist() == known.matters.tolist()
+
+
+def test_numbers_of_a_block_autoencoder_depend_on_their_block_and_on_nothing_else():
+    """Where the derivatives are not 0, and at no row elsewhere."""
+    known = datasets.block_autoencoder(20, blocks=2, size=3, unused=2, seed=1)
+    rows = torch.tensor(known.X.to_numpy())
+    for part, masks in ((known.model.encoder, known.latents), (known.model, known.outputs)):
+        slopes = torch.func.vmap(torch.func.jacrev(part))(rows).abs().amax(dim=0)
+        assert ((slopes > 1e-6).numpy() == masks.to_numpy()).all()
+        assert masks.to_numpy().sum(axis=1).max() == 3
+    correlation = np.corrcoef(datasets.block_autoencoder(4000).X.T)
+    np.testing.assert_allclose(correlation[~np.eye(12, dtype=bool)], 0.5, atol=0.07)
+
+
+@pytest.mark.parametrize("make", [datasets.sensors, datasets.transactions])
+def test_faulty_rows_have_one_to_three_faulty_fields_and_others_none(make):
+    faults = make(faulty=400)
+    faulty = np.stack([faults.faulty[columns].any(axis=1) for columns in faults.fields.values()], axis=1)
+    counts = faulty.sum(axis=1)
+    assert sorted({*counts}) == [1, 2, 3]
+    assert np.bincount(counts)[1:].min() > 400 / 3 - 50
+    assert faulty.mean(axis=0).std() < 0.05  # none of the fields more often than others
+    assert [*faults.normal] == [*faults.X] == [*faults.faulty]
+    assert sum(faults.fields.values(), []) == [*faults.X]
+
+
+def test_a_faulty_sensor_is_one_to_two_standard_deviations_off():
+    """The same draws without faults: with a shift of nothing."""
+    faults = datasets.sensors(3000, faulty=300, seed=2)
+    right = datasets.sensors(3000, faulty=300, seed=2, shift=(0.0, 0.0)).X
+    off = (faults.X - right).abs().to_numpy()
+    assert off[~faults.faulty.to_numpy()].max() == 0
+    moved = off[faults.faulty.to_numpy()]
+    assert moved.min() >= 1 - 1e-5
+    assert moved.max() <= 2 + 1e-5
+    assert moved.mean() == pytest.approx(1.5, abs=0.05)
+    np.testing.assert_allclose(faults.normal.std(), 1, atol=1e-3)
+
+
+def test_sensors_tell_of_each_other_and_transactions_have_one_category_of_each():
+    sensors = datasets.sensors(3000).normal
+    others = sensors.drop(columns="sensor 0")
+    residual = sensors["sensor 0"] - others @ np.linalg.lstsq(others, sensors["sensor 0"], rcond=None)[0]
+    assert residual.var() < 0.5
+    payments = datasets.transactions(2000)
+    for table in (payments.normal, payments.X):
+        for field in ("goods", "way"):
+            assert (table[payments.fields[field]].sum(axis=1) == 1).all()
+    normal = payments.normal
+    assert normal.loc[normal["goods=fuel"] == 1, "way=card"].min() == 1
+    assert normal.loc[normal["goods=rent"] == 1, "amount"].mean() > normal["amount"].mean() + 0.5
+    wrong = payments.faulty[payments.fields["way"]].sum(axis=1)
+    assert sorted({*wrong}) == [0, 2]  # the right way and the wrong one
+
+
+@pytest.mark.parametrize("make", [datasets.linear_autoencoder, datasets.block_autoencoder])
+def test_made_up_autoencoders_leave_the_generators_alone_and_come_again(make):
+    before = models.world()
+    first, again, other = (make(5, seed=seed).model.state_dict() for seed in (0, 0, 1))
+    assert models.world() == before
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)

@@ -13,6 +13,7 @@ from shapae import backends
 DOCUMENTED = [
     "Anomalies",
     "Autoencoder",
+    "Comparison",
     "Explainer",
     "Explanation",
     "GlobalRanking",
@@ -21,6 +22,7 @@ DOCUMENTED = [
     "background",
     "backends",
     "cluster_features",
+    "compare",
     "datasets",
     "deepshap",
     "demo",
@@ -31,6 +33,7 @@ DOCUMENTED = [
     "heads",
     "importances",
     "losses",
+    "metrics",
     "plots",
     "rank_features",
     "read_gmt",

@@ -12,7 +12,7 @@ ROOT = Path(shapae.__file__).parent
 # Lowest first. "plots.*" stands for each file of that folder that has no name here.
 FLOORS = [
     ["errors"],
-    ["table", "borrow", "moments", "folder", "progress", "plan", "extras", "names", "provenance"],
+    ["table", "borrow", "moments", "folder", "progress", "plan", "extras", "names", "provenance", "stopwatch"],
     ["annotated", "loader", "running", "returned", "unwrap"],
     ["preprocess", "ways"],
     ["deepshap.parts", "deepshap.tape"],
@@ -25,8 +25,8 @@ FLOORS = [
     ["deepshap.deviations"],
     ["deepshap.walk", "deepshap.fold"],
     ["deepshap"],
-    ["data", "autoencoder", "losses", "frames", "files", "datasets", "estimate", "correlated"],
-    ["heads._head", "decoding", "background", "groups", "importance", "adapters"],
+    ["data", "autoencoder", "losses", "frames", "files", "datasets.*", "estimate", "correlated", "metrics"],
+    ["heads._head", "decoding", "background", "groups", "importance", "adapters", "datasets"],
     ["heads.*"],
     ["heads"],
     ["score", "explanation"],
@@ -38,11 +38,11 @@ FLOORS = [
     ["found"],
     ["job"],
     ["engine"],
-    ["importances", "anomalies"],
+    ["importances", "anomalies", "judge"],
     ["importances._replaced"],
     ["importances.*"],
     ["ranking"],
-    ["demo"],
+    ["comparison", "demo"],
     ["cli"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

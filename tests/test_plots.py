@@ -10,6 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from shapae import plots
 from shapae.errors import DataError
@@ -31,7 +32,10 @@ def explanation(k: int | None = None) -> Explanation:
 
 SINGLE, SEVERAL = explanation(), explanation(6)
 TABLE = pd.DataFrame(rng.random((5, 6)), NAMES, [f"method {place}" for place in range(6)])
+SQUARE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
 DRAW = {
+    "costs": lambda **options: plots.costs(SQUARE.iloc[:, :2].abs(), controls=NAMES[:1], **options),
+    "curves": lambda **options: plots.curves(SQUARE, controls=NAMES[:1], **options),
     "summary": lambda **options: plots.summary(SINGLE, **options),
     "bar": lambda **options: plots.bar(SINGLE, **options),
     "bar of a row": lambda **options: plots.bar(SINGLE[0], **options),
@@ -100,7 +104,7 @@ def test_names_are_printed_to_the_letter(draw):
     ax = draw()
     FigureCanvasAgg(ax.figure).draw()
     # Escaped dollars are printed as dollars, so no name is set as mathematics.
-    assert any(r"price \$ and \$ cost" in label for label in labels(ax))
+    assert any(r"price \$ and \$ cost" in text.get_text() for text in ax.findobj(Text))
 
 
 def test_summary_shows_the_largest_features_in_order():

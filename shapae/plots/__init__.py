@@ -1,4 +1,4 @@
-"""Plots take an Explanation and an Axes, return the Axes, and show nothing.
+"""Plots take an Explanation, or a table, and an Axes, return the Axes, and show nothing.
 
 Those of methods side by side, ``agreement`` and ``ranking``, take a table instead.
 
@@ -7,10 +7,12 @@ In a notebook, a plot is shown if it is the last line of a cell. Elsewhere, ``.f
 
 from shapae.plots.agreement import draw as agreement
 from shapae.plots.bar import draw as bar
+from shapae.plots.costs import draw as costs
+from shapae.plots.curves import draw as curves
 from shapae.plots.heatmap import draw as heatmap
 from shapae.plots.latents import draw as latents
 from shapae.plots.ranking import draw as ranking
 from shapae.plots.summary import draw as summary
 from shapae.plots.waterfall import draw as waterfall
 
-__all__ = ["agreement", "bar", "heatmap", "latents", "ranking", "summary", "waterfall"]
+__all__ = ["agreement", "bar", "costs", "curves", "heatmap", "latents", "ranking", "summary", "waterfall"]

@@ -1,16 +1,18 @@
 """What all plots share: an Axes of their own, and pyplot borrowed for shap, which draws on its current figure."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
 import shap
+from matplotlib import colormaps
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
@@ -28,6 +30,22 @@ class Picture(Axes):
         with BytesIO() as file:
             root(self).savefig(file, format="png")
             return file.getvalue()
+
+
+class Sheet(Figure):
+    """A figure of several axes that a notebook shows as a picture when it is the last line of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        with BytesIO() as file:
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+
+def sheet(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, of which pyplot does not know."""
+    figure = Sheet(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def root(ax: Axes) -> Figure:
@@ -74,6 +92,14 @@ def neighbours(rows: Array) -> Array:
     if len(rows) < 3:
         return np.arange(len(rows))
     return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
+
+
+def colours(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, str]:
+    """A colour for each name, the same wherever the names come in the same order; shades of grey for controls."""
+    palette = [to_hex(each) for each in (*colormaps["tab10"].colors, *colormaps["Set2"].colors)]  # type: ignore[attr-defined]
+    greys = {name: str(0.4 + 0.3 * place / max(1, len(controls) - 1)) for place, name in enumerate(controls)}
+    others = [name for name in names if name not in greys]
+    return {name: palette[place % len(palette)] for place, name in enumerate(others)} | greys
 
 
 def relabel(ax: Axes, values: dict[int, float]) -> None:

@@ -1,6 +1,6 @@
-"""Real genes that ship with the package, and made-up ones whose truth is known."""
+"""Gene expression: of real cells, and made up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
@@ -28,11 +28,13 @@ class GeneModules:
         X: (n, d), float32. Columns are gene names.
         latents: (n, m), float32. What drives the genes.
         drives: (m, d), bool. Which latent drives which genes, and so from which genes it can be read.
+        twins: From the name of a gene to that of its duplicate.
     """
 
     X: pd.DataFrame
     latents: pd.DataFrame
     drives: pd.DataFrame
+    twins: dict[str, str] = field(default_factory=dict)
 
 
 def pbmc68k() -> Genes:
@@ -53,7 +55,9 @@ def pbmc68k() -> Genes:
         return Genes(pd.DataFrame(held["X"], index=cells, columns=genes), types)
 
 
-def gene_modules(n: int = 950, d: int = 1000, *, modules: int = 10, noise: float = 0.5, seed: int = 0) -> GeneModules:
+def gene_modules(
+    n: int = 950, d: int = 1000, *, modules: int = 10, noise: float = 0.5, duplicates: int = 0, seed: int = 0
+) -> GeneModules:
     """Draw genes in modules: the genes of a module follow its latent, the others follow nothing.
 
     x_j = w_j * z_m + noise * e_j for a gene j of module m, x_j = e_j for a gene of none; z and e are standard
@@ -64,23 +68,32 @@ def gene_modules(n: int = 950, d: int = 1000, *, modules: int = 10, noise: float
         d: Number of genes.
         modules: Number of modules, and of latents.
         noise: Standard deviation of what a gene does for itself.
+        duplicates: So many genes, one module after the other, are there a second time, in columns after all others.
         seed: Of the draws.
 
     Raises:
-        ValueError: There are not two genes for each module.
+        ValueError: There are not two genes for each module, or fewer genes in modules than ``duplicates``.
     """
     if d < 2 * modules:
         raise ValueError(f"{modules} modules need at least {2 * modules} genes, got d={d}.")
     rng = np.random.default_rng(seed)
     module = np.arange(d) // (d // (2 * modules))
     drives = module == np.arange(modules)[:, None]
+    if duplicates > drives.sum():
+        raise ValueError(f"only the {drives.sum()} genes of modules can be duplicated, got duplicates={duplicates}.")
     weights = drives * rng.uniform(0.5, 1.5, d) * rng.choice([-1, 1], d)
     latents = rng.standard_normal((n, modules))
     own = rng.standard_normal((n, d)) * np.where(drives.any(axis=0), noise, 1)
     names = [f"M{m}-{j}" if m < modules else f"N-{j}" for j, m in enumerate(module)]
     units = [f"latent {m}" for m in range(modules)]
+    # The first genes of all modules, then the second ones, and so on.
+    copied = np.arange(drives.sum()).reshape(modules, -1).T.ravel()[:duplicates].tolist()
+    kept = [*range(d), *copied]
+    twins = {names[j]: f"{names[j]} again" for j in copied}
+    columns = [*names, *twins.values()]
     return GeneModules(
-        pd.DataFrame((latents @ weights + own).astype(np.float32), columns=names),
+        pd.DataFrame((latents @ weights + own).astype(np.float32)[:, kept], columns=columns),
         pd.DataFrame(latents.astype(np.float32), columns=units),
-        pd.DataFrame(drives, index=units, columns=names),
+        pd.DataFrame(drives[:, kept], index=units, columns=columns),
+        twins,
     )

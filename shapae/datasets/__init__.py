@@ -1,0 +1,19 @@
+"""Real genes that ship with the package; and tables and autoencoders that are made up, so that the truth is known."""
+
+from shapae.datasets.faults import Faults, sensors, transactions
+from shapae.datasets.genes import GeneModules, Genes, gene_modules, pbmc68k
+from shapae.datasets.known import BlockAutoencoder, LinearAutoencoder, block_autoencoder, linear_autoencoder
+
+__all__ = [
+    "BlockAutoencoder",
+    "Faults",
+    "GeneModules",
+    "Genes",
+    "LinearAutoencoder",
+    "block_autoencoder",
+    "gene_modules",
+    "linear_autoencoder",
+    "pbmc68k",
+    "sensors",
+    "transactions",
+]

@@ -1,0 +1,153 @@
+"""Autoencoders of which it is known what matters to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from shapae.borrow import generators
+from shapae.moments import Array
+
+
+class Halves(nn.Module):
+    """An autoencoder of an encoder and a decoder."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, d)."""
+        reconstruction: Tensor = self.decoder(self.encoder(rows))
+        return reconstruction
+
+
+@dataclass(frozen=True, eq=False)
+class LinearAutoencoder:
+    """An autoencoder whose Shapley values are known in closed form.
+
+    Attributes:
+        model: x -> W x + c.
+        X: (n, d), float32.
+        matters: (d,), bool. Which features the reconstruction error depends on; the others are passed through.
+    """
+
+    model: Halves
+    X: pd.DataFrame
+    matters: pd.Series
+
+    def error_values(self, rows: Array, background: Array) -> Array:
+        """Shapley values of the mean squared error, whose target moves with the row.
+
+        phi_i = mean_b (x_i - b_i) [Q (x + b) + q]_i, with A = W - 1, Q = A'A / d and q = 2 A'c / d.
+
+        Args:
+            rows: (n, d).
+            background: (b, d).
+
+        Returns:
+            (n, d), float64.
+        """
+        d = len(self.matters)
+        with torch.no_grad():
+            probes = torch.eye(d + 1, d).to(next(self.model.parameters()))  # each feature alone, and none
+            *columns, shift = self.model(probes).double().numpy()
+        difference = np.stack(columns, axis=1) - shift[:, None] - np.eye(d)
+        quadratic, linear = difference.T @ difference / d, 2 * difference.T @ shift / d
+        x, b = np.asarray(rows, float)[:, None], np.asarray(background, float)
+        return np.asarray(((x - b) * ((x + b) @ quadratic + linear)).mean(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class BlockAutoencoder:
+    """A nonlinear autoencoder of which it is known which features each of its numbers depends on.
+
+    Attributes:
+        model: One latent for each block of features; the last features are in none.
+        X: (n, d), float32. All features correlate, also those of different blocks.
+        latents: (m, d), bool. Which latent depends on which features.
+        outputs: (d, d), bool. Which reconstructed feature, a row, depends on which features.
+    """
+
+    model: Halves
+    X: pd.DataFrame
+    latents: pd.DataFrame
+    outputs: pd.DataFrame
+
+
+def linear_autoencoder(
+    n: int = 200, d: int = 10, *, latents: int = 3, passed: int = 4, seed: int = 0
+) -> LinearAutoencoder:
+    """Draw a linear autoencoder, of d - ``passed`` features; the others are passed through as they are.
+
+    Args:
+        n: Number of rows, standard normal.
+        d: Number of features.
+        latents: Number of latents for the features that are not passed through.
+        passed: Number of features that are, the last ones.
+        seed: Of the draws.
+    """
+    used, rng = d - passed, np.random.default_rng(seed)
+    into, out = np.zeros((latents + passed, d)), np.zeros((d, latents + passed))
+    into[:latents, :used] = rng.standard_normal((latents, used)) / used**0.5
+    out[:used, :latents] = rng.standard_normal((used, latents)) / latents**0.5
+    into[latents:, used:] = out[used:, latents:] = np.eye(passed)
+    shift = np.where(np.arange(d) < used, rng.standard_normal(d), 0)
+    model = Halves(_linear(into, np.zeros(latents + passed)), _linear(out, shift)).eval()
+    names = [f"feature {j}" for j in range(d)]
+    matters = pd.Series(np.arange(d) < used, index=names)
+    return LinearAutoencoder(model, _frame(rng.standard_normal((n, d)), names), matters)
+
+
+def block_autoencoder(
+    n: int = 200, *, blocks: int = 3, size: int = 3, unused: int = 3, hidden: int = 4, seed: int = 0
+) -> BlockAutoencoder:
+    """Draw an autoencoder whose k-th latent is read from the k-th block of features, and rebuilds these alone.
+
+    Encoder and decoder have one hidden layer of tanh for each block. Features in no block are rebuilt as a constant.
+    Any two features correlate by 1/2.
+
+    Args:
+        n: Number of rows, normal.
+        blocks: Number of blocks.
+        size: Features of a block.
+        unused: Features in no block, the last ones.
+        hidden: Hidden units of a block, in the encoder and in the decoder.
+        seed: Of the draws.
+    """
+    rng, d = np.random.default_rng(seed), blocks * size + unused
+    one = np.eye(blocks)
+    wide, narrow = np.kron(one, np.ones((hidden, size))), np.kron(one, np.ones((1, hidden)))
+    shapes = [np.pad(wide, ((0, 0), (0, unused))), narrow, narrow.T, np.pad(wide.T, ((0, unused), (0, 0)))]
+    maps = [_linear(2 * mask * _scaled(rng, mask), rng.standard_normal(len(mask))) for mask in shapes]
+    model = Halves(nn.Sequential(maps[0], nn.Tanh(), maps[1]), nn.Sequential(maps[2], nn.Tanh(), maps[3])).eval()
+    names, units = [f"feature {j}" for j in range(d)], [f"latent {unit}" for unit in range(blocks)]
+    uses = np.pad(np.kron(one, np.ones((1, size))), ((0, 0), (0, unused))) > 0
+    X = (rng.standard_normal((n, 1)) + rng.standard_normal((n, d))) / 2**0.5
+    return BlockAutoencoder(
+        model,
+        _frame(X, names),
+        pd.DataFrame(uses, units, names),
+        pd.DataFrame(uses.T.astype(int) @ uses.astype(int) > 0, names, names),
+    )
+
+
+def _scaled(rng: np.random.Generator, mask: Array) -> Array:
+    """Weights that keep the size of what goes through them."""
+    return np.asarray(rng.standard_normal(mask.shape) / np.maximum(mask.sum(axis=1, keepdims=True), 1) ** 0.5)
+
+
+def _linear(weight: Array, bias: Array) -> nn.Linear:
+    with generators():  # the initial weights are drawn
+        layer = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(torch.as_tensor(weight))
+        layer.bias.copy_(torch.as_tensor(bias))
+    return layer
+
+
+def _frame(table: Array, names: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(table.astype(np.float32), columns=list(names))

@@ -1,0 +1,25 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from shapae.stopwatch import taking
+
+SIZE = 80_000_000
+
+
+@pytest.mark.parametrize("make", [lambda: np.ones(SIZE // 8), lambda: torch.ones(SIZE // 4)], ids=["numpy", "torch"])
+def test_what_is_held_inside_is_seen_also_when_it_is_given_back(make):
+    with taking(torch.device("cpu")) as taken:
+        held = make()
+        time.sleep(0.02)
+        del held
+    assert 0.9 * SIZE < taken.bytes < 1.5 * SIZE
+    assert 0.02 <= taken.seconds < 10
+
+
+def test_seconds_are_known_also_if_it_fails():
+    with pytest.raises(KeyError), taking(torch.device("cpu")) as taken:
+        raise KeyError
+    assert taken.seconds >= 0
