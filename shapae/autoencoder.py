@@ -171,7 +171,7 @@ class Autoencoder(nn.Module):
 
     def _run(self, way: Way, rows: Tensor) -> Any:
         with Running(self.noise, len(rows)):
-            return way(self.model, self.preprocess(rows))
+            return way(self.model, self.preprocess(rows.clone()))  # a clone, for models that write into their input
 
     def _found(self, name: str, rows: Tensor, *reads: Callable[[Any, int], Any]) -> Way:
         """The part that returns for ``rows`` what one of ``reads``, the first rather than the second, can read.
