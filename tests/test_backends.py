@@ -293,3 +293,17 @@ def test_every_backend_keeps_to_the_protocol(name):
     assert isinstance(backend.ADDITIVE, bool)
     assert backend.REMEDY.endswith(".")
     assert 1 <= backend.held(1, 3) <= backend.held(5, 3)
+
+
+class Enabling(nn.Module):
+    """Enables gradients for itself, as a head that differentiates does."""
+
+    def forward(self, rows):
+        with torch.enable_grad():
+            return torch.tanh(rows.requires_grad_()) * 2
+
+
+@pytest.mark.parametrize("backend", ["exact", "sampling"])
+def test_models_that_enable_gradients_are_explained_without(backend, rows, background):
+    got = Explainer(Enabling(), background, backend=backend)(rows)
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
