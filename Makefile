@@ -1,5 +1,7 @@
 # All that is needed is Python 3.11 or newer as `python3` (or PYTHON=...) and make.
 PYTHON ?= python3
+# Processes that share the tests, each with one thread.
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -10,7 +12,7 @@ demo: $(VENV)/core
 	$(BIN)/shapae demo --out demo --force
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/all
 	$(BIN)/ruff check
@@ -26,6 +28,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.sampling
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

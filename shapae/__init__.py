@@ -21,10 +21,12 @@ if TYPE_CHECKING:
         errors,
         groups,
         heads,
+        importances,
         losses,
         metrics,
         plots,
     )
+    from shapae.anomalies import Anomalies, explain_anomalies
     from shapae.autoencoder import Autoencoder
     from shapae.comparison import Comparison, compare
     from shapae.data import from_anndata
@@ -32,24 +34,31 @@ if TYPE_CHECKING:
     from shapae.explanation import Explanation
     from shapae.groups import cluster_features, read_gmt
     from shapae.importance import Importance
+    from shapae.ranking import GlobalRanking, rank_features
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
 _HOMES = {
+    "Anomalies": "anomalies",
     "Autoencoder": "autoencoder",
     "Comparison": "comparison",
     "Explainer": "engine",
     "Explanation": "explanation",
+    "GlobalRanking": "ranking",
     "Importance": "importance",
     "cluster_features": "groups",
     "compare": "comparison",
+    "explain_anomalies": "anomalies",
     "from_anndata": "data",
+    "rank_features": "ranking",
     "read_gmt": "groups",
 }
 __all__ = [
+    "Anomalies",
     "Autoencoder",
     "Comparison",
     "Explainer",
     "Explanation",
+    "GlobalRanking",
     "Importance",
     "adapters",
     "background",
@@ -60,12 +69,15 @@ __all__ = [
     "deepshap",
     "demo",
     "errors",
+    "explain_anomalies",
     "from_anndata",
     "groups",
     "heads",
+    "importances",
     "losses",
     "metrics",
     "plots",
+    "rank_features",
     "read_gmt",
 ]
 

@@ -171,7 +171,7 @@ class Autoencoder(nn.Module):
 
     def _run(self, way: Way, rows: Tensor) -> Any:
         with Running(self.noise, len(rows)):
-            return way(self.model, self.preprocess(rows))
+            return way(self.model, self.preprocess(rows.clone()))  # a clone, for models that write into their input
 
     def _found(self, name: str, rows: Tensor, *reads: Callable[[Any, int], Any]) -> Way:
         """The part that returns for ``rows`` what one of ``reads``, the first rather than the second, can read.
@@ -182,18 +182,19 @@ class Autoencoder(nn.Module):
             ModelError: There is none.
         """
         encode = self._ways["encode"]
-        ways: list[Way] = [encode] if encode else methods(self.model, "encoder")
-        ways = [*ways, Rest()] if has_forward(self.model) else ways
+        encoders: list[Way] = [encode] if encode else methods(self.model, "encoder")
+        ways: list[Way] = [*encoders, Rest()] if has_forward(self.model) else encoders
         tried = [(way, self._tried(way, rows)) for way in ways]
         for read in reads:
             for way, output in tried:
                 if read(output, len(rows)) is not None:
                     self._ways[name] = way
                     return way
-        gave = ", ".join(f"{way} gives {returned.listed(output)}" for way, output in tried)
+        gave = [f"{way} gives {returned.listed(output)}" for way, output in tried]
+        missing = [] if encoders else ["it has neither `encode` nor `encoder`"]
         what, mended = MENDED[name]
         raise ModelError(
-            f"{type(self.model).__name__} does not say what its {what} is: {gave or 'it has no parts'}. Say how to "
+            f"the {what} of {type(self.model).__name__} can't be found: {', '.join([*missing, *gave])}. Say how to "
             f"compute it: Autoencoder(model, {name}={mended})."
         )
 
@@ -209,7 +210,7 @@ class Autoencoder(nn.Module):
 FOUND = {"reconstruct": ["reconstruct"], "encode": ["encode"], "decode": ["decode", "decoder"]}
 # What can't be found, and a line that gives it.
 MENDED = {
-    "encode": ("latent", "lambda m, x: m.layers[:4](x)"),
+    "encode": ("latent space", "lambda m, x: m.layers[:4](x)"),
     "latent_distribution": ("latent distribution", "lambda m, x: (m.mu(x), m.logvar(x))"),
 }
 

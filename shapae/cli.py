@@ -90,6 +90,39 @@ def summarize(
     _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
 
 
+Methods = Annotated[str | None, typer.Option(help="With commas between, such as permutation,weights:gedeon.")]
+Repeats = Annotated[int, typer.Option(help="How often what is random is done.")]
+Sample = Annotated[int | None, typer.Option(help="So many of the rows are used.")]
+
+
+@app.command()
+def rank(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    methods: Methods = None,
+    repeats: Repeats = 5,
+    sample: Sample = None,
+    n_jobs: Jobs = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Rank the features by several methods: tables of importances and agreement, and pictures, in a folder."""
+    from shapae.files import read_model
+    from shapae.ranking import rank_features, write_ranking
+
+    options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
+    options["methods"] = None if methods is None else [method.strip() for method in methods.split(",")]
+
+    def write(rows: Any, folder: Path) -> None:
+        compared = _background(background, rows, seed)
+        write_ranking(rank_features(read_model(model, weights), rows, background=compared, **options), folder)
+
+    _write(data, out, force, write)
+
+
 Backends = Annotated[str | None, typer.Option(help="Names with commas between; all that take so many features.")]
 Reference = Annotated[str | None, typer.Option(help="Backend that the others are compared with.")]
 
@@ -118,7 +151,7 @@ def compare(
     options["backends"] = [name.strip() for name in backends.split(",")] if backends else None
 
     def write(rows: Any, folder: Path) -> None:
-        found = compare(read_model(model, weights), _compared(background, seed, rows), rows, **options)
+        found = compare(read_model(model, weights), _background(background, rows, seed), rows, **options)
         write_comparison(found.table, found.plot(), folder)
 
     _write(data, out, force, write)
@@ -139,11 +172,11 @@ def _explainer(model: str, weights: Path, background: str, options: dict[str, An
     from shapae.engine import Explainer
     from shapae.files import read_model
 
-    return Explainer(read_model(model, weights), _compared(background, options["seed"], rows), **options)
+    return Explainer(read_model(model, weights), _background(background, rows, options["seed"]), **options)
 
 
-def _compared(background: str, seed: int, rows: Any) -> Any:
-    """The background: so many of the rows, or what a file holds."""
+def _background(background: str, rows: Any, seed: int) -> Any:
+    """So many of the rows, or what a file holds."""
     from shapae.background import sample
     from shapae.files import read_table
 

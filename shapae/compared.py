@@ -67,10 +67,11 @@ class Compared:
         order = np.random.default_rng(seed).permutation(len(self.background))
         return replace(self, background=self.background[torch.as_tensor(order, device=self.background.device)])
 
-    def same_as(self, rows: Streamed) -> bool:
-        """Whether the background holds these rows and no others, in their order."""
-        pairs = ((rows[block], self.background[block]) for block in rows.rows.blocks())
-        return rows.shape == self.background.shape and all(torch.equal(*pair) for pair in pairs)
+
+def same(rows: Streamed, background: Tensor) -> bool:
+    """Whether ``background`` holds these rows and no others, in their order."""
+    pairs = ((rows[block], background[block]) for block in rows.rows.blocks())
+    return rows.shape == background.shape and all(torch.equal(*pair) for pair in pairs)
 
 
 def tensors(background: Background, like: Tensor, memory: float) -> tuple[Tensor, Tensor | None]:

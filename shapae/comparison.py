@@ -96,7 +96,7 @@ class Comparison:
         """
         figure = sheet(15, 10)
         axes = figure.subplots(2, 2)
-        plots.agreement(self.agreement, ax=axes[0, 0])
+        plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]
         sure: dict[str, Any] = {"reference": self.reference_name, "reference_error": self.reference_error}
         plots.costs(costs, **sure, controls=CONTROLS, ax=axes[0, 1])

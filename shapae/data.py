@@ -174,7 +174,7 @@ def _of_anndata(adata: Any, what: str, layer: str | None, raw: bool) -> Rows:
 
 def row_names(index: pd.Index) -> Array | None:
     """The names of rows that are more than their numbers; those of several levels in one string."""
-    if isinstance(index, pd.RangeIndex) and index.equals(pd.RangeIndex(len(index))):
+    if index.equals(pd.RangeIndex(len(index))):
         return None
     several = isinstance(index, pd.MultiIndex)
     return np.array([", ".join(map(str, each)) for each in index], dtype=object) if several else index.to_numpy()

@@ -1,45 +1,33 @@
-"""The Explainer: checks, plan, parallel chunks, merge."""
+"""The Explainer: what is given is checked, and what comes out is put together."""
 
-import os
+import copy
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial, reduce
-from itertools import groupby
-from operator import add
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
 from torch import nn
 
 from shapae import backends, heads
 from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
-from shapae.backends import Attribution
 from shapae.background import Background, read_background
 from shapae.borrow import evaluating, generators
-from shapae.compared import Compared, tensors
+from shapae.compared import Compared, same, tensors
 from shapae.data import Streamed, agreed_names, read_rows, refuse_width
-from shapae.errors import AdditivityWarning, DataError, TooLarge
+from shapae.errors import AdditivityWarning, DataError
 from shapae.estimate import Estimate, estimated
 from shapae.explanation import Explanation
-from shapae.found import Found, promised
+from shapae.found import promised
 from shapae.groups import players
-from shapae.importance import Importance, OverRows
+from shapae.importance import Importance
+from shapae.job import Job
 from shapae.moments import Array
-from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, read_bytes, spell
-from shapae.progress import progressing
+from shapae.plan import read_bytes
 from shapae.provenance import versions
 from shapae.score import Score, refuse_unsteady
-from shapae.scored import base_values, scored
-from shapae.work import BATCH, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
-
-T = TypeVar("T")
-Against = Callable[[slice], Attribution]
-# Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
-AVERAGES = 16
 
 
 class Explainer:
@@ -67,6 +55,8 @@ class Explainer:
         groups: From names to names of features, each in one group at most; see ``shapae.groups``. Each group is
             explained as one: as one player of backends that can ("exact" and "sampling"), otherwise by the sum of the
             values of its features.
+        source: "input" to explain by the features of the rows; "latent" by their latents, through the decoder alone:
+            the rows are encoded, and what the decoder makes of the latents is compared with the rows themselves.
 
     Raises:
         DataError: The background is not a table of finite numbers, or its names are not ``feature_names``; or the
@@ -90,27 +80,50 @@ class Explainer:
         feature_names: Sequence[str] | None = None,
         tolerance: float | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
+        source: str = "input",
     ) -> None:
         self._backend = backends.named(backend)
         self.backend, self.n_jobs, self.seed, self.progress = backend, n_jobs, seed, progress
         self.memory, self.head, self.tolerance = read_bytes(memory), str(head), tolerance
         given = read_background(background)
-        self._refuse_tolerance(given)
         self._origin, self._names = given.origin, agreed_names(given.rows, feature_names, "background")
         autoencoder, module = full_precision(as_autoencoder(model)), full_precision(heads.as_head(head))
         with torch.inference_mode(False):
             like = example(autoencoder, torch.from_numpy(given.rows.dense(slice(1))))
             self.background, weights = tensors(given, like, self.memory)
-        playing = players(groups, self.feature_names, disjoint=True) if groups else None
+        self.score = self._scoring(autoencoder, module, source)
+        with evaluating(autoencoder), generators(self.background), torch.no_grad():
+            explained = self.score.explained(self.background)
+        names = self._explained_names(self.feature_names, explained.shape[1])
+        playing = players(groups, names, disjoint=True) if groups else None
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
-        self._compared = Compared(self._backend, self.background, weights, playing)
-        with evaluating(nn.ModuleList([autoencoder, module])), generators(self.background), torch.no_grad():
-            self.score = Score(autoencoder, module, self.feature_names, self.background[[0, -1]])
+        self._compared = Compared(self._backend, explained, weights, playing)
+        self._refuse_tolerance(given)
+
+    def _scoring(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:
+        with evaluating(nn.ModuleList([autoencoder, head])), generators(self.background), torch.no_grad():
+            return Score(autoencoder, head, self.feature_names, self.background[[0, -1]], source)
+
+    def with_head(self, head: str | nn.Module) -> "Explainer":
+        """The same explainer, of the same model, for another head.
+
+        Args:
+            head: See ``Explainer``, also for what is raised.
+        """
+        other = copy.copy(self)
+        other.head = str(head)
+        other.score = self._scoring(self.score.autoencoder, full_precision(heads.as_head(head)), self.score.source)
+        return other
 
     @property
     def feature_names(self) -> list[str]:
         """One for each column: from the background, or as given, or "feature 0" and so on."""
         return self._names or [f"feature {feature}" for feature in range(self.background.shape[1])]
+
+    @property
+    def groups(self) -> dict[str, list[str]] | None:
+        """The groups that are explained, with the names of their features; None if there are none."""
+        return self._groups
 
     def __call__(self, X: Any) -> Explanation:
         """Explain the rows of ``X``.
@@ -129,7 +142,7 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._at_work(X) as (names, rows):
-            found, data = self._found(rows), rows.rows.tensor(self.background, "rows").cpu().numpy()
+            found, data = self._job.found(rows), self._data(rows)
         outputs = self.score.outputs(names)
         arrays = {name: getattr(found, name) for name in ("values", "base_values", "scores", "residual", "errors")}
         if len(outputs) == 1:
@@ -162,7 +175,7 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._at_work(X) as (names, rows):
-            over, scores, base = self._over_rows(rows)
+            over, scores, base = self._job.over_rows(rows)
         residual = scores.mean(axis=0) - base - over.values.mean.sum(axis=0)
         spread, promise = promised(scores, base[None], over.sizes.mean.sum(axis=0))
         if self._backend.ADDITIVE and (np.abs(residual) > promise).any():
@@ -190,16 +203,25 @@ class Explainer:
         """
         if n < 1:
             raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
-        with self._at_work(self.background):
-            chunks, _ = self._plan(1, 0)
-            against = self._sharing(self._compared, chunks)
-            given = [against(chunk.background) for chunk in chunks]
+        with self._at_work(self.background) as (_, rows):
+            return estimated(self._job.trial(rows), n, 2 * self._job.row_result)
 
-            def run(count: int) -> None:
-                some = self.background[torch.arange(count, device=self.background.device) % len(self.background)]
-                averaged_over_rows(given, some, range(count), os.getpid())
+    def scores(self, X: Any) -> Array:
+        """The scores of ``X``, which are not explained.
 
-            return estimated(run, n, 2 * self._row_result)
+        Args:
+            X: (n, d), with the columns of the background.
+
+        Returns:
+            (n,); (n, k) for a head with several outputs.
+
+        Raises:
+            DataError: See ``__call__``.
+            ModelError: See ``__call__``.
+        """
+        with self._at_work(X) as (_, rows):
+            scores = self._job.scores(rows)
+        return scores[:, 0] if scores.shape[1] == 1 else scores
 
     @contextmanager
     def _at_work(self, X: Any) -> Iterator[tuple[list[str], Streamed]]:
@@ -210,136 +232,52 @@ class Explainer:
         refuse_width(table, self.background.shape[1], "rows")
         with evaluating(self.score), generators(self.background), torch.inference_mode(False), torch.enable_grad():
             rows = Streamed(table, self.background, "rows")
-            refuse_unsteady(self.score, torch.cat([rows[:64], self.background[:64]]))
+            refuse_unsteady(self.score, self.score.explained(torch.cat([rows[:64], self.background[:64]])))
             yield names or self.feature_names, rows
 
+    @property
+    def _job(self) -> Job:
+        return Job(self.score, self._compared, self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
+
     def _refuse_tolerance(self, background: Background) -> None:
-        if self.tolerance is not None and not 0 < self.tolerance < np.inf:
+        parts = backends.in_parts(self._backend)
+        if self.tolerance is None:
+            return
+        if not 0 < self.tolerance < np.inf:
             raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {self.tolerance!r}.")
-        if self.tolerance is not None and not self._in_parts and not self._backend.DRAWS:
+        if not parts and not self._backend.DRAWS:
             raise DataError(
                 f"backend={self.backend!r} needs all of the background at once and draws nothing, so that it can't "
                 f"stop early; leave tolerance= out, or use backend='deep'."
             )
-        if self.tolerance is not None and self._in_parts and background.weights is not None:
+        if parts and background.weights is not None:
             raise DataError(
                 "standard errors are not known with weights, so that a tolerance has nothing to go by; leave "
                 "tolerance= out, or draw a background without weights, shapae.background.sample(X, 100)."
             )
+        if self.score.draws:
+            raise DataError(f"{self.head} has draws of its own, so that a tolerance says too little; leave one out.")
 
-    @property
-    def _in_parts(self) -> bool:
-        """Whether a ``tolerance`` means parts of the background, rather than draws out of all of it."""
-        return backends.in_parts(self._backend)
+    def _data(self, rows: Streamed) -> Array:
+        """What is explained of ``rows``, (n, d) or (n, m)."""
+        if self.score.source == "input":
+            return np.asarray(rows.rows.tensor(self.background, "rows").cpu())
+        with torch.no_grad():
+            return torch.cat([self.score.explained(rows[block]) for block in rows.rows.blocks()]).cpu().numpy()
 
-    def _found(self, rows: Streamed) -> Found:
-        """What is found for each of ``rows``."""
-        n = len(rows)
-        self._refuse_result(n)
-        chunks, batch = self._plan(n, 2 * n * self._row_result)
-        parts = self.tolerance is not None and self._in_parts
-        compared = self._compared.shuffled(self.seed) if parts else self._compared
-        scores = scored(self.score, rows, batch, "rows")
-        base = scored(self.score, compared.background, batch, "background rows")
-        found, start = Found(scores, len(base), compared.width), 0
-        for part in self._parts(rows, compared, chunks):
-            start = found.put(start, part)
-        used = found.used if parts else np.full(n, len(base))
-        found.base_values = base_values(self.score, rows, compared, base=base, used=used, batch=batch)
-        return found
-
-    def _parts(self, rows: Streamed, compared: Compared, chunks: list[Chunk]) -> Iterator[Part]:
-        """The values of each block of rows."""
-        against = self._sharing(compared, chunks)
-        if self.tolerance is not None:
-            b, work = len(compared.background), partial(attributed_until, tolerance=self.tolerance)
-            batches = cut(b, BATCH) if self._in_parts else [slice(0, b)] * ROUNDS
-            yield from self._run(work, against, rows, [(batches, block) for block in _blocks(chunks)])
-            return
-        moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])
-        for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
-            yield part_of([reduce(add, (part for _, part in block))])
-
-    def _over_rows(self, rows: Streamed) -> tuple[OverRows, Array, Array]:
-        """Averages over ``rows``, (n, k) scores of these and (k,) their mean base value.
-
-        Raises:
-            TooLarge: They take more than half of the memory.
-        """
-        taken = AVERAGES * self._row_result
-        if taken > self.memory / 2:
-            raise TooLarge(
-                f"the averages over the rows take {spell(taken)}, and may take half of memory='{spell(self.memory)}'; "
-                f"explain fewer outputs, or allow memory='{spell(3 * taken)}'."
-            )
-        chunks, batch = self._plan(len(rows), taken)
-        scores = scored(self.score, rows, batch, "rows")
-        base = scored(self.score, self.background, batch, "background rows")
-        parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
-        jobs = [(parts, block) for block in _blocks(chunks)]
-        found = self._run(averaged_over_rows, self._sharing(self._compared, chunks), rows, jobs)
-        used = np.full(len(rows), len(self.background))
-        values = base_values(self.score, rows, self._compared, base=base, used=used, batch=batch)
-        return reduce(add, found), scores, values.mean(axis=0)
-
-    def _run(
-        self, work: Callable[..., T], against: Against, rows: Streamed, jobs: Sequence[tuple[list[slice], slice]]
-    ) -> Iterator[T]:
-        """What ``work`` finds for each job, parts of the background and a block of rows; in their order."""
-        seeds = self._seeds(len(rows)) if self._backend.DRAWS else range(len(rows))
-        task, parent = delayed(work), os.getpid()
-        done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
-            task([against(part) for part in parts], rows[block], seeds[block], parent) for parts, block in jobs
-        )
-        return progressing(done, len(jobs), self.progress)
-
-    def _seeds(self, n: int) -> list[int]:
-        """One for each row, by its position."""
-        return [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(n)]
-
-    def _sharing(self, compared: Compared, chunks: Sequence[Chunk]) -> Against:
-        """From a part of the background to what attributes against it: each time the same, if all of it fits."""
-        against = partial(compared.against, self.score)
-        fits = chunks[0].background == slice(0, len(compared.background))
-        made = cache(against) if fits else against
-        return lambda part: made(part.start, part.stop)
-
-    @property
-    def _row_result(self) -> int:
-        """Bytes of the values of one row."""
-        return self._compared.width * len(self.score.outputs(self.feature_names)) * self.background.element_size()
-
-    def _refuse_result(self, n: int) -> None:
-        result, most = 2 * n * self._row_result, int(self.memory / 4 // self._row_result)
-        if result > self.memory / 2:
-            raise TooLarge(
-                f"the values of {n} rows and their standard errors take {spell(result)}, and may take half of "
-                f"memory='{spell(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer outputs, or "
-                f"allow memory='{spell(3 * result)}'. For averages over all rows, summarize(X) holds no row's values."
-            )
-
-    def _plan(self, n: int, taken: float) -> tuple[list[Chunk], int]:
-        """Chunks of ``n`` rows, and how many rows can be scored at once, beside so many bytes that are taken."""
-        jobs = int(effective_n_jobs(self.n_jobs))
-        row_bytes, room = bytes_per_row(self.score, self.background[[0, -1]]), (self.memory - taken) / jobs
-        b, width = len(self.background), self._compared.attributed
-        chunks = plan(
-            n,
-            b,
-            held=lambda count: self._backend.held(count, width) * row_bytes * COPIES,
-            result=COPIES * self._row_result * width // self._compared.width,
-            room=room,
-            jobs=jobs,
-        )
-        return chunks, max(1, int(min(room, AT_HAND) // row_bytes))
+    def _explained_names(self, features: list[str], count: int) -> list[str]:
+        return features if self.score.source == "input" else [f"latent {unit}" for unit in range(count)]
 
     def _features(self, names: list[str]) -> list[str]:
-        return self._compared.players.names if self._compared.players else names
+        if self._compared.players:
+            return self._compared.players.names
+        return self._explained_names(names, self._compared.width)
 
     def _record(self, seconds: float, rows: Streamed) -> dict[str, Any]:
         note = "the rows are also the background, so that each is compared with itself, too"
-        given = {"background": self._origin, "groups": self._groups}
-        given |= {"note": note} if self._compared.same_as(rows) else {}
+        source = self.score.source if self.score.source != "input" else None
+        given = {"background": self._origin, "groups": self._groups, "source": source}
+        given |= {"note": note} if same(rows, self.background) else {}
         return {
             "head": self.head,
             "backend": self.backend,
@@ -349,7 +287,3 @@ class Explainer:
             "seconds": round(seconds, 3),
             **{name: each for name, each in given.items() if each is not None},
         }
-
-
-def _blocks(chunks: Iterable[Chunk]) -> list[slice]:
-    return [rows for rows, _ in groupby(chunks, key=lambda chunk: chunk.rows)]

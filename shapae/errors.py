@@ -14,6 +14,7 @@
 
     AdditivityWarning        values that do not add up as well as their backend promises
     NamesWarning             names that were changed, because some of them came repeatedly
+    RankingWarning           a method underrates some features
 """
 
 from collections.abc import Sequence
@@ -92,3 +93,7 @@ class AdditivityWarning(UserWarning):
 
 class NamesWarning(UserWarning):
     """Names were changed, because some of them came repeatedly."""
+
+
+class RankingWarning(UserWarning):
+    """A method underrates some features."""

@@ -11,10 +11,14 @@ from shapae.explanation import Explanation
 from shapae.importance import Importance
 from shapae.plots._canvas import root
 
-EXPLANATION, TABLE, TOP, COMPARISON = "explanation", "importance.csv", "top.csv", "comparison"
+EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
+COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
 # All that may be in a folder of results, and be replaced by new ones.
-PICTURES = ("summary.png", "bar.png", "latents.png", "waterfall.png")
-NAMES = (EXPLANATION, TABLE, TOP, *PICTURES, "latents", f"{COMPARISON}.csv", f"{COMPARISON}.png")
+NAMES = (
+    *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
+    *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
+    *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
+)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,7 @@
 """While a part of a user's model runs: gradients flow through it, and its Gaussian noise is what was asked for."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,11 @@ class Running(TorchFunctionMode):
         draw = GAUSSIAN.get(function)
         if draw is None or self.noise is None or "out" in kwargs:
             return function(*args, **kwargs)
-        return draw(self._standard, *args, **kwargs)
+        return draw(partial(self._standard, self.noise), *args, **kwargs)
 
-    def _standard(self, like: Tensor) -> Tensor:
+    def _standard(self, noise: Noise, like: Tensor) -> Tensor:
         self.calls += 1
-        assert self.noise is not None  # noqa: S101
-        return self.noise(like, self.n, self.calls - 1)
+        return noise(like, self.n, self.calls - 1)
 
 
 Standard = Callable[[Tensor], Tensor]

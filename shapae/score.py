@@ -1,7 +1,7 @@
 """A score is a head bound to an autoencoder: from rows to the numbers that are explained."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,11 @@ class Score(nn.Module):
         """Anchors for what is explained, where no others are at hand: itself; for latents, some row."""
         return explained if self.source == "input" else self.original.expand(len(explained), -1)
 
+    @property
+    def width(self) -> int:
+        """k."""
+        return len(np.arange(self._width)[self._columns])
+
     def outputs(self, features: Sequence[str]) -> list[str]:
         """The names of the k outputs, for features of these names."""
         names = np.array(_output_names(self.head, features, self._width), dtype=object)
@@ -133,7 +138,7 @@ class At(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, k)."""
-        numbers: Tensor = self.score(rows, self.anchor.expand_as(rows))
+        numbers: Tensor = self.score(rows, self.anchor.expand(len(rows), -1))
         return numbers
 
 
@@ -203,7 +208,7 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         )
 
 
-def refuse_infinite(score: nn.Module, rows: Any, scores: Tensor, what: str) -> None:
+def refuse_infinite(score: Callable[[Tensor], Tensor], rows: Any, scores: Tensor, what: str) -> None:
     """Refuse scores that are not finite.
 
     Args:

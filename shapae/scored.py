@@ -1,10 +1,10 @@
 """Scores of many rows, a few at a time, and the base values that they are compared with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shapae.compared import Compared
 from shapae.data import Streamed
@@ -13,7 +13,7 @@ from shapae.plan import cut
 from shapae.score import Score, refuse_infinite
 
 
-def scored(score: nn.Module, rows: Tensor | Streamed, batch: int, what: str) -> Array:
+def scored(score: Callable[[Tensor], Tensor], rows: Tensor | Streamed, batch: int, what: str) -> Array:
     """The scores of ``rows``, (n, k).
 
     Args:

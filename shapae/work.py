@@ -102,6 +102,9 @@ def _sure(total: Moments, tolerance: float) -> Array:
     return np.asarray(errors.max(axis=(1, 2)) <= tolerance * largest)
 
 
-def averaged_over_rows(against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int) -> OverRows:
-    """Averages of the values of ``rows``; see ``attributed``."""
-    return over_rows(attributed(against, rows, seeds, parent).mean)
+def averaged_over_rows(
+    against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, draws: int = 0
+) -> OverRows:
+    """Averages of the values of ``rows``; see ``attributed``, and ``Head.draws``."""
+    moments = attributed(against, rows, seeds, parent)
+    return over_rows((moments.over_draws() if draws else moments).mean)

@@ -14,7 +14,7 @@ from scipy import sparse
 from shap.explainers._deep.deep_pytorch import op_handler
 from torch import nn
 
-from shapae import heads
+from shapae import compared, heads
 
 D = 6
 # Names that files and pictures do not like.
@@ -47,6 +47,16 @@ def build(make, *args, seed=0, dtype=torch.float64, **settings):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make(*args, **settings).to(dtype).eval()
+
+
+def fit(model, rows, steps=40):
+    """The model after so many steps on all rows at once."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.autograd.backward(((model(rows) - rows) ** 2).mean())
+        optimizer.step()
+    return model
 
 
 class Question(nn.Module):
@@ -199,3 +209,8 @@ def world():
         "matplotlib": {key: repr(value) for key, value in matplotlib.rcParams.items()},
         "figures": matplotlib.pyplot.get_fignums(),
     }
+
+
+def attribution(backend, game):
+    """What attributes rows of a game whose score may be anchored."""
+    return compared._attribution(backend, game, game.score)

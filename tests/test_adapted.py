@@ -26,7 +26,7 @@ weighted_or_fixed = pytest.mark.parametrize(
 
 def values(backend, game, rows):
     """(n, d, k), with seeds by position."""
-    return backends.named(backend).against(game)(torch.tensor(rows), seeds=range(len(rows))).mean
+    return models.attribution(backends.named(backend), game)(torch.tensor(rows), seeds=range(len(rows))).mean
 
 
 @QUADRATIC
@@ -72,7 +72,7 @@ def test_the_kernel_keeps_more_than_ten_features():
 @pytest.mark.parametrize("head", ["latent", "fixed"])
 def test_orders_of_permutation_are_unbiased(head, rows, background):
     game, row = game_of(background, head=head), torch.tensor(rows[0])
-    found = shap_permutation.against(game)(row.expand(60, -1), seeds=range(60)).mean
+    found = models.attribution(shap_permutation, game)(row.expand(60, -1), seeds=range(60)).mean
     z = (found.mean(axis=0) - shapley_values(game, row)) / (found.std(axis=0, ddof=1) / np.sqrt(60))
     assert np.abs(z).max() < 4
 
@@ -194,16 +194,17 @@ def test_captum_shapley_in_pieces_has_the_same_values(most, rows, background, mo
 
 
 @pytest.mark.parametrize("backend", ADAPTED)
-def test_nothing_is_said(backend, model, rows, capfd):
+def test_nothing_is_said(backend, model, rows, capfd, caplog):
     """Not even by shap's log, which warns of more than 100 background rows; warnings are errors here."""
     Explainer(model, models.table(101, seed=2), backend=backend)(rows[:1])
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
 
 
 def test_kernel_draws_from_its_seed_where_there_are_too_many_coalitions(rows, background, monkeypatch):
     monkeypatch.setattr(shap_kernel, "DRAWS", 20)
     game, twins = game_of(background), torch.tensor(rows[:1]).expand(3, -1)
-    first, again, other = shap_kernel.against(game)(twins, seeds=[4, 4, 5]).mean
+    first, again, other = models.attribution(shap_kernel, game)(twins, seeds=[4, 4, 5]).mean
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
 

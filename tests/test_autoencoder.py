@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from shapae import Autoencoder
+from shapae import Autoencoder, Explainer
 from shapae.autoencoder import as_autoencoder, example
 from shapae.errors import ModelError, ShapeError
 from tests import models
@@ -151,6 +152,7 @@ FORWARDS = {
     "tuple": lambda r, z: (r, z),
     "the other tuple": lambda r, z: [z, r],
     "tuple with a loss": lambda r, z: (r.sum(), z, r, 2 * r),
+    "tuple with a codebook": lambda r, z: (r, torch.zeros(9, 3), z),
     "dict": lambda r, z: {"z": z, "recon_x": r, "twice": 2 * r},
     "dict of other names": lambda r, z: {"this": z, "that": r},
     "dict-like": lambda r, z: Output(x_hat=r, embedding=z),
@@ -214,6 +216,31 @@ def test_an_encoder_that_is_only_the_trunk_is_not_taken_for_the_latents_of_a_vae
     assert autoencoder.model.encoder(X).shape == (4, 5)
     assert torch.equal(autoencoder.encode(X), autoencoder.model.parts(X)[1])
     torch.testing.assert_close(autoencoder.latent_distribution(X), autoencoder.model.parts(X)[1:])
+
+
+def test_an_axis_of_one_draw_is_no_axis_of_the_latents():
+    autoencoder = Autoencoder(models.build(Encoding, lambda mu, _: {"z": mu.unsqueeze(1)}))
+    assert torch.equal(autoencoder.encode(X), autoencoder.model.parts(X)[1])
+
+
+def test_channels_are_not_taken_for_draws():
+    autoencoder = Autoencoder(models.build(Encoding, lambda mu, _: mu.unsqueeze(1).expand(-1, 2, -1)))
+    with pytest.raises(ShapeError, match=r"latents of shape \(4, m\), got shape \(4, 2, 3\)"):
+        autoencoder.encode(X)
+
+
+def test_hooks_of_the_model_run():
+    model, runs = models.build(models.Question), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    Autoencoder(model).reconstruct(X)
+    assert len(runs) == 1
+
+
+def test_traced_models_are_models_too(model, rows, background):
+    with warnings.catch_warnings(action="ignore"):  # torch would have us use its successors
+        traced = torch.jit.trace(model, X)
+    want = Explainer(model, background)(rows).values
+    torch.testing.assert_close(Explainer(traced, background)(rows).values, want)
 
 
 def test_a_model_that_takes_no_tensor_is_used_by_the_methods_that_do():
@@ -328,7 +355,9 @@ def test_what_is_no_tensor_of_the_right_shape_is_refused_with_the_way_to_mend_it
 
 def test_a_latent_distribution_that_can_not_be_found_says_what_was_looked_at():
     three = Autoencoder(models.build(Encoding, lambda mu, logvar: (mu, logvar, mu)))
-    message = r"distribution is: encode gives tuple with 0 of .*, gives nothing\. .*latent_distribution=lambda m, x"
+    message = (
+        r"of Encoding can't be found: encode gives tuple with 0 of .* gives nothing\. .*latent_distribution=lambda m, x"
+    )
     with pytest.raises(ModelError, match=message):
         three.latent_distribution(X)
     broken = Autoencoder(models.build(Vae), latent_distribution=lambda m, x: (m.parts(x)[1], m.parts(x)[0]))
@@ -343,7 +372,7 @@ def test_a_reconstruction_that_is_too_narrow_is_refused():
 
 def test_a_model_without_an_encoder_says_how_to_name_one():
     autoencoder = Autoencoder(nn.Sequential(nn.Linear(6, 6)).double())
-    message = r"Sequential does not say what its latent is: forward, .*, gives nothing\. Say .*encode=lambda m, x"
+    message = r"Sequential can't be found: it has neither `encode` nor `encoder`, forward, .* gives nothing\..*encode="
     with pytest.raises(ModelError, match=message):
         autoencoder.encode(X)
 

@@ -20,8 +20,11 @@ TABLE = models.table(40)
 LABELS = np.array(["B cells"] * 10 + ["T cells"] * 25 + ["NK"] * 5)
 COUNTS = np.array([3, 1, 4, 1, 5, 2, 6])  # of the seven rows of the background
 every_backend = pytest.mark.parametrize("backend", backends.names())
-DETERMINISTIC = [name for name in backends.names() if backends.named(name).ADDITIVE]
-DRAWN = [name for name in backends.names() if not backends.named(name).ADDITIVE]
+# Those that go through the background, and those that draw from it one row after the other.
+PRECISE = [
+    name for name in backends.names() if not backends.named(name).DRAWS and backends.in_parts(backends.named(name))
+]
+DRAWN = ["gradient", "shap_gradient", "captum_gradient_shap"]
 HEADS = {
     "error": "reconstruction_error",
     "latent": "latent",
@@ -48,7 +51,7 @@ def explained(background, rows, head="error", **settings):
     return Explainer(models.build(models.Question), background, head=made, **settings)(rows)
 
 
-@pytest.mark.parametrize("backend", DETERMINISTIC)
+@pytest.mark.parametrize("backend", PRECISE)
 @pytest.mark.parametrize("head", HEADS)
 def test_a_row_of_weight_two_counts_as_two_rows(backend, head, rows, background):
     want = explained(np.repeat(background, COUNTS, axis=0), rows, head, backend=backend)
@@ -59,7 +62,7 @@ def test_a_row_of_weight_two_counts_as_two_rows(backend, head, rows, background)
     assert got.made_by["b"] == 7
 
 
-@pytest.mark.parametrize("backend", DETERMINISTIC)
+@pytest.mark.parametrize("backend", PRECISE)
 @pytest.mark.parametrize("memory", [14_000, "1GB"])
 def test_weights_stay_with_their_rows_where_the_background_is_cut(backend, memory, background):
     rows = models.table(2, seed=1)
@@ -93,7 +96,7 @@ def _latents(model, table):
 def test_equal_weights_are_no_weights(backend, rows, background):
     plain = explained(background, rows, backend=backend)
     got = explained(weighted(background, [0.3] * 7), rows, backend=backend)
-    if backend in DETERMINISTIC:
+    if backend in PRECISE:
         np.testing.assert_allclose(got.values, plain.values, rtol=0, atol=1e-12)
     np.testing.assert_allclose(got.base_values, plain.base_values, rtol=0, atol=1e-14)
 
@@ -351,6 +354,7 @@ def test_it_is_noted_when_the_rows_are_the_background(rows, background):
         assert Explainer(model, rows, head=head).summarize(rows).made_by["note"] == note
     assert "note" not in Explainer(model, background)(rows).made_by
     assert "note" not in Explainer(model, rows)(rows[::-1].copy()).made_by
+    assert "note" not in Explainer(model, rows)(rows[:3]).made_by
 
 
 def test_no_row_of_a_background_is_left_out(rows):

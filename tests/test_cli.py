@@ -99,6 +99,29 @@ def test_summarize_writes_what_the_library_computes(work):
     np.testing.assert_allclose(top["mean_abs_value"][0], want.mean_abs[:, 0].max(), rtol=1e-6)
 
 
+def test_rank_writes_what_the_library_computes(work):
+    wanted = ("rank", *WANTED[1:], "--background", "background.csv", "--repeats", 2, "--sample", 20)
+    code, said, error = run(*wanted, "--methods", "permutation, weights:gedeon", "--out", "ranks", cwd=work)
+    assert (code, error) == (0, "")
+    tables = ["ranking.csv", "ranking.png", "ranking_errors.csv", "ranking_raw.csv"]
+    assert said == f"wrote agreement.csv, agreement.png, {', '.join(tables)} to ranks\n"
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    background, rows = (pd.read_csv(work / name) for name in ("background.csv", "X.csv"))
+    options = {"methods": ["permutation", "weights:gedeon"], "repeats": 2, "sample": 20}
+    want = shapae.rank_features(net, rows, background=background, **options)
+    for name, frame in {"ranking": want.table, "ranking_raw": want.raw, "ranking_errors": want.errors}.items():
+        got = pd.read_csv(work / "ranks" / f"{name}.csv", index_col="feature")
+        np.testing.assert_allclose(got, frame, rtol=1e-5)
+        assert list(got.index) == ["CD79A", "'=1+1", "'-x", "b"]
+    agreement = pd.read_csv(work / "ranks" / "agreement.csv", index_col=["measure", "method"])
+    np.testing.assert_allclose(agreement, want.agreement, rtol=1e-6)
+    assert run(*wanted, "--methods", "sage", "--out", "ranks", "--force", cwd=work)[0] == 0
+    code, _, error = run(*wanted, "--methods", "sagge", "--out", "ranks", "--force", cwd=work)
+    assert (code, error[:46]) == (2, "shapae: no method is called 'sagge'; there are")
+
+
 def test_compare_writes_what_the_library_computes(work):
     wanted = ("compare", *WANTED[1:], "--background", "background.csv", "--backends", "deep, exact", "--seed", 3)
     code, said, error = run(*wanted, "--out", "compared", cwd=work)

@@ -29,7 +29,12 @@ def test_the_docstring_names_them_all():
         name for name, each in vars(errors).items() if isinstance(each, type) and each.__module__ == errors.__name__
     ]
     assert all(name in errors.__doc__ for name in kinds)
-    assert {each.__name__ for each in TREE} | {"ShapaeError", "AdditivityWarning", "NamesWarning"} == set(kinds)
+    assert {each.__name__ for each in TREE} | {
+        "ShapaeError",
+        "AdditivityWarning",
+        "NamesWarning",
+        "RankingWarning",
+    } == set(kinds)
 
 
 def test_an_unknown_name_shows_the_nearest_first_and_twelve_at_most():

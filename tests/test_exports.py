@@ -11,10 +11,12 @@ import shapae
 from shapae import backends
 
 DOCUMENTED = [
+    "Anomalies",
     "Autoencoder",
     "Comparison",
     "Explainer",
     "Explanation",
+    "GlobalRanking",
     "Importance",
     "adapters",
     "background",
@@ -25,12 +27,15 @@ DOCUMENTED = [
     "deepshap",
     "demo",
     "errors",
+    "explain_anomalies",
     "from_anndata",
     "groups",
     "heads",
+    "importances",
     "losses",
     "metrics",
     "plots",
+    "rank_features",
     "read_gmt",
 ]
 

@@ -153,3 +153,17 @@ def test_heads_say_what_they_are():
     assert str(heads.named("latent:3")) == "Latent(chosen=['3'])"
     assert "square" in str(heads.ReconstructionError())
     assert "abs" in str(heads.FeatureError(["a"], loss="mae"))
+
+
+class Writing(torch.nn.Module):
+    """Writes into its input, as in-place activations do."""
+
+    def forward(self, rows):
+        return rows.mul_(2).tanh()
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact", "gradient"])
+def test_the_target_is_the_row_as_it_was_also_for_models_that_write_into_it(backend):
+    rows, background = models.table(5, seed=1), models.table(7, seed=2)
+    got = Explainer(Writing(), background, backend=backend)(rows)
+    np.testing.assert_allclose(got.scores, ((np.tanh(2 * rows) - rows) ** 2).mean(axis=1), atol=1e-12)

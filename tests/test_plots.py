@@ -31,17 +31,19 @@ def explanation(k: int | None = None) -> Explanation:
 
 
 SINGLE, SEVERAL = explanation(), explanation(6)
-TABLE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
+TABLE = pd.DataFrame(rng.random((5, 6)), NAMES, [f"method {place}" for place in range(6)])
+SQUARE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
 DRAW = {
-    "agreement": lambda **options: plots.agreement(TABLE, **options),
-    "costs": lambda **options: plots.costs(TABLE.iloc[:, :2].abs(), controls=NAMES[:1], **options),
-    "curves": lambda **options: plots.curves(TABLE, controls=NAMES[:1], **options),
+    "costs": lambda **options: plots.costs(SQUARE.iloc[:, :2].abs(), controls=NAMES[:1], **options),
+    "curves": lambda **options: plots.curves(SQUARE, controls=NAMES[:1], **options),
     "summary": lambda **options: plots.summary(SINGLE, **options),
     "bar": lambda **options: plots.bar(SINGLE, **options),
     "bar of a row": lambda **options: plots.bar(SINGLE[0], **options),
     "waterfall": lambda **options: plots.waterfall(SINGLE[0], **options),
     "heatmap": lambda **options: plots.heatmap(SINGLE, **options),
     "latents": lambda **options: plots.latents(SEVERAL, **options),
+    "ranking": lambda **options: plots.ranking(TABLE, clusters={"two": NAMES[:2]}, **options),
+    "agreement": lambda **options: plots.agreement(TABLE.T.corr(), **options),
 }
 every_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
 
@@ -132,6 +134,20 @@ def test_bars_are_as_long_as_the_values_and_say_so(several):
     assert [float(text.get_text().replace("\N{MINUS SIGN}", "-")) for text in ax.texts] == pytest.approx(
         largest, rel=0.01
     )
+
+
+def test_a_waterfall_of_large_float32_values_names_its_end():
+    """Shap puts the name and the number 1e-8 apart."""
+    large = Explanation(
+        *(np.float32(array) for array in (SINGLE.values * 1e5, SINGLE.base_values, SINGLE.data)),
+        feature_names=NAMES,
+        output_names="error",
+        scores=np.float32(SINGLE.scores * 1e5),
+    )
+    ax = plots.waterfall(large[0])
+    ax.figure.canvas.draw()
+    ends = {label.get_text() for each in ax.figure.axes for label in each.get_xticklabels()}
+    assert any("f(x)" in end for end in ends)
 
 
 def test_the_texts_of_a_waterfall_add_up_to_the_score():

@@ -47,6 +47,7 @@ def test_affine_transformers_become_a_module(kind, output, table, model):
 
 OTHERS = {
     "clipped": preprocessing.MinMaxScaler(clip=True),
+    "blind": preprocessing.FunctionTransformer(np.zeros_like, validate=True),
     "mixing": PCA(whiten=True),
     "narrower": PCA(2),
     "by row": preprocessing.Normalizer(),
@@ -62,6 +63,12 @@ def test_others_are_refused(kind, model):
     message = rf"{type(scaler).__name__} is not a shift and a scale of each column .*preprocess=module"
     with pytest.raises(ModelError, match=message):
         Autoencoder(model, preprocess=scaler)
+
+
+def test_what_is_clipped_far_away_is_refused(model):
+    wide = preprocessing.MinMaxScaler(clip=True).fit([[-1000] * 6, [1000] * 6])
+    with pytest.raises(ModelError, match="MinMaxScaler is not a shift and a scale"):
+        Autoencoder(model, preprocess=wide)
 
 
 def test_a_transformer_that_is_not_fitted_is_refused(model):

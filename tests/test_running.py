@@ -103,6 +103,13 @@ def test_each_call_of_a_part_draws_again():
     torch.testing.assert_close(Autoencoder(model, noise=0).reconstruct(X), want)
 
 
+def test_the_noise_of_a_decoder_is_in_hand_too():
+    autoencoder = Autoencoder(models.build(models.Question), decode=lambda m, z: m.decoder(z + torch.randn_like(z)))
+    latents = autoencoder.encode(X)
+    assert torch.equal(autoencoder.drawn(0).decode(latents), autoencoder.drawn(0).decode(latents))
+    assert not torch.equal(autoencoder.drawn(0).decode(latents), autoencoder.drawn(1).decode(latents))
+
+
 def test_an_autoencoder_can_be_had_for_each_draw():
     model = models.build(Vae, SAMPLED["rsample"])
     autoencoder = Autoencoder(model, noise="mean")

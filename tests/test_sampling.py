@@ -47,7 +47,7 @@ def shapley_values(game, row):
 
 def assert_unbiased(backend, game, row, *, runs=200):
     """The mean of many runs is as far from the Shapley values as their standard errors say."""
-    found = backend.against(game)(row.expand(runs, -1), seeds=range(runs))
+    found = models.attribution(backend, game)(row.expand(runs, -1), seeds=range(runs))
     errors = np.sqrt((found.standard_error**2).mean(axis=0) / runs)
     z = (found.mean.mean(axis=0) - shapley_values(game, row)) / errors
     assert np.abs(z).max() < 4
@@ -87,7 +87,7 @@ def test_values_add_up_however_few_are_drawn(head, weighted, grouped, draws, row
     with torch.no_grad():
         base = [weights @ game.score.at(row)(game.background) for row in x]
         want = game.score(x) - torch.stack(base)
-    got = sampling.against(game)(x, seeds=range(len(x)))
+    got = models.attribution(sampling, game)(x, seeds=range(len(x)))
     np.testing.assert_allclose(got.mean.sum(axis=1), want, rtol=0, atol=1e-14)
 
 
@@ -100,34 +100,31 @@ def test_a_linear_autoencoder_has_the_values_of_the_closed_form(head, rows, back
     np.testing.assert_allclose(got.standard_errors, 0, atol=1e-14)
 
 
-def test_many_features_have_the_values_of_the_closed_form_within_their_standard_errors():
-    model, rows, background = (
-        models.build(models.Linear, 60),
-        models.table(6, 60, seed=1),
-        models.table(150, 60, seed=2),
-    )
+def test_many_features_and_background_rows_have_the_closed_form_within_their_standard_errors():
+    model, rows, background = models.build(models.Linear, 60), models.table(6, 60, seed=1), models.table(350, 60)
     got = Explainer(model, background, backend="sampling")(rows)
     z = (got.values - moving_error(model, rows, background)) / got.standard_errors
     assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize("b", [1, 7, 60, 100])
-def test_few_background_rows_are_drawn_equally_often(b):
-    drawn = sampling._drawn(np.ones(b), np.random.default_rng(0))
-    assert 140 <= drawn.size <= 300
-    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 1])
-    assert set(np.bincount(drawn.ravel(), minlength=b)) == {drawn.size / b}
+@pytest.mark.parametrize("b", [1, 7, 60, 200, 300])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_up_to_300_background_rows_are_all_drawn_in_twos_and_count_what_they_weigh(b, weighted):
+    counts = np.random.default_rng(1).exponential(size=b) if weighted else np.ones(b)
+    twos, part = sampling._drawn(counts, np.random.default_rng(0))
+    assert 300 <= twos.size <= 900
+    np.testing.assert_array_equal(twos[:, 0], twos[:, 1])
+    np.testing.assert_allclose(np.bincount(twos[:, 0], part, minlength=b), counts / counts.sum(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("b", [7, 250])
-def test_weighted_background_rows_are_drawn_in_proportion(b):
-    weights = np.random.default_rng(1).exponential(size=b)
-    weights[::5] = 0
-    counts = [
-        np.bincount(sampling._drawn(weights, np.random.default_rng(seed)).ravel(), minlength=b) for seed in range(400)
-    ]
-    share = np.sum(counts, axis=0) / np.sum(counts)
-    np.testing.assert_allclose(share, weights / weights.sum(), atol=5e-3)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_more_background_rows_are_drawn_in_proportion_to_their_weights(weighted):
+    counts = np.random.default_rng(1).exponential(size=700) if weighted else np.ones(700)
+    counts[::5] = 0
+    drawn = np.stack([sampling._drawn(counts, np.random.default_rng(seed))[0] for seed in range(400)])
+    assert drawn.shape[1:] == (200, 2)
+    share = np.bincount(drawn.ravel(), minlength=700) / drawn.size
+    np.testing.assert_allclose(share, counts / counts.sum(), atol=1e-3)
     assert (share[::5] == 0).all()
 
 
@@ -137,7 +134,7 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
     x, seeds = torch.tensor(rows), range(len(rows))
     repeated = Game(game.score, game.background.repeat_interleave(weights.int(), dim=0))
     got, want = (
-        sampling.against(each)(x, seeds=seeds).mean
+        models.attribution(sampling, each)(x, seeds=seeds).mean
         for each in (Game(game.score, game.background, weights / weights.mean()), repeated)
     )
     np.testing.assert_allclose(got, want, rtol=0, atol=0.02 * np.abs(want).max())
@@ -147,9 +144,9 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
 
 def test_pieces_make_no_difference(rows, background, monkeypatch):
     game = game_of(background, head="latent", weighted=True, grouped=True)
-    want = sampling.against(game)(torch.tensor(rows), seeds=range(5))
+    want = models.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
     monkeypatch.setattr(sampling, "AT_ONCE", 6)
-    got = sampling.against(game)(torch.tensor(rows), seeds=range(5))
+    got = models.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-14)
     np.testing.assert_allclose(got.spread, want.spread, rtol=1e-10)
 

@@ -82,6 +82,6 @@ class Masker:
         """``function``, so that the mean over the background is the weighted one."""
 
         def weighted(rows: Array) -> Array:
-            return function(rows) * np.tile(self._weights, len(rows) // len(self._weights))[:, None]
+            return np.asarray(function(rows) * np.tile(self._weights, len(rows) // len(self._weights))[:, None])
 
         return weighted

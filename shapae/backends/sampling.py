@@ -12,7 +12,7 @@ from shapae.moments import Array, Moments, joined
 from shapae.plan import cut
 
 ADDITIVE = True
-DRAWS = 200
+DRAWS = 400
 PLAYERS = True
 REMEDY = "The score may depend on something else than its rows."
 # So many rows are scored at once.
@@ -30,11 +30,11 @@ def against(game: Game) -> Attribution:
 
 
 def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    """Shapley values from about 200 draws of a background row and an order of the players; see ``Attribution``.
+    """Shapley values from about 400 draws of a background row and an order of the players; see ``Attribution``.
 
     A draw adds the players of a row to the background row in this order, and in the reverse of it; what a player adds
-    to the score is averaged over both. Each background row is drawn in proportion to its weight; equally often, if
-    there are at most 100 of equal weight, and then no error is left that comes from the background. Draws come two by
+    to the score is averaged over both. Up to 300 background rows are all drawn, as often as their weights say, so that
+    no error is left that comes from the background; more are drawn in proportion to their weights. Draws come two by
     two from the same background row, or from neighbours, so that how much the two differ tells the standard errors.
 
     Reference:
@@ -49,30 +49,34 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
 def _of_one_row(game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
     """Values of ``row`` against a background of these ``scores``: (1, players, k)."""
     generator, player_of, score = np.random.default_rng(seed), game.player_of, game.score
-    twos = _drawn(np.asarray(game.counts.cpu()), generator)
+    twos, part = _drawn(np.asarray(game.counts.cpu()), generator)
     players, draws = int(player_of.max()) + 1, twos.size
     drawn = game.background[torch.as_tensor(twos.ravel(), device=row.device)]
     places = torch.as_tensor(generator.random((draws, players)).argsort(axis=1), device=row.device)
-    total = spread = scores.new_zeros(players, scores.shape[1])
-    for few in cut(draws, 2 * max(1, AT_ONCE // (4 * players))):
-        values = _values(score, row, drawn[few], places[few], player_of)
-        total = total + values.sum(dim=0)
-        apart = values[::2] - values[1::2]
-        spread = spread + (apart - apart.mean(dim=1, keepdim=True)).square().sum(dim=0) / 2
-    missing = _scored(row[None], score)[0] - _mean(scores, game.counts) - total.sum(dim=0) / draws
+    share = torch.as_tensor(part).to(row)[:, None, None]
+    mean = variance = scores.new_zeros(players, scores.shape[1])
+    for few in cut(len(twos), max(1, AT_ONCE // (4 * players))):
+        both = slice(2 * few.start, 2 * few.stop)
+        one, other = _values(score, row, drawn[both], places[both], player_of).reshape(-1, 2, *mean.shape).unbind(1)
+        mean = mean + (share[few] * (one + other) / 2).sum(dim=0)
+        apart = share[few] * (one - other) / 2
+        variance = variance + (apart - apart.mean(dim=1, keepdim=True)).square().sum(dim=0)
+    missing = _scored(row[None], score)[0] - game.counts @ scores / game.counts.sum() - mean.sum(dim=0)
     # To the nearest values that add up. These stay unbiased, as that is linear; and can't be further from the truth.
-    mean = total / draws + missing / players
-    return Moments(draws, mean[None].cpu().numpy(), spread[None].cpu().numpy(), draws=draws // 2 + 1)
+    mean, spread = mean + missing / players, variance * draws * len(twos)
+    return Moments(draws, mean[None].cpu().numpy(), spread[None].cpu().numpy(), draws=len(twos) + 1)
 
 
-def _drawn(counts: Array, generator: np.random.Generator) -> Array:
-    """Which background rows: (about 100, 2), each two from an equal part of what the rows count together."""
-    pairs, b, ends = DRAWS // 2, len(counts), counts.cumsum(dtype=np.float64)
-    if b <= pairs:
-        pairs = b * round(pairs / b)
+def _drawn(counts: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    """Which background rows, (pairs, 2), and what part of the whole each pair stands for, (pairs,)."""
+    pairs, whole = DRAWS // 2, counts.astype(np.float64) / counts.sum(dtype=np.float64)
+    present = np.flatnonzero(whole)
+    if len(present) <= 1.5 * pairs:
+        often = np.maximum(1, np.rint(whole[present] * pairs)).astype(int)
+        return np.stack([present.repeat(often)] * 2, axis=1), (whole[present] / often).repeat(often)
+    # Each two from an equal part of the whole: there, a row is as wide as its weight.
     at = (np.arange(pairs)[:, None] + generator.random((pairs, 2))) / pairs
-    chosen: Array = np.searchsorted(ends / ends[-1], at, side="right").clip(max=b - 1)
-    return chosen
+    return np.searchsorted(whole.cumsum(), at, side="right").clip(max=len(counts) - 1), np.full(pairs, 1 / pairs)
 
 
 def _values(score: nn.Module, row: Tensor, drawn: Tensor, places: Tensor, player_of: Tensor) -> Tensor:
@@ -105,8 +109,3 @@ def _scored(rows: Tensor, score: nn.Module) -> Tensor:
     """(n, d) -> (n, k), so many rows at a time."""
     with torch.no_grad():
         return torch.cat([score(part) for part in torch.split(rows, AT_ONCE)])
-
-
-def _mean(scores: Tensor, counts: Tensor) -> Tensor:
-    """(b, k), (b,) -> (k,)."""
-    return counts @ scores / counts.sum()

@@ -90,8 +90,9 @@ class Places:
     """Names of the places in ``function`` where something is run."""
 
     def __init__(self, function: Any) -> None:
-        modules = function.named_modules() if isinstance(function, nn.Module) else ()
-        root = type(function).__name__
+        owner = getattr(function, "__self__", function)  # of a method
+        modules = owner.named_modules() if isinstance(owner, nn.Module) else ()
+        root = type(owner).__name__
         self._names = {id(module): f"{root}.{name}" if name else root for name, module in modules}
 
     def here(self) -> str:

@@ -78,9 +78,10 @@ class _OfFeatures(Head):
 
     def picks(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
         """(n, worst, d): 1 at the features with the largest losses, because a product has multipliers."""
-        d = anchors.shape[1]
-        largest = self.losses(autoencoder, anchors).topk(min(self.worst or d, d), dim=1).indices
-        return (largest.unsqueeze(2) == torch.arange(d, device=anchors.device)).to(anchors)
+        losses = self.losses(autoencoder, anchors)
+        d = losses.shape[1]
+        largest = losses.topk(min(self.worst or d, d), dim=1).indices
+        return (largest.unsqueeze(2) == torch.arange(d, device=losses.device)).to(losses)
 
     def picked(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
         """``numbers`` (n, d), or those of the features that are worst in ``anchors``: (n, worst)."""

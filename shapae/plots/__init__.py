@@ -1,5 +1,7 @@
 """Plots take an Explanation, or a table, and an Axes, return the Axes, and show nothing.
 
+Those of methods side by side, ``agreement`` and ``ranking``, take a table instead.
+
 In a notebook, a plot is shown if it is the last line of a cell. Elsewhere, ``.figure.savefig("summary.png")`` keeps it.
 """
 
@@ -9,7 +11,8 @@ from shapae.plots.costs import draw as costs
 from shapae.plots.curves import draw as curves
 from shapae.plots.heatmap import draw as heatmap
 from shapae.plots.latents import draw as latents
+from shapae.plots.ranking import draw as ranking
 from shapae.plots.summary import draw as summary
 from shapae.plots.waterfall import draw as waterfall
 
-__all__ = ["agreement", "bar", "costs", "curves", "heatmap", "latents", "summary", "waterfall"]
+__all__ = ["agreement", "bar", "costs", "curves", "heatmap", "latents", "ranking", "summary", "waterfall"]

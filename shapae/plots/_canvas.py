@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
+import numpy as np
 import shap
 from matplotlib import colormaps
 from matplotlib._pylab_helpers import Gcf
@@ -13,10 +14,13 @@ from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
 
 from shapae.borrow import generators
 from shapae.errors import DataError
 from shapae.explanation import single
+from shapae.moments import Array
 
 
 class Picture(Axes):
@@ -81,6 +85,13 @@ def readable(explanation: shap.Explanation, rows: int | None = None) -> shap.Exp
 def escaped(name: str) -> str:
     """``name`` as matplotlib prints it to the letter."""
     return str(name).replace("$", r"\$")
+
+
+def neighbours(rows: Array) -> Array:
+    """An order of ``rows`` (n, d) in which similar ones stand side by side."""
+    if len(rows) < 3:
+        return np.arange(len(rows))
+    return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
 
 
 def colours(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, str]:

@@ -1,35 +1,34 @@
-"""Each with each: how far two attributions put the features into the same order."""
+"""Methods by methods: which of them agree."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._canvas import axes, drawing, escaped
-
-# More names than this, and the numbers in the cells can't be read.
-MOST = 16
+from shapae.plots._canvas import axes, drawing, escaped, neighbours
 
 
-def draw(agreement: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw a table of correlations as colours, with the numbers in its cells.
+def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None = None) -> Axes:
+    """Draw how far each two methods agree, similar ones side by side.
 
     Args:
-        agreement: Square, from -1 to 1, such as ``Comparison.agreement``.
+        agreement: Square, from -1 to 1, such as ``ranking.agreement.loc["spearman"]``; NaN where it is not known.
+        label: What the numbers are.
         ax: Where to draw; None for a new figure.
 
     Returns:
         The Axes; nothing is shown or saved.
     """
-    size, names = len(agreement), [escaped(str(name)) for name in agreement]
-    ax = axes(ax, 0.5 * size + 3, 0.5 * size + 2)
-    numbers = agreement.to_numpy()
-    image = ax.imshow(numbers, cmap="RdBu", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-    ax.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(size), names)
-    for row, column in ((row, column) for row in range(size) for column in range(size) if size <= MOST):
-        number = numbers[row, column]
-        colour = "white" if abs(number) > 0.6 else "black"
-        ax.text(column, row, f"{number + 0.0:.2f}", ha="center", va="center", color=colour, fontsize=min(8, 90 / size))
+    order = neighbours(agreement.fillna(0).to_numpy())
+    shown, names = agreement.to_numpy()[np.ix_(order, order)], [escaped(agreement.index[place]) for place in order]
+    ax = axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
+    image = ax.imshow(shown, aspect="auto", cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest")
+    ax.set_xticks(range(len(order)), names, rotation=90)
+    ax.set_yticks(range(len(order)), names)
+    for (row, column), number in np.ndenumerate(shown):
+        text = "" if np.isnan(number) else f"{number:.2f}".replace("-", "\N{MINUS SIGN}")
+        ax.text(
+            column, row, text, ha="center", va="center", fontsize=8, color="white" if abs(number) > 0.6 else "black"
+        )
     with drawing(ax):
-        ax.figure.colorbar(image, ax=ax, label="rank correlation of the features, mean over rows")
-    ax.set_title("who agrees with whom")
+        ax.figure.colorbar(image, ax=ax, label=label)
     return ax

@@ -3,12 +3,9 @@
 import numpy as np
 import shap
 from matplotlib.axes import Axes
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
-from shapae.moments import Array
-from shapae.plots._canvas import axes, drawing, escaped
+from shapae.plots._canvas import axes, drawing, escaped, neighbours
 
 
 def draw(
@@ -37,7 +34,7 @@ def draw(
     outputs = np.argsort(-size.sum(axis=0))[:max_outputs]
     features = np.argsort(-size[:, outputs].max(axis=1))[:max_display]
     size = size[np.ix_(features, outputs)]
-    rows, columns = _neighbours(size), _neighbours(size.T)
+    rows, columns = neighbours(size), neighbours(size.T)
     ax = axes(ax, 0.28 * len(columns) + 3, 0.22 * len(rows) + 1.5)
     image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
     ax.set_yticks(range(len(rows)), [escaped(explanation.feature_names[j]) for j in features[rows]])
@@ -45,10 +42,3 @@ def draw(
     with drawing(ax):
         ax.figure.colorbar(image, ax=ax, label="mean |SHAP value|")
     return ax
-
-
-def _neighbours(size: Array) -> Array:
-    """An order of the rows of ``size`` in which similar ones stand side by side."""
-    if len(size) < 3:
-        return np.arange(len(size))
-    return np.asarray(leaves_list(linkage(pdist(size), "average", optimal_ordering=True)))

@@ -22,6 +22,7 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
         DataError: There are several outputs or rows.
     """
     shown = readable(explanation, rows=1)
+    shown.values = shown.values.astype(np.float64)  # shap puts two labels 1e-8 apart, which is nothing in float32
     lines = min(max_display, len(shown.values))
     ax = axes(ax, 8, 0.5 * lines + 1.5)
     with drawing(ax):

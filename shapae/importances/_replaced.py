@@ -1,0 +1,50 @@
+"""What becomes of a row when some of its features get other values."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from shapae.importances import Case, Player, for_each_player, over_rows
+from shapae.moments import Array
+
+
+def _rise(case: Case, rebuilt: Tensor) -> Tensor:
+    return (rebuilt - case.target).square().mean(dim=1) - case.errors
+
+
+def _change(case: Case, rebuilt: Tensor) -> Tensor:
+    return (rebuilt - case.rebuilt).square().mean(dim=1)
+
+
+_MEASURES = {"error": _rise, "reconstruction": _change}
+COLUMNS = tuple(_MEASURES)
+
+
+def moves(case: Case, player: Player, values: Tensor, columns: Sequence[str]) -> Tensor:
+    """How far each row moves.
+
+    "error": the rise of its mean squared error, still compared with the row as it was; otherwise a model that copies
+    its input would need nothing. "reconstruction": the mean squared change of its reconstruction.
+
+    Args:
+        case: With n rows.
+        player: m features.
+        values: (n, m) or (m,), what they get.
+        columns: q of ``COLUMNS``.
+
+    Returns:
+        (n, q).
+    """
+    rebuilt = case.reconstruct(case.replaced(player, values))
+    return torch.stack([_MEASURES[column](case, rebuilt) for column in columns], dim=1)
+
+
+def ablated(case: Case, columns: Sequence[str], point: Tensor, what: str) -> Array:
+    """How far the rows move on average where a player has the values of ``point`` (d,); see ``Method.measure``."""
+    return for_each_player(case, partial(_of_player, columns=columns, point=point), what)
+
+
+def _of_player(case: Case, player: Player, *, columns: Sequence[str], point: Tensor) -> Array:
+    return over_rows(moves(case, player, point[list(player)], columns))

@@ -1,0 +1,14 @@
+"""What becomes of the rows without a feature: it is set to zero."""
+
+from collections.abc import Sequence
+
+from shapae.importances import Case
+from shapae.importances._replaced import COLUMNS, ablated
+from shapae.moments import Array
+
+USUAL = COLUMNS
+
+
+def measure(case: Case, columns: Sequence[str]) -> Array:
+    """How far the rows move, see ``_replaced.moves``. Zero may be far from all rows; see ``ablation_mean``, then."""
+    return ablated(case, columns, case.middle.new_zeros(len(case.middle)), "ablation_zero")

@@ -1,0 +1,26 @@
+"""How much of the latents' activations goes back to a feature."""
+
+from collections.abc import Sequence
+
+from shapae.importances import Case, Player, for_each_player, over_rows
+from shapae.moments import Array
+
+COLUMNS = USUAL = ("",)
+
+
+def measure(case: Case, columns: Sequence[str]) -> Array:
+    """Mean absolute change of the latents where a feature is set to its mean over the background.
+
+    mean over rows x and units k of |e_k(x) - e_k(x')|, x' = x but for the feature; with e the encoder. An activation by
+    itself belongs to no feature; what it loses without one does, whatever lies between the two.
+
+    Raises:
+        ModelError: It is not known how the model encodes.
+    """
+    case.encode(case.rows[:1])
+    return for_each_player(case, _of_player, "activations")
+
+
+def _of_player(case: Case, player: Player) -> Array:
+    without = case.encode(case.replaced(player, case.middle[list(player)]))
+    return over_rows((without - case.latents).abs().mean(dim=1, keepdim=True))

@@ -1,0 +1,77 @@
+"""What becomes of the rows when a feature is shuffled among them."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shapae.importances import Case, Player, for_each_player, over_rows
+from shapae.importances._replaced import COLUMNS, moves
+from shapae.moments import Array
+
+USUAL = COLUMNS
+
+
+def measure(case: Case, columns: Sequence[str]) -> Array:
+    """How far the rows move, see ``_replaced.moves``, on average over ``repeats`` shuffles, the same for all players.
+
+    The features of a player are shuffled with one permutation, so that they still fit together.
+
+    Reference:
+        Breiman, 2001, section 10, https://doi.org/10.1023/A:1010933404324
+    """
+    return for_each_player(case, partial(_of_player, columns=columns, donors=_donors(case)), "permutation")
+
+
+def against_alone(case: Case) -> Array:
+    """The error's importance of each player with its features shuffled one by one, in sum; as one; and the difference.
+
+    Returns:
+        (p, 3, 2): with their standard errors. A positive difference: the features stand in for each other.
+    """
+    return for_each_player(case, partial(_against_alone, donors=_donors(case)), "correlated features")
+
+
+def _donors(case: Case) -> Array:
+    """(repeats, n)."""
+    return np.random.default_rng(case.seed).permuted(np.tile(np.arange(len(case.rows)), (case.repeats, 1)), axis=1)
+
+
+def _of_player(case: Case, player: Player, *, columns: Sequence[str], donors: Array) -> Array:
+    return over_rows(shuffled(case, player, columns, donors))
+
+
+def _against_alone(case: Case, player: Player, *, donors: Array) -> Array:
+    one, *alone = (shuffled(case, each, ["error"], donors)[:, 0] for each in (player, *((j,) for j in player)))
+    summed = torch.stack(alone).sum(dim=0)
+    return over_rows(torch.stack([summed, one, one - summed], dim=1))
+
+
+def shuffled(case: Case, player: Player, columns: Sequence[str], donors: Array) -> Tensor:
+    """What each row is part of, whose mean is the importance.
+
+    A row is part of two moves in each shuffle: its own, and that of the row to which it gives its values. The spread of
+    both together says how much the mean would change with other rows, and a bit more where there are few shuffles. That
+    of its own move alone would say half of it.
+
+    Args:
+        case: With n rows.
+        player: The features that are shuffled together.
+        columns: See ``moves``.
+        donors: (repeats, n), for each row the one whose values it gets.
+
+    Returns:
+        (n, q).
+
+    Reference:
+        Hoeffding, 1948, section 5, https://doi.org/10.1214/aoms/1177730196: the mean is nearly a U-statistic
+    """
+    received, given = (torch.zeros(len(case.rows), len(columns), dtype=torch.float64) for _ in range(2))
+    for donor in torch.from_numpy(donors):
+        values = case.rows[donor.to(case.rows.device)][:, list(player)]
+        moved = moves(case, player, values, columns).double().cpu() / len(donors)
+        received += moved
+        given[donor] += moved
+    return received + given - given.mean(dim=0)

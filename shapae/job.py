@@ -1,0 +1,179 @@
+"""The work of an Explainer: what fits into the memory, cut into chunks, spread over workers, merged."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial, reduce
+from itertools import groupby
+from operator import add
+from typing import TypeVar
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+
+from shapae.backends import Attribution, in_parts
+from shapae.compared import Compared
+from shapae.data import Streamed
+from shapae.errors import TooLarge
+from shapae.found import Found
+from shapae.importance import OverRows
+from shapae.moments import Array
+from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, spell
+from shapae.progress import progressing
+from shapae.score import Score
+from shapae.scored import base_values, scored
+from shapae.work import BATCH, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
+
+T = TypeVar("T")
+Against = Callable[[slice], Attribution]
+# Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
+AVERAGES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Attributes scores.
+
+    Attributes:
+        score: What is attributed.
+        compared: With what rows are compared, and by which backend.
+        n_jobs: As in joblib.
+        memory: Bytes that may be held at once.
+        seed: Of all that is drawn.
+        progress: See ``progressing``.
+        tolerance: See ``Explainer``.
+    """
+
+    score: Score
+    compared: Compared
+    n_jobs: int | None
+    memory: float
+    seed: int
+    progress: bool | None
+    tolerance: float | None
+
+    def found(self, rows: Streamed) -> Found:
+        """What is found for each of ``rows``."""
+        n = len(rows)
+        self._refuse_result(n)
+        chunks, batch = self._plan(n, 2 * n * self.row_result)
+        parts = self.tolerance is not None and in_parts(self.compared.backend)
+        job = replace(self, compared=self.compared.shuffled(self.seed)) if parts else self
+        scores = scored(self.score.itself, rows, batch, "rows")
+        base = scored(self.score, job.compared.background, batch, "background rows")
+        found, start = Found(scores, len(base), self.compared.width), 0
+        for part in job._parts(rows, chunks):
+            start = found.put(start, part)
+        used = found.used if parts else np.full(n, len(base))
+        found.base_values = base_values(self.score, rows, job.compared, base=base, used=used, batch=batch)
+        return found
+
+    def over_rows(self, rows: Streamed) -> tuple[OverRows, Array, Array]:
+        """Averages over ``rows``, (n, k) scores of these and (k,) their mean base value.
+
+        Raises:
+            TooLarge: They take more than half of the memory.
+        """
+        taken = AVERAGES * self.row_result
+        if taken > self.memory / 2:
+            raise TooLarge(
+                f"the averages over the rows take {spell(taken)}, and may take half of memory='{spell(self.memory)}'; "
+                f"explain fewer outputs, or allow memory='{spell(3 * taken)}'."
+            )
+        chunks, batch = self._plan(len(rows), taken)
+        scores = scored(self.score.itself, rows, batch, "rows")
+        base = scored(self.score, self.compared.background, batch, "background rows")
+        parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
+        jobs = [(parts, block) for block in _blocks(chunks)]
+        work = partial(averaged_over_rows, draws=self.score.draws)
+        found = self._run(work, self._sharing(chunks), rows, jobs)
+        used = np.full(len(rows), len(self.compared.background))
+        values = base_values(self.score, rows, self.compared, base=base, used=used, batch=batch)
+        return reduce(add, found), scores, values.mean(axis=0)
+
+    def scores(self, rows: Streamed) -> Array:
+        """(n, k): the scores of ``rows``."""
+        return scored(self.score.itself, rows, self._plan(len(rows), 0)[1], "rows")
+
+    def trial(self, rows: Streamed) -> Callable[[int], None]:
+        """A function that explains so many rows, some of ``rows`` again and again.
+
+        Raises:
+            TooLarge: Not even one row fits into the memory.
+        """
+        chunks, _ = self._plan(1, 0)
+        against = self._sharing(chunks)
+        given, some = [against(chunk.background) for chunk in chunks], rows[slice(None)]
+
+        def run(count: int) -> None:
+            averaged_over_rows(given, some[np.arange(count) % len(some)], range(count), os.getpid())
+
+        return run
+
+    def _parts(self, rows: Streamed, chunks: list[Chunk]) -> Iterator[Part]:
+        """The values of each block of rows."""
+        against = self._sharing(chunks)
+        if self.tolerance is not None:
+            b, work = len(self.compared.background), partial(attributed_until, tolerance=self.tolerance)
+            batches = cut(b, BATCH) if in_parts(self.compared.backend) else [slice(0, b)] * ROUNDS
+            yield from self._run(work, against, rows, [(batches, block) for block in _blocks(chunks)])
+            return
+        moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])
+        for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
+            merged = reduce(add, (part for _, part in block))
+            yield part_of([merged.over_draws() if self.score.draws else merged])
+
+    def _run(
+        self, work: Callable[..., T], against: Against, rows: Streamed, jobs: Sequence[tuple[list[slice], slice]]
+    ) -> Iterator[T]:
+        """What ``work`` finds for each job, parts of the background and a block of rows; in their order."""
+        seeds = self._seeds(len(rows)) if self.compared.backend.DRAWS else range(len(rows))
+        task, parent = delayed(work), os.getpid()
+        done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
+            task([against(part) for part in parts], rows[block], seeds[block], parent) for parts, block in jobs
+        )
+        return progressing(done, len(jobs), self.progress)
+
+    def _seeds(self, n: int) -> list[int]:
+        """One for each row, by its position."""
+        return [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(n)]
+
+    def _sharing(self, chunks: Sequence[Chunk]) -> Against:
+        """From a part of the background to what attributes against it: each time the same, if all of it fits."""
+        against = partial(self.compared.against, self.score)
+        fits = chunks[0].background == slice(0, len(self.compared.background))
+        made = cache(against) if fits else against
+        return lambda part: made(part.start, part.stop)
+
+    @property
+    def row_result(self) -> int:
+        """Bytes of the values of one row, with all draws of them."""
+        numbers = self.compared.width * self.score.width * max(1, self.score.draws)
+        return numbers * self.compared.background.element_size()
+
+    def _refuse_result(self, n: int) -> None:
+        result, most = 2 * n * self.row_result, int(self.memory / 4 // self.row_result)
+        if result > self.memory / 2:
+            raise TooLarge(
+                f"the values of {n} rows and their standard errors take {spell(result)}, and may take half of "
+                f"memory='{spell(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer outputs, or "
+                f"allow memory='{spell(3 * result)}'. For averages over all rows, summarize(X) holds no row's values."
+            )
+
+    def _plan(self, n: int, taken: float) -> tuple[list[Chunk], int]:
+        """Chunks of ``n`` rows, and how many rows can be scored at once, beside so many bytes that are taken."""
+        jobs, background, width = int(effective_n_jobs(self.n_jobs)), self.compared.background, self.compared.attributed
+        row_bytes, room = bytes_per_row(self.score, background[[0, -1]]), (self.memory - taken) / jobs
+        chunks = plan(
+            n,
+            len(background),
+            held=lambda count: self.compared.backend.held(count, width) * row_bytes * COPIES,
+            result=COPIES * self.row_result * width // self.compared.width,
+            room=room,
+            jobs=jobs,
+        )
+        return chunks, max(1, int(min(room, AT_HAND) // row_bytes))
+
+
+def _blocks(chunks: Iterable[Chunk]) -> list[slice]:
+    return [rows for rows, _ in groupby(chunks, key=lambda chunk: chunk.rows)]

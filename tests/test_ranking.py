@@ -1,0 +1,250 @@
+"""Methods side by side: what goes in, what is refused, shares, agreement, correlated features."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import kendalltau, spearmanr
+from torch import nn
+
+from shapae import Autoencoder, GlobalRanking, importances, rank_features
+from shapae.background import sample
+from shapae.correlated import correlated
+from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
+from shapae.importances import Case
+from tests import models
+
+NAMES = list("abcdef")
+QUICK = ["ablation_mean", "activations", "weights"]
+
+
+@pytest.fixture
+def X():
+    return pd.DataFrame(models.table(25), columns=NAMES)
+
+
+@pytest.fixture
+def ranking():
+    """Three methods of five features, one of which finds nothing."""
+    raw = {"one": [4.0, 3, 2, 1, -5], "two": [1.0, 2, 8, 4, 5], "none": [-1.0, 0, -2, -3, -4]}
+    index = pd.Index(list("abcde"), name="feature")
+    errors = {"one": [1.0, 1, 1.5, 1, 1], "two": [0.1] * 5, "none": [np.nan] * 5}
+    return GlobalRanking(pd.DataFrame(raw, index), pd.DataFrame(errors, index))
+
+
+# What comes out
+
+
+def test_shares_sum_to_one_and_what_the_model_does_better_without_counts_nothing(ranking):
+    np.testing.assert_allclose(ranking.table["one"], [0.4, 0.3, 0.2, 0.1, 0])
+    np.testing.assert_allclose(ranking.table["two"], np.array([1, 2, 8, 4, 5]) / 20)
+    assert (ranking.table["none"] == 0).all()
+    np.testing.assert_allclose(ranking.table_errors["one"], np.array([1, 1, 1.5, 1, 1]) / 10)
+
+
+def test_agreement_is_scipys_and_the_overlap_that_of_the_top_features(ranking):
+    for measure, peer in {"spearman": spearmanr, "kendall": kendalltau}.items():
+        found = ranking.agreement.loc[measure]
+        for first, second in [("one", "two"), ("two", "none"), ("one", "none")]:
+            want = peer(ranking.raw[first], ranking.raw[second]).statistic
+            assert found.loc[first, second] == found.loc[second, first] == pytest.approx(want)
+    assert ranking.top == 2
+    overlap = ranking.agreement.loc["overlap"]
+    assert overlap.loc["one", "two"] == 0  # a, b; c, e
+    assert overlap.loc["one", "none"] == 1
+    assert np.diag(overlap).tolist() == [1, 1, 1]
+
+
+def test_a_method_that_cannot_tell_features_apart_agrees_with_none():
+    raw = pd.DataFrame({"one": [1.0, 2, 3], "flat": [1.0, 1, 1]})
+    assert np.isnan(GlobalRanking(raw, 0 * raw).agreement.loc["spearman"].loc["one", "flat"])
+
+
+def test_the_ranking_has_what_the_methods_measure(model, X):
+    table = torch.tensor(X.to_numpy())
+    case = Case(Autoencoder(model), table, table, tuple((j,) for j in range(6)))
+    got = rank_features(model, X, background=X, methods=[*QUICK, "permutation:reconstruction"])
+    columns = ["ablation_mean:error", "ablation_mean:reconstruction", "activations"]
+    weights = ["weights:first_layer", "weights:gedeon", "weights:paths"]
+    assert list(got.raw) == [*columns, *weights, "permutation:reconstruction"]
+    assert list(got.raw.index) == NAMES
+    with torch.no_grad():
+        want = importances.named("permutation").measure(case, ["reconstruction"])[:, 0]
+    np.testing.assert_allclose(got.raw["permutation:reconstruction"], want[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(got.errors["permutation:reconstruction"], want[:, 1], rtol=1e-12)
+    np.testing.assert_allclose(got.table.sum(), 1)
+    assert {name: got.made_by[name] for name in ("rows", "b", "repeats", "seed")} == dict(
+        rows=25, b=25, repeats=5, seed=0
+    )
+
+
+def test_groups_come_first_and_are_replaced_together(model, X):
+    groups = {"outer": ["f", "a"], "c or d": ["d", "c"]}
+    got = rank_features(model, X, background=X, methods=QUICK, groups=groups).raw
+    assert list(got.index) == ["outer", "c or d", "b", "e"]
+    mixed = X.assign(a=X["a"].mean(), f=X["f"].mean())
+    with torch.no_grad():
+        old, new = (model(torch.tensor(table.to_numpy())).numpy() for table in (X, mixed))
+    want = ((new - old) ** 2).mean()
+    assert got.loc["outer", "ablation_mean:reconstruction"] == pytest.approx(want)
+
+
+def test_background_and_sample_are_drawn_by_the_seed(model):
+    X = pd.DataFrame(models.table(130), columns=NAMES)
+    got = rank_features(model, X, methods="ablation_mean", sample=40, seed=3)
+    want = rank_features(model, sample(X, 40, seed=3).rows, methods="ablation_mean", background=sample(X, 100, seed=3))
+    pd.testing.assert_frame_equal(got.raw, want.raw)
+    assert (got.made_by["rows"], got.made_by["b"]) == (40, 100)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_others(model, X):
+    one, two, other = (
+        rank_features(model, X, methods=["permutation", "sage", "mutual_information"], repeats=3, seed=seed).errors
+        for seed in (0, 0, 1)
+    )
+    pd.testing.assert_frame_equal(one, two)
+    assert (one != other).any(axis=0).all()
+
+
+def test_all_methods_that_the_model_allows_are_used_if_none_are_named(X):
+    headless = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6)).double()
+    got = rank_features(headless, X, repeats=1)
+    assert {column.partition(":")[0] for column in got.raw} == {
+        *({*importances.names()} - {"retraining", "activations", "mutual_information"})
+    }
+    assert {*got.left_out} == {"activations", "mutual_information"}
+    assert "does not say what its latent is" in got.left_out["activations"]
+    with pytest.raises(ModelError, match="neither `encode` nor `encoder`"):
+        rank_features(headless, X, methods=["activations"])
+
+
+def test_a_fit_is_used_if_there_is_one_and_its_errors_are_not_passed_over(model, X):
+    got = rank_features(model, X, repeats=1, fit=lambda model, rows: models.fit(model, rows, 1), sample=10)
+    assert "retraining:zero" in got.raw
+    with pytest.raises(ModelError, match="got NoneType"):
+        rank_features(model, X, repeats=1, fit=lambda model, rows: None, sample=10)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_model_data_and_process_are_as_they_were(breaks, X):
+    model = models.build(models.Breaking if breaks else models.Nested).train()
+    model.encoder.eval()
+    before, table, world = models.snapshot(model), X.copy(), models.world()
+    if breaks:
+        models.Breaking.left = 40
+        with pytest.raises(KeyboardInterrupt):
+            rank_features(model, X)
+    else:
+        rank_features(model, X, repeats=1, fit=lambda model, rows: models.fit(model, rows, 1))
+    assert models.snapshot(model) == before
+    assert models.world() == world
+    pd.testing.assert_frame_equal(X, table)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"methods": ["shapp"]}, UnknownName, "no method is called 'shapp'; there are: shap, "),
+        ({"methods": ["weights:gideon"]}, UnknownName, "no quantity of weights is called 'gideon'; there are: gedeon"),
+        ({"methods": []}, DataError, r"methods must be some of \['ablation_mean', "),
+        ({"methods": ["retraining"]}, ModelError, "retraining needs fit="),
+        ({"repeats": 0}, DataError, "repeats must be at least 1, got 0"),
+        ({"sample": 1}, DataError, "one row can't be ranked by"),
+        ({"background": np.zeros((3, 5))}, DataError, "expected 6"),
+        ({"groups": {"g": ["a", "z"]}}, DataError, "the group 'g' has 'z', which is not a feature"),
+        ({"groups": {"g": ["a"], "h": ["b", "a"]}}, DataError, "the group 'h' has 'a', which is in a group already"),
+        ({"groups": {"g": []}}, DataError, "the group 'g' is empty"),
+        ({"groups": {"b": ["a"]}}, DataError, "rename 'b'"),
+    ],
+)
+def test_what_can_not_be_ranked_is_refused(options, kind, text, model, X):
+    with pytest.raises(kind, match=text):
+        rank_features(model, X, **options)
+
+
+def test_a_random_model_and_one_that_gives_nan_are_refused(X):
+    with pytest.raises(ModelError, match="random in eval mode"):
+        rank_features(Autoencoder(models.build(models.Variational), reconstruct=lambda m, x: m(x)[0]), X)
+    with pytest.raises(ModelError, match="NaN or infinite scores for 25 of 25 rows"):
+        rank_features(Autoencoder(models.build(models.Linear), reconstruct=lambda m, x: m(x) / 0), X)
+
+
+# Correlated features
+
+
+def test_clusters_are_what_correlations_above_nine_tenths_hang_together_by():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((100, 7))
+    rows[:, 3] = -rows[:, 0] + 0.3 * rng.standard_normal(100)
+    rows[:, 5] = rows[:, 3] + 0.3 * rng.standard_normal(100)  # with 0 less than with 3
+    rows[:, 4] = 2
+    rows[:, 6] = 5 * rows[:, 2] + 1
+    r = np.abs(np.corrcoef(rows[:, [0, 3, 5]].T))
+    assert r[0, 1] > 0.9
+    assert r[1, 2] > 0.9
+    assert correlated(rows) == [[0, 3, 5], [2, 6]]
+    assert correlated(rows, 0.999) == [[2, 6]]
+
+
+def copied_case():
+    """A linear autoencoder of 4 features, of which the last is a copy of the first, and used like it."""
+    rows = models.table(60, 4)
+    rows[:, 3] = rows[:, 0]
+    model = models.build(models.Linear, 4, 3)
+    with torch.no_grad():
+        model.encoder.weight.copy_(torch.tensor([[0.5, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0]]))
+        model.decoder.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]))
+        model.encoder.bias.zero_(), model.decoder.bias.zero_()
+    return model, pd.DataFrame(rows, columns=list("abcd"))
+
+
+def test_permutation_underrates_a_copy_and_says_so():
+    """Each copy alone moves two outputs by half; both move them whole: 4 times as much."""
+    model, X = copied_case()
+    with pytest.warns(RankingWarning, match=r"\(1 clusters\).* those of 'a and 1 more' raise the error by .* in sum"):
+        got = rank_features(model, X, methods=["permutation"])
+    assert got.clusters == {"a and 1 more": ["a", "d"]}
+    (alone, _, together, _, difference, sure) = got.together.loc["a and 1 more"]
+    assert alone == pytest.approx(got.raw["permutation:error"][["a", "d"]].sum())
+    assert together == pytest.approx(2 * alone)
+    assert difference == pytest.approx(together - alone)
+    assert 0 < sure < difference / 2
+    grouped = rank_features(model, X, methods=["permutation"], groups=got.clusters)
+    assert grouped.raw.loc["a and 1 more", "permutation:error"] == pytest.approx(together)
+    assert grouped.together is None
+
+
+def test_nothing_is_said_where_copies_do_not_stand_in_for_each_other():
+    """The second copy is not used by the model at all."""
+    model, X = copied_case()
+    with torch.no_grad():
+        model.encoder.weight[0, 3] = 0
+    got = rank_features(model, X, methods=["permutation"])
+    assert got.together["difference"].abs().max() < 1e-12
+    assert rank_features(model, X, methods=["ablation_mean"]).together is None
+    assert rank_features(model, X, methods=["permutation"], sample=29).clusters == {}
+
+
+# Pictures
+
+
+def test_the_plot_puts_copies_side_by_side_and_a_dot_where_nothing_is_sure(ranking):
+    shown = GlobalRanking(ranking.raw, ranking.errors, {"a and 1 more": ["a", "e"]}).plot(max_display=4)
+    labels = [label.get_text() for label in shown.get_yticklabels()]
+    assert labels == ["c", "a", "e", "b"]  # mean shares of 0.6, 0.45, 0.25 and 0.4 thirds; e follows a
+    texts = np.array([text.get_text() for text in shown.texts]).reshape(4, 3)
+    assert texts[:, 0].tolist() == ["·", "1", "·", "2"]
+    assert texts[:, 1].tolist() == ["1", "5", "2", "4"]
+    assert set(texts[:, 2]) == {"·"}
+
+
+def test_the_picture_of_agreement_has_the_numbers_under_their_names(ranking):
+    ax = ranking.plot_agreement("kendall")
+    (image,) = ax.images
+    names = [label.get_text() for label in ax.get_xticklabels()]
+    np.testing.assert_allclose(image.get_array(), ranking.agreement.loc["kendall"].loc[names, names])
+    with pytest.raises(UnknownName, match="no measure of agreement is called 'pearson'"):
+        ranking.plot_agreement("pearson")
