@@ -1,6 +1,6 @@
 """Who finds the truth? Backends, rankings, raw feature errors and chance, on tasks whose truth is known.
 
-``python -m benchmarks.truth [--seeds 20] [--rows 20] [--background 30] [--jobs 2] [--backends deep exact ...]``
+``python -m benchmarks.truth [--seeds 20] [--rows 12] [--background 30] [--jobs 2] [--backends deep exact ...]``
 
 Of each row: AUROC of |value| for the features that matter; where faults are planted, hits at 1 and the mean reciprocal
 rank of the largest values, because a fault raises the error; and the relative error to the exact values, by their
@@ -230,7 +230,7 @@ def show(task: str, found: pd.DataFrame) -> None:
 def asked() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser()
-    for name, default in {"seeds": 20, "rows": 20, "background": 30, "jobs": 2}.items():
+    for name, default in {"seeds": 20, "rows": 12, "background": 30, "jobs": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--backends", nargs="+", default=backends.names(), choices=backends.names())
     return parser.parse_args()

@@ -1,10 +1,11 @@
 """How long a piece of work took, and how much memory."""
 
+import ctypes
 import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,8 @@ class Taken:
     Attributes:
         seconds: By the clock.
         bytes: By how much the resident memory of this process rose at most above what it was, looked at every two
-            milliseconds; on a GPU, the same of what torch holds there. What was free before and is used again is not
-            seen, nor what other processes take. NaN where the system does not tell.
+            milliseconds; on a GPU, the same of what torch holds there. What other processes take is not seen, nor, if
+            the C library is not glibc, what was free before and is used again. NaN where the system does not tell.
     """
 
     seconds: float = float("nan")
@@ -60,6 +61,7 @@ def _on_gpu(taken: Taken, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _resident(taken: Taken) -> Iterator[None]:
+    _give_back()
     before = largest = _bytes()
     done = threading.Event()
 
@@ -76,6 +78,12 @@ def _resident(taken: Taken) -> Iterator[None]:
         done.set()
         watch.join()
     taken.bytes = max(largest, _bytes()) - before
+
+
+def _give_back() -> None:
+    """Free memory goes back to the system, so that it is seen when it is used again."""
+    with suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _bytes() -> float:
