@@ -238,10 +238,9 @@ def test_drawn_values_are_expected_gradients(backend, model, rows, background):
 def test_in_the_limit_of_many_draws_the_values_are_those_of_the_closed_form(head, rows, background):
     """Merged over 100 seeds the error is a tenth; what is left is noise."""
     model = models.build(models.Linear)
-    score = Explainer(model, background, head=head).score
-    x, b = torch.tensor(rows), torch.tensor(background)
+    game, x = Game(Explainer(model, background, head=head).score, torch.tensor(background)), torch.tensor(rows)
     parts = [
-        backends.named("gradient").against(Game(score, b))(x, seeds=range(5 * seed, 5 * seed + 5))
+        models.attribution(backends.named("gradient"), game)(x, seeds=range(5 * seed, 5 * seed + 5))
         for seed in range(100)
     ]
     merged, want = reduce(add, parts), CLOSED[head](model, rows, background)
