@@ -17,7 +17,7 @@ EPS = 1e-8
 def pyod(detector: Any) -> Autoencoder:
     """The model of a fitted ``pyod.models.auto_encoder.AutoEncoder`` or ``pyod.models.vae.VAE``, for rows as they are.
 
-    The length of ``reconstruct(rows) - target(rows)`` is the detector's own score; a VAE's, with its noise at its mean.
+    The score of ``heads.ReconstructionError("l2")`` is the detector's own; of a VAE, with its noise at its mean.
 
     Args:
         detector: Its scaling, if it does any, becomes ``preprocess``.

@@ -238,10 +238,9 @@ def test_drawn_values_are_expected_gradients(backend, model, rows, background):
 def test_in_the_limit_of_many_draws_the_values_are_those_of_the_closed_form(head, rows, background):
     """Merged over 100 seeds the error is a tenth; what is left is noise."""
     model = models.build(models.Linear)
-    score = Explainer(model, background, head=head).score
-    x, b = torch.tensor(rows), torch.tensor(background)
+    game, x = Game(Explainer(model, background, head=head).score, torch.tensor(background)), torch.tensor(rows)
     parts = [
-        backends.named("gradient").against(Game(score, b))(x, seeds=range(5 * seed, 5 * seed + 5))
+        models.attribution(backends.named("gradient"), game)(x, seeds=range(5 * seed, 5 * seed + 5))
         for seed in range(100)
     ]
     merged, want = reduce(add, parts), CLOSED[head](model, rows, background)
@@ -293,3 +292,17 @@ def test_every_backend_keeps_to_the_protocol(name):
     assert isinstance(backend.ADDITIVE, bool)
     assert backend.REMEDY.endswith(".")
     assert 1 <= backend.held(1, 3) <= backend.held(5, 3)
+
+
+class Enabling(nn.Module):
+    """Enables gradients for itself, as a head that differentiates does."""
+
+    def forward(self, rows):
+        with torch.enable_grad():
+            return torch.tanh(rows.requires_grad_()) * 2
+
+
+@pytest.mark.parametrize("backend", ["exact", "sampling"])
+def test_models_that_enable_gradients_are_explained_without(backend, rows, background):
+    got = Explainer(Enabling(), background, backend=backend)(rows)
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)

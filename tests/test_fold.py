@@ -440,7 +440,7 @@ def test_a_pickled_against_gives_the_same_values():
     want = against.moments(X)
     again = pickle.loads(pickle.dumps(against))
     np.testing.assert_array_equal(again.moments(X).mean, want.mean)
-    assert {*vars(pickle.loads(pickle.dumps(against)))} == {"function", "background"}
+    assert {*vars(pickle.loads(pickle.dumps(against)))} == {"function", "background", "anchors", "weights"}
 
 
 def test_a_narrow_value_after_an_error_leaves_the_values_as_they_are():

@@ -57,7 +57,7 @@ def test_the_background_may_be_cut_too(model, monkeypatch):
     rows, background = models.table(4, seed=3), models.table(40)
     want = np.abs(Explainer(model, background)(rows).values).mean(axis=0)
     got = Explainer(model, background, memory="25kB")
-    parts = {(chunk.background.start, chunk.background.stop) for chunk in got._plan(4, 0)[0]}
+    parts = {(chunk.background.start, chunk.background.stop) for chunk in got._job._plan(4, 0)[0]}
     assert len(parts) > 1
     np.testing.assert_allclose(got.summarize(rows).mean_abs[:, 0], want, rtol=0, atol=1e-12)
 

@@ -539,7 +539,7 @@ def test_the_methods_are_the_files_of_their_folder():
 def test_what_the_model_does_not_allow_is_refused():
     headless = Autoencoder(nn.Linear(D, D).double())
     for name in ("activations", "mutual_information"):
-        with pytest.raises(ModelError, match="Linear has neither `encode` nor `encoder`"):
+        with pytest.raises(ModelError, match="Linear can't be found: it has neither `encode` nor `encoder`"):
             measured(name, case(headless))
 
     class Sorting(models.Question):

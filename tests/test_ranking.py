@@ -113,7 +113,7 @@ def test_all_methods_that_the_model_allows_are_used_if_none_are_named(X):
         *({*importances.names()} - {"retraining", "activations", "mutual_information"})
     }
     assert {*got.left_out} == {"activations", "mutual_information"}
-    assert "does not say what its latent is" in got.left_out["activations"]
+    assert "neither `encode` nor `encoder`" in got.left_out["activations"]
     with pytest.raises(ModelError, match="neither `encode` nor `encoder`"):
         rank_features(headless, X, methods=["activations"])
 

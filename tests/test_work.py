@@ -107,7 +107,7 @@ def test_drawn_again_is_drawn_anew_and_what_is_drawn_first_is_what_is_drawn_with
 
 
 def test_nobody_draws_again_for_ever(model, monkeypatch):
-    monkeypatch.setattr("shapae.engine.ROUNDS", 3)
+    monkeypatch.setattr("shapae.job.ROUNDS", 3)
     got = Explainer(model, MANY, backend="sampling", tolerance=1e-9)(ROWS)
     assert set(got.used) == {3 * backends.named("sampling").DRAWS}
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)

@@ -61,7 +61,8 @@ def _of_one_row(game: Game, row: Tensor, coalitions: Tensor, players: Tensor, we
     """Shapley values of ``row`` against each background row: (p, b, k)."""
     mixed = torch.where(coalitions[:, players].unsqueeze(1), row, game.background)  # (2**p, b, d)
     with torch.no_grad():
-        games: Tensor = game.score(mixed.flatten(0, 1)).unflatten(0, mixed.shape[:2])
+        scores: Tensor = game.score(mixed.flatten(0, 1)).detach()  # of models that enable gradients themselves
+        games = scores.reshape(*mixed.shape[:2], -1)
     gains = (games[joined] - games[~joined] for joined in coalitions.T)
     return torch.stack([torch.tensordot(weights, gain, dims=1) for gain in gains])
 

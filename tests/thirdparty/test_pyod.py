@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_wine
-from torch import nn
 
 import shapae
-from shapae import Explainer
+from shapae import Explainer, heads
 
 with pytest.MonkeyPatch.context() as patch:  # compiling its distances would take ten seconds
     patch.setattr(numba.config, "DISABLE_JIT", True)
@@ -22,13 +21,6 @@ MAKE = {
     "AutoEncoder": lambda **settings: auto_encoder.AutoEncoder(hidden_neuron_list=[8, 4], **settings),
     "VAE": lambda **settings: vae.VAE(encoder_neuron_list=[8, 6], decoder_neuron_list=[6, 8], **settings),
 }
-
-
-class Distance(nn.Module):
-    """Length of the error: pyod's score."""
-
-    def forward(self, autoencoder, rows):
-        return torch.linalg.vector_norm(autoencoder.reconstruct(rows) - autoencoder.target(rows), dim=1)
 
 
 def fitted(kind, preprocessing):
@@ -50,7 +42,7 @@ def test_the_scores_are_those_of_the_decision_function_and_the_values_add_up(kin
     detector, rows = fitted(kind, preprocessing)
 
     autoencoder = shapae.adapters.pyod(detector)
-    explanation = Explainer(autoencoder, rows[:50], head=Distance())(rows[50:70])
+    explanation = Explainer(autoencoder, rows[:50], head=heads.ReconstructionError("l2"))(rows[50:70])
 
     spread = np.ptp(explanation.scores)
     np.testing.assert_allclose(explanation.scores, own_scores(detector, rows[50:70]), rtol=1e-4)
