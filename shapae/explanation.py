@@ -150,6 +150,36 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             **{name: getattr(self, name) for name in ("output_names", "scores", "used", "row_names")},
         )
 
+    def grouped_outputs(self, groups: Mapping[str, Sequence[str]]) -> "Explanation":
+        """Sums over the outputs of each group: of feature errors, the error of a gene set or of a one-hot attribute.
+
+        Args:
+            groups: From names of groups to names of outputs, see ``grouped``.
+
+        Returns:
+            The groups and then the outputs that are in none, as outputs; the standard errors are not known.
+
+        Raises:
+            DataError: A group is empty, or names an output that is not there; or this is an explanation of one output.
+        """
+        if isinstance(self.output_names, str):
+            raise DataError(
+                f"there is one output, {self.output_names!r}; explain several, as head='feature_error' does."
+            )
+        by = players(groups, listed(self.output_names), disjoint=False)
+        sums: dict[str, Any] = {
+            name: by.sums(getattr(self, name), np.ndim(self.scores) - 1)
+            for name in ("base_values", "scores", "residual")
+        }
+        return Explanation(
+            by.sums(self.values, np.ndim(self.values) - 1),
+            data=self.data,
+            output_names=by.names,
+            made_by=self.made_by | {"output groups": {str(name): list(members) for name, members in groups.items()}},
+            **{name: getattr(self, name) for name in ("feature_names", "used", "row_names")},
+            **sums,
+        )
+
     def top(self, most: int = 10) -> pd.DataFrame:
         """The features with the largest mean |value|, of each output; see ``Importance.top``.
 

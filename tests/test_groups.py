@@ -423,3 +423,30 @@ def test_what_is_no_gene_set_is_refused(kind, tmp_path):
     (tmp_path / "sets.gmt").write_text(text)
     with pytest.raises(DataError, match=message):
         read_gmt(tmp_path / "sets.gmt", ["ENSG1"])
+
+
+# Groups of outputs
+
+
+def test_the_error_of_a_group_of_features_is_that_of_a_head_that_adds_them_up(model, rows, background):
+    class Sum(torch.nn.Module):
+        def forward(self, autoencoder, rows):
+            errors = (autoencoder.reconstruct(rows) - rows).square()
+            return torch.stack([errors[:, [0, 2]].sum(dim=1), errors[:, 1]], dim=1)
+
+    found = Explainer(model, background, head="feature_error")(rows)
+    got = found.grouped_outputs({"two": ["feature 0", "feature 2"]})
+    want = Explainer(model, background, head=Sum())(rows)
+    assert got.output_names == ["two", "feature 1", "feature 3", "feature 4", "feature 5"]
+    for name in ("values", "scores", "base_values"):
+        np.testing.assert_allclose(getattr(got, name)[..., :2], getattr(want, name), atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+    one = found[0].grouped_outputs({"two": ["feature 0", "feature 2"]})
+    np.testing.assert_allclose(one.values, got.values[0], atol=1e-12)
+
+
+def test_groups_of_outputs_need_several_that_are_there(model, rows, background):
+    with pytest.raises(DataError, match="there is one output, 'reconstruction error'; explain several"):
+        Explainer(model, background)(rows).grouped_outputs({"two": ["a"]})
+    with pytest.raises(DataError, match="groups name features that are not there: x .in two."):
+        Explainer(model, background, head="latent")(rows).grouped_outputs({"two": ["x"]})
