@@ -4,14 +4,16 @@
 
 Of each row: AUROC of |value| for the features that matter; where faults are planted, hits at 1 and the mean reciprocal
 rank of the largest values, because a fault raises the error; and the relative error to the exact values, by their
-closed form or by enumeration. Of all rows together: AUROC of mean |value|, and of what ``shapae.rank_features`` says.
-Means over the seeds, each with its own data and weights, with 95 % intervals of Student's t.
+closed form or by enumeration. Of all rows together: AUROC of mean |value|; and of what ``shapae.rank_features`` says,
+where what matters is what the model uses at all. Means over the seeds, each with its own data and weights, with 95 %
+intervals of Student's t.
 """
 
 import argparse
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +34,7 @@ from shapae.errors import TooLarge
 from shapae.metrics import auroc, reciprocal_rank, relative_error
 from shapae.moments import Array
 
+RANKED = 100  # rows for rankings
 RANDOM, RAW = "random", "raw feature error"
 AUROC, OVERALL = "AUROC", "AUROC of all rows together"
 FAILURE = "failure"
@@ -50,6 +53,8 @@ class Task:
         truth: (n, d), bool. The features that matter.
         exact: (n, d), the Shapley values; None where they are not known.
         faults: What matters is what is wrong, and differs from row to row.
+        ranked: More rows, where what matters is what the model uses at all, so that rankings, which know no head, can
+            be asked, too.
     """
 
     model: nn.Module
@@ -59,6 +64,7 @@ class Task:
     truth: Array
     exact: Array | None = None
     faults: bool = False
+    ranked: pd.DataFrame | None = None
 
 
 def linear(seed: int, n: int, b: int) -> Task:
@@ -83,12 +89,20 @@ def block_output(seed: int, n: int, b: int) -> Task:
     return _enumerated(Task(known.model, known.X[n:], known.X[:n], "reconstruction:feature 0", truth))
 
 
+def block_use(seed: int, n: int, b: int) -> Task:
+    """The features that any latent is read from; the others are rebuilt as a constant."""
+    known = datasets.block_autoencoder(n + b + RANKED, seed=seed)
+    truth = np.tile(known.latents.any(), (n, 1))
+    X, background, ranked = known.X[:n], known.X[n : n + b], known.X[n + b :]
+    return _enumerated(Task(known.model, background, X, "latent_norm", truth, ranked=ranked))
+
+
 def genes(seed: int, n: int, b: int) -> Task:
     """Genes that follow a module, five of them twice, among genes that follow nothing; of a trained autoencoder."""
-    known = datasets.gene_modules(400 + n, 40, modules=5, duplicates=5, seed=seed)
-    train, X = known.X[:400], known.X[400:]
+    known = datasets.gene_modules(400 + n + RANKED, 40, modules=5, duplicates=5, seed=seed)
+    train, X, ranked = known.X[:400], known.X[400 : 400 + n], known.X[400 + n :]
     truth = np.tile(known.drives.any(), (n, 1))
-    return Task(trained(train, 5, seed), train[:b], X, "latent_norm", truth)
+    return Task(trained(train, 5, seed), train[:b], X, "latent_norm", truth, ranked=ranked)
 
 
 def sensors(seed: int, n: int, b: int) -> Task:
@@ -105,6 +119,7 @@ TASKS: dict[str, Callable[[int, int, int], Task]] = {
     "linear autoencoder, error": linear,
     "block decoder, a latent": block_latent,
     "block decoder, an output": block_output,
+    "block decoder, latent norm": block_use,
     "gene modules, latent norm": genes,
     "sensors, planted faults": sensors,
     "transactions, planted faults": transactions,
@@ -163,12 +178,11 @@ def methods(task: Task, chosen: list[str], seed: int) -> Iterator[tuple[str, Arr
 
 
 def rankings(task: Task, seed: int) -> dict[str, Array | str]:
-    """Names and importances (d,) of what ranks the features of all rows together; none while it does not exist."""
-    rank = getattr(shapae, "rank_features", None)
-    if rank is None:
+    """Names and importances (d,) of what ranks the features of many rows together."""
+    if task.ranked is None:
         return {}
     try:
-        table = rank(task.model, task.X, background=task.background, seed=seed).table
+        table = shapae.rank_features(task.model, task.ranked, background=task.background, seed=seed).table
     except Exception as error:  # whatever it is, it is the result
         return {"rank_features": f"{type(error).__name__}: {error}"}
     return {f"rank_features: {name}": table[name].reindex(task.X.columns).to_numpy() for name in table}
@@ -202,7 +216,7 @@ def of_one_seed(seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
             method: {FAILURE: values} if isinstance(values, str) else measured(task, method, values)
             for method, values in methods(task, options.backends, seed)
         }
-        ranked = {} if task.faults else rankings(task, seed)
+        ranked = rankings(task, seed)
         told |= {key: {FAILURE: each} if isinstance(each, str) else overall(task, each) for key, each in ranked.items()}
         found += [
             {"task": name, "method": method, "measure": measure, "value": value}
@@ -239,7 +253,9 @@ def asked() -> argparse.Namespace:
 def main() -> None:
     """Print the tables and write ``results/truth.json``."""
     options = asked()
-    parts = Parallel(options.jobs)(delayed(of_one_seed)(seed, options) for seed in range(options.seeds))
+    # By its place, because what is in __main__ would be sent to the workers with all that it names.
+    work = delayed(import_module("benchmarks.truth").of_one_seed)
+    parts = Parallel(options.jobs)(work(seed, options) for seed in range(options.seeds))
     records = pd.DataFrame([record for part in parts for record in part])
     failed = records[records["measure"] == FAILURE].drop_duplicates(["task", "method"])
     numbers = records[records["measure"] != FAILURE].astype({"value": float})
