@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from shapae.explanation import Explanation
     from shapae.groups import cluster_features, read_gmt
     from shapae.importance import Importance
-    from shapae.ranking import GlobalRanking, rank_features
+    from shapae.rank import rank_features
+    from shapae.ranking import GlobalRanking
 
 # Where each name is at home. They are imported when asked for, because torch and shap take seconds.
 _HOMES = {
@@ -49,7 +50,7 @@ _HOMES = {
     "compare": "comparison",
     "explain_anomalies": "anomalies",
     "from_anndata": "data",
-    "rank_features": "ranking",
+    "rank_features": "rank",
     "read_gmt": "groups",
 }
 __all__ = [

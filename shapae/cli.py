@@ -111,7 +111,8 @@ def rank(
 ) -> None:
     """Rank the features by several methods: tables of importances and agreement, and pictures, in a folder."""
     from shapae.files import read_model
-    from shapae.ranking import rank_features, write_ranking
+    from shapae.rank import rank_features
+    from shapae.ranking import write_ranking
 
     options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
     options["methods"] = None if methods is None else [method.strip() for method in methods.split(",")]

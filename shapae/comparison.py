@@ -1,6 +1,7 @@
 """Backends side by side, beside a reference and beside two controls that must fail."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from shapae.backends import named, names
 from shapae.background import read_background
 from shapae.data import read_rows
 from shapae.engine import Explainer
-from shapae.errors import DataError, TooLarge
+from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explanation import Explanation
 from shapae.judge import APART, Case, Judge, Judged
 from shapae.metrics import rank_correlation
@@ -132,7 +133,7 @@ def compare(
         background: (b, d).
         X: (n, d), the rows to explain.
         head: With one output.
-        backends: Names; None for all that take so many features.
+        backends: Names; None for all that take so many features, and whose libraries are installed.
         reference: The name of a backend, or an explanation of the same rows; None for "exact" up to 12 features, and
             "sampling" for more.
         tolerance: "sampling" as reference draws until the standard errors of a row are at most this part of its
@@ -158,7 +159,8 @@ def compare(
     case, d = Case(model, compared, table, rows, settings), rows.shape[1]
     chosen = fitting(d) if backends is None else [*dict.fromkeys(backends)]
     for name in chosen:
-        named(name)  # an unknown one is a mistake, not a backend that failed
+        with suppress(MissingPackage):
+            named(name)  # an unknown one is a mistake, not a backend that failed
     done, against = _referred(case, reference or ("exact" if _takes("exact", d) else DRAWN), tolerance)
     judge = Judge(case, explainer, against, done, probes=probes, top=top)
     judged = {
@@ -221,14 +223,14 @@ def _together(judged: dict[str, Judged], judge: Judge) -> Comparison:
 
 
 def fitting(features: int) -> list[str]:
-    """Names of the backends that take so many features."""
+    """Names of the backends that take so many features, and whose libraries are installed."""
     return [name for name in names() if _takes(name, features)]
 
 
 def _takes(backend: str, features: int) -> bool:
     try:
         named(backend).held(1, features)
-    except TooLarge:
+    except (TooLarge, MissingPackage):
         return False
     return True
 

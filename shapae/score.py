@@ -65,7 +65,7 @@ class Score(nn.Module):
 
     def explained(self, rows: Tensor) -> Tensor:
         """What is explained of ``rows`` (n, d): themselves, or their latents (n, m)."""
-        return rows if self.source == "input" else self.autoencoder.encode(rows.clone()).detach()
+        return rows if self.source == "input" else self.autoencoder.encode(rows).detach()
 
     def itself(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, k): the scores of ``rows``, each of which is its own anchor."""
@@ -107,7 +107,7 @@ class Score(nn.Module):
             ShapeError: The head returns something else.
         """
         handed = self.own(rows) if anchors is None else anchors
-        rows, handed = rows.clone(), handed.clone()  # for models that write into their input
+        rows, handed = rows.clone(), handed.clone()  # for heads that write into them
         model = self.autoencoder if self.source == "input" else Decoding(self.autoencoder, handed)
         numbers = self.head(model, rows, *([self.explained(handed)] if getattr(self.head, "anchored", False) else []))
         if not isinstance(numbers, Tensor):

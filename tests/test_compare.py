@@ -1,5 +1,6 @@
 """Backends beside a reference and two controls, on models that are small."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -195,6 +196,16 @@ def test_background_rows_count_by_their_weights():
     columns = ["relative error (fraction)", "deletion area (score)"]
     pd.testing.assert_frame_equal(weighted.table[columns], twice.table[columns])
     assert weighted.table.loc["exact", "change over backgrounds (fraction)"] > 0
+
+
+def test_a_backend_whose_library_is_missing_is_a_row_and_not_among_the_default(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("captum") or "captum" in name.rpartition(".")[2]]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "captum", None)
+    assert comparing.fitting(6) == [name for name in backends.names() if not name.startswith("captum")]
+    got = compared(backends=["captum_deep", "deep"], reference="deep")
+    assert got.table.loc["captum_deep", "error"].startswith("MissingPackage: backend 'captum_deep' needs captum")
+    assert got.table.loc["deep", "error"] == ""
 
 
 def test_an_operator_without_a_rule_is_a_row_too():

@@ -1,14 +1,15 @@
 """Backends say how a score is attributed to features. Each file is one; its name is the backend's name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from shapae.errors import MissingPackage
-from shapae.moments import Moments
+from shapae.moments import Moments, joined
 from shapae.table import Folder
 
 _FOLDER = Folder("backend", __name__, __path__)
@@ -99,6 +100,21 @@ class Backend(Protocol):
             It does not grow with ``background`` where all of the background has to be there at once; see
             ``in_parts``.
         """
+
+
+def by_row(attribute: Callable[[Game, Tensor, int], Moments]) -> Callable[[Game], Attribution]:
+    """The ``against`` of a backend that goes from row to row.
+
+    Args:
+        attribute: ``(game, row, seed)``, with a row (d,), to its values (1, d, k).
+    """
+    return partial(partial, partial(_by_row, attribute))  # no closure, because workers get it pickled
+
+
+def _by_row(
+    attribute: Callable[[Game, Tensor, int], Moments], game: Game, rows: Tensor, *, seeds: Sequence[int]
+) -> Moments:
+    return joined([attribute(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
 
 
 def names() -> list[str]:

@@ -1,15 +1,12 @@
 """captum's DeepLiftShap: DeepLIFT's rescale rule through hooks on modules, one row and one output at a time."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import torch
 from captum.attr import DeepLiftShap
 from torch import Tensor
 
-from shapae.backends import Attribution, Game
+from shapae.backends import Game, by_row
 from shapae.backends._captum import lent
-from shapae.moments import Moments, joined
+from shapae.moments import Moments
 
 ADDITIVE = True
 DRAWS = 0
@@ -25,21 +22,12 @@ def held(background: int, features: int) -> int:
     return 2 * background
 
 
-def against(game: Game) -> Attribution:
-    """See ``Backend.against``."""
-    return partial(attribute, game)
-
-
-def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    """DeepSHAP values; see ``Attribution``. Nothing is drawn.
+def attribute(game: Game, row: Tensor, seed: int) -> Moments:
+    """DeepSHAP values; see ``by_row``. Nothing is drawn.
 
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    return joined([_of_one_row(game, row[None]) for row in rows], axis=0)
-
-
-def _of_one_row(game: Game, row: Tensor) -> Moments:
     share = (game.counts / game.counts.mean()).unsqueeze(1)
     # captum refuses a background of one row.
     background, share = (torch.cat([each, each]) if len(each) == 1 else each for each in (game.background, share))
@@ -49,6 +37,10 @@ def _of_one_row(game: Game, row: Tensor) -> Moments:
         return ((x[0] - b[0]) * multipliers[0] * share,)
 
     with lent(game.score) as copy:
-        attribute, outputs = DeepLiftShap(copy).attribute, copy(row).shape[1]
-        values = [attribute(row, background, k, custom_attribution_func=weighted) for k in range(outputs)]
+        explain, one = DeepLiftShap(copy).attribute, row[None]
+        outputs = range(copy(one).shape[1])
+        values = [explain(one, background, output, custom_attribution_func=weighted) for output in outputs]
     return Moments(float(game.counts.sum()), torch.stack(values, dim=-1).detach().cpu().numpy())
+
+
+against = by_row(attribute)

@@ -1,16 +1,13 @@
 """captum's GradientShap: expected gradients, drawn for one row and one output at a time."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import numpy as np
 import torch
 from captum.attr import GradientShap
 from torch import Tensor
 
-from shapae.backends import Attribution, Game
+from shapae.backends import Game, by_row
 from shapae.backends._captum import lent
-from shapae.moments import Moments, joined
+from shapae.moments import Moments
 
 ADDITIVE = False
 DRAWS = 200
@@ -25,21 +22,12 @@ def held(background: int, features: int) -> int:
     return DRAWS
 
 
-def against(game: Game) -> Attribution:
-    """See ``Backend.against``."""
-    return partial(attribute, game)
-
-
-def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Attribution``.
+def attribute(game: Game, row: Tensor, seed: int) -> Moments:
+    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``by_row``.
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
     """
-    return joined([_of_one_row(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
-
-
-def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
     background, draws = _equal(game, seed), row.repeat(DRAWS, 1)
     with lent(game.score) as copy:
         values = []
@@ -59,3 +47,6 @@ def _equal(game: Game, seed: int) -> Tensor:
     at = (torch.arange(COPIES) + generator.random()) / COPIES
     chosen = torch.searchsorted(ends / ends[-1], at.to(ends), right=True).clamp(max=len(ends) - 1)
     return game.background[chosen]
+
+
+against = by_row(attribute)

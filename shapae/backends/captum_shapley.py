@@ -1,17 +1,14 @@
 """captum's ShapleyValueSampling: a few orders of the players, each against all of the background."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import numpy as np
 import torch
 from captum.attr import ShapleyValueSampling
 from torch import Tensor
 
-from shapae.backends import Attribution, Game
+from shapae.backends import Game, by_row
 from shapae.backends._captum import lent
 from shapae.backends._peer import AT_ONCE, in_pieces
-from shapae.moments import Moments, joined
+from shapae.moments import Moments
 
 ADDITIVE = False
 DRAWS = 25
@@ -26,21 +23,12 @@ def held(background: int, features: int) -> int:
     return AT_ONCE
 
 
-def against(game: Game) -> Attribution:
-    """See ``Backend.against``."""
-    return partial(attribute, game)
-
-
-def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    """Shapley values from 25 orders of the players; see ``Attribution``.
+def attribute(game: Game, row: Tensor, seed: int) -> Moments:
+    """Shapley values from 25 orders of the players; see ``by_row``.
 
     Reference:
         Castro, Gomez and Tejada, 2009, Polynomial calculation of the Shapley value based on sampling
     """
-    return joined([_of_one_row(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
-
-
-def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
     orders = np.random.SeedSequence(seed).generate_state(DRAWS).tolist()
     with lent(game.score) as copy:
         outputs = copy(row[None]).shape[1]
@@ -71,3 +59,6 @@ def _in_one_order(explainer: ShapleyValueSampling, game: Game, row: Tensor, outp
         total += torch.einsum("b,bkd->kd", counts, found.to(row))
     first = [int((players == player).nonzero()[0]) for player in range(int(players.max()) + 1)]
     return (total / game.counts.sum()).T[first]
+
+
+against = by_row(attribute)

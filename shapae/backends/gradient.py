@@ -1,14 +1,11 @@
 """Expected gradients, for any score that has a gradient: it needs no rules."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.backends import Attribution, Game
-from shapae.moments import Moments, joined
+from shapae.backends import Game, by_row
+from shapae.moments import Moments
 from shapae.score import Connected
 
 ADDITIVE = False
@@ -21,21 +18,12 @@ def held(background: int, features: int) -> int:
     return DRAWS
 
 
-def against(game: Game) -> Attribution:
-    """See ``Backend.against``."""
-    return partial(attribute, game)
-
-
-def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``Attribution``.
+def attribute(game: Game, row: Tensor, seed: int) -> Moments:
+    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``by_row``.
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
     """
-    return joined([_of_one_row(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
-
-
-def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
     generator, background = np.random.default_rng(seed), game.background
     if game.weights is None:
         chosen = generator.integers(len(background), size=DRAWS)
@@ -50,3 +38,6 @@ def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
     values = slopes * (row - drawn).unsqueeze(-1)  # (draws, d, k)
     mean = values.mean(dim=0, keepdim=True)
     return Moments(DRAWS, mean.cpu().numpy(), (values - mean).square().sum(dim=0, keepdim=True).cpu().numpy())
+
+
+against = by_row(attribute)

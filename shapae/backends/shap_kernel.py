@@ -1,16 +1,13 @@
 """shap.KernelExplainer: a weighted regression on coalitions, all of them if there are few features."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import numpy as np
 import shap
 from shap.utils._legacy import DenseData
 from torch import Tensor
 
-from shapae.backends import Attribution, Game
+from shapae.backends import Game, by_row
 from shapae.backends._shap import lent_as_function
-from shapae.moments import Moments, joined
+from shapae.moments import Moments
 
 ADDITIVE = True
 DRAWS = 2048
@@ -23,21 +20,12 @@ def held(background: int, features: int) -> int:
     return background * min(DRAWS + 2 * features, int(2 ** min(features, 30)))
 
 
-def against(game: Game) -> Attribution:
-    """See ``Backend.against``."""
-    return partial(attribute, game)
-
-
-def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+def attribute(game: Game, row: Tensor, seed: int) -> Moments:
     """Shapley values from 2048 + 2 d coalitions, or all of them, without shap's choice of ten features.
 
     Reference:
         Lundberg and Lee, 2017, section 4.1, https://arxiv.org/abs/1705.07874
     """
-    return joined([_of_one_row(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
-
-
-def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
     players, counts = game.player_of.cpu().numpy(), game.counts.double().cpu().numpy()
     groups = [np.flatnonzero(players == player) for player in range(players.max() + 1)]
     names = [str(player) for player in range(len(groups))]
@@ -47,3 +35,6 @@ def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
             row[None].cpu().numpy(), nsamples=DRAWS + 2 * len(groups), l1_reg=False, silent=True
         )
     return Moments(float(counts.sum()), values)
+
+
+against = by_row(attribute)

@@ -1,14 +1,11 @@
 """shap.PermutationExplainer: a few orders of the features, each one forwards and backwards."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import shap
 from torch import Tensor
 
-from shapae.backends import Attribution, Game
+from shapae.backends import Game, by_row
 from shapae.backends._shap import Masker, lent_as_function
-from shapae.moments import Moments, joined
+from shapae.moments import Moments
 
 ADDITIVE = True
 DRAWS = 10
@@ -22,23 +19,17 @@ def held(background: int, features: int) -> int:
     return BATCH * background
 
 
-def against(game: Game) -> Attribution:
-    """See ``Backend.against``."""
-    return partial(attribute, game)
-
-
-def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    """Shapley values from ten orders of the features, each against all of the background; see ``Attribution``.
+def attribute(game: Game, row: Tensor, seed: int) -> Moments:
+    """Shapley values from ten orders of the features, each against all of the background; see ``by_row``.
 
     Reference:
         Mitchell et al., 2022, section 4.1, https://arxiv.org/abs/2104.12199
     """
-    return joined([_of_one_row(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
-
-
-def _of_one_row(game: Game, row: Tensor, seed: int) -> Moments:
     masker, once = Masker(game), 2 * len(row) + 1
     with lent_as_function(game.score, row, seed) as function:
         explainer = shap.PermutationExplainer(masker.weighted(function), masker, seed=seed)
         found = explainer(row[None].cpu().numpy(), max_evals=DRAWS * once, batch_size=BATCH, silent=True)
     return Moments(float(game.counts.sum()), found.values.reshape(1, len(row), -1))
+
+
+against = by_row(attribute)

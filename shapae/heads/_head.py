@@ -46,3 +46,37 @@ class Head(nn.Module):
     def extra_repr(self) -> str:
         """The outputs that were chosen."""
         return "" if self.chosen is None else f"chosen={self.chosen}"
+
+
+class Single(Head):
+    """Base of the heads with one output.
+
+    Attributes:
+        output: Its name.
+    """
+
+    output: str
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """One name."""
+        return [self.output]
+
+
+class OfUnits(Head):
+    """Base of the heads with one output for each latent unit.
+
+    Args:
+        units: Positions of the wanted units; None for all.
+
+    Attributes:
+        quantity: What of the unit, after its name.
+    """
+
+    quantity = ""
+
+    def __init__(self, units: Choice = None) -> None:
+        super().__init__(units)
+
+    def output_names(self, features: Sequence[str], width: int) -> list[str]:
+        """Counted from 0."""
+        return [f"latent {unit}{self.quantity}" for unit in range(width)]

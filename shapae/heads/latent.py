@@ -1,38 +1,31 @@
 """Heads on the latents."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from shapae.autoencoder import Autoencoder
-from shapae.heads._head import HEADS, Choice, Head
+from shapae.heads._head import HEADS, OfUnits, Single
 from shapae.losses import Elementwise
 
 
 @HEADS.enter("latent")
-class Latent(Head):
+class Latent(OfUnits):
     """Each latent unit: score_k(x) = e_k(x), with e the encoder.
 
     Args:
         units: Positions of the wanted units; None for all.
     """
 
-    def __init__(self, units: Choice = None) -> None:
-        super().__init__(units)
-
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, m)."""
         return autoencoder.encode(rows)
 
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """Counted from 0."""
-        return [f"latent {unit}" for unit in range(width)]
-
 
 @HEADS.enter("latent_norm")
-class LatentNorm(Head):
+class LatentNorm(Single):
     """Squared length of the latents: score(x) = sum_k e_k(x)**2."""
+
+    output = "latent norm"
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,13 +36,9 @@ class LatentNorm(Head):
         norm: Tensor = self.square(autoencoder.encode(rows)).sum(dim=1)
         return norm
 
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """One name."""
-        return ["latent norm"]
-
 
 @HEADS.enter("label_free")
-class LabelFree(Head):
+class LabelFree(Single):
     """Label-free importance: score(z) = <e(x), e(z)>, with e the encoder and x the row being explained.
 
     How much each feature takes part in putting the row where it is among the latents, whichever way these are rotated.
@@ -58,13 +47,9 @@ class LabelFree(Head):
         Crabbe and van der Schaar, 2022, section 3.1, https://arxiv.org/abs/2203.01928
     """
 
-    anchored = True
+    output, anchored = "label-free", True
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n,)."""
         latents = autoencoder.encode(rows)
         return (latents * (latents if anchors is None else autoencoder.encode(anchors))).sum(dim=1)
-
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """One name."""
-        return ["label-free"]

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
-from shapae.heads._head import HEADS, Choice, Head
+from shapae.heads._head import HEADS, Choice, Head, Single
 from shapae.losses import as_loss
 
 
 @HEADS.enter("reconstruction_error")
-class ReconstructionError(Head):
+class ReconstructionError(Single):
     """Reconstruction error of each row.
 
     score(x) = 1/d * sum_j loss(r_j(x), x_j), with r the model's reconstruction; or loss(r(x), x), for a loss that is
@@ -35,6 +35,8 @@ class ReconstructionError(Head):
         Antwarg et al., 2021, https://arxiv.org/abs/1903.02407
     """
 
+    output = "reconstruction error"
+
     def __init__(self, loss: str | nn.Module = "mse", target: str = "moving") -> None:
         super().__init__()
         if target not in ("moving", "fixed"):
@@ -47,10 +49,6 @@ class ReconstructionError(Head):
             autoencoder.reconstruct(rows), autoencoder.target(rows if anchors is None else anchors)
         )
         return losses.mean(dim=1) if losses.ndim == 2 else losses
-
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """One name."""
-        return ["reconstruction error"]
 
 
 class _OfFeatures(Head):

@@ -1,54 +1,42 @@
 """Heads of variational autoencoders, whose encoder gives mean and log-variance of a normal distribution."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
-from shapae.heads._head import HEADS, Choice, Head
+from shapae.heads._head import HEADS, Choice, OfUnits, Single
 from shapae.losses import Elementwise, as_loss
 
 
 @HEADS.enter("latent_mean")
-class LatentMean(Head):
+class LatentMean(OfUnits):
     """Mean of each latent unit.
 
     Args:
         units: Positions of the wanted units; None for all.
     """
 
-    def __init__(self, units: Choice = None) -> None:
-        super().__init__(units)
+    quantity = " mean"
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, m)."""
         return autoencoder.latent_distribution(rows)[0]
 
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """Counted from 0."""
-        return [f"latent {unit} mean" for unit in range(width)]
-
 
 @HEADS.enter("latent_log_variance")
-class LatentLogVariance(Head):
+class LatentLogVariance(OfUnits):
     """Log-variance of each latent unit: where the encoder is not sure.
 
     Args:
         units: Positions of the wanted units; None for all.
     """
 
-    def __init__(self, units: Choice = None) -> None:
-        super().__init__(units)
+    quantity = " log-variance"
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, m)."""
         return autoencoder.latent_distribution(rows)[1]
-
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """Counted from 0."""
-        return [f"latent {unit} log-variance" for unit in range(width)]
 
 
 class Divergence(nn.Module):
@@ -69,12 +57,14 @@ class Divergence(nn.Module):
 
 
 @HEADS.enter("unit_kl")
-class UnitKL(Head):
+class UnitKL(OfUnits):
     """Divergence of each latent unit from its prior, in nats: which units say something about the row.
 
     Args:
         units: Positions of the wanted units; None for all.
     """
+
+    quantity = " KL"
 
     def __init__(self, units: Choice = None) -> None:
         super().__init__(units)
@@ -85,14 +75,12 @@ class UnitKL(Head):
         divergence: Tensor = self.divergence(*autoencoder.latent_distribution(rows))
         return divergence
 
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """Counted from 0."""
-        return [f"latent {unit} KL" for unit in range(width)]
-
 
 @HEADS.enter("kl")
-class KL(Head):
+class KL(Single):
     """Divergence of all latent units from their prior, in nats: how far the row lies from what is usual."""
+
+    output = "KL"
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,13 +91,9 @@ class KL(Head):
         total: Tensor = self.divergence(*autoencoder.latent_distribution(rows)).sum(dim=1)
         return total
 
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """One name."""
-        return ["KL"]
-
 
 @HEADS.enter("elbo")
-class ELBO(Head):
+class ELBO(Single):
     """Evidence lower bound of each row, in nats: -sum_j loss(r_j(z), x_j) - beta * KL.
 
     Args:
@@ -126,6 +110,8 @@ class ELBO(Head):
     Reference:
         Kingma and Welling, 2014, equation 10, https://arxiv.org/abs/1312.6114
     """
+
+    output = "ELBO"
 
     def __init__(
         self, loss: str | nn.Module = "gaussian_nll", *, beta: float = 1.0, draws: int = 0, seed: int = 0
@@ -152,7 +138,3 @@ class ELBO(Head):
     def _log_likelihood(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         losses: Tensor = self.loss(reconstruction, target)
         return -losses.sum(dim=1)
-
-    def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """One name: the draws are averaged."""
-        return ["ELBO"]

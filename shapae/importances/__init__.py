@@ -86,7 +86,7 @@ class Case:
     @cached_property
     def at_once(self) -> int:
         """So many rows are given to the model."""
-        taken = bytes_per_row(lambda rows: self.autoencoder.reconstruct(rows.clone()), self.rows[[0, -1]])
+        taken = bytes_per_row(self.autoencoder.reconstruct, self.rows[[0, -1]])
         return max(1, int(AT_HAND // taken))
 
     def reconstruct(self, rows: Tensor) -> Tensor:
@@ -108,8 +108,7 @@ class Case:
         return values.new_zeros(len(values), len(self.players)).index_add_(1, self.player_of, values)
 
     def _by_parts(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        # Clones, for models that write into their input.
-        return torch.cat([function(part.clone()) for part in torch.split(rows, self.at_once)])
+        return torch.cat([function(part) for part in torch.split(rows, self.at_once)])
 
 
 class Method(Protocol):

@@ -34,7 +34,7 @@ def _products(case: Case, target: str) -> Tensor:
 def _slopes(head: ReconstructionError, case: Case, rows: Tensor) -> Tensor:
     with torch.enable_grad():
         leaf = rows.clone().requires_grad_()
-        given = [leaf.clone(), *([rows.clone()] if head.anchored else [])]
+        given = [leaf, *([rows] if head.anchored else [])]
         # Connected by nothing, for a model that does not depend on its rows.
         errors = head(case.autoencoder, *given) + 0 * leaf[:, 0]
         return torch.autograd.grad(errors.sum(), leaf)[0]

@@ -1,0 +1,258 @@
+"""Features ranked: the tables are read, every method measures, and where one underrates there is a warning."""
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from shapae import importances
+from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
+from shapae.background import read_background
+from shapae.background import sample as draw
+from shapae.borrow import evaluating, generators
+from shapae.correlated import correlated
+from shapae.data import Rows, agreed_names, read_rows, refuse_width
+from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
+from shapae.heads import ReconstructionError
+from shapae.importances import Case, Fit, permutation
+from shapae.moments import Array
+from shapae.ranking import SURE, GlobalRanking
+from shapae.score import Score, refuse_infinite, refuse_unsteady
+
+# So many rows are the background where there is none.
+BACKGROUND = 100
+# From fewer rows many pairs of features would correlate by chance.
+ENOUGH = 30
+
+
+def rank_features(
+    model: nn.Module | Autoencoder,
+    X: Any,
+    *,
+    background: Any = None,
+    methods: Sequence[str] | None = None,
+    fit: Fit | None = None,
+    folder: Path | str | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    repeats: int = 5,
+    sample: int | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+) -> GlobalRanking:
+    """How much each feature matters to an autoencoder over all rows, by several methods.
+
+    Args:
+        model: Trained; it comes back as it was.
+        X: (n, d), rows that the model was not trained on, if there are any: those that it was are rebuilt too well.
+        background: (b, d), what features are replaced from, where a method needs that; None for 100 rows drawn of
+            ``X``.
+        methods: Of ``shapae.importances.names()``, or one quantity that a method measures, as "weights:gedeon"; None
+            for all that this model allows, and "retraining" if there is a ``fit``.
+        fit: ``(model, rows) -> model`` trains the model that it is handed, a copy, and returns it. It calls it as
+            ``model(rows)``, with rows (m, d) as the model takes them; a few epochs do. See ``importances.retraining``.
+        folder: Retraining keeps the result of each feature here, whole, and takes from here what an earlier call has
+            left, with the same rows, model, groups, repeats and seed. Give another one to another ``fit``.
+        groups: From names to features, each in one group at most, which are replaced together.
+        repeats: How often what is random is done: shuffles, background rows of each row, trainings.
+        sample: So many of the rows are used, drawn by the seed; None for all.
+        seed: Of all that is drawn.
+        n_jobs: Number of workers, as in joblib.
+
+    Returns:
+        One line for each group, and each feature that is in none. Where permutation underrates features that
+        correlate with others there is a ``RankingWarning``.
+
+    Raises:
+        DataError: A table is not one of finite numbers, or ``groups``, ``repeats`` or ``sample`` are not as described.
+        ModelError: The model is random in eval mode, mixes rows or returns NaN; or it does not allow a method that was
+            asked for.
+        UnknownName: There is no such method, or it does not measure such a thing.
+
+    >>> import torch, shapae
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU(), torch.nn.Linear(2, 4))
+    >>> ranking = shapae.rank_features(model, torch.randn(20, 4), methods=["permutation", "weights:gedeon"])
+    >>> list(ranking.table)
+    ['permutation:error', 'permutation:reconstruction', 'weights:gedeon']
+    """
+    start, wanted = time.perf_counter(), _wanted(methods, fit)
+    tables = _read(model, X, background, sample, seed)
+    players = _players(groups or {}, tables.names)
+    case = Case(
+        *(tables.autoencoder, tables.rows, tables.background, tuple(players.values())),
+        repeats=_positive(repeats, "repeats"),
+        seed=seed,
+        n_jobs=n_jobs,
+        fit=fit,
+        folder=None if folder is None else Path(folder),
+    )
+    with _at_work(case, tables.names):
+        found, left_out = _measured(case, wanted, asked=methods is not None)
+        raw, errors = (_frame(found, list(players), which) for which in (0, 1))
+        clusters = {} if groups else _clusters(case, tables.names)
+        together = _together(case, clusters, tables.names) if clusters and "permutation" in wanted else None
+    _warn_of_underrated(together)
+    made_by: dict[str, Any] = {"rows": len(case.rows), "b": len(case.background), "repeats": repeats, "seed": seed}
+    made_by["seconds"] = round(time.perf_counter() - start, 3)
+    return GlobalRanking(raw, errors, clusters, together, left_out, made_by)
+
+
+def _wanted(methods: Sequence[str] | None, fit: Fit | None) -> dict[str, list[str]]:
+    """The columns that are wanted of each method.
+
+    Raises:
+        DataError: None are.
+        UnknownName: There is no such method, or it does not measure such a thing.
+    """
+    if methods is None:
+        methods = [name for name in importances.names() if name != "retraining" or fit is not None]
+    if not methods:
+        raise DataError(f"methods must be some of {importances.names()}, or None for all, got {methods!r}.")
+    wanted: dict[str, list[str]] = {}
+    for each in [methods] if isinstance(methods, str) else methods:
+        name, _, column = each.partition(":")
+        method = importances.named(name)
+        if column and column not in method.COLUMNS:
+            raise UnknownName(f"quantity of {name}", column, list(method.COLUMNS))
+        chosen = wanted.setdefault(name, [])
+        chosen += [column for column in ([column] if column else method.USUAL) if column not in chosen]
+    return wanted
+
+
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """What came in, as the model takes it, and the names of the features."""
+
+    autoencoder: Autoencoder
+    rows: Tensor
+    background: Tensor
+    names: list[str]
+
+
+def _read(model: nn.Module | Autoencoder, X: Any, background: Any, sample: int | None, seed: int) -> _Tables:
+    autoencoder, table = full_precision(as_autoencoder(model)), read_rows(X, "rows")
+    compared = _drawn(table, BACKGROUND, seed) if background is None else _unweighted(background)
+    names = agreed_names(compared, table.names, "background")
+    refuse_width(compared, table.shape[1], "background")
+    some = table if sample is None else _drawn(table, _positive(sample, "sample"), seed)
+    if len(some) < 2:
+        raise DataError("one row can't be ranked by; give two rows or more.")
+    rows = some.tensor(example(autoencoder, torch.from_numpy(table.dense(slice(1)))), "rows")
+    names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
+    return _Tables(autoencoder, rows, compared.tensor(rows, "background"), names)
+
+
+def _drawn(rows: Rows, count: int, seed: int) -> Rows:
+    """So many of the rows, in their order; all of them, if there are fewer."""
+    return draw(rows, min(count, len(rows)), seed=seed).rows
+
+
+def _unweighted(background: Any) -> Rows:
+    given = read_background(background)
+    if given.weights is not None:
+        raise DataError(
+            "the methods of rank_features know no weights; give a background without, shapae.background.sample(X, 100)."
+        )
+    return given.rows
+
+
+def _positive(number: int, name: str) -> int:
+    if number < 1:
+        raise DataError(f"{name} must be at least 1, got {number!r}.")
+    return number
+
+
+def _players(groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The groups, and then the features that are in none of them: the positions of their features.
+
+    Raises:
+        DataError: A group is empty or called as another feature, or has something that is not a feature, or is in two.
+    """
+    place, left = {name: position for position, name in enumerate(names)}, set(names)
+    for group, members in groups.items():
+        if not len(members):
+            raise DataError(f"the group {group!r} is empty; leave it out.")
+        for member in members:
+            if member not in left:
+                what = "in a group already" if member in place else "not a feature"
+                raise DataError(f"the group {group!r} has {member!r}, which is {what}.")
+            left.remove(member)
+    taken = sorted(left.intersection(groups))
+    if taken:
+        raise DataError(f"groups must have other names than the features outside of them; rename {taken[0]!r}.")
+    parts = {**groups, **{name: [name] for name in names if name in left}}
+    return {str(name): tuple(place[member] for member in members) for name, members in parts.items()}
+
+
+@contextmanager
+def _at_work(case: Case, names: Sequence[str]) -> Iterator[None]:
+    """The model is in eval mode; it was seen to give each row finite scores of its own."""
+    with evaluating(case.autoencoder), generators(case.rows), torch.inference_mode(False), torch.no_grad():
+        score = Score(case.autoencoder, ReconstructionError(), names, case.rows[[0, -1]])
+        refuse_unsteady(score, case.rows[:64])
+        for what, rows in {"rows": case.rows, "background rows": case.background}.items():
+            scores = torch.cat([score(part) for part in torch.split(rows, case.at_once)])
+            refuse_infinite(score, rows, scores, what)
+        yield
+
+
+def _measured(
+    case: Case, wanted: Mapping[str, Sequence[str]], *, asked: bool
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Columns (p, 2) of importances and their standard errors; and the methods that the model does not allow.
+
+    Raises:
+        ModelError: They were ``asked`` for.
+    """
+    found, left_out = dict[str, Array](), dict[str, str]()
+    for name, columns in wanted.items():
+        try:
+            measures = importances.named(name).measure(case, columns)
+        except ModelError as error:
+            if asked or name == "retraining":  # nobody gives a ``fit`` who does not want it
+                raise
+            left_out[name] = str(error)
+            continue
+        labels = [f"{name}:{column}" if column else name for column in columns]
+        found.update(zip(labels, measures.swapaxes(0, 1), strict=True))
+    return found, left_out
+
+
+def _frame(found: Mapping[str, Array], players: Sequence[str], which: int) -> pd.DataFrame:
+    columns = {label: measures[:, which] for label, measures in found.items()}
+    return pd.DataFrame(columns, pd.Index(players, name="feature"))
+
+
+def _clusters(case: Case, names: Sequence[str]) -> dict[str, list[str]]:
+    """Clusters of correlated features, if there are rows enough to tell these from others."""
+    found = correlated(case.rows.cpu().numpy()) if len(case.rows) >= ENOUGH else []
+    return {f"{names[first]} and {len(others)} more": [names[j] for j in (first, *others)] for first, *others in found}
+
+
+def _together(case: Case, clusters: Mapping[str, Sequence[str]], names: Sequence[str]) -> pd.DataFrame:
+    place = {name: position for position, name in enumerate(names)}
+    players = tuple(tuple(place[member] for member in members) for members in clusters.values())
+    measures = permutation.against_alone(replace(case, players=players)).reshape(len(players), 6)
+    kinds = [f"{kind}{error}" for kind in ("alone", "together", "difference") for error in ("", "_error")]
+    return pd.DataFrame(measures, pd.Index(clusters, name="cluster"), kinds)
+
+
+def _warn_of_underrated(together: pd.DataFrame | None) -> None:
+    if together is None:
+        return
+    under = together[together["difference"] > SURE * together["difference_error"]]
+    if len(under):
+        first = under.sort_values("difference", ascending=False).iloc[0]
+        warnings.warn(
+            f"permutation underrates correlated features ({len(under)} clusters), which stand in for each other: "
+            f"shuffled one by one, those of {first.name!r} raise the error by {first['alone']:.3g} in sum, and as one "
+            f"by {first['together']:.3g}. See ranking.together; groups=ranking.clusters ranks them as one.",
+            RankingWarning,
+            stacklevel=3,
+        )
