@@ -45,7 +45,7 @@ def draw(
         ax.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     _bars(ax, [cluster_of.get(feature) for feature in features])
     with drawing(ax):
-        ax.figure.colorbar(image, ax=ax, label="importance, as part of the method's largest")
+        ax.figure.colorbar(image, ax=ax, label="part of the\nmethod's largest")
     return ax
 
 
