@@ -65,13 +65,15 @@ def assert_near(got, want, precision=1e-12):
 def assert_same_values(parts, precision=1e-12, least=1):
     """In every order, those of the raw tape."""
     tape, chain, x, b = parts.tape, parts.chain, parts.x, parts.b
-    want, walked = walk.averaged(tape, x, b), walk.averaged(chain, x, b)
+    weights = torch.arange(1, len(b[0]) + 1).to(b[0])
+    want, walked, weighted = walk.averaged(tape, x, b), walk.averaged(chain, x, b), walk.averaged(tape, x, b, weights)
     assert_near(walked.mean, want.mean, precision)
     assert_near(walked.spread, want.spread, precision)
     orders = every_order(chain, len(b[0]))
     assert len(orders) >= least
     for order in orders:
         assert_near(fold.folded(chain, order, x, b).numpy(), want.mean, precision)
+        assert_near(fold.folded(chain, order, x, b, weights / weights.sum()).numpy(), weighted.mean, precision)
 
 
 # What is a chain
