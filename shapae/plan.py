@@ -20,8 +20,9 @@ BLOCKS_EACH = 4
 # Where one process does it all, no block is so small that all its rows together hold less than this: what is done once
 # for a block would be much against the rest, and there is little time left to be told.
 WORTH_A_BLOCK = 2**30
-# Bytes of a chunk's result, with its copies, where the chunks stay in this process: it is copied while in the cache.
-AT_HAND = 2**26
+# Bytes of a chunk's result, with its copies, where the chunks stay in this process: it is copied while in the cache,
+# and what is done once for each chunk is little against it.
+AT_HAND = 2**27
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
