@@ -80,12 +80,20 @@ def summarize(
     n_jobs: Jobs = None,
     memory: Memory = "1GB",
     seed: Seed = 0,
+    tolerance: Tolerance = None,
     force: Force = False,
 ) -> None:
     """Tables of what matters to each output over all rows, however many these are, in a folder."""
     from shapae.results import write_importance
 
-    options: dict[str, Any] = {"head": head, "backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
+    options: dict[str, Any] = {
+        "head": head,
+        "backend": backend,
+        "n_jobs": n_jobs,
+        "memory": memory,
+        "seed": seed,
+        "tolerance": tolerance,
+    }
     made = partial(_explainer, model, weights, background, options)
     _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
 

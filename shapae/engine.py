@@ -168,14 +168,14 @@ class Explainer:
             X: (n, d), with the columns of the background.
 
         Returns:
-            Averages over the rows, (d, k), against all of the background, whatever the ``tolerance``.
+            Averages over the rows, (d, k).
 
         Raises:
             TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
         """
         start = time.perf_counter()
         with self._at_work(X) as (names, rows):
-            over, scores, base = self._job.over_rows(rows)
+            over, scores, base, used = self._job.over_rows(rows)
         residual = scores.mean(axis=0) - base - over.values.mean.sum(axis=0)
         spread, promise = promised(scores, base[None], over.sizes.mean.sum(axis=0))
         if self._backend.ADDITIVE and (np.abs(residual) > promise).any():
@@ -186,7 +186,8 @@ class Explainer:
                 stacklevel=2,
             )
         made_by = self._record(time.perf_counter() - start, rows)
-        return Importance(over, self._features(names), self.score.outputs(names), made_by, residual)
+        used_up = used if self.tolerance is not None else None
+        return Importance(over, self._features(names), self.score.outputs(names), made_by, residual, used_up)
 
     def estimate(self, n: int) -> Estimate:
         """What explaining ``n`` rows against all of the background would take, from trials of about a second.
@@ -237,7 +238,9 @@ class Explainer:
 
     @property
     def _job(self) -> Job:
-        return Job(self.score, self._compared, self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
+        in_batches = self.tolerance is not None and backends.in_parts(self._backend)
+        compared = self._compared.shuffled(self.seed) if in_batches else self._compared
+        return Job(self.score, compared, self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
 
     def _refuse_tolerance(self, background: Background) -> None:
         parts = backends.in_parts(self._backend)

@@ -46,6 +46,12 @@ class Players:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def positions(self) -> tuple[tuple[int, ...], ...]:
+        """For each player the positions of its features."""
+        features, of = self.members
+        return tuple(tuple(features[of == player].tolist()) for player in range(len(self)))
+
     def of_features(self) -> Tensor:
         """(d,): the player of each feature, where each has one."""
         return torch.from_numpy(self.members[1, np.argsort(self.members[0])])

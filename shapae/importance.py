@@ -59,6 +59,8 @@ class Importance:
         output_names: k names.
         made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
         residual: (k,). Mean score - base value - sum of ``mean``; None where the scores are not known.
+        used: (n,). With how many background rows each row was compared, or how many draws it took; None without a
+            ``tolerance``.
     """
 
     over: OverRows
@@ -66,13 +68,15 @@ class Importance:
     output_names: Sequence[str]
     made_by: dict[str, Any] = field(default_factory=dict)
     residual: Array | None = None
+    used: Array | None = None
 
     @classmethod
     def of(cls, explanation: Any) -> "Importance":
         """Of an ``Explanation`` of one output or several."""
         parts = Parts.of(explanation)
         made_by = explanation.made_by
-        return cls(over_rows(parts.values), parts.features, parts.outputs, made_by, parts.residual.mean(axis=0))
+        residual = parts.residual.mean(axis=0)
+        return cls(over_rows(parts.values), parts.features, parts.outputs, made_by, residual, explanation.used)
 
     @property
     def rows(self) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial, reduce
 from itertools import groupby
 from operator import add
@@ -36,7 +36,7 @@ class Job:
 
     Attributes:
         score: What is attributed.
-        compared: With what rows are compared, and by which backend.
+        compared: With what rows are compared, in which order, and by which backend.
         n_jobs: As in joblib.
         memory: Bytes that may be held at once.
         seed: Of all that is drawn.
@@ -57,19 +57,15 @@ class Job:
         n = len(rows)
         self._refuse_result(n)
         chunks, batch = self._plan(n, 2 * n * self.row_result)
-        parts = self.tolerance is not None and in_parts(self.compared.backend)
-        job = replace(self, compared=self.compared.shuffled(self.seed)) if parts else self
-        scores = scored(self.score.itself, rows, batch, "rows")
-        base = scored(self.score, job.compared.background, batch, "background rows")
+        scores, base = self._scored(rows, batch)
         found, start = Found(scores, len(base), self.compared.width), 0
-        for part in job._parts(rows, chunks):
+        for part in self._parts(rows, chunks):
             start = found.put(start, part)
-        used = found.used if parts else np.full(n, len(base))
-        found.base_values = base_values(self.score, rows, job.compared, base=base, used=used, batch=batch)
+        found.base_values = self._base_values(rows, base, found.used, batch)
         return found
 
-    def over_rows(self, rows: Streamed) -> tuple[OverRows, Array, Array]:
-        """Averages over ``rows``, (n, k) scores of these and (k,) their mean base value.
+    def over_rows(self, rows: Streamed) -> tuple[OverRows, Array, Array, Array]:
+        """Averages over ``rows``, (n, k) scores of these, (k,) their mean base value and (n,) ``Found.used``.
 
         Raises:
             TooLarge: They take more than half of the memory.
@@ -81,15 +77,26 @@ class Job:
                 f"explain fewer outputs, or allow memory='{spell(3 * taken)}'."
             )
         chunks, batch = self._plan(len(rows), taken)
-        scores = scored(self.score.itself, rows, batch, "rows")
-        base = scored(self.score, self.compared.background, batch, "background rows")
+        scores, base = self._scored(rows, batch)
         parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
+        parts = parts if self.tolerance is None else self._turns
         jobs = [(parts, block) for block in _blocks(chunks)]
-        work = partial(averaged_over_rows, draws=self.score.draws)
+        work = partial(averaged_over_rows, draws=self.score.draws, tolerance=self.tolerance)
         found = self._run(work, self._sharing(chunks), rows, jobs)
-        used = np.full(len(rows), len(self.compared.background))
-        values = base_values(self.score, rows, self.compared, base=base, used=used, batch=batch)
-        return reduce(add, found), scores, values.mean(axis=0)
+        over, turns = reduce(lambda one, other: (one[0] + other[0], one[1] + other[1]), found)
+        used = np.concatenate(turns) if turns else np.full(len(rows), len(base))
+        return over, scores, self._base_values(rows, base, used, batch).mean(axis=0), used
+
+    def _scored(self, rows: Streamed, batch: int) -> tuple[Array, Array]:
+        """The scores of ``rows`` and of the background."""
+        return (
+            scored(self.score.itself, rows, batch, "rows"),
+            scored(self.score, self.compared.background, batch, "background rows"),
+        )
+
+    def _base_values(self, rows: Streamed, base: Array, used: Array, batch: int) -> Array:
+        used = used if self._in_batches else np.full(len(rows), len(base))
+        return base_values(self.score, rows, self.compared, base=base, used=used, batch=batch)
 
     def scores(self, rows: Streamed) -> Array:
         """(n, k): the scores of ``rows``."""
@@ -114,14 +121,24 @@ class Job:
         """The values of each block of rows."""
         against = self._sharing(chunks)
         if self.tolerance is not None:
-            b, work = len(self.compared.background), partial(attributed_until, tolerance=self.tolerance)
-            batches = cut(b, BATCH) if in_parts(self.compared.backend) else [slice(0, b)] * ROUNDS
-            yield from self._run(work, against, rows, [(batches, block) for block in _blocks(chunks)])
+            work = partial(attributed_until, tolerance=self.tolerance)
+            yield from self._run(work, against, rows, [(self._turns, block) for block in _blocks(chunks)])
             return
         moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])
         for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
             merged = reduce(add, (part for _, part in block))
             yield part_of([merged.over_draws() if self.score.draws else merged])
+
+    @property
+    def _in_batches(self) -> bool:
+        """Whether rows are compared with some of the background only, and then more of it."""
+        return self.tolerance is not None and in_parts(self.compared.backend)
+
+    @property
+    def _turns(self) -> list[slice]:
+        """What rows are compared with, one after the other, until the values are sure enough."""
+        b = len(self.compared.background)
+        return cut(b, BATCH) if self._in_batches else [slice(0, b)] * ROUNDS
 
     def _run(
         self, work: Callable[..., T], against: Against, rows: Streamed, jobs: Sequence[tuple[list[slice], slice]]

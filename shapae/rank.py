@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from shapae.borrow import evaluating, generators
 from shapae.correlated import correlated
 from shapae.data import Rows, agreed_names, read_rows, refuse_width
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
+from shapae.groups import players
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, Fit, permutation
 from shapae.moments import Array
@@ -45,6 +46,7 @@ def rank_features(
     sample: int | None = None,
     seed: int = 0,
     n_jobs: int | None = None,
+    progress: bool | None = None,
 ) -> GlobalRanking:
     """How much each feature matters to an autoencoder over all rows, by several methods.
 
@@ -64,6 +66,7 @@ def rank_features(
         sample: So many of the rows are used, drawn by the seed; None for all.
         seed: Of all that is drawn.
         n_jobs: Number of workers, as in joblib.
+        progress: True or False: show a bar for what is done feature by feature; None for one where somebody can see it.
 
     Returns:
         One line for each group, and each feature that is in none. Where permutation underrates features that
@@ -83,20 +86,22 @@ def rank_features(
     """
     start, wanted = time.perf_counter(), _wanted(methods, fit)
     tables = _read(model, X, background, sample, seed)
-    players = _players(groups or {}, tables.names)
+    among = players(groups or {}, tables.names, disjoint=True)
     case = Case(
-        *(tables.autoencoder, tables.rows, tables.background, tuple(players.values())),
+        *(tables.autoencoder, tables.rows, tables.background, among.positions),
         repeats=_positive(repeats, "repeats"),
         seed=seed,
         n_jobs=n_jobs,
+        progress=progress,
         fit=fit,
         folder=None if folder is None else Path(folder),
     )
     with _at_work(case, tables.names):
         found, left_out = _measured(case, wanted, asked=methods is not None)
-        raw, errors = (_frame(found, list(players), which) for which in (0, 1))
-        clusters = {} if groups else _clusters(case, tables.names)
-        together = _together(case, clusters, tables.names) if clusters and "permutation" in wanted else None
+        raw, errors = (_frame(found, among.names, which) for which in (0, 1))
+        alike = [] if groups or len(case.rows) < ENOUGH else correlated(case.rows.cpu().numpy())
+        clusters = _called(alike, tables.names)
+        together = _together(case, alike, clusters) if alike and "permutation" in wanted else None
     _warn_of_underrated(together)
     made_by: dict[str, Any] = {"rows": len(case.rows), "b": len(case.background), "repeats": repeats, "seed": seed}
     made_by["seconds"] = round(time.perf_counter() - start, 3)
@@ -168,28 +173,6 @@ def _positive(number: int, name: str) -> int:
     return number
 
 
-def _players(groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The groups, and then the features that are in none of them: the positions of their features.
-
-    Raises:
-        DataError: A group is empty or called as another feature, or has something that is not a feature, or is in two.
-    """
-    place, left = {name: position for position, name in enumerate(names)}, set(names)
-    for group, members in groups.items():
-        if not len(members):
-            raise DataError(f"the group {group!r} is empty; leave it out.")
-        for member in members:
-            if member not in left:
-                what = "in a group already" if member in place else "not a feature"
-                raise DataError(f"the group {group!r} has {member!r}, which is {what}.")
-            left.remove(member)
-    taken = sorted(left.intersection(groups))
-    if taken:
-        raise DataError(f"groups must have other names than the features outside of them; rename {taken[0]!r}.")
-    parts = {**groups, **{name: [name] for name in names if name in left}}
-    return {str(name): tuple(place[member] for member in members) for name, members in parts.items()}
-
-
 @contextmanager
 def _at_work(case: Case, names: Sequence[str]) -> Iterator[None]:
     """The model is in eval mode; it was seen to give each row finite scores of its own."""
@@ -224,23 +207,19 @@ def _measured(
     return found, left_out
 
 
-def _frame(found: Mapping[str, Array], players: Sequence[str], which: int) -> pd.DataFrame:
+def _frame(found: Mapping[str, Array], names: Sequence[str], which: int) -> pd.DataFrame:
     columns = {label: measures[:, which] for label, measures in found.items()}
-    return pd.DataFrame(columns, pd.Index(players, name="feature"))
+    return pd.DataFrame(columns, pd.Index(names, name="feature"))
 
 
-def _clusters(case: Case, names: Sequence[str]) -> dict[str, list[str]]:
-    """Clusters of correlated features, if there are rows enough to tell these from others."""
-    found = correlated(case.rows.cpu().numpy()) if len(case.rows) >= ENOUGH else []
-    return {f"{names[first]} and {len(others)} more": [names[j] for j in (first, *others)] for first, *others in found}
+def _called(clusters: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, list[str]]:
+    return {f"{names[each[0]]} and {len(each) - 1} more": [names[j] for j in each] for each in clusters}
 
 
-def _together(case: Case, clusters: Mapping[str, Sequence[str]], names: Sequence[str]) -> pd.DataFrame:
-    place = {name: position for position, name in enumerate(names)}
-    players = tuple(tuple(place[member] for member in members) for members in clusters.values())
-    measures = permutation.against_alone(replace(case, players=players)).reshape(len(players), 6)
+def _together(case: Case, clusters: Sequence[Sequence[int]], called: Iterable[str]) -> pd.DataFrame:
+    measures = permutation.against_alone(replace(case, players=tuple(map(tuple, clusters))))
     kinds = [f"{kind}{error}" for kind in ("alone", "together", "difference") for error in ("", "_error")]
-    return pd.DataFrame(measures, pd.Index(clusters, name="cluster"), kinds)
+    return pd.DataFrame(measures.reshape(len(clusters), 6), pd.Index(list(called), name="cluster"), kinds)
 
 
 def _warn_of_underrated(together: pd.DataFrame | None) -> None:

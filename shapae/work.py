@@ -103,8 +103,17 @@ def _sure(total: Moments, tolerance: float) -> Array:
 
 
 def averaged_over_rows(
-    against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, draws: int = 0
-) -> OverRows:
-    """Averages of the values of ``rows``; see ``attributed``, and ``Head.draws``."""
+    against: Sequence[Attribution],
+    rows: Tensor,
+    seeds: Sequence[int],
+    parent: int,
+    *,
+    draws: int = 0,
+    tolerance: float | None = None,
+) -> tuple[OverRows, list[Array]]:
+    """Averages of the values of ``rows``, and ``Part.used``; see ``attributed_until``, and ``Head.draws``."""
+    if tolerance is not None:
+        part = attributed_until(against, rows, seeds, parent, tolerance=tolerance)
+        return over_rows(part.mean), [part.used] if part.used is not None else []
     moments = attributed(against, rows, seeds, parent)
-    return over_rows((moments.over_draws() if draws else moments).mean)
+    return over_rows((moments.over_draws() if draws else moments).mean), []

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 
@@ -366,12 +367,47 @@ def module_case(copy=False, trained_by=models.fit, **settings):
     )
 
 
-@pytest.mark.parametrize("way", retraining.COLUMNS)
+@pytest.mark.parametrize("way", ["zero", "shuffle"])
 def test_retraining_without_noise_changes_nothing_and_without_a_needed_feature_it_does(way):
     means, errors = measured("retraining", module_case(), [way])[:, 0].T
     assert (means[:2] > 3 * errors[:2]).all()
     assert abs(means[2]) < 2 * errors[2]
     assert abs(means[2]) < 0.02 * means[:2].min()
+
+
+class Projection(nn.Module):
+    """The line through 0 that is nearest to the rows, found anew for as many features as these have."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.register_buffer("line", torch.tensor(np.linalg.svd(rows.numpy())[2][0]))
+
+    def forward(self, rows):
+        return (rows @ self.line)[:, None] * self.line
+
+
+def test_retraining_by_dropping_columns_trains_on_smaller_tables():
+    players = ((0, 2), (1,), (3,))
+    given = replace(module_case(copy=True, trained_by=lambda model, rows: Projection(rows)), players=players, repeats=3)
+    rows, want = given.rows.numpy(), np.zeros((3, 3))
+    for repeat, (at, player) in product(range(3), enumerate(players)):
+        split, left = retraining.Split(given, repeat), [j for j in range(4) if j not in player]
+        train, judge = rows[split.train], rows[split.judge]
+        whole, narrow = (_missed(train[:, seen], judge[:, seen]) for seen in (slice(None), left))
+        want[at, repeat] = (narrow**2 - whole[:, left] ** 2).mean()
+    got = measured("retraining", given, ["drop"])[:, 0, 0]
+    np.testing.assert_allclose(got, want.mean(axis=1), rtol=1e-9, atol=1e-14)
+
+
+def _missed(train, judge):
+    line = np.linalg.eigh(train.T @ train)[1][:, -1]
+    return np.outer(judge @ line, line) - judge
+
+
+def test_a_fit_that_can_not_do_with_fewer_columns_is_told_so():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        measured("retraining", module_case(repeats=1), ["drop"])
+    assert "fit must build a model of rows.shape[1] features, here 2" in caught.value.__notes__[0]
 
 
 def test_retraining_knows_that_a_copy_stands_in_where_permutation_does_not():

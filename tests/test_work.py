@@ -7,6 +7,7 @@ import torch
 from shapae import Explainer, backends
 from shapae.errors import DataError
 from shapae.estimate import Products
+from shapae.importance import Importance
 from shapae.work import BATCH, ENOUGH
 from tests import models
 
@@ -133,6 +134,17 @@ def test_what_was_used_is_sliced_and_saved(model, tmp_path):
     np.testing.assert_array_equal(got[3:7].used, got.used[3:7])
     got.save(tmp_path / "it")
     np.testing.assert_array_equal(Explanation.load(tmp_path / "it").used, got.used)
+
+
+@pytest.mark.parametrize(("backend", "tolerance"), [("deep", 0.15), ("gradient", 0.1), ("sampling", 0.03)])
+def test_a_summary_stops_where_each_row_does(backend, tolerance, model):
+    explainer = Explainer(model, MANY, head="latent", backend=backend, tolerance=tolerance, memory="20MB")
+    got, explanation = explainer.summarize(ROWS), explainer(ROWS)
+    want = Importance.of(explanation)
+    assert len({*got.used}) > 1
+    np.testing.assert_array_equal(got.used, explanation.used)
+    for name in ("mean", "mean_abs", "mean_error", "mean_abs_error", "residual"):
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-9, atol=1e-12)
 
 
 # Estimates

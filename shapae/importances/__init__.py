@@ -38,6 +38,7 @@ class Case:
         n_jobs: Number of workers, as in joblib.
         fit: From a model and rows to the trained model; None where there is none.
         folder: Where results are kept that take long; None for nowhere.
+        progress: See ``progressing``.
     """
 
     autoencoder: Autoencoder
@@ -49,6 +50,7 @@ class Case:
     n_jobs: int | None = None
     fit: Fit | None = None
     folder: Path | None = None
+    progress: bool | None = None
 
     @cached_property
     def target(self) -> Tensor:
@@ -183,7 +185,7 @@ def shared_out(case: Case, work: Callable[[Case, slice], Array], total: int, wha
     parts = cut(total, 1 if jobs == 1 else -(-total // (BLOCKS_EACH * jobs)))
     task, parent = delayed(_with_few_threads), os.getpid()
     done: Any = Parallel(case.n_jobs, return_as="generator")(task(work, case, part, parent) for part in parts)
-    return np.concatenate(list(progressing(done, len(parts), None, what)))
+    return np.concatenate(list(progressing(done, len(parts), case.progress, what)))
 
 
 def _with_few_threads(work: Callable[[Case, slice], Array], case: Case, part: slice, parent: int) -> Array:

@@ -21,7 +21,7 @@ from shapae.moments import Array
 from shapae.progress import progressing
 from shapae.unwrap import copied
 
-COLUMNS = ("zero", "shuffle")
+COLUMNS = ("zero", "shuffle", "drop")
 USUAL = ("zero",)
 
 
@@ -34,13 +34,15 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     state. The copy is in training mode, and what it is called with loses the features on the way in.
 
     "zero": they are 0, in the units of the rows, so that their weights do nothing: as good as not there. "shuffle":
-    they are shuffled in each batch.
+    they are shuffled in each batch. "drop": ``fit`` is handed rows without their columns, and builds a model of
+    ``rows.shape[1]`` features; such models are judged by the features that are left, as only these are rebuilt.
 
     The standard errors are over the repeats. These have rows in common, so the variance is multiplied by 1 / repeats +
     1, judged rows per training row, instead of 1 / repeats. They are NaN for one repeat.
 
     Raises:
-        ModelError: There is no ``fit``, or it does not train the model that it is handed.
+        ModelError: There is no ``fit``, or it does not train the model that it is handed. What ``fit`` itself raises
+            goes on.
 
     Reference:
         Nadeau and Bengio, 2003, section 3.1, https://doi.org/10.1023/A:1024068626366
@@ -48,12 +50,14 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     if case.fit is None:
         raise ModelError("retraining needs fit=, a function (model, rows) -> model that trains the model on the rows.")
     kept = case.folder / _fingerprint(case) if case.folder else None
-    tasks = [("all", ()), *((f"{way}-{at}", player) for way in columns for at, player in enumerate(case.players))]
-    jobs = (delayed(_kept)(kept, name, partial(_errors, case, player, name.split("-")[0])) for name, player in tasks)
+    wholes = {way: "drop-none" if way == "drop" else "all" for way in columns}
+    tasks: dict[str, tuple[str, Player]] = {whole: (way, ()) for way, whole in wholes.items()}
+    tasks |= {f"{way}-{at}": (way, player) for way in columns for at, player in enumerate(case.players)}
+    jobs = (delayed(_kept)(kept, name, partial(_errors, case, *task)) for name, task in tasks.items())
     done = Parallel(case.n_jobs, return_as="generator")(jobs)
-    whole, *without = progressing(done, len(tasks), None, "retraining")
-    rises = _over_repeats(np.stack(without) - whole, len(case.rows))
-    return rises.reshape(len(columns), len(case.players), 2).swapaxes(0, 1)
+    errors = dict(zip(tasks, progressing(done, len(tasks), case.progress, "retraining"), strict=True))
+    rises = [[errors[f"{way}-{at}"] - errors[wholes[way]] for way in columns] for at in range(len(case.players))]
+    return _over_repeats(np.nanmean(rises, axis=-1), len(case.rows))
 
 
 def _over_repeats(rises: Array, n: int) -> Array:
@@ -63,21 +67,48 @@ def _over_repeats(rises: Array, n: int) -> Array:
     return np.stack([rises.mean(axis=-1), np.sqrt((1 / repeats + (n - trained) / trained) * spread)], axis=-1)
 
 
-def _errors(case: Case, player: Player, way: str) -> Array:
-    """(repeats,): mean squared errors of the rows that are judged."""
-    return np.array([_of_repeat(case, player, way, repeat) for repeat in range(case.repeats)])
+def _errors(case: Case, way: str, player: Player) -> Array:
+    """(repeats, d): mean squared errors of the features of the rows that are judged; NaN for a dropped feature."""
+    errors_of = _without_columns if way == "drop" else partial(_hidden, way=way)
+    return np.stack([errors_of(case, player, Split(case, repeat)) for repeat in range(case.repeats)])
 
 
-def _of_repeat(case: Case, player: Player, way: str, repeat: int) -> float:
-    rng = np.random.default_rng(np.random.SeedSequence(case.seed, spawn_key=(repeat,)))
-    order, seed = rng.permutation(len(case.rows)), int(rng.integers(2**63))
-    train, judge = np.split(order, [len(order) // 2])
-    autoencoder = _trained(case, case.rows[train], Hidden(case, player, way), seed)
-    values = case.rows[rng.permutation(judge)] if way == "shuffle" else torch.zeros_like(case.rows[judge])
-    seen, rows = case.rows[judge], case.rows[judge]
+class Split:
+    """Which rows train and which are judged in a repeat: the same for all players."""
+
+    def __init__(self, case: Case, repeat: int) -> None:
+        self.rng = np.random.default_rng(np.random.SeedSequence(case.seed, spawn_key=(repeat,)))
+        order, self.seed = self.rng.permutation(len(case.rows)), int(self.rng.integers(2**63))
+        self.train, self.judge = np.split(order, [len(order) // 2])
+
+
+def _hidden(case: Case, player: Player, split: Split, *, way: str) -> Array:
+    autoencoder = _trained(case, case.rows[split.train], Hidden(case, player, way), split.seed)
+    seen, rows = case.rows[split.judge], case.rows[split.judge]
+    values = case.rows[split.rng.permutation(split.judge)] if way == "shuffle" else torch.zeros_like(rows)
     seen[:, list(player)] = values[:, list(player)]
+    return _judged(autoencoder, seen, autoencoder.target(rows))
+
+
+def _without_columns(case: Case, player: Player, split: Split) -> Array:
+    units, left = case.autoencoder.target(case.rows), np.setdiff1d(np.arange(case.rows.shape[1]), player)
+    train, judge = units[split.train][:, left], units[split.judge][:, left]
+    narrow, errors = copied(case.autoencoder), np.full(units.shape[1], np.nan)
+    narrow.preprocess = nn.Identity()
+    try:
+        narrow.model = _fitted(case, narrow.model, train, split.seed)
+        errors[left] = _judged(narrow, judge, judge)
+    except Exception as error:
+        error.add_note(f"(for retraining:drop, fit must build a model of rows.shape[1] features, here {len(left)})")
+        raise
+    return errors
+
+
+def _judged(autoencoder: Autoencoder, seen: Tensor, wanted: Tensor) -> Array:
+    """(d,)."""
     with evaluating(autoencoder), torch.no_grad():
-        return float((autoencoder.reconstruct(seen) - autoencoder.target(rows)).square().mean())
+        errors = (autoencoder.reconstruct(seen) - wanted).square().mean(dim=0)
+    return np.asarray(errors.double().cpu())
 
 
 class Hidden:
@@ -113,20 +144,26 @@ def _trained(case: Case, rows: Tensor, hidden: Hidden, seed: int) -> Autoencoder
     Raises:
         ModelError: That is no model, or another one.
     """
-    assert case.fit is not None
     twin = copied(case.autoencoder)
     handle = twin.model.register_forward_pre_hook(hidden)
-    with generators(rows), torch.inference_mode(False):
-        torch.manual_seed(seed)
-        units = twin.target(rows).clone()
-        with torch.enable_grad():
-            fitted = case.fit(twin.model.train(), units)
+    fitted = _fitted(case, twin.model, twin.target(rows), seed)
     handle.remove()
-    if not isinstance(fitted, nn.Module) or not hidden.calls:
-        got = "another one" if isinstance(fitted, nn.Module) else type(fitted).__name__
-        raise ModelError(f"fit must train the model that it is handed by calling it, and return it; got {got}.")
+    if not hidden.calls:
+        raise ModelError("fit must train the model that it is handed by calling it, and return it; got another one.")
     twin.model = fitted
     return twin
+
+
+def _fitted(case: Case, model: nn.Module, rows: Tensor, seed: int) -> nn.Module:
+    assert case.fit is not None
+    with generators(rows), torch.inference_mode(False), torch.enable_grad():
+        torch.manual_seed(seed)
+        fitted = case.fit(model.train(), rows.clone())
+    if not isinstance(fitted, nn.Module):
+        raise ModelError(
+            f"fit must train the model that it is handed by calling it, and return it; got {type(fitted).__name__}."
+        )
+    return fitted
 
 
 def _kept(folder: Path | None, name: str, make: Callable[[], Array]) -> Array:
@@ -150,7 +187,8 @@ def _kept(folder: Path | None, name: str, make: Callable[[], Array]) -> Array:
 
 def _fingerprint(case: Case) -> str:
     """Of all that the results depend on, but for ``fit``, which has none."""
-    found = hashlib.sha256(repr((case.players, case.repeats, case.seed, case.rows.shape, case.rows.dtype)).encode())
+    settings = ("by feature", case.players, case.repeats, case.seed, case.rows.shape, case.rows.dtype)
+    found = hashlib.sha256(repr(settings).encode())
     for tensor in [case.rows, *case.autoencoder.parameters(), *case.autoencoder.buffers()]:
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()[:16]
