@@ -53,13 +53,13 @@ class Compared:
         """(b,): ``weights``."""
         return None if self.weights is None else self.weights.cpu().numpy()
 
-    def against(self, score: Score, start: int, stop: int) -> Attribution:
-        """What attributes ``score`` against a part of the background; nothing is computed yet."""
+    def against(self, score: Score, start: int, stop: int, draws: int | None = None) -> Attribution:
+        """What attributes ``score`` against a part of the background, see ``Game.draws``; nothing is computed yet."""
         # Clones, because a view would be pickled with all that it is a view of.
         part, weights = self.background[start:stop].clone(), self.weights
         weights = None if weights is None else weights[start:stop].clone()
         players = self.players.of_features().to(part.device) if self.players and self._plays else None
-        found = _attribution(self.backend, Game(score.by_draw(), part, weights, players), score)
+        found = _attribution(self.backend, Game(score.by_draw(), part, weights, players, draws), score)
         return partial(_summed, found, self.players) if self.players and not self._plays else found
 
     def shuffled(self, seed: int) -> "Compared":

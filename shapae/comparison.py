@@ -161,7 +161,7 @@ def compare(
     for name in chosen:
         with suppress(MissingPackage):
             named(name)  # an unknown one is a mistake, not a backend that failed
-    done, against = _referred(case, reference or ("exact" if _takes("exact", d) else DRAWN), tolerance)
+    done, against = _referred(case, reference or ("exact" if _takes("exact", d) else DRAWN), tolerance, progress)
     judge = Judge(case, explainer, against, done, probes=probes, top=top)
     judged = {
         name: _tried(partial(judge.backend, name)) for name in progressing(chosen, len(chosen), progress, "comparing")
@@ -173,7 +173,7 @@ def compare(
 
 
 def _referred(
-    case: Case, reference: str | Explanation, tolerance: float
+    case: Case, reference: str | Explanation, tolerance: float, progress: bool | None
 ) -> tuple[dict[str, tuple[Taken, Explanation]], Explanation]:
     """Backends that have explained all rows already, and the reference.
 
@@ -185,7 +185,8 @@ def _referred(
         return {}, reference
     try:
         if reference == DRAWN:
-            return {}, case.explain(reference, case.X, tolerance=tolerance, seed=case.seed + APART)
+            drawn = {"tolerance": tolerance, "seed": case.seed + APART, "progress": progress}
+            return {}, case.explain(reference, case.X, **drawn)
         taken, explanation = case.timed(reference)
     except Exception as error:
         error.add_note(f"(this is the reference, {reference!r}, with which all others are to be compared)")

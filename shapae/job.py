@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache, partial, reduce
 from itertools import groupby
 from operator import add
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -22,10 +22,19 @@ from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, spell
 from shapae.progress import progressing
 from shapae.score import Score
 from shapae.scored import base_values, scored
-from shapae.work import BATCH, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
+from shapae.work import BATCH, FIRST, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
 
 T = TypeVar("T")
-Against = Callable[[slice], Attribution]
+
+
+class Turn(NamedTuple):
+    """What rows are compared with at once, and ``Game.draws``."""
+
+    background: slice
+    draws: int | None = None
+
+
+Against = Callable[[Turn], Attribution]
 # Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
 AVERAGES = 16
 
@@ -78,9 +87,8 @@ class Job:
             )
         chunks, batch = self._plan(len(rows), taken)
         scores, base = self._scored(rows, batch)
-        parts = [chunk.background for chunk in chunks if chunk.rows == chunks[0].rows]
-        parts = parts if self.tolerance is None else self._turns
-        jobs = [(parts, block) for block in _blocks(chunks)]
+        parts = [Turn(chunk.background) for chunk in chunks if chunk.rows == chunks[0].rows]
+        jobs = [(parts if self.tolerance is None else self._turns, block) for block in _blocks(chunks)]
         work = partial(averaged_over_rows, draws=self.score.draws, tolerance=self.tolerance)
         found = self._run(work, self._sharing(chunks), rows, jobs)
         over, turns = reduce(lambda one, other: (one[0] + other[0], one[1] + other[1]), found)
@@ -110,7 +118,7 @@ class Job:
         """
         chunks, _ = self._plan(1, 0)
         against = self._sharing(chunks)
-        given, some = [against(chunk.background) for chunk in chunks], rows[slice(None)]
+        given, some = [against(Turn(chunk.background)) for chunk in chunks], rows[slice(None)]
 
         def run(count: int) -> None:
             averaged_over_rows(given, some[np.arange(count) % len(some)], range(count), os.getpid())
@@ -124,7 +132,7 @@ class Job:
             work = partial(attributed_until, tolerance=self.tolerance)
             yield from self._run(work, against, rows, [(self._turns, block) for block in _blocks(chunks)])
             return
-        moments = self._run(attributed, against, rows, [([chunk.background], chunk.rows) for chunk in chunks])
+        moments = self._run(attributed, against, rows, [([Turn(chunk.background)], chunk.rows) for chunk in chunks])
         for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
             merged = reduce(add, (part for _, part in block))
             yield part_of([merged.over_draws() if self.score.draws else merged])
@@ -135,19 +143,21 @@ class Job:
         return self.tolerance is not None and in_parts(self.compared.backend)
 
     @property
-    def _turns(self) -> list[slice]:
-        """What rows are compared with, one after the other, until the values are sure enough."""
-        b = len(self.compared.background)
-        return cut(b, BATCH) if self._in_batches else [slice(0, b)] * ROUNDS
+    def _turns(self) -> list[Turn]:
+        """Of a row, one after the other, until its values are sure enough."""
+        b, most = len(self.compared.background), self.compared.backend.DRAWS
+        if self._in_batches:
+            return [Turn(part) for part in cut(b, BATCH)]
+        return [Turn(slice(0, b), min(most, FIRST * 2**turn)) for turn in range(ROUNDS)]
 
     def _run(
-        self, work: Callable[..., T], against: Against, rows: Streamed, jobs: Sequence[tuple[list[slice], slice]]
+        self, work: Callable[..., T], against: Against, rows: Streamed, jobs: Sequence[tuple[list[Turn], slice]]
     ) -> Iterator[T]:
-        """What ``work`` finds for each job, parts of the background and a block of rows; in their order."""
+        """What ``work`` finds for each job, turns and a block of rows; in their order."""
         seeds = self._seeds(len(rows)) if self.compared.backend.DRAWS else range(len(rows))
         task, parent = delayed(work), os.getpid()
         done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
-            task([against(part) for part in parts], rows[block], seeds[block], parent) for parts, block in jobs
+            task([against(turn) for turn in turns], rows[block], seeds[block], parent) for turns, block in jobs
         )
         return progressing(done, len(jobs), self.progress)
 
@@ -156,11 +166,11 @@ class Job:
         return [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(n)]
 
     def _sharing(self, chunks: Sequence[Chunk]) -> Against:
-        """From a part of the background to what attributes against it: each time the same, if all of it fits."""
+        """From a turn to what attributes in it: each time the same, if all of the background fits."""
         against = partial(self.compared.against, self.score)
         fits = chunks[0].background == slice(0, len(self.compared.background))
         made = cache(against) if fits else against
-        return lambda part: made(part.start, part.stop)
+        return lambda turn: made(turn.background.start, turn.background.stop, turn.draws)
 
     @property
     def row_result(self) -> int:

@@ -17,8 +17,8 @@ from shapae.moments import Array, Moments
 
 # So many background rows at a time, until the values are sure enough; and so many groups or rows until one can tell.
 BATCH, ENOUGH = 16, 8
-# Backends that draw do it again, but no more often than this.
-ROUNDS = 64
+# Backends that draw do it again and again, twice as often each time, where they can; but in no more rounds than this.
+FIRST, ROUNDS = 50, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def attributed_until(
 
     Args:
         against: Of a backend, each against ``BATCH`` rows of the background, the last one maybe against fewer; or of
-            one that draws, again and again the same.
+            one that draws, each against all of them.
         rows: (n, d).
         seeds: n integers.
         parent: See ``attributed``.

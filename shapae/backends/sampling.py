@@ -34,8 +34,9 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
 
     A draw adds the players of a row to the background row in this order, and in the reverse of it; what a player adds
     to the score is averaged over both. Up to 300 background rows are all drawn, as often as their weights say, so that
-    no error is left that comes from the background; more are drawn in proportion to their weights. Draws come two by
-    two from the same background row, or from neighbours, so that how much the two differ tells the standard errors.
+    no error is left that comes from the background; more are drawn in proportion to their weights, and so are fewer
+    where there are to be less than 400 draws. Draws come two by two from the same background row, or from neighbours,
+    so that how much the two differ tells the standard errors.
 
     Reference:
         Castro, Gomez and Tejada, 2009, Polynomial calculation of the Shapley value based on sampling; Mitchell et
@@ -49,7 +50,7 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
 def _of_one_row(game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
     """Values of ``row`` against a background of these ``scores``: (1, players, k)."""
     generator, player_of, score = np.random.default_rng(seed), game.player_of, game.score
-    twos, part = _drawn(np.asarray(game.counts.cpu()), generator)
+    twos, part = _drawn(np.asarray(game.counts.cpu()), min(DRAWS, game.draws or DRAWS) // 2, generator)
     players, draws = int(player_of.max()) + 1, twos.size
     drawn = game.background[torch.as_tensor(twos.ravel(), device=row.device)]
     places = torch.as_tensor(generator.random((draws, players)).argsort(axis=1), device=row.device)
@@ -67,9 +68,9 @@ def _of_one_row(game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
     return Moments(draws, mean[None].cpu().numpy(), spread[None].cpu().numpy(), draws=len(twos) + 1)
 
 
-def _drawn(counts: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+def _drawn(counts: Array, pairs: int, generator: np.random.Generator) -> tuple[Array, Array]:
     """Which background rows, (pairs, 2), and what part of the whole each pair stands for, (pairs,)."""
-    pairs, whole = DRAWS // 2, counts.astype(np.float64) / counts.sum(dtype=np.float64)
+    whole = counts.astype(np.float64) / counts.sum(dtype=np.float64)
     present = np.flatnonzero(whole)
     if len(present) <= 1.5 * pairs:
         often = np.maximum(1, np.rint(whole[present] * pairs)).astype(int)
