@@ -18,7 +18,7 @@ from shapae.moments import Array, Moments
 # So many background rows at a time, until the values are sure enough; and so many groups or rows until one can tell.
 BATCH, ENOUGH = 16, 8
 # Backends that draw do it again and again, twice as often each time, where they can; but in no more rounds than this.
-FIRST, ROUNDS = 50, 64
+FIRST, ROUNDS = 100, 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -109,7 +109,7 @@ def test_drawn_again_is_drawn_anew_and_what_is_drawn_first_is_what_is_drawn_with
     ratio = (
         np.median(got.standard_errors[more] / once.standard_errors[more], axis=1) * np.sqrt(got.used / once.used)[more]
     )
-    # Later draws of "sampling" come from 2 neighbours of MANY each, not 16, which halves what is due to the background.
+    # Later draws of "sampling" come from 2 neighbours of MANY each, not 8, which halves what is due to the background.
     least = {"gradient": 1, "sampling": np.sqrt(0.5)}[backend]
     assert (ratio > 0.75 * least).all()
     assert (ratio < 1.25).all()
