@@ -29,6 +29,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.truth
+	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.sampling
 
 $(VENV)/core: pyproject.toml constraints.txt
