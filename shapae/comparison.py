@@ -42,7 +42,7 @@ class Comparison:
         explanations: All that came out, by name; those of the controls, too.
         reference: What the others are compared with.
         reference_name: Its backend.
-        agreement: Spearman's correlation of the features, averaged over the rows, of each two.
+        agreement: Spearman's correlation of the features, averaged over the rows, of each two, the reference among them.
         deletion: Mean score while the features of the largest values are removed, one column each.
         insertion: The same while they come, and all others are those of the background.
     """
@@ -98,6 +98,7 @@ class Comparison:
         figure = sheet(15, 10)
         axes = figure.subplots(2, 2)
         plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
+        axes[0, 0].set_title("who agrees with whom: 1.00 is best")
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]
         sure: dict[str, Any] = {"reference": self.reference_name, "reference_error": self.reference_error}
         plots.costs(costs, **sure, controls=CONTROLS, ax=axes[0, 1])
@@ -206,7 +207,10 @@ def _together(judged: dict[str, Judged], judge: Judge) -> Comparison:
     table = pd.DataFrame.from_dict({name: each.row for name, each in judged.items()}, orient="index")
     errors = table.pop("error").fillna("") if "error" in table else ""
     explanations = {name: each.explanation for name, each in judged.items() if each.explanation is not None}
+    against = judge.reference.made_by.get("backend", "given")
     values = {name: each.values for name, each in explanations.items()}
+    if not any(each is judge.reference for each in explanations.values()):
+        values[f"{against} (reference)"] = judge.reference.values
     agreement = [[rank_correlation(one, other) for other in values.values()] for one in values.values()]
     fractions = pd.Index(judge.counts / judge.counts[-1], name="fraction of the features")
     curves = [
@@ -217,7 +221,7 @@ def _together(judged: dict[str, Judged], judge: Judge) -> Comparison:
         table.assign(error=errors).rename_axis("backend"),
         explanations,
         judge.reference,
-        judge.reference.made_by.get("backend", "given"),
+        against,
         pd.DataFrame(agreement, [*values], [*values]),
         *curves,
     )

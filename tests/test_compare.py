@@ -185,6 +185,13 @@ def test_for_many_features_the_reference_draws_until_it_is_sure():
     # Not the same draws, so that one can't be taken for the truth of the other.
     assert 0 < got.table.loc["sampling", "relative error (fraction)"] < 0.1
     assert got.best() == "sampling"
+    agreement = got.agreement["sampling (reference)"]
+    assert agreement["sampling (reference)"] == pytest.approx(1)
+    pd.testing.assert_series_equal(
+        agreement[["deep", *CONTROLS]],
+        got.table.loc[["deep", *CONTROLS], "rank correlation (-1 to 1)"],
+        check_names=False,
+    )
 
 
 def test_background_rows_count_by_their_weights():
