@@ -56,15 +56,8 @@ def explain(
     """Explain a model on a table: the explanation, a table of importances and pictures in a folder."""
     from shapae.results import write_results
 
-    options: dict[str, Any] = {
-        "head": head,
-        "backend": backend,
-        "n_jobs": n_jobs,
-        "memory": memory,
-        "seed": seed,
-        "tolerance": tolerance,
-    }
-    made = partial(_explainer, model, weights, background, options)
+    settings = _settings(head, backend, n_jobs, memory, seed, tolerance)
+    made = partial(_explainer, model, weights, background, settings)
     _write(data, out, force, lambda rows, folder: write_results(made(rows)(rows), folder))
 
 
@@ -86,15 +79,8 @@ def summarize(
     """Tables of what matters to each output over all rows, however many these are, in a folder."""
     from shapae.results import write_importance
 
-    options: dict[str, Any] = {
-        "head": head,
-        "backend": backend,
-        "n_jobs": n_jobs,
-        "memory": memory,
-        "seed": seed,
-        "tolerance": tolerance,
-    }
-    made = partial(_explainer, model, weights, background, options)
+    settings = _settings(head, backend, n_jobs, memory, seed, tolerance)
+    made = partial(_explainer, model, weights, background, settings)
     _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
 
 
@@ -177,11 +163,19 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 
 
-def _explainer(model: str, weights: Path, background: str, options: dict[str, Any], rows: Any) -> Any:
+def _settings(
+    head: str, backend: str, n_jobs: int | None, memory: str, seed: int, tolerance: float | None
+) -> dict[str, Any]:
+    """Of an Explainer."""
+    names = ("head", "backend", "n_jobs", "memory", "seed", "tolerance")
+    return dict(zip(names, (head, backend, n_jobs, memory, seed, tolerance), strict=True))
+
+
+def _explainer(model: str, weights: Path, background: str, settings: dict[str, Any], rows: Any) -> Any:
     from shapae.engine import Explainer
     from shapae.files import read_model
 
-    return Explainer(read_model(model, weights), _background(background, rows, options["seed"]), **options)
+    return Explainer(read_model(model, weights), _background(background, rows, settings["seed"]), **settings)
 
 
 def _background(background: str, rows: Any, seed: int) -> Any:

@@ -42,7 +42,7 @@ class Comparison:
         explanations: All that came out, by name; those of the controls, too.
         reference: What the others are compared with.
         reference_name: Its backend.
-        agreement: Spearman's correlation of the features, averaged over the rows, of each two, the reference among them.
+        agreement: Spearman's correlation of the features, averaged over the rows, of each two and the reference.
         deletion: Mean score while the features of the largest values are removed, one column each.
         insertion: The same while they come, and all others are those of the background.
     """
