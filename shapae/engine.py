@@ -13,7 +13,7 @@ from torch import nn
 
 from shapae import backends, heads
 from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
-from shapae.background import Background, read_background
+from shapae.background import read_background
 from shapae.borrow import evaluating, generators
 from shapae.compared import Compared, same, tensors
 from shapae.data import Streamed, agreed_names, read_rows, refuse_width
@@ -50,8 +50,9 @@ class Explainer:
         feature_names: d names, for a background that has none.
         tolerance: Each row is compared with background rows, in random order, only until the standard errors of its
             values are at most this part of its largest value; ``explanation.used`` says how many it took. Its base
-            value is the mean score of these. Backends that draw, out of all of the background, draw again instead.
-            None for all of the background, and no more draws than the backend makes by itself.
+            value is the mean score of these. Backends that draw, out of all of the background, draw again instead;
+            "sampling" begins with about 100 draws. None for all of the background, and as many draws as the backend
+            makes by itself.
         groups: From names to names of features, each in one group at most; see ``shapae.groups``. Each group is
             explained as one: as one player of backends that can ("exact" and "sampling"), otherwise by the sum of the
             values of its features.
@@ -98,7 +99,7 @@ class Explainer:
         playing = players(groups, names, disjoint=True) if groups else None
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._compared = Compared(self._backend, explained, weights, playing)
-        self._refuse_tolerance(given)
+        self._refuse_tolerance()
 
     def _scoring(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:
         with evaluating(nn.ModuleList([autoencoder, head])), generators(self.background), torch.no_grad():
@@ -113,6 +114,7 @@ class Explainer:
         other = copy.copy(self)
         other.head = str(head)
         other.score = self._scoring(self.score.autoencoder, full_precision(heads.as_head(head)), self.score.source)
+        other._refuse_tolerance()
         return other
 
     @property
@@ -242,7 +244,7 @@ class Explainer:
         compared = self._compared.shuffled(self.seed) if in_batches else self._compared
         return Job(self.score, compared, self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
 
-    def _refuse_tolerance(self, background: Background) -> None:
+    def _refuse_tolerance(self) -> None:
         parts = backends.in_parts(self._backend)
         if self.tolerance is None:
             return
@@ -253,7 +255,7 @@ class Explainer:
                 f"backend={self.backend!r} needs all of the background at once and draws nothing, so that it can't "
                 f"stop early; leave tolerance= out, or use backend='deep'."
             )
-        if parts and background.weights is not None:
+        if parts and self._compared.weights is not None:
             raise DataError(
                 "standard errors are not known with weights, so that a tolerance has nothing to go by; leave "
                 "tolerance= out, or draw a background without weights, shapae.background.sample(X, 100)."

@@ -12,7 +12,7 @@ one player, where the backend can: all of its features come and go together. The
 depends on features outside of its group in more than pairs.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,15 +85,17 @@ def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Playe
         _refuse_overlap(groups)
     grouped = {member for members in groups.values() for member in members}
     alone = [feature for feature in features if feature not in grouped]
-    twice = [name for name in alone if name in groups]
+    names = [*map(str, groups), *alone]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(
-            f"groups must have other names than the features outside of them; rename {some(twice, 'group')}."
+            f"groups must have other names than the features outside of them, and than each other; rename "
+            f"{some(twice, 'group')}."
         )
     place = {feature: at for at, feature in enumerate(features)}
     parts = [*groups.values(), *([feature] for feature in alone)]
     pairs = [(place[member], player) for player, members in enumerate(parts) for member in members]
-    return Players([*map(str, groups), *alone], np.array(pairs).T.copy())
+    return Players(names, np.array(pairs).T.copy())
 
 
 def _refuse_groups(groups: Groups, features: set[str]) -> None:

@@ -22,7 +22,7 @@ from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, spell
 from shapae.progress import progressing
 from shapae.score import Score
 from shapae.scored import base_values, scored
-from shapae.work import BATCH, FIRST, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, part_of
+from shapae.work import BATCH, FIRST, ROUNDS, Part, attributed, attributed_until, averaged_over_rows
 
 T = TypeVar("T")
 
@@ -135,7 +135,8 @@ class Job:
         moments = self._run(attributed, against, rows, [([Turn(chunk.background)], chunk.rows) for chunk in chunks])
         for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
             merged = reduce(add, (part for _, part in block))
-            yield part_of([merged.over_draws() if self.score.draws else merged])
+            merged = merged.over_draws() if self.score.draws else merged
+            yield Part(merged.mean, merged.standard_error)
 
     @property
     def _in_batches(self) -> bool:

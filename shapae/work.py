@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -62,35 +63,39 @@ def attributed_until(
         parent: See ``attributed``.
         tolerance: A row is done when its standard errors are at most this part of its largest value.
     """
-    left, total, done = np.arange(len(rows)), None, {}
+    left, total, ended = np.arange(len(rows)), None, None
     for turn, batch in enumerate(against):
         if not len(left):
             break
         part = attributed([batch], rows[left], [_again(seeds[row], turn) for row in left.tolist()], parent).as_draw()
         total = part if total is None else total + part
+        ended = ended or Ended(np.empty_like(total.mean), np.empty_like(total.mean), np.empty(len(rows), np.int64))
         sure = _sure(total, tolerance) | (turn == len(against) - 1)
-        for row, at in zip(left[sure], np.flatnonzero(sure), strict=True):
-            done[row] = total.of_rows(slice(at, at + 1))
+        ended.put(left[sure], total.of_rows(sure))
         left, total = left[~sure], total.of_rows(~sure)
-    ended = [done[row] for row in range(len(rows))]
-    return replace(part_of(ended), used=np.array([each.count for each in ended]))
+    assert ended is not None, "nothing to compare with"
+    assert total is not None
+    return Part(ended.mean, ended.errors if total.draws > 1 else None, ended.used)
+
+
+class Ended(NamedTuple):
+    """Room for the values of rows that are sure enough, and not for more of them than once: they may be large."""
+
+    mean: Array
+    errors: Array
+    used: Array
+
+    def put(self, rows: Array, found: Moments) -> None:
+        """What was found for some rows; their standard errors only if they are known."""
+        self.mean[rows], self.used[rows] = found.mean, round(found.count)
+        errors = found.standard_error
+        if errors is not None:
+            self.errors[rows] = errors
 
 
 def _again(seed: int, turn: int) -> int:
     """A seed for each turn, the first of which is ``seed`` itself."""
     return int(np.random.SeedSequence([seed, turn]).generate_state(1)[0]) if turn else seed
-
-
-def part_of(moments: Sequence[Moments]) -> Part:
-    """The values of blocks of rows, one after the other."""
-    errors = [each.standard_error for each in moments]
-    known = [error for error in errors if error is not None]
-    mean = _stacked([each.mean for each in moments])
-    return Part(mean, _stacked(known) if len(known) == len(errors) else None)
-
-
-def _stacked(arrays: Sequence[Array]) -> Array:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)  # a copy of what may be large
 
 
 def _sure(total: Moments, tolerance: float) -> Array:

@@ -205,8 +205,9 @@ BAD = {
     ),
     "a name that is taken": (
         {"c": ["a", "b"]},
-        "must have other names than the features outside of them; rename group c",
+        "must have other names than the features outside of them, and than each other; rename group c",
     ),
+    "a name that comes twice": ({1: ["a"], "1": ["b"]}, "and than each other; rename group 1"),
     "overlapping": (
         {"x": ["a", "b"], "y": ["b", "c"], "z": ["b", "c"]},
         r"one player only, but groups share features b \(in x and y and z\), c \(in y and z\); .*explanation\.grouped",

@@ -410,6 +410,34 @@ def test_a_fit_that_can_not_do_with_fewer_columns_is_told_so():
     assert "fit must build a model of rows.shape[1] features, here 2" in caught.value.__notes__[0]
 
 
+def test_a_group_of_all_features_can_not_be_dropped():
+    given = replace(module_case(), players=((0, 1, 2),))
+    with pytest.raises(ModelError, match="a group holds all features, so that without it no column is left"):
+        measured("retraining", given, ["zero", "drop"])
+
+
+def test_ways_of_retraining_do_not_depend_on_each_other():
+    def by_batches(model, rows):
+        return models.fit(model, rows[torch.randperm(len(rows))[:50]], 3)
+
+    given = module_case(repeats=2, trained_by=by_batches)
+    alone = {way: measured("retraining", given, [way])[:, 0] for way in ("zero", "shuffle")}
+    for ways in (["zero", "shuffle"], ["shuffle", "zero"]):
+        both = measured("retraining", given, ways)
+        np.testing.assert_array_equal(both, np.stack([alone[way] for way in ways], axis=1))
+
+
+def test_a_model_that_was_trained_to_nan_is_refused():
+    def overflowing(model, rows):
+        model(rows)
+        with torch.no_grad():
+            model.decoder.bias[1] = torch.nan
+        return model
+
+    with pytest.raises(ModelError, match="the model that fit returned gives NaN or infinity"):
+        measured("retraining", module_case(trained_by=overflowing), ["zero"])
+
+
 def test_retraining_knows_that_a_copy_stands_in_where_permutation_does_not():
     given = module_case(copy=True)
     trained, shuffled = (

@@ -119,3 +119,6 @@ class OneDraw(torch.nn.Module):
 def test_a_tolerance_and_draws_are_one_too_many(background):
     with pytest.raises(DataError, match="has draws of its own, so that a tolerance says too little"):
         Explainer(models.build(models.Variational), background, head=heads.ELBO(draws=8), tolerance=0.1)
+    explainer = Explainer(models.build(models.Variational), background, head="kl", tolerance=0.1)
+    with pytest.raises(DataError, match="has draws of its own, so that a tolerance says too little"):
+        explainer.with_head(heads.ELBO(draws=8))

@@ -144,9 +144,23 @@ def test_what_was_used_is_sliced_and_saved(model, tmp_path):
     np.testing.assert_array_equal(Explanation.load(tmp_path / "it").used, got.used)
 
 
-@pytest.mark.parametrize(("backend", "tolerance"), [("deep", 0.15), ("gradient", 0.1), ("sampling", 0.03)])
-def test_a_summary_stops_where_each_row_does(backend, tolerance, model):
-    explainer = Explainer(model, MANY, head="latent", backend=backend, tolerance=tolerance, memory="20MB")
+STOPPING = {
+    "deep": 0.15,
+    "gradient": 0.1,
+    "sampling": 0.03,
+    "exact": 0.15,
+    "captum_deep": 0.15,
+    "shap_kernel": 0.15,
+    "shap_permutation": 0.2,
+}
+
+
+@pytest.mark.filterwarnings("ignore::shapae.errors.AdditivityWarning")  # captum does not know the product of label_free
+@pytest.mark.parametrize("head", ["latent", "label_free"])
+@pytest.mark.parametrize("backend", STOPPING)
+def test_a_summary_stops_where_each_row_does(backend, head, model):
+    settings = {"head": head, "backend": backend, "tolerance": STOPPING[backend], "memory": "100MB"}
+    explainer = Explainer(model, MANY, **settings)
     got, explanation = explainer.summarize(ROWS), explainer(ROWS)
     want = Importance.of(explanation)
     assert len({*got.used}) > 1

@@ -26,7 +26,7 @@ class Game:
         background: (b, d), floating point.
         weights: (b,), how much each background row counts, 1 on average; None where all count the same.
         players: (d,), integers from 0: to which player each feature belongs; None where each is one by itself.
-        draws: At most so many draws for each row, where the backend can do with few; None for as many as it likes.
+        draws: About so many draws for each row, where the backend can do with few; None for as many as it likes.
     """
 
     score: nn.Module

@@ -50,14 +50,16 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     if case.fit is None:
         raise ModelError("retraining needs fit=, a function (model, rows) -> model that trains the model on the rows.")
     kept = case.folder / _fingerprint(case) if case.folder else None
-    wholes = {way: "drop-none" if way == "drop" else "all" for way in columns}
-    tasks: dict[str, tuple[str, Player]] = {whole: (way, ()) for way, whole in wholes.items()}
+    if "drop" in columns and any(len(player) == case.rows.shape[1] for player in case.players):
+        raise ModelError("a group holds all features, so that without it no column is left to train on; split it.")
+    wholes = {way: way if way == "drop" else "all" for way in columns}
+    tasks: dict[str, tuple[str, Player]] = {whole: (whole, ()) for whole in wholes.values()}
     tasks |= {f"{way}-{at}": (way, player) for way in columns for at, player in enumerate(case.players)}
     jobs = (delayed(_kept)(kept, name, partial(_errors, case, *task)) for name, task in tasks.items())
     done = Parallel(case.n_jobs, return_as="generator")(jobs)
     errors = dict(zip(tasks, progressing(done, len(tasks), case.progress, "retraining"), strict=True))
     rises = [[errors[f"{way}-{at}"] - errors[wholes[way]] for way in columns] for at in range(len(case.players))]
-    return _over_repeats(np.nanmean(rises, axis=-1), len(case.rows))
+    return _over_repeats(np.nanmean(rises, axis=-1), len(case.rows))  # NaN where a column was dropped, and nowhere else
 
 
 def _over_repeats(rises: Array, n: int) -> Array:
@@ -70,7 +72,8 @@ def _over_repeats(rises: Array, n: int) -> Array:
 def _errors(case: Case, way: str, player: Player) -> Array:
     """(repeats, d): mean squared errors of the features of the rows that are judged; NaN for a dropped feature."""
     errors_of = _without_columns if way == "drop" else partial(_hidden, way=way)
-    return np.stack([errors_of(case, player, Split(case, repeat)) for repeat in range(case.repeats)])
+    with torch.no_grad():
+        return np.stack([errors_of(case, player, Split(case, repeat)) for repeat in range(case.repeats)])
 
 
 class Split:
@@ -105,9 +108,15 @@ def _without_columns(case: Case, player: Player, split: Split) -> Array:
 
 
 def _judged(autoencoder: Autoencoder, seen: Tensor, wanted: Tensor) -> Array:
-    """(d,)."""
-    with evaluating(autoencoder), torch.no_grad():
+    """(d,).
+
+    Raises:
+        ModelError: Some are not finite.
+    """
+    with evaluating(autoencoder):
         errors = (autoencoder.reconstruct(seen) - wanted).square().mean(dim=0)
+    if not errors.isfinite().all():
+        raise ModelError("the model that fit returned gives NaN or infinity; train it with smaller steps.")
     return np.asarray(errors.double().cpu())
 
 
@@ -117,7 +126,7 @@ class Hidden:
     Args:
         case: The rows.
         player: The features; none of them for a model that sees all.
-        way: "zero" or "shuffle".
+        way: "shuffle"; or any other, for 0.
     """
 
     def __init__(self, case: Case, player: Player, way: str) -> None:
