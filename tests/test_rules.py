@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from shapae.deepshap import attribute
+from shapae.deepshap.rules.terms import carry
 from shapae.errors import UnsupportedOperator
 from tests import models
 
@@ -51,6 +52,17 @@ def near(got, want, precision=1e-10):
 
 def assert_additive(function, x, b, precision=1e-10):
     near(attribute(function, x, b).sum(1), run(function, x) - run(function, b).mean(0), precision)
+
+
+def test_what_is_carried_has_only_the_axes_that_it_depends_on():
+    m, of_row, of_background = (torch.tensor(models.table(n, 6, seed=n)) for n in (1, 3, 4))
+    given = m[None, None], of_row[None, :, None], of_background[None, None]
+    both, one, other, none = carry(lambda m, x, b: (m * x * b, m * x, m * b, 2 * m), *given)
+    assert [tuple(each.shape[:3]) for each in (both, one, other, none)] == [(1, 3, 4), (1, 3, 1), (1, 1, 4), (1, 1, 1)]
+    wanted = m * of_row[:, None] * of_background, (m * of_row)[:, None], m * of_background
+    for got, want in zip((both, one, other), wanted, strict=True):
+        near(got[0], want.reshape(got[0].shape))
+    near(none.flatten(), 2 * m.flatten())
 
 
 # Two players: see ``two_player_values``.

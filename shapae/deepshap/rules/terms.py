@@ -41,16 +41,27 @@ def carry(function: Callable[..., Any], *tensors: Tensor, axes: int = LEADING) -
         axes: How many leading axes there are.
 
     Returns:
-        What ``function`` gives, with the leading axes, of length 1 where all ``tensors`` have length 1.
+        What ``function`` gives, with the leading axes, of length 1 where what it gives is the same for all.
     """
+    return tree_map(partial(_narrowed, axes), _mapped(function, tensors, axes))
+
+
+def _mapped(function: Callable[..., Any], tensors: Sequence[Tensor], axes: int) -> Any:
     if axes == 0:
         return function(*tensors)
     many = [len(tensor) > 1 for tensor in tensors]
-    inner = partial(carry, function, axes=axes - 1)
-    tensors = tuple(tensor if each else tensor[0] for tensor, each in zip(tensors, many, strict=True))
+    tensors = [tensor if each else tensor[0] for tensor, each in zip(tensors, many, strict=True)]
     if any(many):
-        return torch.vmap(inner, in_dims=tuple(0 if each else None for each in many))(*tensors)
-    return tree_map(lambda out: out.unsqueeze(0), inner(*tensors))
+        in_dims = tuple(0 if each else None for each in many)
+        return torch.vmap(lambda *single: _mapped(function, single, axes - 1), in_dims=in_dims)(*tensors)
+    return tree_map(lambda out: out.unsqueeze(0), _mapped(function, tensors, axes - 1))
+
+
+def _narrowed(axes: int, out: Tensor) -> Tensor:
+    """Where nothing depends on an axis, vmap gives one number for all of it."""
+    for axis in range(axes):
+        out = out if out.stride(axis) else out.narrow(axis, 0, 1)
+    return out
 
 
 def total(terms: Terms) -> Tensor:
