@@ -56,8 +56,8 @@ def explain(
     """Explain a model on a table: the explanation, a table of importances and pictures in a folder."""
     from shapae.results import write_results
 
-    settings = _settings(head, backend, n_jobs, memory, seed, tolerance)
-    made = partial(_explainer, model, weights, background, settings)
+    made = partial(_explainer, model, weights, background, head=head, backend=backend, tolerance=tolerance)
+    made = partial(made, n_jobs=n_jobs, memory=memory, seed=seed)
     _write(data, out, force, lambda rows, folder: write_results(made(rows)(rows), folder))
 
 
@@ -79,8 +79,8 @@ def summarize(
     """Tables of what matters to each output over all rows, however many these are, in a folder."""
     from shapae.results import write_importance
 
-    settings = _settings(head, backend, n_jobs, memory, seed, tolerance)
-    made = partial(_explainer, model, weights, background, settings)
+    made = partial(_explainer, model, weights, background, head=head, backend=backend, tolerance=tolerance)
+    made = partial(made, n_jobs=n_jobs, memory=memory, seed=seed)
     _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
 
 
@@ -163,19 +163,11 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 
 
-def _settings(
-    head: str, backend: str, n_jobs: int | None, memory: str, seed: int, tolerance: float | None
-) -> dict[str, Any]:
-    """Of an Explainer."""
-    names = ("head", "backend", "n_jobs", "memory", "seed", "tolerance")
-    return dict(zip(names, (head, backend, n_jobs, memory, seed, tolerance), strict=True))
-
-
-def _explainer(model: str, weights: Path, background: str, settings: dict[str, Any], rows: Any) -> Any:
+def _explainer(model: str, weights: Path, background: str, rows: Any, *, seed: int, **settings: Any) -> Any:
     from shapae.engine import Explainer
     from shapae.files import read_model
 
-    return Explainer(read_model(model, weights), _background(background, rows, settings["seed"]), **settings)
+    return Explainer(read_model(model, weights), _background(background, rows, seed), seed=seed, **settings)
 
 
 def _background(background: str, rows: Any, seed: int) -> Any:

@@ -186,8 +186,8 @@ def _referred(
         return {}, reference
     try:
         if reference == DRAWN:
-            drawn = {"tolerance": tolerance, "seed": case.seed + APART, "progress": progress}
-            return {}, case.explain(reference, case.X, **drawn)
+            seed = case.seed + APART
+            return {}, case.explain(reference, case.X, tolerance=tolerance, seed=seed, progress=progress)
         taken, explanation = case.timed(reference)
     except Exception as error:
         error.add_note(f"(this is the reference, {reference!r}, with which all others are to be compared)")

@@ -22,7 +22,7 @@ from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, spell
 from shapae.progress import progressing
 from shapae.score import Score
 from shapae.scored import base_values, scored
-from shapae.work import BATCH, FIRST, ROUNDS, Part, attributed, attributed_until, averaged_over_rows
+from shapae.work import BATCH, FIRST, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, averaged_until
 
 T = TypeVar("T")
 
@@ -35,6 +35,7 @@ class Turn(NamedTuple):
 
 
 Against = Callable[[Turn], Attribution]
+Averaged = tuple[OverRows, list[Array]]
 # Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
 AVERAGES = 16
 
@@ -87,12 +88,15 @@ class Job:
             )
         chunks, batch = self._plan(len(rows), taken)
         scores, base = self._scored(rows, batch)
-        parts = [Turn(chunk.background) for chunk in chunks if chunk.rows == chunks[0].rows]
-        jobs = [(parts if self.tolerance is None else self._turns, block) for block in _blocks(chunks)]
-        work = partial(averaged_over_rows, draws=self.score.draws, tolerance=self.tolerance)
+        if self.tolerance is None:
+            turns = [Turn(chunk.background) for chunk in chunks if chunk.rows == chunks[0].rows]
+            work: Callable[..., Averaged] = partial(averaged_over_rows, draws=self.score.draws)
+        else:
+            turns, work = self._turns, partial(averaged_until, tolerance=self.tolerance)
+        jobs = [(turns, block) for block in _blocks(chunks)]
         found = self._run(work, self._sharing(chunks), rows, jobs)
-        over, turns = reduce(lambda one, other: (one[0] + other[0], one[1] + other[1]), found)
-        used = np.concatenate(turns) if turns else np.full(len(rows), len(base))
+        over, ended = reduce(lambda one, other: (one[0] + other[0], one[1] + other[1]), found)
+        used = np.concatenate(ended) if ended else np.full(len(rows), len(base))
         return over, scores, self._base_values(rows, base, used, batch).mean(axis=0), used
 
     def _scored(self, rows: Streamed, batch: int) -> tuple[Array, Array]:

@@ -79,7 +79,7 @@ def attributed_until(
 
 
 class Ended(NamedTuple):
-    """Room for the values of rows that are sure enough, and not for more of them than once: they may be large."""
+    """Room for the values of all rows, into which those are put that are sure enough: once, as they may be large."""
 
     mean: Array
     errors: Array
@@ -108,17 +108,16 @@ def _sure(total: Moments, tolerance: float) -> Array:
 
 
 def averaged_over_rows(
-    against: Sequence[Attribution],
-    rows: Tensor,
-    seeds: Sequence[int],
-    parent: int,
-    *,
-    draws: int = 0,
-    tolerance: float | None = None,
+    against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, draws: int = 0
 ) -> tuple[OverRows, list[Array]]:
-    """Averages of the values of ``rows``, and ``Part.used``; see ``attributed_until``, and ``Head.draws``."""
-    if tolerance is not None:
-        part = attributed_until(against, rows, seeds, parent, tolerance=tolerance)
-        return over_rows(part.mean), [part.used] if part.used is not None else []
+    """Averages of the values of ``rows``, and no ``Part.used``; see ``attributed``, and ``Head.draws``."""
     moments = attributed(against, rows, seeds, parent)
     return over_rows((moments.over_draws() if draws else moments).mean), []
+
+
+def averaged_until(
+    against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, tolerance: float
+) -> tuple[OverRows, list[Array]]:
+    """Averages of the values of ``rows``, and ``Part.used``; see ``attributed_until``."""
+    part = attributed_until(against, rows, seeds, parent, tolerance=tolerance)
+    return over_rows(part.mean), [part.used] if part.used is not None else []
