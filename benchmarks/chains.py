@@ -21,7 +21,7 @@ from shapae.deepshap import Against
 from shapae.deepshap.fold import walking
 from shapae.deepshap.tape import replay
 from shapae.deepshap.walk import averaged
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 Layers = Callable[[int], list[nn.Module]]
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 import shapae
 from benchmarks import save
-from shapae.borrow import threads
 from shapae.demo import GeneAutoencoder
+from shapae.utils.context import threads
 
 SIZES = {"700 x 50": (700, 50), "950 x 1000": (950, 1000)}
 BACKENDS = ("deep", "gradient")

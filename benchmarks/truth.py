@@ -27,12 +27,12 @@ from torch import nn
 import shapae
 from benchmarks import save
 from shapae import backends, datasets
-from shapae.borrow import generators
 from shapae.datasets import Faults
 from shapae.datasets.known import Halves
 from shapae.errors import TooLarge
 from shapae.metrics import auroc, reciprocal_rank, relative_error
-from shapae.moments import Array
+from shapae.utils.context import generators
+from shapae.utils.moments import Array
 
 RANKED = 100  # rows for rankings
 RANDOM, RAW = "random", "raw feature error"

@@ -4,8 +4,8 @@ import warnings
 from typing import Any
 
 from shapae.errors import DataError, NamesWarning, UnknownName
-from shapae.extras import is_a, needed
-from shapae.names import some
+from shapae.utils.optional import is_a, needed
+from shapae.utils.text import some
 
 
 def is_annotated(table: object) -> bool:

@@ -14,7 +14,7 @@ from shapae.engine import Explainer
 from shapae.errors import DataError
 from shapae.explanation import Explanation
 from shapae.heads import ErrorFromOthers, FeatureError, ReconstructionError
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 
 @dataclass(frozen=True, eq=False)

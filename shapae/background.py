@@ -21,8 +21,8 @@ from scipy.sparse import csr_array, issparse
 from shapae.annotated import is_annotated
 from shapae.data import Rows, read_rows, row_names
 from shapae.errors import DataError, UnknownName
-from shapae.moments import Array
-from shapae.names import some
+from shapae.utils.moments import Array
+from shapae.utils.text import some
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,8 +155,8 @@ def compare(
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
     """What ``write`` makes of the table in ``data``, to the folder ``out``."""
     from shapae.files import read_table
-    from shapae.folder import written_whole
     from shapae.results import NAMES
+    from shapae.utils.directories import written_whole
 
     with written_whole(out, replaces=NAMES if force else ()) as fresh:
         write(read_table(data), fresh)

@@ -13,9 +13,9 @@ from shapae.background import Background
 from shapae.data import Streamed
 from shapae.errors import TooLarge
 from shapae.groups import Players
-from shapae.moments import Array, Moments, joined
-from shapae.plan import spell
 from shapae.score import Score
+from shapae.utils.memory import spell
+from shapae.utils.moments import Array, Moments, joined
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,10 +21,10 @@ from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explanation import Explanation
 from shapae.judge import APART, Case, Judge, Judged
 from shapae.metrics import rank_correlation
-from shapae.moments import Array
 from shapae.plots._canvas import sheet
-from shapae.progress import progressing
 from shapae.stopwatch import Taken
+from shapae.utils.moments import Array
+from shapae.utils.parallel import progressing
 
 CONTROLS = RANDOM, STRANGE = "random values", "randomised weights"
 # The reference for many features: unbiased, and as sure as is wanted.

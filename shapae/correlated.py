@@ -4,8 +4,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from shapae.moments import Array
-from shapae.plan import cut
+from shapae.utils.memory import cut
+from shapae.utils.moments import Array
 
 # Bytes of the correlations that are computed at once.
 AT_ONCE = 2**26

@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from shapae import annotated
 from shapae.errors import DataError
-from shapae.extras import is_a
 from shapae.loader import loaded
-from shapae.moments import Array
-from shapae.names import refuse_others, refuse_repeated, some
-from shapae.plan import cut
+from shapae.names import refuse_others, refuse_repeated
+from shapae.utils.memory import cut
+from shapae.utils.moments import Array
+from shapae.utils.optional import is_a
+from shapae.utils.text import some
 
 # Bytes of a table that are looked at, or made dense, at once.
 AT_ONCE = 2**24

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from shapae import datasets, heads, plots
-from shapae.borrow import generators
 from shapae.engine import Explainer
 from shapae.explanation import Explanation
-from shapae.folder import written_whole
 from shapae.importance import Importance
-from shapae.progress import progressing
 from shapae.results import NAMES, save_picture, write_results
+from shapae.utils.context import generators
+from shapae.utils.directories import written_whole
+from shapae.utils.parallel import progressing
 
 
 class GeneAutoencoder(nn.Module):

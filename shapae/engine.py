@@ -14,7 +14,6 @@ from torch import nn
 from shapae import backends, heads
 from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
 from shapae.background import read_background
-from shapae.borrow import evaluating, generators
 from shapae.compared import Compared, same, tensors
 from shapae.data import Streamed, agreed_names, read_rows, refuse_width
 from shapae.errors import AdditivityWarning, DataError
@@ -24,10 +23,11 @@ from shapae.found import promised
 from shapae.groups import players
 from shapae.importance import Importance
 from shapae.job import Job
-from shapae.moments import Array
-from shapae.plan import read_bytes
 from shapae.provenance import versions
 from shapae.score import Score, refuse_unsteady
+from shapae.utils.context import evaluating, generators
+from shapae.utils.memory import read_bytes
+from shapae.utils.moments import Array
 
 
 class Explainer:

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from shapae.plan import spell
+from shapae.utils.memory import spell
 
 # Seconds that a trial should take to tell how long all of it would.
 ENOUGH = 0.25

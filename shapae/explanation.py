@@ -13,11 +13,11 @@ from safetensors.numpy import load_file, save_file
 from slicer import Obj
 
 from shapae.errors import DataError, OutputError, UnknownName
-from shapae.folder import written_whole
 from shapae.frames import Parts, annotate, dataset, frame, listed
 from shapae.groups import players
 from shapae.importance import Importance
-from shapae.moments import Array
+from shapae.utils.directories import written_whole
+from shapae.utils.moments import Array
 
 ARRAYS, RECORD = "explanation.safetensors", "explanation.json"
 _KEPT = ("scores", "residual", "standard_errors", "used")

@@ -15,7 +15,7 @@ from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from shapae.errors import DataError, MissingPackage, ModelError
-from shapae.extras import needed
+from shapae.utils.optional import needed
 
 
 def read_model(factory: str, weights: Path) -> nn.Module:

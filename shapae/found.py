@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from shapae.moments import Array
-from shapae.plan import cut
+from shapae.utils.memory import cut
+from shapae.utils.moments import Array
 from shapae.work import Part
 
 # Bytes of the values that are added up at once, so that they stay in a cache.

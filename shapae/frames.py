@@ -13,9 +13,9 @@ import pandas as pd
 
 from shapae import annotated
 from shapae.errors import DataError
-from shapae.extras import needed
-from shapae.moments import Array
-from shapae.names import some
+from shapae.utils.moments import Array
+from shapae.utils.optional import needed
+from shapae.utils.text import some
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from shapae.data import Rows, read_rows
 from shapae.errors import DataError, TooLarge
-from shapae.moments import Array
-from shapae.names import some
-from shapae.plan import read_bytes, spell
+from shapae.utils.memory import read_bytes, spell
+from shapae.utils.moments import Array
+from shapae.utils.text import some
 
 Groups = Mapping[str, Sequence[str]]
 

@@ -10,7 +10,7 @@ import torch
 
 from shapae.errors import UnknownName
 from shapae.frames import Parts
-from shapae.moments import Array, Moments, joined
+from shapae.utils.moments import Array, Moments, joined
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.
 AT_ONCE = 2**22

@@ -17,11 +17,12 @@ from shapae.data import Streamed
 from shapae.errors import TooLarge
 from shapae.found import Found
 from shapae.importance import OverRows
-from shapae.moments import Array
-from shapae.plan import AT_HAND, COPIES, Chunk, bytes_per_row, cut, plan, spell
-from shapae.progress import progressing
+from shapae.plan import COPIES, Chunk, plan
 from shapae.score import Score
 from shapae.scored import base_values, scored
+from shapae.utils.memory import AT_HAND, bytes_per_row, cut, spell
+from shapae.utils.moments import Array
+from shapae.utils.parallel import progressing
 from shapae.work import BATCH, FIRST, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, averaged_until
 
 T = TypeVar("T")

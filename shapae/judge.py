@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder, as_autoencoder
 from shapae.background import Background, weighted
-from shapae.borrow import evaluating, generators
 from shapae.data import Rows
 from shapae.engine import Explainer
 from shapae.errors import AdditivityWarning
@@ -26,9 +25,10 @@ from shapae.metrics import (
     sensitivity,
     worths,
 )
-from shapae.moments import Array
 from shapae.stopwatch import Taken, taking
 from shapae.unwrap import copied
+from shapae.utils.context import evaluating, generators
+from shapae.utils.moments import Array
 
 # Points of the curves beside the first, and sets of features whose contributions are checked, for each row.
 POINTS, SETS = 20, 20

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
-from shapae.borrow import generators
 from shapae.errors import DataError
+from shapae.utils.context import generators
 
 # So many items of a data set are taken at once.
 BATCH = 1024

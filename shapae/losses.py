@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
-from shapae.table import Table
+from shapae.utils.registry import Table
 
 LOSSES: Table[Callable[[], "Loss"]] = Table("loss")
 

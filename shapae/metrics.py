@@ -10,8 +10,8 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from shapae.moments import Array
-from shapae.plan import cut
+from shapae.utils.memory import cut
+from shapae.utils.moments import Array
 
 # Numbers that are mixed at once.
 AT_ONCE = 2**22

@@ -4,17 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from shapae.errors import DataError
-
-
-def some(items: Sequence[object], noun: str) -> str:
-    """The first eight of ``items`` in words.
-
-    >>> some("abcdefghij", "column")
-    'columns a, b, c, d, e, f, g, h and 2 more'
-    """
-    shown = ", ".join(str(item) for item in items[:8])
-    more = f" and {len(items) - 8} more" if len(items) > 8 else ""
-    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
+from shapae.utils.text import some
 
 
 def refuse_repeated(names: Sequence[str], what: str, remedy: str = "") -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 # Rows at which a transformer is asked whether it is affine, and how far from 0 its slope is measured.
 PROBES, FAR = 5, 1e6

@@ -16,16 +16,16 @@ from shapae import importances
 from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
 from shapae.background import read_background
 from shapae.background import sample as draw
-from shapae.borrow import evaluating, generators
 from shapae.correlated import correlated
 from shapae.data import Rows, agreed_names, read_rows, refuse_width
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.groups import players
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, Fit, permutation
-from shapae.moments import Array
 from shapae.ranking import SURE, GlobalRanking
 from shapae.score import Score, refuse_infinite, refuse_unsteady
+from shapae.utils.context import evaluating, generators
+from shapae.utils.moments import Array
 
 # So many rows are the background where there is none.
 BACKGROUND = 100

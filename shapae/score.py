@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
 from shapae.decoding import Decoding
-from shapae.deepshap.record import first_to_fail
 from shapae.errors import ModelError, ShapeError, UnknownName
 from shapae.heads import Head
+from shapae.utils.torch_trace import first_to_fail
 
 
 class Score(nn.Module):

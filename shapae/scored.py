@@ -8,9 +8,9 @@ from torch import Tensor
 
 from shapae.compared import Compared
 from shapae.data import Streamed
-from shapae.moments import Array
-from shapae.plan import cut
 from shapae.score import Score, refuse_infinite
+from shapae.utils.memory import cut
+from shapae.utils.moments import Array
 
 
 def scored(score: Callable[[Tensor], Tensor], rows: Tensor | Streamed, batch: int, what: str) -> Array:

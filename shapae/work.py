@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from shapae.backends import Attribution
-from shapae.borrow import threads
 from shapae.importance import OverRows, over_rows
-from shapae.moments import Array, Moments
+from shapae.utils.context import threads
+from shapae.utils.moments import Array, Moments
 
 # So many background rows at a time, until the values are sure enough; and so many groups or rows until one can tell.
 BATCH, ENOUGH = 16, 8

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from shapae import Autoencoder, Explainer, backends, heads
 from shapae.errors import AdditivityWarning, DataError, ModelError, ShapeError, TooLarge, UnknownName
-from shapae.plan import read_bytes
+from shapae.utils.memory import read_bytes
 from tests import models
 
 NAMES = list("abcdef")

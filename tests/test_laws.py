@@ -8,7 +8,8 @@ import torch
 from joblib import parallel_config
 
 from shapae import Autoencoder, Explainer, backends, heads
-from shapae.plan import COPIES, bytes_per_row
+from shapae.plan import COPIES
+from shapae.utils.memory import bytes_per_row
 from tests import models
 
 HEADS = {

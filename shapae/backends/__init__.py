@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import MissingPackage
-from shapae.moments import Moments, joined
-from shapae.table import Folder
+from shapae.utils.moments import Moments, joined
+from shapae.utils.registry import Folder
 
 _FOLDER = Folder("backend", __name__, __path__)
 # Libraries that shapae does without, each an extra of that name.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from shapae.backends import Game
 from shapae.backends._peer import ACTIVATIONS, alone, in_pieces
-from shapae.moments import Array
 from shapae.score import Connected
 from shapae.unwrap import copied
+from shapae.utils.moments import Array
 
 # What shap takes for a model.
 Function = Callable[[Array], Array]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shapae.backends import Game, by_row
 from shapae.backends._captum import lent
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 ADDITIVE = False
 DRAWS = 200

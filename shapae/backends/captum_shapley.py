@@ -8,7 +8,7 @@ from torch import Tensor
 from shapae.backends import Game, by_row
 from shapae.backends._captum import lent
 from shapae.backends._peer import AT_ONCE, in_pieces
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 ADDITIVE = False
 DRAWS = 25

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shapae import deepshap
 from shapae.backends import AnchoredAttribution, Attribution, Game
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 ADDITIVE = True
 DRAWS = 0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shapae.backends import Attribution, Game
 from shapae.errors import TooLarge
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 ADDITIVE = True
 DRAWS = 0

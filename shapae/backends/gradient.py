@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from shapae.backends import Game, by_row
-from shapae.moments import Moments
 from shapae.score import Connected
+from shapae.utils.moments import Moments
 
 ADDITIVE = False
 REMEDY = "The score may jump, or have no gradient somewhere; use backend='deep' to see whether it agrees."

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from shapae.backends import Attribution, Game
-from shapae.moments import Array, Moments, joined
-from shapae.plan import cut
+from shapae.utils.memory import cut
+from shapae.utils.moments import Array, Moments, joined
 
 ADDITIVE = True
 DRAWS = 400

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shapae.backends import Attribution, Game
 from shapae.backends._shap import lent
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 ADDITIVE = True
 DRAWS = 0

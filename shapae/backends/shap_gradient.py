@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from shapae.backends import Attribution, Game
 from shapae.backends._shap import lent
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 ADDITIVE = False
 REMEDY = "The gradient may jump or be missing somewhere; use backend='deep' to see whether it agrees."

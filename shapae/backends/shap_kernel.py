@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shapae.backends import Game, by_row
 from shapae.backends._shap import lent_as_function
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 ADDITIVE = True
 DRAWS = 2048

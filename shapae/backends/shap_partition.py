@@ -12,7 +12,7 @@ from torch import Tensor
 from shapae.backends import Attribution, Game
 from shapae.backends._peer import AT_ONCE
 from shapae.backends._shap import Masker, lent_as_function
-from shapae.moments import Array, Moments, joined
+from shapae.utils.moments import Array, Moments, joined
 
 ADDITIVE = True
 DRAWS = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 # What people buy, how they pay for it, and its usual size as a logarithm; see ``transactions``.
 GOODS = {"groceries": 3.5, "fuel": 4.0, "travel": 6.0, "electronics": 6.5, "rent": 7.0}

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from shapae.borrow import generators
-from shapae.moments import Array
+from shapae.utils.context import generators
+from shapae.utils.moments import Array
 
 
 class Halves(nn.Module):

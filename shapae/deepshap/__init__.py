@@ -16,13 +16,14 @@ from torch._ops import OpOverload
 from shapae.deepshap.chain import Chain, as_chain
 from shapae.deepshap.deviations import Deviations
 from shapae.deepshap.fold import Order, cheapest, folded
-from shapae.deepshap.record import Function, record
+from shapae.deepshap.record import record
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tape import Tape, Values, replay
 from shapae.deepshap.walk import averaged
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
-from shapae.moments import Moments, joined
-from shapae.plan import BLOCKS
+from shapae.utils.memory import BLOCKS
+from shapae.utils.moments import Moments, joined
+from shapae.utils.torch_trace import Function
 
 __all__ = ["Against", "attribute"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from shapae.deepshap.chain import TRAFFIC, Chain, apart, paired, slopes
 from shapae.deepshap.deviations import Deviations, lean
 from shapae.deepshap.tape import Values, some_of
-from shapae.plan import cut
+from shapae.utils.memory import cut
 
 # Bytes of what is computed at once, so that it stays in a cache.
 BLOCK = 2**23

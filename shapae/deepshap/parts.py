@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shapae.table import Table
+from shapae.utils.registry import Table
 
 PARTS: Table[Callable[..., Any]] = Table("operator to be taken apart")
 

@@ -5,14 +5,12 @@ shared weights are all the same. Only one row is recorded, and ``torch.vmap`` ca
 has to know where the axis of the rows went.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._decomp import decomposition_table
 from torch._dispatch.python import enable_python_dispatcher
 from torch._ops import OpOverload
@@ -22,8 +20,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from shapae.deepshap.parts import PARTS
 from shapae.deepshap.tape import Live, Step, Tape, plain_name
 from shapae.errors import UnsupportedOperator
+from shapae.utils.torch_trace import Function, Places
 
-Function = Callable[..., Tensor]
 Whole = Callable[[OpOverload, list[torch.dtype]], bool]
 
 # They give back what they are given.
@@ -84,30 +82,6 @@ def _needed(steps: list[Step], slots: set[int | None]) -> list[Step]:
             slots.update(step.live)
             kept.append(step)
     return kept[::-1]
-
-
-class Places:
-    """Names of the places in ``function`` where something is run."""
-
-    def __init__(self, function: Any) -> None:
-        owner = getattr(function, "__self__", function)  # of a method
-        modules = owner.named_modules() if isinstance(owner, nn.Module) else ()
-        root = type(owner).__name__
-        self._names = {id(module): f"{root}.{name}" if name else root for name, module in modules}
-
-    def here(self) -> str:
-        """Name of the innermost module whose method is running."""
-        for frame in _frames(sys._getframe(1)):
-            module = frame.f_locals.get("self")
-            if isinstance(module, nn.Module):
-                return self._names.get(id(module)) or type(module).__name__
-        return "the function"
-
-
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 class Recorder(TorchDispatchMode):
@@ -224,37 +198,3 @@ def _written_into(base: Tensor, value: Tensor, view: Tensor) -> Tensor:
     everywhere = torch.arange(base.numel(), device=base.device)
     places = everywhere.as_strided(view.size(), view.stride(), view.storage_offset()).reshape(-1)
     return base.reshape(-1).scatter(0, places, value.reshape(-1)).view(base.shape)
-
-
-class Watch(TorchDispatchMode):
-    """Notes the first operators that make infinity, or NaN, of numbers that are not."""
-
-    KINDS = {"infinity": torch.isinf, "NaN": torch.isnan}
-
-    def __init__(self, function: Function) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.places = Places(function)
-        self.first: dict[str, str] = {}
-
-    def __torch_dispatch__(
-        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run the operator, and look at what it gives."""
-        out = op(*args, **(kwargs or {}))
-        for kind, among in self.KINDS.items():
-            if kind not in self.first and _any(among, out) and not _any(among, (args, kwargs)):
-                self.first[kind] = f"{op} in {self.places.here()}"
-        return out
-
-
-def _any(among: Callable[[Tensor], Tensor], values: Any) -> bool:
-    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    return any(bool(among(tensor).any()) for tensor in tensors)
-
-
-def first_to_fail(function: Function, rows: Tensor) -> dict[str, str]:
-    """The first operators, with their places, that make "infinity" or "NaN" of ``rows``, as far as there are any."""
-    watch = Watch(function)
-    with torch.no_grad(), watch:
-        function(rows)
-    return watch.first

@@ -16,8 +16,8 @@ from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, carry, merged, total
 from shapae.deepshap.tape import Live, Step, Tape, Values
 from shapae.errors import ModelError
-from shapae.moments import Array, Moments, joined
-from shapae.plan import cut
+from shapae.utils.memory import cut
+from shapae.utils.moments import Array, Moments, joined
 
 # Bytes of the widest value for the pairs that are walked over at once, so that a few such values fit into a cache.
 BLOCK = 2**22

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
-from shapae.table import Table
+from shapae.utils.registry import Table
 
 Choice = str | int | Sequence[str | int] | None
 HEADS: Table[Callable[[], "Head"]] = Table("head")

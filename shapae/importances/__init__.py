@@ -13,11 +13,11 @@ from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
-from shapae.borrow import threads
-from shapae.moments import Array
-from shapae.plan import AT_HAND, BLOCKS_EACH, bytes_per_row, cut
-from shapae.progress import progressing
-from shapae.table import Folder
+from shapae.utils.context import threads
+from shapae.utils.memory import AT_HAND, BLOCKS_EACH, bytes_per_row, cut
+from shapae.utils.moments import Array
+from shapae.utils.parallel import progressing
+from shapae.utils.registry import Folder
 
 _FOLDER = Folder("method", __name__, __path__)
 Fit = Callable[[nn.Module, Tensor], nn.Module]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shapae.importances import Case, Player, for_each_player, over_rows
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 
 def _rise(case: Case, rebuilt: Tensor) -> Tensor:

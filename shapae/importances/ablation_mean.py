@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from shapae.importances import Case
 from shapae.importances._replaced import COLUMNS, ablated
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 USUAL = COLUMNS
 

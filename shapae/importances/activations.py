@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shapae.importances import Case, Player, for_each_player, over_rows
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)
 

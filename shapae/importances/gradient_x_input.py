@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, over_rows
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("moving", "fixed")
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.feature_selection import mutual_info_regression
 
 from shapae.importances import Case, Player, for_each_player
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)
 # Each pair of a feature and a latent takes milliseconds.

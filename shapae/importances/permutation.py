@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shapae.importances import Case, Player, for_each_player, over_rows
 from shapae.importances._replaced import COLUMNS, moves
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 USUAL = COLUMNS
 

@@ -14,12 +14,12 @@ from joblib import Parallel, delayed
 from torch import Tensor, nn
 
 from shapae.autoencoder import Autoencoder
-from shapae.borrow import evaluating, generators
 from shapae.errors import ModelError
 from shapae.importances import Case, Player
-from shapae.moments import Array
-from shapae.progress import progressing
 from shapae.unwrap import copied
+from shapae.utils.context import evaluating, generators
+from shapae.utils.moments import Array
+from shapae.utils.parallel import progressing
 
 COLUMNS = ("zero", "shuffle", "drop")
 USUAL = ("zero",)

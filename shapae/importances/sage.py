@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shapae.importances import Case, over_rows, shared_out
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)
 

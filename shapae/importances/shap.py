@@ -8,7 +8,7 @@ import torch
 from shapae.engine import Explainer
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, over_rows
-from shapae.moments import Array
+from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("moving", "fixed")
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
 from shapae.importances import Case
-from shapae.moments import Array
 from shapae.unwrap import copied
+from shapae.utils.moments import Array
 
 
 def _first_layer(weights: list[Tensor]) -> Tensor:

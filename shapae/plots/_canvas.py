@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
-from shapae.borrow import generators
 from shapae.errors import DataError
 from shapae.explanation import single
-from shapae.moments import Array
+from shapae.utils.context import generators
+from shapae.utils.moments import Array
 
 
 class Picture(Axes):

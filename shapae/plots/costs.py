@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from shapae.moments import Array
 from shapae.plots._canvas import axes, colours, escaped
+from shapae.utils.moments import Array
 
 # Smaller errors stand on the lower edge.
 LEAST = 1e-3

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shapae.table import Table
+from shapae.utils.registry import Table
 
 SLOPES: Table[Callable[..., Tensor]] = Table("elementwise operator")
 

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_map
 
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.tape import Step
-from shapae.table import Table
+from shapae.utils.registry import Table
 
 Terms = list[Tensor]
 Rule = Callable[[Step, Terms, Pair, list[Pair]], list[Terms]]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shapae.moments import Moments
+from shapae.utils.moments import Moments
 
 NUMBERS = st.floats(-1e6, 1e6)
 parts = st.lists(st.integers(1, 5), min_size=1, max_size=6).flatmap(

@@ -3,7 +3,7 @@
 import pytest
 
 from shapae.errors import UnknownName
-from shapae.table import Folder, Table
+from shapae.utils.registry import Folder, Table
 
 
 def test_a_name_is_taken_once():

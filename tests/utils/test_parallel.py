@@ -2,7 +2,7 @@
 
 import pytest
 
-from shapae import progress
+from shapae.utils import parallel as progress
 
 
 def consume(progressing):

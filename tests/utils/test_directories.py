@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shapae.errors import OutputError
-from shapae.folder import written_whole
+from shapae.utils.directories import written_whole
 
 
 def contents(folder):

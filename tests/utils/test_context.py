@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from shapae.borrow import evaluating, generators, threads
+from shapae.utils.context import evaluating, generators, threads
 from tests import models
 
 

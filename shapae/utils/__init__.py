@@ -1,0 +1,1 @@
+"""Tools in which nothing is about SHAP values."""

@@ -1,0 +1,14 @@
+"""Lists of names in a sentence."""
+
+from collections.abc import Sequence
+
+
+def some(items: Sequence[object], noun: str) -> str:
+    """The first eight of ``items`` in words.
+
+    >>> some("abcdefghij", "column")
+    'columns a, b, c, d, e, f, g, h and 2 more'
+    """
+    shown = ", ".join(str(item) for item in items[:8])
+    more = f" and {len(items) - 8} more" if len(items) > 8 else ""
+    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"

@@ -1,0 +1,71 @@
+"""Where torch runs an operator, and which operator is the first to give infinity or NaN."""
+
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Function = Callable[..., Tensor]
+
+
+class Places:
+    """Names of the places in ``function`` where something is run."""
+
+    def __init__(self, function: Any) -> None:
+        owner = getattr(function, "__self__", function)  # of a method
+        modules = owner.named_modules() if isinstance(owner, nn.Module) else ()
+        root = type(owner).__name__
+        self._names = {id(module): f"{root}.{name}" if name else root for name, module in modules}
+
+    def here(self) -> str:
+        """Name of the innermost module whose method is running."""
+        for frame in _frames(sys._getframe(1)):
+            module = frame.f_locals.get("self")
+            if isinstance(module, nn.Module):
+                return self._names.get(id(module)) or type(module).__name__
+        return "the function"
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+class Watch(TorchDispatchMode):
+    """Notes the first operators that make infinity, or NaN, of numbers that are not."""
+
+    KINDS = {"infinity": torch.isinf, "NaN": torch.isnan}
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.places = Places(function)
+        self.first: dict[str, str] = {}
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator, and look at what it gives."""
+        out = op(*args, **(kwargs or {}))
+        for kind, among in self.KINDS.items():
+            if kind not in self.first and _any(among, out) and not _any(among, (args, kwargs)):
+                self.first[kind] = f"{op} in {self.places.here()}"
+        return out
+
+
+def _any(among: Callable[[Tensor], Tensor], values: Any) -> bool:
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return any(bool(among(tensor).any()) for tensor in tensors)
+
+
+def first_to_fail(function: Function, rows: Tensor) -> dict[str, str]:
+    """The first operators, with their places, that make "infinity" or "NaN" of ``rows``, as far as there are any."""
+    watch = Watch(function)
+    with torch.no_grad(), watch:
+        function(rows)
+    return watch.first
