@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shapae import (
-        adapters,
         backends,
         background,
         datasets,
@@ -27,20 +26,21 @@ if TYPE_CHECKING:
         plots,
     )
     from shapae.anomalies import Anomalies, explain_anomalies
-    from shapae.autoencoder import Autoencoder
     from shapae.comparison import Comparison, compare
     from shapae.data import from_anndata
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
     from shapae.groups import cluster_features, read_gmt
     from shapae.importance import Importance
+    from shapae.models import adapters
+    from shapae.models.autoencoder import Autoencoder
     from shapae.rank import rank_features
     from shapae.ranking import GlobalRanking
 
-# Where each name is at home. They are imported when asked for, because torch and shap take seconds.
-_HOMES = {
+# Where each name is at home, and each module. They are imported when asked for, because torch and shap take seconds.
+_NAMES = {
     "Anomalies": "anomalies",
-    "Autoencoder": "autoencoder",
+    "Autoencoder": "models.autoencoder",
     "Comparison": "comparison",
     "Explainer": "engine",
     "Explanation": "explanation",
@@ -52,6 +52,9 @@ _HOMES = {
     "from_anndata": "data",
     "rank_features": "rank",
     "read_gmt": "groups",
+}
+_MODULES = {
+    "adapters": "models.adapters",
 }
 __all__ = [
     "Anomalies",
@@ -86,8 +89,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES.get(name, name)}")
-    return getattr(home, name) if name in _HOMES else home
+    if name in _NAMES:
+        return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+    return import_module(f"{__name__}.{_MODULES.get(name, name)}")
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from shapae import plots
-from shapae.autoencoder import Autoencoder
 from shapae.backends import named, names
 from shapae.background import read_background
 from shapae.data import read_rows
@@ -21,6 +20,7 @@ from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explanation import Explanation
 from shapae.judge import APART, Case, Judge, Judged
 from shapae.metrics import rank_correlation
+from shapae.models.autoencoder import Autoencoder
 from shapae.plots._canvas import sheet
 from shapae.stopwatch import Taken
 from shapae.utils.moments import Array

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from shapae import backends, heads
-from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
 from shapae.background import read_background
 from shapae.compared import Compared, same, tensors
 from shapae.data import Streamed, agreed_names, read_rows, refuse_width
@@ -23,6 +22,8 @@ from shapae.found import promised
 from shapae.groups import players
 from shapae.importance import Importance
 from shapae.job import Job
+from shapae.models.autoencoder import Autoencoder, as_autoencoder
+from shapae.models.unwrapping import example, full_precision
 from shapae.provenance import versions
 from shapae.score import Score, refuse_unsteady
 from shapae.utils.context import evaluating, generators

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder, as_autoencoder
 from shapae.background import Background, weighted
 from shapae.data import Rows
 from shapae.engine import Explainer
@@ -25,8 +24,9 @@ from shapae.metrics import (
     sensitivity,
     worths,
 )
+from shapae.models.autoencoder import Autoencoder, as_autoencoder
+from shapae.models.unwrapping import copied
 from shapae.stopwatch import Taken, taking
-from shapae.unwrap import copied
 from shapae.utils.context import evaluating, generators
 from shapae.utils.moments import Array
 

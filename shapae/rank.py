@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from shapae import importances
-from shapae.autoencoder import Autoencoder, as_autoencoder, example, full_precision
 from shapae.background import read_background
 from shapae.background import sample as draw
 from shapae.correlated import correlated
@@ -22,6 +21,8 @@ from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.groups import players
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, Fit, permutation
+from shapae.models.autoencoder import Autoencoder, as_autoencoder
+from shapae.models.unwrapping import example, full_precision
 from shapae.ranking import SURE, GlobalRanking
 from shapae.score import Score, refuse_infinite, refuse_unsteady
 from shapae.utils.context import evaluating, generators

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder
-from shapae.decoding import Decoding
 from shapae.errors import ModelError, ShapeError, UnknownName
 from shapae.heads import Head
+from shapae.models.autoencoder import Autoencoder
+from shapae.models.decoder import Decoding
 from shapae.utils.torch_trace import first_to_fail
 
 

@@ -18,25 +18,25 @@ with warnings.catch_warnings():  # shap's own, at import only
     warnings.simplefilter("ignore")
     import shap  # noqa: F401
 
-from tests import models  # noqa: E402
+from tests import cases  # noqa: E402
 
 
 @pytest.fixture
 def rows():
     """(5, 6)."""
-    return models.table(5, seed=1)
+    return cases.table(5, seed=1)
 
 
 @pytest.fixture
 def background():
     """(7, 6): a prime number, so that any cut leaves unequal parts."""
-    return models.table(7, seed=2)
+    return cases.table(7, seed=2)
 
 
 @pytest.fixture
 def model():
     """The autoencoder of the question, for six features."""
-    return models.build(models.Question)
+    return cases.build(cases.Question)
 
 
 @pytest.fixture(autouse=True)

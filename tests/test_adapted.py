@@ -11,7 +11,7 @@ from torch import nn
 from shapae import Explainer, backends
 from shapae.backends import captum_shapley, shap_kernel, shap_partition, shap_permutation
 from shapae.errors import AdditivityWarning, MissingPackage
-from tests import models
+from tests import cases
 from tests.test_backends import ACTIVATIONS, CLOSED, affine, moving_error
 from tests.test_sampling import assert_unbiased, every_game, game_of, shapley_values
 
@@ -26,14 +26,14 @@ weighted_or_fixed = pytest.mark.parametrize(
 
 def values(backend, game, rows):
     """(n, d, k), with seeds by position."""
-    return models.attribution(backends.named(backend), game)(torch.tensor(rows), seeds=range(len(rows))).mean
+    return cases.attribution(backends.named(backend), game)(torch.tensor(rows), seeds=range(len(rows))).mean
 
 
 @QUADRATIC
 @pytest.mark.parametrize("head", CLOSED)
 def test_a_linear_autoencoder_has_the_values_of_the_closed_form(backend, head, rows, background):
     """Of quadratic scores; any order, any clusters and the rescale rule are right for these."""
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     got = Explainer(model, background, head=head, backend=backend)(rows)
     np.testing.assert_allclose(got.values, CLOSED[head](model, rows, background), rtol=0, atol=1e-10)
 
@@ -41,7 +41,7 @@ def test_a_linear_autoencoder_has_the_values_of_the_closed_form(backend, head, r
 @QUADRATIC
 @weighted_or_fixed
 def test_weights_and_anchors_are_honoured(backend, head, weighted, rows, background):
-    game = game_of(background, head=head, weighted=weighted, make=models.Linear)
+    game = game_of(background, head=head, weighted=weighted, make=cases.Linear)
     want = [shapley_values(game, row) for row in torch.tensor(rows)]
     np.testing.assert_allclose(values(backend, game, rows), want, rtol=0, atol=1e-10)
 
@@ -55,14 +55,22 @@ def test_all_coalitions_of_the_kernel_are_exact(head, weighted, grouped, rows, b
 
 @pytest.mark.parametrize("head", ["reconstruction_error", "latent"])
 def test_the_kernel_is_exact_for_eight_features(head):
-    model, rows, background = models.build(models.Question, 8), models.table(3, 8, seed=1), models.table(4, 8, seed=2)
+    model, rows, background = (
+        cases.build(cases.Question, 8),
+        cases.table(3, 8, seed=1),
+        cases.table(4, 8, seed=2),
+    )
     got, want = (Explainer(model, background, head=head, backend=name)(rows) for name in ("shap_kernel", "exact"))
     np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-10)
 
 
 def test_the_kernel_keeps_more_than_ten_features():
     """shap's own choice since 0.47 is to keep ten."""
-    model, rows, background = models.build(models.Linear, 14), models.table(2, 14, seed=1), models.table(3, 14, seed=2)
+    model, rows, background = (
+        cases.build(cases.Linear, 14),
+        cases.table(2, 14, seed=1),
+        cases.table(3, 14, seed=2),
+    )
     got = Explainer(model, background, backend="shap_kernel")(rows)
     assert (got.values != 0).all()
     want = moving_error(model, rows, background)
@@ -72,7 +80,7 @@ def test_the_kernel_keeps_more_than_ten_features():
 @pytest.mark.parametrize("head", ["latent", "fixed"])
 def test_orders_of_permutation_are_unbiased(head, rows, background):
     game, row = game_of(background, head=head), torch.tensor(rows[0])
-    found = models.attribution(shap_permutation, game)(row.expand(60, -1), seeds=range(60)).mean
+    found = cases.attribution(shap_permutation, game)(row.expand(60, -1), seeds=range(60)).mean
     z = (found.mean(axis=0) - shapley_values(game, row)) / (found.std(axis=0, ddof=1) / np.sqrt(60))
     assert np.abs(z).max() < 4
 
@@ -135,9 +143,9 @@ def test_a_constant_feature_and_a_single_background_row_are_clustered(model, row
 
 
 @pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", "latent"])
-@pytest.mark.parametrize("make", [models.Question, models.Nested])
+@pytest.mark.parametrize("make", [cases.Question, cases.Nested])
 def test_captum_deep_has_the_values_of_deep_where_everything_is_a_module(head, make, rows, background):
-    model = models.build(make)
+    model = cases.build(make)
     got, want = (Explainer(model, background, head=head, backend=name)(rows) for name in ("captum_deep", "deep"))
     np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-12)
 
@@ -150,7 +158,7 @@ def test_captum_deep_weighs_and_anchors_as_deep(head, weighted, rows, background
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
 def test_captum_deep_follows_the_rescale_rule_through_every_activation(activation, rows, background):
-    model = models.build(lambda: nn.Sequential(nn.Linear(6, 4), activation, nn.Linear(4, 6)))
+    model = cases.build(lambda: nn.Sequential(nn.Linear(6, 4), activation, nn.Linear(4, 6)))
     (w1, b1), (w2, _) = affine(model[0]), affine(model[2])
     with torch.no_grad():
         zx, zb = rows @ w1.T + b1, background @ w1.T + b1
@@ -163,7 +171,7 @@ def test_captum_deep_follows_the_rescale_rule_through_every_activation(activatio
 
 def test_the_residual_tells_what_captum_does_not_see(rows, background):
     """captum's own rule for softmax would mix the background rows, and not add up either."""
-    model = models.build(lambda: nn.Sequential(nn.Linear(6, 4), nn.Softmax(dim=1), nn.Linear(4, 6)))
+    model = cases.build(lambda: nn.Sequential(nn.Linear(6, 4), nn.Softmax(dim=1), nn.Linear(4, 6)))
     with pytest.warns(AdditivityWarning, match="captum sees .* Use backend='deep'"):
         whole = Explainer(model, background, backend="captum_deep")(rows)
     parts = []
@@ -175,7 +183,7 @@ def test_the_residual_tells_what_captum_does_not_see(rows, background):
 
 @weighted_or_fixed
 def test_captum_gradient_shap_is_unbiased_for_quadratic_scores(head, weighted, rows, background):
-    game = game_of(background, head=head, weighted=weighted, make=models.Linear)
+    game = game_of(background, head=head, weighted=weighted, make=cases.Linear)
     assert_unbiased(backends.named("captum_gradient_shap"), game, torch.tensor(rows[0]))
 
 
@@ -196,7 +204,7 @@ def test_captum_shapley_in_pieces_has_the_same_values(most, rows, background, mo
 @pytest.mark.parametrize("backend", ADAPTED)
 def test_nothing_is_said(backend, model, rows, capfd, caplog):
     """Not even by shap's log, which warns of more than 100 background rows; warnings are errors here."""
-    Explainer(model, models.table(101, seed=2), backend=backend)(rows[:1])
+    Explainer(model, cases.table(101, seed=2), backend=backend)(rows[:1])
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
 
@@ -204,7 +212,7 @@ def test_nothing_is_said(backend, model, rows, capfd, caplog):
 def test_kernel_draws_from_its_seed_where_there_are_too_many_coalitions(rows, background, monkeypatch):
     monkeypatch.setattr(shap_kernel, "DRAWS", 20)
     game, twins = game_of(background), torch.tensor(rows[:1]).expand(3, -1)
-    first, again, other = models.attribution(shap_kernel, game)(twins, seeds=[4, 4, 5]).mean
+    first, again, other = cases.attribution(shap_kernel, game)(twins, seeds=[4, 4, 5]).mean
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
 
@@ -214,5 +222,5 @@ def test_a_missing_library_is_an_error_that_says_how_to_get_it(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "captum", None)
     with pytest.raises(MissingPackage, match=r"backend 'captum_deep' needs captum: pip install 'shapae\[captum\]'"):
-        Explainer(models.build(models.Question), models.table(3), backend="captum_deep")
+        Explainer(cases.build(cases.Question), cases.table(3), backend="captum_deep")
     assert "captum_deep" in backends.names()

@@ -7,7 +7,7 @@ from torch import nn
 
 from shapae import Autoencoder, Explainer, backends, deepshap, heads
 from shapae.errors import ModelError
-from tests import models
+from tests import cases
 from tests.test_backends import affine, pairs
 
 HEADS = {
@@ -36,9 +36,9 @@ class Held(nn.Module):
 
 @pytest.mark.parametrize("backend", ["deep", "exact"])
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("make", [models.Question, models.Nested])
+@pytest.mark.parametrize("make", [cases.Question, cases.Nested])
 def test_each_row_is_explained_as_with_a_head_that_knows_no_other(head, make, backend, rows, background):
-    model = models.build(make)
+    model = cases.build(make)
     got = Explainer(model, background, head=HEADS[head](), backend=backend)(rows)
     for place, row in enumerate(rows):
         alone = Explainer(model, background, head=Held(HEADS[head](), row), backend=backend)(rows[[place]])
@@ -50,7 +50,7 @@ def test_each_row_is_explained_as_with_a_head_that_knows_no_other(head, make, ba
 @pytest.mark.parametrize("backend", ["deep", "exact", "shap_deep"])
 def test_a_fixed_target_has_the_values_of_the_closed_form(backend, rows, background):
     """phi_i = mean_b (x_i - b_i) [W' ((W x + c - x) + (W b + c - x)) / d]_i."""
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     w, c = affine(model.encoder, model.decoder)
     delta, total = pairs(rows, background)
     want = (delta * ((total @ w.T + 2 * c - 2 * rows[:, None]) @ w / len(w))).mean(axis=1)
@@ -76,14 +76,14 @@ def test_averages_over_rows_are_those_of_the_values(head, model, rows, backgroun
 
 
 def test_a_tolerance_compares_each_row_with_the_base_value_of_what_it_used(model, rows):
-    many = models.table(400, seed=5)
+    many = cases.table(400, seed=5)
     got = Explainer(model, many, head=HEADS["fixed mse"](), tolerance=0.3)(rows)
     assert got.used.min() < len(many)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
 
 def test_the_label_free_importance_does_not_depend_on_how_the_latents_are_rotated(model, rows, background):
-    turn = torch.tensor(np.linalg.qr(models.table(3, 3))[0])
+    turn = torch.tensor(np.linalg.qr(cases.table(3, 3))[0])
     turned = Autoencoder(model, encode=lambda model, rows: model.encoder(rows) @ turn)
     got, want = (Explainer(each, background, head="label_free")(rows).values for each in (turned, model))
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
@@ -131,7 +131,7 @@ def test_an_anchored_function_is_explained_for_each_row_by_itself():
         order = anchors.sort(dim=1).values
         return torch.tanh(rows * order).sum(dim=1) * anchors[:, 0]
 
-    x, b = torch.tensor(models.table(20, 4, seed=1)), torch.tensor(models.table(30, 4, seed=2))
+    x, b = torch.tensor(cases.table(20, 4, seed=1)), torch.tensor(cases.table(30, 4, seed=2))
     got = deepshap.attribute(function, x, b, anchors=x)
     assert len(runs) < 20
     for place, row in enumerate(x):
@@ -143,7 +143,7 @@ def test_pairs_are_cut_into_blocks_of_any_size_with_the_same_values(monkeypatch)
     def function(rows, anchors):
         return torch.exp((rows * anchors).mean(dim=1))
 
-    x, b = torch.tensor(models.table(7, 4, seed=1)), torch.tensor(models.table(11, 4, seed=2))
+    x, b = torch.tensor(cases.table(7, 4, seed=1)), torch.tensor(cases.table(11, 4, seed=2))
     want = deepshap.attribute(function, x, b, anchors=x)
     monkeypatch.setattr(deepshap.walk, "BLOCK", 200)
     torch.testing.assert_close(deepshap.attribute(function, x, b, anchors=x), want, rtol=0, atol=1e-14)

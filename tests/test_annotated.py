@@ -8,13 +8,13 @@ import pytest
 
 from shapae import Explainer, from_anndata
 from shapae.errors import DataError, UnknownName
-from tests import models
+from tests import cases
 
-N, D, FEATURES, ROWS = 8, 6, models.FEATURES, models.CELLS
+N, D, FEATURES, ROWS = 8, 6, cases.FEATURES, cases.CELLS
 
 
 def test_an_anndata_is_a_table_with_names(model, background):
-    adata = models.cells()
+    adata = cases.cells()
     got = Explainer(model, adata, head="latent")(adata)
     want = Explainer(model, adata.X.toarray(), head="latent")(adata.X.toarray())
     np.testing.assert_array_equal(got.values, want.values)
@@ -34,7 +34,7 @@ MATRICES = {
 @pytest.mark.parametrize("view", [False, True])
 def test_another_matrix_is_chosen(which, view):
     settings, matrix = MATRICES[which]
-    adata = models.cells()
+    adata = cases.cells()
     adata.raw = adata.copy()
     adata = adata[2:6, ::-1] if view else adata
     rows = from_anndata(adata, **settings)
@@ -46,7 +46,7 @@ def test_another_matrix_is_chosen(which, view):
 @pytest.mark.parametrize("kind", ["sparse", "dense"])
 def test_an_anndata_in_a_file_stays_there(kind, tmp_path):
     anndata = pytest.importorskip("anndata")
-    adata = models.cells()
+    adata = cases.cells()
     adata.X = adata.X if kind == "sparse" else adata.X.toarray()
     adata.write_h5ad(tmp_path / "cells.h5ad")
     rows = from_anndata(anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r"))
@@ -56,7 +56,7 @@ def test_an_anndata_in_a_file_stays_there(kind, tmp_path):
 
 def test_names_that_come_repeatedly_are_made_unique_as_scanpy_does():
     names = ["CD8A", "CD8A-1", "CD8A", "x", "x", "CD8A"]
-    adata = models.cells(names)
+    adata = cases.cells(names)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         got = from_anndata(adata).names
@@ -69,7 +69,7 @@ def test_names_that_come_repeatedly_are_made_unique_as_scanpy_does():
 
 
 def test_columns_in_another_order_are_refused_and_the_message_mends_it(model):
-    adata = models.cells()
+    adata = cases.cells()
     explainer = Explainer(model, adata)
     with pytest.raises(DataError, match=r"in another order .* X\[:, explainer\.feature_names\] of an AnnData"):
         explainer(adata[:, ::-1])
@@ -79,18 +79,18 @@ def test_columns_in_another_order_are_refused_and_the_message_mends_it(model):
 
 REFUSED = {
     "no raw": (
-        models.cells,
+        cases.cells,
         {"raw": True},
         DataError,
         "this AnnData has no .raw; leave raw=True out, or give a layer=",
     ),
     "both": (
-        models.cells,
+        cases.cells,
         {"raw": True, "layer": "counts"},
         DataError,
         "raw has no layers; give either layer= or raw",
     ),
-    "no layer": (models.cells, {"layer": "count"}, UnknownName, "no layer is called 'count'; there are: counts"),
+    "no layer": (cases.cells, {"layer": "count"}, UnknownName, "no layer is called 'count'; there are: counts"),
     "a frame": (pd.DataFrame, {}, DataError, "from_anndata takes an AnnData, got DataFrame"),
 }
 
@@ -103,7 +103,7 @@ def test_a_matrix_that_is_not_there_is_refused(kind):
 
 
 def test_an_anndata_without_x_is_refused_and_a_layer_advised(model):
-    adata = models.cells()
+    adata = cases.cells()
     adata.X = None
     with pytest.raises(
         DataError, match=r"this AnnData has no X; choose a layer of it, as in shapae\.from_anndata\(adata, l"
@@ -113,7 +113,7 @@ def test_an_anndata_without_x_is_refused_and_a_layer_advised(model):
 
 
 def test_nan_in_an_anndata_is_named_with_its_gene(model):
-    adata = models.cells()
+    adata = cases.cells()
     adata.layers["counts"][3, 1] = np.nan
     with pytest.raises(DataError, match="the table must be finite, .* in row 3 and column α-Globin"):
         from_anndata(adata, layer="counts")

@@ -8,11 +8,11 @@ from torch import nn
 
 from shapae import Explainer, explain_anomalies, heads
 from shapae.errors import DataError
-from tests import models
+from tests import cases
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
-ROWS = pd.DataFrame(models.table(30, seed=3), [f"row {place}" for place in range(30)], NAMES)
-BACKGROUND = pd.DataFrame(models.table(7, seed=2), columns=NAMES)
+ROWS = pd.DataFrame(cases.table(30, seed=3), [f"row {place}" for place in range(30)], NAMES)
+BACKGROUND = pd.DataFrame(cases.table(7, seed=2), columns=NAMES)
 
 
 class Copying(nn.Module):

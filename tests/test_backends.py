@@ -13,7 +13,7 @@ from torch import nn
 from shapae import Explainer, backends
 from shapae.backends import Game
 from shapae.errors import TooLarge
-from tests import models
+from tests import cases
 
 PRECISE = pytest.mark.parametrize("backend", ["deep", "shap_deep", "exact"])
 DRAWN = pytest.mark.parametrize("backend", ["gradient", "shap_gradient"])
@@ -83,7 +83,7 @@ closed_forms = pytest.mark.parametrize("head", CLOSED)
 @closed_forms
 @pytest.mark.parametrize("seed", range(3))
 def test_a_linear_autoencoder_has_the_values_of_the_closed_form(backend, head, seed, rows, background):
-    model = models.build(models.Linear, seed=seed)
+    model = cases.build(cases.Linear, seed=seed)
     got = Explainer(model, background, head=head, backend=backend)(rows)
     np.testing.assert_allclose(got.values, CLOSED[head](model, rows, background), rtol=0, atol=1e-10)
 
@@ -91,7 +91,7 @@ def test_a_linear_autoencoder_has_the_values_of_the_closed_form(backend, head, s
 @DRAWN
 @closed_forms
 def test_drawn_values_are_as_far_from_the_closed_form_as_their_standard_errors_say(backend, head, background):
-    model, rows = models.build(models.Linear), models.table(15, seed=4)
+    model, rows = cases.build(cases.Linear), cases.table(15, seed=4)
     got = Explainer(model, background, head=head, backend=backend)(rows)
     z = (got.values - CLOSED[head](model, rows, background)) / got.standard_errors
     assert (np.abs(z) > 3).mean() < 0.03
@@ -100,7 +100,7 @@ def test_drawn_values_are_as_far_from_the_closed_form_as_their_standard_errors_s
 
 @DRAWN
 def test_standard_errors_are_the_spread_over_seeds(backend, rows, background):
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     runs = [Explainer(model, background, backend=backend, seed=seed)(rows) for seed in range(40)]
     spread = np.std([run.values for run in runs], axis=0, ddof=1)
     errors = np.mean([run.standard_errors for run in runs], axis=0)
@@ -108,7 +108,7 @@ def test_standard_errors_are_the_spread_over_seeds(backend, rows, background):
 
 
 def test_standard_errors_over_the_background_are_those_of_a_mean(rows, background):
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     one_by_one = [Explainer(model, b[None], backend="exact")(rows) for b in background]
     assert all(each.standard_errors is None for each in one_by_one)
     values = np.stack([each.values for each in one_by_one])
@@ -127,8 +127,8 @@ def shapley(game, d):
 
 
 def test_exact_values_are_the_mean_over_all_orders_of_the_features():
-    model = models.build(models.Question, 4)
-    x, background = models.table(2, 4, seed=1), models.table(3, 4, seed=2)
+    model = cases.build(cases.Question, 4)
+    x, background = cases.table(2, 4, seed=1), cases.table(3, 4, seed=2)
 
     def game(row, joined):
         mixed = [[row[j] if j in joined else b[j] for j in range(4)] for b in background]
@@ -162,12 +162,12 @@ def test_a_feature_without_influence_has_the_value_zero(backend, model, rows, ba
 
 
 def test_the_exact_backend_takes_twelve_features_and_refuses_thirteen():
-    x = models.table(2, 12)
-    got = Explainer(models.build(models.Question, 12), x, backend="exact")(x[:1])
+    x = cases.table(2, 12)
+    got = Explainer(cases.build(cases.Question, 12), x, backend="exact")(x[:1])
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
-    explainer = Explainer(models.build(models.Question, 13), models.table(2, 13), backend="exact")
+    explainer = Explainer(cases.build(cases.Question, 13), cases.table(2, 13), backend="exact")
     with pytest.raises(TooLarge, match=r"at most 12 features, got 13 \(that is 2\*\*13 coalitions\).*backend="):
-        explainer(models.table(1, 13))
+        explainer(cases.table(1, 13))
 
 
 class Naive(nn.Module):
@@ -184,11 +184,11 @@ class Naive(nn.Module):
 @RULED
 @pytest.mark.parametrize("seed", range(3))
 def test_the_naive_wrapper_is_off_by_more_than_the_spread_of_its_output_and_shapae_is_not(backend, seed):
-    model = models.build(models.Question, 20, seed=seed)
-    x, background = models.table(10, 20, seed=1), models.table(30, 20, seed=2)
+    model = cases.build(cases.Question, 20, seed=seed)
+    x, background = cases.table(10, 20, seed=1), cases.table(30, 20, seed=2)
     with torch.no_grad():
         scores, base = Naive(model)(torch.tensor(x)).numpy()[:, 0], float(Naive(model)(torch.tensor(background)).mean())
-    explainer = shap.DeepExplainer(Naive(models.build(models.Question, 20, seed=seed)), torch.tensor(background))
+    explainer = shap.DeepExplainer(Naive(cases.build(cases.Question, 20, seed=seed)), torch.tensor(background))
     naive = explainer.shap_values(torch.tensor(x), check_additivity=False)[..., 0]
     assert np.abs(scores - base - naive.sum(axis=1)).max() > np.ptp(scores)
     ours = Explainer(model, background, backend=backend)(x).values
@@ -207,7 +207,7 @@ ACTIVATIONS = [
 @RULED
 def test_the_rescale_rule_is_followed_through_every_activation(backend, activation, rows, background):
     """One activation between affine maps: its slope is the secant of each pair, written out in numpy."""
-    model = models.build(lambda: nn.Sequential(nn.Linear(6, 4), activation, nn.Linear(4, 6)))
+    model = cases.build(lambda: nn.Sequential(nn.Linear(6, 4), activation, nn.Linear(4, 6)))
     (w1, b1), (w2, _) = affine(model[0]), affine(model[2])
     with torch.no_grad():
         zx, zb = rows @ w1.T + b1, background @ w1.T + b1
@@ -237,10 +237,10 @@ def test_drawn_values_are_expected_gradients(backend, model, rows, background):
 @closed_forms
 def test_in_the_limit_of_many_draws_the_values_are_those_of_the_closed_form(head, rows, background):
     """Merged over 100 seeds the error is a tenth; what is left is noise."""
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     game, x = Game(Explainer(model, background, head=head).score, torch.tensor(background)), torch.tensor(rows)
     parts = [
-        models.attribution(backends.named("gradient"), game)(x, seeds=range(5 * seed, 5 * seed + 5))
+        cases.attribution(backends.named("gradient"), game)(x, seeds=range(5 * seed, 5 * seed + 5))
         for seed in range(100)
     ]
     merged, want = reduce(add, parts), CLOSED[head](model, rows, background)
@@ -260,7 +260,7 @@ class FourthPowers(nn.Module):
 
 @DRAWN
 def test_drawn_values_of_a_sum_of_functions_are_the_rises_of_each(backend, model, background):
-    rows = models.table(100, seed=4)
+    rows = cases.table(100, seed=4)
     got = Explainer(model, background, head=FourthPowers(), backend=backend)(rows)
     z = (got.values - (rows**4 - (background**4).mean(axis=0))) / got.standard_errors
     assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.2)
@@ -269,7 +269,7 @@ def test_drawn_values_of_a_sum_of_functions_are_the_rises_of_each(backend, model
 @pytest.mark.parametrize("head", ["reconstruction_error", "reconstruction"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_both_ways_to_draw_expected_gradients_agree_within_their_errors(head, dtype, background):
-    model, rows = models.build(models.Nested, dtype=dtype), models.table(20, seed=6)
+    model, rows = cases.build(cases.Nested, dtype=dtype), cases.table(20, seed=6)
     ours, theirs = (
         Explainer(model, background, head=head, backend=name)(rows) for name in ("gradient", "shap_gradient")
     )
@@ -280,7 +280,7 @@ def test_both_ways_to_draw_expected_gradients_agree_within_their_errors(head, dt
 
 def test_drawn_values_cover_the_truth_as_their_standard_errors_say():
     """On a linear autoencoder, of which expected gradients are the closed form over the background."""
-    model, rows, background = models.build(models.Linear), models.table(300, seed=4), models.table(20, seed=2)
+    model, rows, background = cases.build(cases.Linear), cases.table(300, seed=4), cases.table(20, seed=2)
     got = Explainer(model, background, backend="gradient")(rows)
     inside = np.abs(got.values - moving_error(model, rows, background)) <= 1.96 * got.standard_errors
     assert 0.93 <= inside.mean() <= 0.97

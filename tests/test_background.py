@@ -13,10 +13,10 @@ from shapae import Explainer, backends, from_anndata, heads
 from shapae import background as backgrounds
 from shapae.background import contrast, kmeans, sample, stratified, weighted
 from shapae.errors import DataError, TooLarge, UnknownName
-from tests import models
+from tests import cases
 
 NAMES = list("abcdef")
-TABLE = models.table(40)
+TABLE = cases.table(40)
 LABELS = np.array(["B cells"] * 10 + ["T cells"] * 25 + ["NK"] * 5)
 COUNTS = np.array([3, 1, 4, 1, 5, 2, 6])  # of the seven rows of the background
 every_backend = pytest.mark.parametrize("backend", backends.names())
@@ -48,7 +48,7 @@ def annotated(table):
 
 def explained(background, rows, head="error", **settings):
     made = HEADS[head]() if callable(HEADS[head]) else HEADS[head]
-    return Explainer(models.build(models.Question), background, head=made, **settings)(rows)
+    return Explainer(cases.build(cases.Question), background, head=made, **settings)(rows)
 
 
 @pytest.mark.parametrize("backend", PRECISE)
@@ -65,7 +65,7 @@ def test_a_row_of_weight_two_counts_as_two_rows(backend, head, rows, background)
 @pytest.mark.parametrize("backend", PRECISE)
 @pytest.mark.parametrize("memory", [14_000, "1GB"])
 def test_weights_stay_with_their_rows_where_the_background_is_cut(backend, memory, background):
-    rows = models.table(2, seed=1)
+    rows = cases.table(2, seed=1)
     memory = 200_000 if backend == "exact" and memory != "1GB" else memory
     want = explained(np.repeat(background, COUNTS, axis=0), rows, backend=backend)
     got = explained(weighted(background, COUNTS), rows, backend=backend, memory=memory)
@@ -75,7 +75,7 @@ def test_weights_stay_with_their_rows_where_the_background_is_cut(backend, memor
 @pytest.mark.parametrize("backend", DRAWN)
 def test_draws_are_as_frequent_as_the_weights_say(backend, background):
     """For a linear score, values against draws are (x - mean of the draws) times a slope."""
-    model, rows = models.build(models.Linear), np.tile(models.table(1, seed=1), (30, 1))
+    model, rows = cases.build(cases.Linear), np.tile(cases.table(1, seed=1), (30, 1))
     weights = np.array([1, 1, 1, 1, 1, 1, 30.0])
     got = Explainer(model, weighted(background, weights), head="latent:0", backend=backend)(rows)
     slope = model.encoder.weight.detach().numpy()[0]
@@ -104,7 +104,7 @@ def test_equal_weights_are_no_weights(backend, rows, background):
 @pytest.mark.parametrize("head", ["error", "latent", "anchored"])
 def test_a_summary_counts_by_weight_too(head, rows, background):
     made = HEADS[head]() if callable(HEADS[head]) else HEADS[head]
-    explainer = Explainer(models.build(models.Question), weighted(background, COUNTS), head=made)
+    explainer = Explainer(cases.build(cases.Question), weighted(background, COUNTS), head=made)
     got, explanation = explainer.summarize(rows), explainer(rows)
     values = explanation.values.reshape(5, 6, -1)
     np.testing.assert_allclose(got.mean_abs, np.abs(values).mean(axis=0), rtol=0, atol=1e-14)
@@ -113,7 +113,7 @@ def test_a_summary_counts_by_weight_too(head, rows, background):
 
 @every_backend
 def test_weights_reach_workers(backend, rows, background):
-    explainer = Explainer(models.build(models.Question), weighted(background, COUNTS), backend=backend)
+    explainer = Explainer(cases.build(cases.Question), weighted(background, COUNTS), backend=backend)
     here = explainer._compared.against(explainer.score, 0, 7)
     there, some = pickle.loads(pickle.dumps(here)), torch.tensor(rows[:2])
     np.testing.assert_array_equal(there(some, seeds=[3, 4]).mean, here(some, seeds=[3, 4]).mean)
@@ -121,7 +121,7 @@ def test_weights_reach_workers(backend, rows, background):
 
 def test_a_tolerance_has_nothing_to_go_by_with_weights(background):
     with pytest.raises(DataError, match=r"not known with weights, .* leave tolerance= out, or draw .*sample\(X, 100\)"):
-        Explainer(models.build(models.Question), weighted(background, COUNTS), tolerance=0.1)
+        Explainer(cases.build(cases.Question), weighted(background, COUNTS), tolerance=0.1)
 
 
 def test_weights_are_one_on_average_however_large_they_are():
@@ -216,8 +216,8 @@ def test_one_group_is_compared_with_another():
     np.testing.assert_array_equal(rows.values, TABLE[35:])
     np.testing.assert_array_equal(background.rows.values, TABLE[:10])
     assert list(rows.row_names) == [f"cell {row}" for row in range(35, 40)]
-    got = Explainer(models.build(models.Question), background)(rows)
-    want = Explainer(models.build(models.Question), TABLE[:10])(TABLE[35:])
+    got = Explainer(cases.build(cases.Question), background)(rows)
+    want = Explainer(cases.build(cases.Question), TABLE[:10])(TABLE[35:])
     np.testing.assert_array_equal(got.values, want.values)
     assert got.made_by["background"] == "rows of 'B cells'"
 
@@ -236,7 +236,7 @@ def test_groups_may_be_numbers():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("head", ["latent", "reconstruction"])
 def test_the_centres_of_clusters_stand_for_all_rows_of_a_linear_score(kind, head, rows):
-    model, table = models.build(models.Linear), TABLE * (TABLE > 0)
+    model, table = cases.build(cases.Linear), TABLE * (TABLE > 0)
     few = kmeans(KINDS[kind](table), 6)
     got, want = (Explainer(model, background, head=head)(rows) for background in (few, table))
     np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-12)
@@ -256,11 +256,11 @@ def test_centres_are_the_means_of_their_clusters():
 
 
 def test_drawing_leaves_the_process_as_it_was():
-    before = models.world()
+    before = cases.world()
     sample(TABLE, 5)
     kmeans(TABLE, 3)
     stratified(TABLE, LABELS, 5)
-    assert models.world() == before
+    assert cases.world() == before
 
 
 REFUSED = {
@@ -292,7 +292,7 @@ REFUSED = {
     "the same twice": (lambda: contrast(TABLE, LABELS, "NK", "NK"), "nothing to compare 'NK' with: give another label"),
     "no others": (lambda: contrast(TABLE, ["x"] * 40, "x"), "nothing to compare 'x' with"),
     "a number": (
-        lambda: Explainer(models.build(models.Question), 100),
+        lambda: Explainer(cases.build(cases.Question), 100),
         r"must be a table, got 100; .*sample\(X, 100\)",
     ),
     "NaN": (lambda: kmeans(np.full((3, 2), np.nan), 2), "the background must be finite, but 6 of 6 numbers are NaN"),
@@ -341,13 +341,13 @@ ORIGINS = {
 @pytest.mark.parametrize("kind", ORIGINS)
 def test_it_is_recorded_how_the_background_was_made(kind, rows):
     make, origin = ORIGINS[kind]
-    made_by = Explainer(models.build(models.Question), make())(rows).made_by
+    made_by = Explainer(cases.build(cases.Question), make())(rows).made_by
     assert made_by["background"] == origin
     assert repr(make()) == f"Background of {made_by['b']} rows: {origin}"
 
 
 def test_it_is_noted_when_the_rows_are_the_background(rows, background):
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     note = "the rows are also the background, so that each is compared with itself, too"
     for head in ("reconstruction_error", "latent"):
         assert Explainer(model, rows, head=head)(named(rows)).made_by["note"] == note
@@ -358,10 +358,10 @@ def test_it_is_noted_when_the_rows_are_the_background(rows, background):
 
 
 def test_no_row_of_a_background_is_left_out(rows):
-    everything = models.table(3000, seed=8)
-    got = Explainer(models.build(models.Linear), everything, head="latent")(rows)
+    everything = cases.table(3000, seed=8)
+    got = Explainer(cases.build(cases.Linear), everything, head="latent")(rows)
     assert got.made_by["b"] == 3000
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     np.testing.assert_allclose(got.base_values[0], _latents(model, everything).mean(axis=0), rtol=1e-12)
 
 
@@ -369,7 +369,7 @@ def test_a_background_that_does_not_fit_is_refused(rows):
     with pytest.raises(
         TooLarge, match=re.escape("the background of 40 rows takes 1.92 kB, and may take memory='1 kB'")
     ):
-        Explainer(models.build(models.Question), TABLE, memory="1kB")
+        Explainer(cases.build(cases.Question), TABLE, memory="1kB")
 
 
 def test_a_table_is_a_background_of_all_its_rows():

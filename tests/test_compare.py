@@ -16,15 +16,15 @@ from shapae import comparison as comparing
 from shapae.comparison import CONTROLS, RANDOM, STRANGE
 from shapae.errors import DataError, UnknownName
 from shapae.judge import randomised
-from tests import models
+from tests import cases
 
 BACKENDS = ["deep", "exact", "gradient"]
 UNCERTAIN = ["time (s)", "peak memory (MB)"]
 
 
-def compared(make=models.Question, d=models.D, n=8, **settings):
-    rows, background = models.table(n, d, seed=1), models.table(7, d, seed=2)
-    return compare(models.build(make, d), background, rows, **{"backends": BACKENDS, "probes": 4} | settings)
+def compared(make=cases.Question, d=cases.D, n=8, **settings):
+    rows, background = cases.table(n, d, seed=1), cases.table(7, d, seed=2)
+    return compare(cases.build(make, d), background, rows, **{"backends": BACKENDS, "probes": 4} | settings)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_up_to_12_features_the_reference_is_exact_and_agrees_with_itself(compari
 
 
 def test_the_explanations_are_those_of_the_explainer_and_the_numbers_are_theirs(comparison):
-    model, rows, background = models.build(models.Question), models.table(8, seed=1), models.table(7, seed=2)
+    model, rows, background = cases.build(cases.Question), cases.table(8, seed=1), cases.table(7, seed=2)
     want = {name: Explainer(model, background, backend=name)(rows) for name in BACKENDS}
     for name, each in want.items():
         np.testing.assert_allclose(comparison.explanations[name].values, each.values, atol=1e-12)
@@ -84,7 +84,7 @@ def test_curves_go_from_the_scores_to_the_base_value_and_back():
 
 
 def test_of_a_linear_autoencoder_deepshap_is_exact():
-    table = compared(models.Linear, backends=["deep", "exact"]).table
+    table = compared(cases.Linear, backends=["deep", "exact"]).table
     one, other = table.loc["deep"].drop([*UNCERTAIN, "error"]), table.loc["exact"].drop([*UNCERTAIN, "error"])
     np.testing.assert_allclose(one.astype(float), other.astype(float), rtol=1e-8, atol=1e-10)
 
@@ -93,8 +93,8 @@ def test_half_the_distance_of_two_halves_is_the_standard_error_over_the_backgrou
     """Over many rows and backgrounds, in the mean of squares; of a backend that goes through all of the background."""
     found = []
     for seed in range(4):
-        rows, background = models.table(30, seed=20 + seed), models.table(60, seed=seed)
-        model = models.build(models.Linear)
+        rows, background = cases.table(30, seed=20 + seed), cases.table(60, seed=seed)
+        model = cases.build(cases.Linear)
         got = compare(model, background, rows, backends=["deep"], reference="deep", probes=30, seed=seed)
         explanation = got.explanations["deep"]
         expected = np.linalg.norm(explanation.standard_errors) / np.linalg.norm(explanation.values)
@@ -120,9 +120,9 @@ def test_randomised_weights_decorrelate():
     """Each with other weights: of 30 features, correlations of nothing have a standard deviation of 0.19 by seed."""
     found = []
     for seed in range(12):
-        model, rows = models.build(models.Question, 30, seed=seed), models.table(6, 30, seed=1)
+        model, rows = cases.build(cases.Question, 30, seed=seed), cases.table(6, 30, seed=1)
         mine, strange = (
-            Explainer(each, models.table(7, 30, seed=2), head="reconstruction:0")(rows).values
+            Explainer(each, cases.table(7, 30, seed=2), head="reconstruction:0")(rows).values
             for each in (model, randomised(model, seed))
         )
         found.append(metrics.rank_correlation(mine, strange))
@@ -131,18 +131,18 @@ def test_randomised_weights_decorrelate():
 
 def test_the_change_over_seeds_is_the_standard_error_of_what_is_drawn():
     """Of expected gradients, whose standard errors are those of their draws."""
-    rows, b = models.table(60, seed=1), models.table(20, seed=2)
-    got = compare(models.build(models.Question), b, rows, backends=["gradient"], reference="deep", probes=60)
+    rows, b = cases.table(60, seed=1), cases.table(20, seed=2)
+    got = compare(cases.build(cases.Question), b, rows, backends=["gradient"], reference="deep", probes=60)
     drawn = got.explanations["gradient"]
     expected = np.linalg.norm(drawn.standard_errors) / np.linalg.norm(drawn.values)
     assert got.table.loc["gradient", "change over seeds (fraction)"] == pytest.approx(expected, rel=0.15)
 
 
 def test_randomised_weights_are_as_large_and_the_model_keeps_its_own():
-    model = models.build(models.Nested)
-    before = models.snapshot(model)
+    model = cases.build(cases.Nested)
+    before = cases.snapshot(model)
     strange = randomised(model, seed=0)
-    assert models.snapshot(model) == before
+    assert cases.snapshot(model) == before
     for mine, other in zip(model.parameters(), strange.model.parameters(), strict=True):
         assert mine.shape == other.shape
         assert torch.equal(mine, other) == (not mine.any())
@@ -196,7 +196,7 @@ def test_for_many_features_the_reference_draws_until_it_is_sure():
 
 def test_background_rows_count_by_their_weights():
     """As if those of weight 2 were there twice."""
-    model, rows, b = models.build(models.Question), models.table(5), models.table(4, seed=2)
+    model, rows, b = cases.build(cases.Question), cases.table(5), cases.table(4, seed=2)
     settings = {"backends": ["exact", "deep"], "probes": 3}
     weighted = compare(model, background.weighted(b, [1, 2, 1, 2]), rows, **settings)
     twice = compare(model, b[[0, 1, 1, 2, 3, 3]], rows, **settings)
@@ -216,7 +216,7 @@ def test_a_backend_whose_library_is_missing_is_a_row_and_not_among_the_default(m
 
 
 def test_an_operator_without_a_rule_is_a_row_too():
-    class Sorting(models.Question):
+    class Sorting(cases.Question):
         def forward(self, rows):
             return super().forward(rows).sort(dim=1).values
 
@@ -250,9 +250,7 @@ def test_the_same_seed_gives_the_same_numbers_and_jobs_change_nothing(comparison
 
 
 def test_an_explanation_can_be_the_reference(comparison):
-    reference = Explainer(models.build(models.Question), models.table(7, seed=2), backend="exact")(
-        models.table(8, seed=1)
-    )
+    reference = Explainer(cases.build(cases.Question), cases.table(7, seed=2), backend="exact")(cases.table(8, seed=1))
     got = compared(reference=reference)
     columns = ["relative error (fraction)", "rank correlation (-1 to 1)", "infidelity (score^2)"]
     pd.testing.assert_frame_equal(got.table[columns], comparison.table[columns])
@@ -276,17 +274,17 @@ def test_what_cannot_be_compared_is_an_error_at_once():
     with pytest.raises(UnknownName, match="no backend is called 'deeep'"):
         compared(backends=["deeep"])
     with pytest.raises(DataError, match="the rows must be finite"):
-        compare(models.build(models.Question), models.table(7), np.full((3, 6), np.nan), backends=["deep"])
+        compare(cases.build(cases.Question), cases.table(7), np.full((3, 6), np.nan), backends=["deep"])
     with pytest.raises(ValueError, match="at most 12 features") as raised:
         compared(d=14, reference="exact")
     assert raised.value.__notes__ == ["(this is the reference, 'exact', with which all others are to be compared)"]
 
 
-@pytest.mark.parametrize("head", ["latent:1", heads.ReconstructionError(target="fixed"), models.LatentEnergy()])
+@pytest.mark.parametrize("head", ["latent:1", heads.ReconstructionError(target="fixed"), cases.LatentEnergy()])
 def test_other_heads_and_a_wrapped_model(head):
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     wrapped = Autoencoder(model, reconstruct=lambda m, x: m.decoder(m.encoder(x)), encode=lambda m, x: m.encoder(x))
-    rows, background = pd.DataFrame(models.table(3)), pd.DataFrame(models.table(5, seed=2))
+    rows, background = pd.DataFrame(cases.table(3)), pd.DataFrame(cases.table(5, seed=2))
     got = compare(wrapped, background, rows, head=head, backends=["deep", "exact"], probes=2)
     assert (got.table["error"] == "").all()
     assert got.table.loc["deep", "largest residual (score)"] < 1e-12
@@ -294,24 +292,24 @@ def test_other_heads_and_a_wrapped_model(head):
 
 
 def test_any_table_will_do():
-    loaded = [torch.tensor(models.table(n, seed=n)) for n in (20, 12)]
+    loaded = [torch.tensor(cases.table(n, seed=n)) for n in (20, 12)]
     loaders = [torch.utils.data.DataLoader(each, batch_size=4) for each in loaded]
-    got = compare(models.build(models.Question), *loaders, backends=["deep", "exact"], probes=3)
+    got = compare(cases.build(cases.Question), *loaders, backends=["deep", "exact"], probes=3)
     assert got.table.loc["exact", "relative error (fraction)"] == 0
     assert got.table.loc["deep", "largest residual (score)"] < 1e-12
     np.testing.assert_array_equal(got.explanations["deep"].data, got.reference.data)
 
 
 def test_the_model_and_the_process_are_as_they_were():
-    model = models.build(models.Nested).train()
+    model = cases.build(cases.Nested).train()
     model.encoder.eval()
-    before = models.snapshot(model), models.world()
-    compare(model, models.table(7), models.table(3), backends=["deep", "shap_deep"], reference="deep", probes=2)
-    assert (models.snapshot(model), models.world()) == before
+    before = cases.snapshot(model), cases.world()
+    compare(model, cases.table(7), cases.table(3), backends=["deep", "shap_deep"], reference="deep", probes=2)
+    assert (cases.snapshot(model), cases.world()) == before
 
 
 def test_a_single_background_row_has_no_halves():
-    got = compare(models.build(models.Question), models.table(1), models.table(3, seed=1), backends=["deep"], probes=2)
+    got = compare(cases.build(cases.Question), cases.table(1), cases.table(3, seed=1), backends=["deep"], probes=2)
     assert got.table.loc["deep", "error"] == ""
     assert np.isnan(got.table.loc["deep", "change over backgrounds (fraction)"])
 

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from shapae import Explainer
 from shapae.data import Streamed, agreed_names, read_rows
 from shapae.errors import DataError, TooLarge
-from tests import models
+from tests import cases
 
 NAMES = list("abcdef")
-GOOD = np.round(models.table(4) * 3)
+GOOD = np.round(cases.table(4) * 3)
 
 
 SPARSE = {
@@ -143,16 +143,16 @@ class Noting(sparse.csr_array):
 
 def test_a_sparse_table_is_made_dense_a_block_at_a_time(background):
     table = sparse.random_array((300, 6), density=0.3, rng=np.random.default_rng(0))
-    want = Explainer(models.build(models.Linear), background).summarize(table.toarray()).mean
+    want = Explainer(cases.build(cases.Linear), background).summarize(table.toarray()).mean
     Noting.wanted = 0
-    got = Explainer(models.build(models.Linear), background, memory=12_000).summarize(Noting(table)).mean
+    got = Explainer(cases.build(cases.Linear), background, memory=12_000).summarize(Noting(table)).mean
     assert 0 < Noting.wanted * 6 * 8 < 12_000 < table.toarray().nbytes
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
 
 
 def test_a_sparse_background_that_does_not_fit_is_refused_with_the_number_and_a_way_that_works():
     table = sparse.random_array((5000, 400), density=0.001, rng=np.random.default_rng(0))
-    model = models.build(Narrow, 400)
+    model = cases.build(Narrow, 400)
     with pytest.raises(
         TooLarge, match=r"5000 rows takes 16 MB, .*'8 MB'.*background\.sample\(X, 100\), or allow .*'64 MB'"
     ):
@@ -284,7 +284,7 @@ DIFFERENT = {
 @pytest.mark.parametrize("kind", DIFFERENT)
 def test_other_columns_are_refused_and_named(kind):
     got, message = DIFFERENT[kind]
-    rows = read_rows(pd.DataFrame(models.table(2, len(got)), columns=got), "rows")
+    rows = read_rows(pd.DataFrame(cases.table(2, len(got)), columns=got), "rows")
     with pytest.raises(DataError, match=message):
         agreed_names(rows, NAMES, "rows")
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from shapae import Explainer, datasets
-from tests import models
+from tests import cases
 
 
 def test_pbmc68k_is_the_table_that_zheng_et_al_measured():
@@ -136,8 +136,8 @@ def test_sensors_tell_of_each_other_and_transactions_have_one_category_of_each()
 
 @pytest.mark.parametrize("make", [datasets.linear_autoencoder, datasets.block_autoencoder])
 def test_made_up_autoencoders_leave_the_generators_alone_and_come_again(make):
-    before = models.world()
+    before = cases.world()
     first, again, other = (make(5, seed=seed).model.state_dict() for seed in (0, 0, 1))
-    assert models.world() == before
+    assert cases.world() == before
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)

@@ -18,10 +18,10 @@ from shapae.deepshap.record import record
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.rules.slopes import SLOPES
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
-from tests import models
+from tests import cases
 from tests.zoo import ZOO, D
 
-X, B = (torch.tensor(models.table(n, seed=n)) for n in (5, 7))
+X, B = (torch.tensor(cases.table(n, seed=n)) for n in (5, 7))
 
 
 def error(model):
@@ -32,11 +32,11 @@ def error(model):
 
 
 @pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-6), (torch.float64, 1e-10)])
-@pytest.mark.parametrize("make", [models.Question, models.Nested, models.Linear])
+@pytest.mark.parametrize("make", [cases.Question, cases.Nested, cases.Linear])
 @pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", "reconstruction", "latent", "latent:1"])
 def test_where_shap_is_right_the_values_are_those_of_shap(dtype, precision, make, head):
     """Of shap in float64, because in float32 it is itself off by up to 5e-6 here."""
-    model, rows, background = models.build(make, dtype=dtype), X.to(dtype), B.to(dtype)
+    model, rows, background = cases.build(make, dtype=dtype), X.to(dtype), B.to(dtype)
     ours = Explainer(model, background, head=head)(rows)
     theirs = Explainer(model.double(), background.double(), head=head, backend="shap_deep")(rows.double())
     assert ours.values.dtype == ours.data.dtype == np.zeros(0, str(dtype).removeprefix("torch.")).dtype
@@ -44,7 +44,7 @@ def test_where_shap_is_right_the_values_are_those_of_shap(dtype, precision, make
 
 
 def test_a_net_with_two_hidden_layers_has_the_multipliers_of_each_pair_written_out():
-    net = models.build(
+    net = cases.build(
         lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Softplus(), nn.Linear(4, 2))
     )
     maps = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in net[::2]]
@@ -76,7 +76,7 @@ def test_a_constant_score_has_the_values_zero():
 @pytest.mark.parametrize("backend", ["deep", "gradient"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32(backend, dtype):
-    model = models.build(models.Question, dtype=dtype)
+    model = cases.build(cases.Question, dtype=dtype)
     before = [parameter.clone() for parameter in model.parameters()]
     got = Explainer(model, B, backend=backend)(X)
     want = Explainer(copy.deepcopy(model).float(), B, backend=backend)(X)
@@ -93,7 +93,7 @@ def test_half_precision_is_computed_in_float32(backend, dtype):
 @pytest.mark.parametrize("replayed", [1, 2000, 2**20])
 @pytest.mark.parametrize("name", ["U-shaped with cat", "nn.TransformerEncoderLayer", "max and min over features"])
 def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monkeypatch):
-    model, rows, background = models.build(ZOO[name]), *(torch.tensor(models.table(n, D, seed=n)) for n in (3, 4))
+    model, rows, background = cases.build(ZOO[name]), *(torch.tensor(cases.table(n, D, seed=n)) for n in (3, 4))
     want = deepshap.Against(model, background).moments(rows)
     monkeypatch.setattr(walk, "BLOCK", block)
     monkeypatch.setattr(deepshap, "REPLAYED", replayed)
@@ -104,14 +104,14 @@ def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monke
 
 
 @pytest.mark.parametrize(
-    ("make", "d"), [(ZOO["mixture of experts"], D), (ZOO["GRU over features"], D), (models.Question, models.D)]
+    ("make", "d"), [(ZOO["mixture of experts"], D), (ZOO["GRU over features"], D), (cases.Question, cases.D)]
 )
 def test_no_more_pairs_than_fit_are_walked_over_at_once(make, d, monkeypatch):
     """Seen in the multipliers of the features."""
-    model = models.build(make)
-    rows, background = (torch.tensor(models.table(n, d, seed=n)) for n in (9, 13))
-    widest, block = [], 20 * 8 * (8 if make is models.Question else 64)
-    function = error(model) if make is models.Question else model  # not folded
+    model = cases.build(make)
+    rows, background = (torch.tensor(cases.table(n, d, seed=n)) for n in (9, 13))
+    widest, block = [], 20 * 8 * (8 if make is cases.Question else 64)
+    function = error(model) if make is cases.Question else model  # not folded
     monkeypatch.setattr(walk, "BLOCK", block)
     total = walk.total
     monkeypatch.setattr(walk, "total", lambda terms: (widest.append(total(terms)), widest[-1])[1])
@@ -146,14 +146,14 @@ def test_pairs_that_nearly_coincide_have_the_same_values_alone_and_among_others(
 
 
 def test_one_row_against_one_background_row():
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     values = deepshap.attribute(error(model), X[:1], B[:1])
     with torch.no_grad():
         np.testing.assert_allclose(values.sum(dim=1), error(model)(X[:1]) - error(model)(B[:1]), rtol=0, atol=1e-14)
 
 
 def test_standard_errors_are_those_of_a_mean_over_the_pairs():
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     pairs = np.stack([Explainer(model, b[None], backend="deep")(X).values for b in B])
     got = Explainer(model, B, backend="deep")(X)
     np.testing.assert_allclose(got.values, pairs.mean(axis=0), rtol=0, atol=1e-14)
@@ -162,7 +162,7 @@ def test_standard_errors_are_those_of_a_mean_over_the_pairs():
 
 def test_intervals_cover_the_truth_of_a_linear_autoencoder():
     """Over a normal background, E (x_i - b_i) [Q (x + b) + q]_i = x_i (Q x + q)_i - Q_ii."""
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     weight = (model.decoder.weight @ model.encoder.weight).detach().numpy()
     offset = (model.decoder.weight @ model.encoder.bias + model.decoder.bias).detach().numpy()
     a, x = weight - np.eye(6), X.numpy()
@@ -170,7 +170,7 @@ def test_intervals_cover_the_truth_of_a_linear_autoencoder():
     truth = x * (x @ q + linear) - np.diag(q)
     covered = []
     for seed in range(400):
-        found = deepshap.Against(error(model), torch.tensor(models.table(200, seed=1000 + seed))).moments(X)
+        found = deepshap.Against(error(model), torch.tensor(cases.table(200, seed=1000 + seed))).moments(X)
         covered.append(np.abs(found.mean[..., 0] - truth) <= 1.96 * found.standard_error[..., 0])
     assert 0.93 <= np.mean(covered) <= 0.97
 
@@ -306,7 +306,7 @@ class Writing(nn.Module):
 
 @pytest.mark.parametrize("backend", ["deep", "exact"])
 def test_a_model_that_writes_into_its_input_changes_neither_values_nor_tables(backend):
-    plain, writing = (models.build(Writing, aside) for aside in (torch.clone, None))
+    plain, writing = (cases.build(Writing, aside) for aside in (torch.clone, None))
     rows, background = X.clone(), B.clone()
     want, got = (
         Explainer(model, background, head="reconstruction", backend=backend)(rows) for model in (plain, writing)
@@ -334,7 +334,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("backend", ["deep", "gradient"])
 def test_buffers_that_a_model_writes_keep_no_graph(backend):
-    model = models.build(Counting)
+    model = cases.build(Counting)
     Explainer(model, B, backend=backend)(X)
     assert model.last.grad_fn is None
     copy.deepcopy(model)
@@ -461,23 +461,23 @@ def operators(explain):
 
 
 @pytest.mark.parametrize(
-    ("make", "every"), [(models.Question, 1), (ZOO["BatchNorm1d"], 5), (ZOO["in-place modules"], 5)]
+    ("make", "every"), [(cases.Question, 1), (ZOO["BatchNorm1d"], 5), (ZOO["in-place modules"], 5)]
 )
 def test_the_model_comes_back_as_it_went_in_whichever_operator_is_interrupted(make, every):
-    model = models.build(make).train()
+    model = cases.build(make).train()
     d = next(each.in_features for each in model.modules() if isinstance(each, nn.Linear))
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 2.0)
-    rows, background = models.table(2, d, seed=1), models.table(3, d, seed=2)
+    rows, background = cases.table(2, d, seed=1), cases.table(3, d, seed=2)
     explainer = Explainer(model, background)
     total = operators(lambda: explainer(rows))
-    before, around = models.snapshot(model), models.world()
+    before, around = cases.snapshot(model), cases.world()
     assert total > 100
     for n in range(1, total + 1, every):
         with pytest.raises(KeyboardInterrupt), Stopping(n):
             explainer(rows)
-        assert models.snapshot(model) == before
-    assert models.world() == around
+        assert cases.snapshot(model) == before
+    assert cases.world() == around
     explainer(rows)
 
 
@@ -502,7 +502,7 @@ def test_what_a_model_keeps_of_its_last_run_can_be_used_also_after_a_refusal(ord
 
 
 def test_threads_can_share_a_model():
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     want, got = deepshap.attribute(error(model), X, B), {}
 
     def run(number):
@@ -527,8 +527,8 @@ WEIGHTED = {
 
 @pytest.mark.parametrize("kind", WEIGHTED)
 def test_values_are_averages_by_weight_over_the_background(kind):
-    function = WEIGHTED[kind](models.build(models.Question))
-    rows, background = torch.tensor(models.table(5, seed=1)), torch.tensor(models.table(7, seed=2))
+    function = WEIGHTED[kind](cases.build(cases.Question))
+    rows, background = torch.tensor(cases.table(5, seed=1)), torch.tensor(cases.table(7, seed=2))
     weights = torch.tensor(np.random.default_rng(0).uniform(0.5, 2, 7))
     each = [deepshap.attribute(function, rows, other[None]) for other in background]
     want = sum(weight * values for weight, values in zip(weights, each, strict=True)) / weights.sum()
@@ -538,8 +538,8 @@ def test_values_are_averages_by_weight_over_the_background(kind):
 
 
 def test_parts_of_a_weighted_background_merge_by_the_sums_of_their_weights():
-    model, rows = models.build(models.Question), torch.tensor(models.table(5, seed=1))
-    background, weights = torch.tensor(models.table(7, seed=2)), torch.tensor([1.0, 2, 3, 0.5, 1, 4, 0.1]).double()
+    model, rows = cases.build(cases.Question), torch.tensor(cases.table(5, seed=1))
+    background, weights = torch.tensor(cases.table(7, seed=2)), torch.tensor([1.0, 2, 3, 0.5, 1, 4, 0.1]).double()
     whole = deepshap.Against(model, background, weights=weights).moments(rows)
     parts = [
         deepshap.Against(model, background[part], weights=weights[part]).moments(rows)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from shapae import Autoencoder, Explainer, backends, heads
 from shapae.errors import AdditivityWarning, DataError, ModelError, ShapeError, TooLarge, UnknownName
 from shapae.utils.memory import read_bytes
-from tests import models
+from tests import cases
 
 NAMES = list("abcdef")
 every_backend = pytest.mark.parametrize("backend", backends.names())
@@ -66,14 +66,14 @@ def test_any_kind_of_table_is_explained_and_left_as_it_was(kind, model, rows, ba
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("given", [np.float32, np.float64, np.int8, bool])
 def test_everything_comes_out_in_the_dtype_of_the_model(backend, dtype, given, rows, background):
-    got = Explainer(models.build(models.Question, dtype=dtype), background, backend=backend)((3 * rows).astype(given))
+    got = Explainer(cases.build(cases.Question, dtype=dtype), background, backend=backend)((3 * rows).astype(given))
     kinds = {getattr(got, name).dtype for name in ("values", "base_values", "data", "scores", "residual")}
     assert kinds == {np.dtype(str(dtype).removeprefix("torch."))}
     np.testing.assert_array_equal(got.data, (3 * rows).astype(given).astype(got.data.dtype))
 
 
 def test_float64_tensors_are_explained_with_a_float32_model(rows, background):
-    model = models.build(models.Question, dtype=torch.float32)
+    model = cases.build(cases.Question, dtype=torch.float32)
     got = Explainer(model, torch.tensor(background))(torch.tensor(rows, requires_grad=True))
     np.testing.assert_allclose(got.residual, 0, atol=1e-6)
 
@@ -98,7 +98,7 @@ TAKEN = {"names": named, "no names": np.asarray}
 @pytest.mark.parametrize("background_has", TAKEN)
 def test_rows_of_another_width_are_refused(rows_have, background_has, model, background):
     explainer = Explainer(model, TAKEN[background_has](background))
-    narrow = TAKEN[rows_have](models.table(3))
+    narrow = TAKEN[rows_have](cases.table(3))
     narrow = narrow.iloc[:, :5] if rows_have == "names" else narrow[:, :5]
     with pytest.raises(DataError, match="got 5 columns in the rows, expected 6|without column f"):
         explainer(narrow)
@@ -125,7 +125,7 @@ def test_nan_is_refused_in_both_tables(what, model, rows, background):
 # Models
 
 
-class Functional(models.Question):
+class Functional(cases.Question):
     """As the autoencoder of the question, but its activations are no modules."""
 
     def forward(self, rows):
@@ -133,7 +133,7 @@ class Functional(models.Question):
         return self.decoder[2](F.relu(self.decoder[0](hidden)))
 
 
-class Reusing(models.Question):
+class Reusing(cases.Question):
     """As the autoencoder of the question, but with one ReLU for both of its halves."""
 
     def __init__(self):
@@ -141,7 +141,7 @@ class Reusing(models.Question):
         self.decoder[1] = self.encoder[1]
 
 
-class Keeping(models.Question):
+class Keeping(cases.Question):
     """Keeps results of its last forward pass, in the graph, which torch refuses to copy."""
 
     def forward(self, rows):
@@ -150,7 +150,7 @@ class Keeping(models.Question):
         return self.decoder.result
 
 
-class Verbs(models.Question):
+class Verbs(cases.Question):
     """Has no forward."""
 
     forward = nn.Module.forward
@@ -162,7 +162,7 @@ class Verbs(models.Question):
         return self.decoder(latents)
 
 
-class Detached(models.Question):
+class Detached(cases.Question):
     """Its latents have no gradient."""
 
     def forward(self, rows):
@@ -176,7 +176,7 @@ def hooked(module, inputs, output):
 @every_backend
 @pytest.mark.parametrize("make", [Keeping, Verbs], ids=lambda make: make.__name__)
 def test_models_of_all_kinds_have_the_values_of_the_plain_one(backend, make, model, rows, background):
-    other = models.build(make)
+    other = cases.build(make)
     if make is Keeping:
         other.encoder.loss = other(torch.tensor(rows)).sum()
     other.encoder.register_forward_hook(hooked)
@@ -185,7 +185,7 @@ def test_models_of_all_kinds_have_the_values_of_the_plain_one(backend, make, mod
 
 
 def test_a_model_in_training_mode_is_explained_as_it_predicts(background, rows):
-    model = models.build(models.Nested)
+    model = cases.build(cases.Nested)
     want = Explainer(model, background)(rows).values
     np.testing.assert_array_equal(Explainer(model.train(), background)(rows).values, want)
     assert model.training
@@ -202,7 +202,7 @@ def test_gradients_may_be_switched_off_outside(backend, mode, model, rows, backg
 
 @pytest.mark.parametrize("make", [Functional, Reusing])
 def test_a_result_outside_the_promise_is_a_warning_with_size_rows_and_remedy(make, rows, background):
-    model = models.build(make)
+    model = cases.build(make)
     message = (
         r"the values of \d of 5 rows do not add up to their scores: the residual is up to [\d.e-]+, where the scores "
         r"spread over [\d.e-]+; first in row \d\. shap sees torch's own elementwise modules only.*"
@@ -228,18 +228,18 @@ class Softmaxed(nn.Module):
 def test_a_model_that_mixes_only_many_rows_is_refused(rows):
     model = Function(lambda x: x - x.mean(dim=0) if len(x) > 8 else x)
     with pytest.raises(ModelError, match="mixes rows"):
-        Explainer(model, models.table(30))(rows)
+        Explainer(model, cases.table(30))(rows)
 
 
 def test_softmax_which_is_not_elementwise_is_not_taken_for_it(rows, background):
     """With shap's own rule the values add up and are wrong: as far from the exact ones as these are large."""
     with pytest.warns(AdditivityWarning, match=r"softmax"):
-        Explainer(models.build(Softmaxed), 9 * background, head="reconstruction", backend="shap_deep")(9 * rows)
+        Explainer(cases.build(Softmaxed), 9 * background, head="reconstruction", backend="shap_deep")(9 * rows)
 
 
 @pytest.mark.parametrize("offset", [100, 1000])
 def test_a_residual_is_compared_with_the_spread_of_the_scores_not_with_their_level(offset, rows, background):
-    model = models.build(Functional)
+    model = cases.build(Functional)
     above = Autoencoder(model, reconstruct=lambda m, x: 1e-7 * m(x) + offset)
     with pytest.warns(AdditivityWarning, match=r"do not add up"):
         Explainer(above, background, head="reconstruction", backend="shap_deep")(rows)
@@ -247,7 +247,7 @@ def test_a_residual_is_compared_with_the_spread_of_the_scores_not_with_their_lev
 
 def test_a_path_without_gradients_is_seen_in_the_residual(rows, background):
     with pytest.warns(AdditivityWarning, match=r"of 5 rows do not add up"):
-        Explainer(models.build(Detached), background, backend="shap_deep")(rows)
+        Explainer(cases.build(Detached), background, backend="shap_deep")(rows)
 
 
 class Constant(nn.Module):
@@ -279,17 +279,17 @@ BAD_MODELS = {
     "tuple": (lambda x: (x[:, 1:], 0), ShapeError, r"reconstruction of shape \(2, 6\), got tuple with 0 of shape"),
     "narrow": (lambda x: x[:, :3], ShapeError, r"reconstruction of shape \(2, 6\), got shape \(2, 3\)"),
 }
-X_BAD = torch.tensor(models.table(5, seed=1))[3]
+X_BAD = torch.tensor(cases.table(5, seed=1))[3]
 
 
 @every_backend
 @pytest.mark.parametrize("kind", BAD_MODELS)
 def test_models_that_can_not_be_explained_are_refused(backend, kind, rows, background):
     function, error, message = BAD_MODELS[kind]
-    before = models.world()
+    before = cases.world()
     with pytest.raises(error, match=message):
         Explainer(Function(function), background, backend=backend)(rows)
-    assert models.world() == before
+    assert cases.world() == before
 
 
 def test_a_nan_in_the_scores_of_the_background_is_told_from_one_in_the_rows(rows, background):
@@ -326,7 +326,7 @@ def test_a_model_without_latents_is_refused_where_they_are_wanted(background):
     [("reconstruction_error", 200, "15kB"), ("reconstruction", 100, "30kB"), ("latent:0", 5, 400)],
 )
 def test_a_result_that_does_not_fit_is_refused_with_two_ways_that_work(head, n, memory, model, background):
-    rows = models.table(n, seed=5)
+    rows = cases.table(n, seed=5)
     with pytest.raises(TooLarge, match=f"the values of {n} rows and their standard errors take .*take half") as error:
         Explainer(model, background, head=head, memory=memory)(rows)
     count = int(re.search(r"explain at most (\d+) rows at a time", str(error.value))[1])
@@ -396,7 +396,7 @@ def test_processes_compute_with_one_thread_each_and_lambdas_reach_them(model, ro
 
 
 def test_a_model_that_keeps_results_reaches_other_processes(model, rows, background):
-    other = models.build(Keeping)
+    other = cases.build(Keeping)
     other.encoder.loss = other(torch.tensor(rows)).sum()
     got = Explainer(other, background, n_jobs=2)(rows)
     np.testing.assert_allclose(got.values, Explainer(model, background)(rows).values, rtol=0, atol=1e-12)

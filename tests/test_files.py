@@ -9,7 +9,7 @@ from torch import nn
 
 from shapae import Explainer, files
 from shapae.errors import DataError, MissingPackage, ModelError
-from tests import models
+from tests import cases
 
 
 @pytest.fixture
@@ -131,19 +131,19 @@ def test_a_table_that_can_not_be_read_is_named(tmp_path, name, text):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_table_has_the_same_values_from_every_kind_of_file(dtype, tmp_path):
     anndata = pytest.importorskip("anndata")
-    table = pd.DataFrame(models.table(9).astype(dtype), [f"cell {row}" for row in range(9)], models.FEATURES)
+    table = pd.DataFrame(cases.table(9).astype(dtype), [f"cell {row}" for row in range(9)], cases.FEATURES)
     table.to_csv(tmp_path / "x.csv")
     table.to_parquet(tmp_path / "x.parquet")
     anndata.AnnData(table).write_h5ad(tmp_path / "x.h5ad")
     np.save(tmp_path / "x.npy", table)
-    model = models.build(models.Question, dtype=getattr(torch, np.dtype(dtype).name))
+    model = cases.build(cases.Question, dtype=getattr(torch, np.dtype(dtype).name))
     want = Explainer(model, table)(table)
     for ending in ("csv", "parquet", "h5ad", "npy"):
         read = files.read_table(tmp_path / f"x.{ending}")
         got = Explainer(model, read)(read)
         np.testing.assert_array_equal(got.values, want.values, err_msg=ending)
         np.testing.assert_array_equal(got.data, table)
-        assert got.feature_names == (models.FEATURES if ending != "npy" else [f"feature {at}" for at in range(6)])
+        assert got.feature_names == (cases.FEATURES if ending != "npy" else [f"feature {at}" for at in range(6)])
         assert ending == "npy" or list(got.row_names) == list(table.index)
 
 

@@ -21,10 +21,10 @@ from shapae.deepshap.record import record
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tape import Tape, replay
 from shapae.errors import ModelError
-from tests import models
+from tests import cases
 from tests.zoo import stirred
 
-X, B = (torch.tensor(models.table(n, seed=n)) for n in (5, 7))
+X, B = (torch.tensor(cases.table(n, seed=n)) for n in (5, 7))
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def mlp(*widths, bend=nn.Tanh):
 
 
 def net(*widths, bend=nn.Tanh, seed=0):
-    return models.build(mlp, *widths, bend=bend, seed=seed)
+    return cases.build(mlp, *widths, bend=bend, seed=seed)
 
 
 def taken(function, rows=X, background=B):
@@ -156,7 +156,7 @@ CHAINS = {
     "chosen errors": Case(
         lambda: mlp(6, 4, 6), (6, 4, 6, 5), ("tanh", "mul"), lambda model, x: twice(model, x)[:, [3, 1, 0, 5, 1]]
     ),
-    "linear autoencoder": Case(models.Linear, (6, 6, 6), ("mul",), twice),
+    "linear autoencoder": Case(cases.Linear, (6, 6, 6), ("mul",), twice),
     "chosen outputs": Case(
         lambda: mlp(6, 4, 9), (6, 4, 5), ("tanh",), lambda model, x: model(x)[:, torch.tensor([8, 0, 3, 3, 5])]
     ),
@@ -200,7 +200,7 @@ every_chain = pytest.mark.parametrize("name", CHAINS)
 
 def case(name, dtype=torch.float64):
     found = CHAINS[name]
-    model = models.build(found.make, dtype=dtype)
+    model = cases.build(found.make, dtype=dtype)
     return taken(lambda x: found.run(model, x), X.to(dtype), B.to(dtype))
 
 
@@ -245,21 +245,21 @@ def test_affine_maps_have_the_matrices_that_autograd_finds(name):
         assert each.multiplications == (0 if diagonal else want.numel())
         if diagonal:
             assert_near(each.diagonal, want.diagonal())
-        vectors = torch.tensor(models.table(3, each.sizes[1])), torch.tensor(models.table(3, each.sizes[0]))
+        vectors = torch.tensor(cases.table(3, each.sizes[1])), torch.tensor(cases.table(3, each.sizes[0]))
         assert_near(each.forward(vectors[0]), vectors[0] @ want.T)
         assert_near(each.forward(vectors[0], out=torch.empty(3, len(want)).double()), vectors[0] @ want.T)
         assert_near(each.back(vectors[1]), vectors[1] @ want)
 
 
 def test_maps_are_products_of_weights():
-    model = models.build(CHAINS["two maps in one"].make)
+    model = cases.build(CHAINS["two maps in one"].make)
     chain, weights = taken(model).chain, [layer.weight for layer in model if isinstance(layer, nn.Linear)]
     for got, want in zip(chain.maps, (weights[0], weights[2] @ weights[1], weights[3]), strict=True):
         assert_near(got.matrix, want)
-    model = models.build(CHAINS["norm before the activation"].make)
+    model = cases.build(CHAINS["norm before the activation"].make)
     scale = model[1].weight / (model[1].running_var + model[1].eps).sqrt()
     assert_near(taken(model).chain.maps[0].matrix, scale[:, None] * model[0].weight)
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     assert_near(
         taken(lambda x: twice(model, x)).chain.maps[0].matrix,
         model.decoder.weight @ model.encoder.weight - torch.eye(6),
@@ -332,7 +332,7 @@ def mixed(widths, names):
     parts = []
     for pair, name in zip(itertools.pairwise(widths), (*names, None), strict=True):
         parts += [linear(*pair), *([FUNCTIONS[name][0]] if name else [])]
-    return models.build(layers(*parts))
+    return cases.build(layers(*parts))
 
 
 NETS = [
@@ -428,7 +428,7 @@ def test_values_of_random_nets_add_up_in_every_order():
         d, k, *hidden = (int(each) for each in generator.integers(1, 7, size=2 + seed % 3 + 1))
         k += 2 * (seed % 2)
         bend = bends[generator.integers(len(bends))]
-        model = models.build(mlp, d, *hidden, k, bend=bend, seed=seed)
+        model = cases.build(mlp, d, *hidden, k, bend=bend, seed=seed)
         rows, background = (torch.tensor(generator.normal(size=(n, d))) for n in (3, 4))
         found = deepshap.Against(model, background).moments(rows)
         rise = model(rows) - model(background).mean(dim=0)
@@ -437,7 +437,7 @@ def test_values_of_random_nets_add_up_in_every_order():
 
 
 def test_a_pickled_against_gives_the_same_values():
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     against = deepshap.Against(model, B)
     want = against.moments(X)
     again = pickle.loads(pickle.dumps(against))
@@ -446,7 +446,7 @@ def test_a_pickled_against_gives_the_same_values():
 
 
 def test_a_narrow_value_after_an_error_leaves_the_values_as_they_are():
-    model, narrow = net(6, 5, 6), models.build(nn.Linear, 6, 1)
+    model, narrow = net(6, 5, 6), cases.build(nn.Linear, 6, 1)
     assert_same_values(taken(lambda x: narrow((model(x) - x) ** 2) @ torch.ones(1, 6).double()), least=0)
 
 
@@ -498,8 +498,8 @@ NO_CHAINS = {
     "convolution": Case(convolution, (), ()),
     "another dtype": Case(Widening, (), ()),
     "x * sigmoid(x)": Case(lambda: mlp(6, 4), (), (), lambda model, x: model(x) * model(x).sigmoid()),
-    "no bend": Case(models.Linear, (), ()),
-    "constant": Case(models.Linear, (), (), lambda model, x: torch.ones(len(x), 5).to(x)),
+    "no bend": Case(cases.Linear, (), ()),
+    "constant": Case(cases.Linear, (), (), lambda model, x: torch.ones(len(x), 5).to(x)),
     "a sum of squares with a product": Case(
         lambda: mlp(6, 4, 6), (), (), lambda model, x: model(x) * x + model(x) ** 2
     ),
@@ -510,7 +510,7 @@ NO_CHAINS = {
 def test_what_is_no_chain_is_walked_over_as_it_is(name):
     found = NO_CHAINS[name]
     dtype = torch.float32 if name == "another dtype" else torch.float64
-    model, rows, background = models.build(found.make, dtype=dtype), X.to(dtype), B.to(dtype)
+    model, rows, background = cases.build(found.make, dtype=dtype), X.to(dtype), B.to(dtype)
     parts = taken(lambda x: found.run(model, x), rows, background)
     assert parts.chain is None
     got = deepshap.Against(lambda x: found.run(model, x), background).moments(rows)
@@ -532,7 +532,7 @@ INFINITE = {
 @pytest.mark.parametrize("k", [3, 7])
 def test_infinite_multipliers_are_refused_by_the_walk_also_where_the_chain_is_folded(kind, k):
     bend, name = INFINITE[kind]
-    first, last = models.build(nn.Linear, 6, 4), models.build(nn.Linear, 4, k)
+    first, last = cases.build(nn.Linear, 6, 4), cases.build(nn.Linear, 4, k)
     parts = taken(lambda x: last(bend(first(x))))
     assert torch.isfinite(parts.x[parts.tape.result.slot]).all()
     for order in every_order(parts.chain):
@@ -608,7 +608,7 @@ def test_what_is_cheaper_is_taken(monkeypatch):
     taken_ones = []
     for widths in ((6, 4, 12), (6, 4, 3, 12), (2, 9, 9, 9), (12, 12, 12, 5), (6, 12, 2, 12, 6), (30, 90, 90, 90)):
         for b in (1, 10, 100):
-            tables = (torch.tensor(models.table(each, widths[0])) for each in (1, b))
+            tables = (torch.tensor(cases.table(each, widths[0])) for each in (1, b))
             parts = taken(net(*widths, bend=nn.ReLU), *tables)
             several = [deviations.lean(parts.chain, parts.b)] if len(widths) > 3 else []
             costs = [order.cost for order in (*fold.orders(parts.chain, b), *several)]
@@ -687,7 +687,7 @@ def test_multiplications_that_are_counted_are_those_that_torch_does(monkeypatch)
 def test_multiplications_by_deviations_are_as_many_as_the_background_tells(widths, bend, monkeypatch):
     monkeypatch.setattr(deviations, "TRAFFIC", 0)
     monkeypatch.setattr(deviations, "CALLS", 0)
-    rows, background = (torch.tensor(models.table(n, widths[0], seed=n)) for n in (9, 50))
+    rows, background = (torch.tensor(cases.table(n, widths[0], seed=n)) for n in (9, 50))
     parts = taken(net(*widths, bend=bend), rows, background)
     order = deviations.lean(parts.chain, parts.b)
     fold.folded(parts.chain, order, parts.x, parts.b)

@@ -12,12 +12,12 @@ import pytest
 from shapae import Explainer, Explanation, from_anndata
 from shapae.errors import DataError, MissingPackage
 from shapae.importance import Importance
-from tests import models
+from tests import cases
 
 N, D = 8, 6
-FEATURES = models.FEATURES
+FEATURES = cases.FEATURES
 OUTPUTS = ["a/b", "a_b", "遺伝子 $x$", "a/b-1"]
-ROWS = models.CELLS
+ROWS = cases.CELLS
 several = pytest.mark.parametrize("k", [None, 4])
 
 
@@ -62,7 +62,7 @@ def test_the_frame_of_several_outputs_holds_the_frame_of_each():
 
 @pytest.mark.parametrize("names", [None, [3, 1, 4, 15, 9, 2, 6, 5], [*pd.date_range("2024-01-01", periods=N)]])
 def test_a_frame_has_the_index_of_what_was_explained(names, model, background):
-    table = pd.DataFrame(models.table(N), index=names, columns=list("abcdef"))
+    table = pd.DataFrame(cases.table(N), index=names, columns=list("abcdef"))
     got = Explainer(model, background)(table)
     pd.testing.assert_index_equal(got.to_frame().index, table.index)
     pd.testing.assert_index_equal(got[2:5].to_frame().index, table.index[2:5] if names else pd.RangeIndex(3))
@@ -188,7 +188,7 @@ KEYS = ["shap_a_b", "shap_a_b-2", "shap_遺伝子 $x$", "shap_a_b-1"]
 
 @several
 def test_an_anndata_holds_all_there_is(k):
-    whole, adata = explanation(k), models.cells()
+    whole, adata = explanation(k), cases.cells()
     got = whole.to_anndata(adata)
     keys = KEYS if k else ["shap_reconstruction error"]
     values = whole.values.reshape(N, D, -1)
@@ -208,7 +208,7 @@ def test_an_anndata_holds_all_there_is(k):
 
 @several
 def test_the_anndata_that_was_handed_in_stays_as_it_was(k):
-    adata, twin = models.cells(), models.cells()
+    adata, twin = cases.cells(), cases.cells()
     got = explanation(k).to_anndata(adata)
     got.layers["counts"][:] = 0
     got.X.data[:] = 0
@@ -243,7 +243,7 @@ def test_scores_are_called_as_the_head(head):
 @pytest.mark.parametrize("backed", [False, True])
 def test_a_file_comes_back_whole_whatever_the_names(k, backed, tmp_path):
     anndata = pytest.importorskip("anndata")
-    adata = models.cells(["CD8A", "CD8A", "a/b", "遺伝子", "$x$", "CD8A"])
+    adata = cases.cells(["CD8A", "CD8A", "a/b", "遺伝子", "$x$", "CD8A"])
     unique = ["CD8A", "CD8A-1", "a/b", "遺伝子", "$x$", "CD8A-2"]
     adata.write_h5ad(tmp_path / "cells.h5ad")
     with warnings.catch_warnings():
@@ -252,7 +252,7 @@ def test_a_file_comes_back_whole_whatever_the_names(k, backed, tmp_path):
     head = "reconstruction" if k else "reconstruction_error"
     with pytest.warns(UserWarning, match="name CD8A came repeatedly; they were made unique"):
         rows = from_anndata(read)
-    got = Explainer(models.build(models.Question), rows, head=head)(rows)
+    got = Explainer(cases.build(cases.Question), rows, head=head)(rows)
     assert got.feature_names == unique
     out = got.to_anndata(adata)
     out.write_h5ad(tmp_path / "out.h5ad")
@@ -268,7 +268,7 @@ def test_a_file_comes_back_whole_whatever_the_names(k, backed, tmp_path):
 
 
 def test_the_rows_and_columns_that_were_explained_are_found_by_their_names(model, background):
-    adata = models.cells()
+    adata = cases.cells()
     got = Explainer(model, adata)(adata[[5, 2, 7]])
     out = got[:, [3, 0]].to_anndata(adata)
     assert list(out.obs_names) == ["cell 5", "cell 2", "cell 7"]
@@ -279,7 +279,7 @@ def test_the_rows_and_columns_that_were_explained_are_found_by_their_names(model
 
 
 def test_rows_without_names_are_matched_by_their_place():
-    adata, whole = models.cells(), explanation(row_names=None)
+    adata, whole = cases.cells(), explanation(row_names=None)
     np.testing.assert_array_equal(whole.to_anndata(adata).layers["shap_reconstruction error"], whole.values)
     with pytest.raises(
         DataError, match="3 rows without names were explained, and the AnnData has 8; explain an AnnData"
@@ -288,7 +288,7 @@ def test_rows_without_names_are_matched_by_their_place():
 
 
 def test_repeated_names_of_rows_are_matched_by_their_place_or_refused():
-    adata = models.cells()
+    adata = cases.cells()
     adata.obs_names = ["twin", "twin", *ROWS[2:]]
     whole = explanation(row_names=["twin", "twin", *ROWS[2:]])
     with warnings.catch_warnings():
@@ -302,17 +302,17 @@ def test_repeated_names_of_rows_are_matched_by_their_place_or_refused():
 def in_a_file():
     anndata = pytest.importorskip("anndata")
     with TemporaryDirectory() as folder:
-        models.cells().write_h5ad(Path(folder) / "cells.h5ad")
+        cases.cells().write_h5ad(Path(folder) / "cells.h5ad")
         return anndata.read_h5ad(Path(folder) / "cells.h5ad", backed="r")
 
 
 OTHERS = {
     "other rows": (
-        lambda: models.cells()[:5],
+        lambda: cases.cells()[:5],
         r"the AnnData has no rows cell 5, cell 6, cell 7; give the one that was explained",
     ),
     "other columns": (
-        lambda: models.cells()[:, 2:],
+        lambda: cases.cells()[:, 2:],
         r"the AnnData has no columns CD79A, α-Globin; .* adata\.raw\.to_adata\(\)",
     ),
     "one in a file": (in_a_file, "this AnnData is in a file, where nothing is written; read it without backed="),

@@ -16,7 +16,7 @@ from shapae.background import weighted
 from shapae.errors import DataError, TooLarge
 from shapae.explanation import Explanation
 from shapae.groups import one_hot, players
-from tests import models
+from tests import cases
 
 NAMES = list("abcdef")
 GROUPS = {"first": ["b", "e"], "second": ["f", "a", "d"]}
@@ -158,7 +158,7 @@ def test_groups_do_with_weights(backend, model, rows, background):
 
 @pytest.mark.parametrize("backend", ["deep", "exact"])
 def test_groups_do_with_a_tolerance(backend, model, rows):
-    large, settings = named(models.table(400, seed=4)), {"backend": backend, "groups": GROUPS}
+    large, settings = named(cases.table(400, seed=4)), {"backend": backend, "groups": GROUPS}
     whole = Explainer(model, large, **settings)(named(rows)).values
     sure, some = (Explainer(model, large, tolerance=size, **settings)(named(rows)) for size in (1e-9, 0.2))
     np.testing.assert_allclose(sure.values, whole, rtol=0, atol=1e-12)
@@ -177,8 +177,8 @@ def test_groups_reach_workers(backend, model, rows, background):
 
 def test_thirty_features_in_few_groups_are_explained_exactly():
     names = [f"x{at}" for at in range(30)]
-    tables = [pd.DataFrame(models.table(3, 30, seed=seed), columns=names) for seed in (1, 2)]
-    model = models.build(models.Question, 30)
+    tables = [pd.DataFrame(cases.table(3, 30, seed=seed), columns=names) for seed in (1, 2)]
+    model = cases.build(cases.Question, 30)
     groups = {"left": names[:14], "middle": names[14:20], "right": names[20:]}
     got = Explainer(model, tables[0], backend="exact", groups=groups)(tables[1])
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)

@@ -8,10 +8,10 @@ from shapae import Autoencoder, Explainer, heads
 from shapae.errors import ModelError, UnknownName
 from shapae.losses import LOSSES
 from shapae.score import Score
-from tests import models
+from tests import cases
 
 NAMES = list("abcdef")
-X = torch.tensor(models.table(4))
+X = torch.tensor(cases.table(4))
 LATENTS = ["latent 0", "latent 1", "latent 2"]
 
 
@@ -94,7 +94,7 @@ def test_a_head_is_a_name_or_a_module():
 
 
 def test_outputs_have_names(autoencoder):
-    vae = Autoencoder(models.build(models.Variational))
+    vae = Autoencoder(cases.build(cases.Variational))
     of_vae = [name for name, make in heads.HEADS.items() if make.__module__ == "shapae.heads.variational"]
     outputs = {
         name: Score(vae if name in of_vae else autoencoder, heads.named(name), NAMES, X).outputs(NAMES)
@@ -113,8 +113,8 @@ def test_outputs_have_names(autoencoder):
         "kl": ["KL"],
         "elbo": ["ELBO"],
     }
-    assert Score(autoencoder, models.LatentEnergy(), NAMES, X).outputs(NAMES) == ["LatentEnergy"]
-    many = Score(autoencoder, models.Normed().eval(), NAMES, X).outputs(NAMES)
+    assert Score(autoencoder, cases.LatentEnergy(), NAMES, X).outputs(NAMES) == ["LatentEnergy"]
+    many = Score(autoencoder, cases.Normed().eval(), NAMES, X).outputs(NAMES)
     assert many == [f"Normed {output}" for output in range(6)]
 
 
@@ -144,7 +144,7 @@ def test_unknown_losses_and_targets_are_refused():
 def test_every_loss_adds_up_to_both_targets(loss, target, model):
     between = torch.nn.Sequential(model, torch.nn.Sigmoid())
     head = heads.ReconstructionError(loss, target)
-    got = Explainer(between, models.table(7, seed=2) / 10 + 0.5, head=head)(models.table(5, seed=1) / 10 + 0.5)
+    got = Explainer(between, cases.table(7, seed=2) / 10 + 0.5, head=head)(cases.table(5, seed=1) / 10 + 0.5)
     assert np.ptp(got.scores) > 1e-4
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
@@ -164,6 +164,6 @@ class Writing(torch.nn.Module):
 
 @pytest.mark.parametrize("backend", ["deep", "exact", "gradient"])
 def test_the_target_is_the_row_as_it_was_also_for_models_that_write_into_it(backend):
-    rows, background = models.table(5, seed=1), models.table(7, seed=2)
+    rows, background = cases.table(5, seed=1), cases.table(7, seed=2)
     got = Explainer(Writing(), background, backend=backend)(rows)
     np.testing.assert_allclose(got.scores, ((np.tanh(2 * rows) - rows) ** 2).mean(axis=1), atol=1e-12)

@@ -8,7 +8,7 @@ import torch
 from shapae import Autoencoder, Explainer, backends
 from shapae.errors import AdditivityWarning, TooLarge, UnknownName
 from shapae.importance import Importance, over_rows
-from tests import models
+from tests import cases
 
 NAMES = list("abcdef")
 
@@ -29,14 +29,14 @@ def test_a_summary_has_the_averages_of_the_explanation(backend, head, model, row
 
 
 def test_a_summary_that_does_not_add_up_is_a_warning(rows, background):
-    model = Autoencoder(models.build(models.Linear), reconstruct=lambda m, x: torch.tanh(m(x)))  # seen by no hook
+    model = Autoencoder(cases.build(cases.Linear), reconstruct=lambda m, x: torch.tanh(m(x)))  # seen by no hook
     with pytest.warns(AdditivityWarning, match=r"the mean values do not add up to the mean score: the residual is "):
         Explainer(model, background, backend="shap_deep").summarize(rows)
 
 
 @pytest.mark.parametrize("memory", ["1GB", "60kB"])
 def test_a_summary_does_not_depend_on_how_the_rows_are_cut(memory, model):
-    rows, background = models.table(150, seed=3), models.table(9)
+    rows, background = cases.table(150, seed=3), cases.table(9)
     want = np.abs(Explainer(model, background, head="reconstruction")(rows).values)
     got = Explainer(model, background, head="reconstruction", memory=memory).summarize(rows)
     np.testing.assert_allclose(got.mean_abs, want.mean(axis=0), rtol=0, atol=1e-12)
@@ -44,17 +44,17 @@ def test_a_summary_does_not_depend_on_how_the_rows_are_cut(memory, model):
 
 
 def test_a_summary_is_made_where_the_values_would_not_fit_and_the_refusal_says_so(model):
-    explainer = Explainer(model, models.table(9), head="reconstruction", memory="60kB")
+    explainer = Explainer(model, cases.table(9), head="reconstruction", memory="60kB")
     with pytest.raises(TooLarge, match=r"summarize\(X\) holds no row's values"):
-        explainer(models.table(150))
-    explainer.summarize(models.table(150))
+        explainer(cases.table(150))
+    explainer.summarize(cases.table(150))
     with pytest.raises(TooLarge, match=r"the averages over the rows take 4\.608 kB, .* allow memory='13\.82 kB'"):
-        Explainer(model, models.table(9), head="reconstruction", memory="9kB").summarize(models.table(2))
+        Explainer(model, cases.table(9), head="reconstruction", memory="9kB").summarize(cases.table(2))
 
 
 def test_the_background_may_be_cut_too(model, monkeypatch):
     """Sizes of sums are not sums of sizes, so each row meets all parts of the background before its size is taken."""
-    rows, background = models.table(4, seed=3), models.table(40)
+    rows, background = cases.table(4, seed=3), cases.table(40)
     want = np.abs(Explainer(model, background)(rows).values).mean(axis=0)
     got = Explainer(model, background, memory="25kB")
     parts = {(chunk.background.start, chunk.background.stop) for chunk in got._job._plan(4, 0)[0]}
@@ -93,12 +93,12 @@ def test_the_top_features_of_all_outputs_stand_below_each_other(importance):
 
 
 def test_a_single_row_has_no_standard_error(model, background):
-    table = Explainer(model, background).summarize(models.table(1)).table
+    table = Explainer(model, background).summarize(cases.table(1)).table
     assert table["mean_abs_value_error"].isna().all()
     np.testing.assert_array_equal(table["mean_abs_value"], table["mean_value"].abs())
 
 
 def test_workers_find_the_same(model, background):
-    rows = torch.tensor(models.table(40, seed=2))
+    rows = torch.tensor(cases.table(40, seed=2))
     one, two = (Explainer(model, background, head="latent", n_jobs=jobs).summarize(rows) for jobs in (1, 2))
     np.testing.assert_allclose(one.mean_abs, two.mean_abs, rtol=0, atol=1e-14)

@@ -16,21 +16,21 @@ from sklearn.inspection import permutation_importance
 from torch import nn
 
 from shapae import Autoencoder, Explainer, importances
-from shapae.autoencoder import as_autoencoder
 from shapae.errors import ModelError, UnknownName, UnsupportedOperator
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, permutation, retraining
-from tests import models
+from shapae.models.autoencoder import as_autoencoder
+from tests import cases
 
-N, D = 11, models.D
+N, D = 11, cases.D
 ALONE = tuple((j,) for j in range(D))
 SOME = ((0, 3), (1,), (5, 2), (4,))
 every_grouping = pytest.mark.parametrize("players", [ALONE, SOME], ids=["alone", "groups"])
 
 
 def case(model=None, n=N, players=ALONE, **settings):
-    model = models.build(models.Question) if model is None else model
-    rows, background = (torch.tensor(models.table(count, seed=seed)) for count, seed in ((n, 1), (7, 2)))
+    model = cases.build(cases.Question) if model is None else model
+    rows, background = (torch.tensor(cases.table(count, seed=seed)) for count, seed in ((n, 1), (7, 2)))
     return Case(as_autoencoder(model), rows, background, players, **settings)
 
 
@@ -106,7 +106,7 @@ def test_permutation_is_captums_for_one_shuffle():
 
 @every_grouping
 def test_permutation_is_the_mean_over_all_shuffles_which_keep_groups_together(players):
-    given = case(models.build(models.Nested), n=4, players=players, repeats=400)
+    given = case(cases.build(cases.Nested), n=4, players=players, repeats=400)
     every = [
         [values.mean(axis=0) for values in loop(given, lambda place, j, donors=donors: given.rows[donors[place], j])]
         for donors in permutations(range(4))
@@ -118,13 +118,13 @@ def test_permutation_is_the_mean_over_all_shuffles_which_keep_groups_together(pl
 @pytest.mark.parametrize("repeats", [1, 5])
 def test_standard_errors_of_permutation_cover_what_another_sample_would_give(repeats):
     """Of independent standard normal features and f(x) = W x the rise of the error is 2 W_ii / d."""
-    model, found = models.build(models.Linear, D, D), []
+    model, found = cases.build(cases.Linear, D, D), []
     with torch.no_grad():
         for layer, weight in ((model.encoder, torch.eye(D)), (model.decoder, 0.9 * torch.eye(D))):
             layer.weight.copy_(weight)
             layer.bias.zero_()
     for seed in range(100):
-        rows = torch.tensor(models.table(200, seed=seed))
+        rows = torch.tensor(cases.table(200, seed=seed))
         found.append(measured("permutation", Case(as_autoencoder(model), rows, rows, ALONE, repeats, seed), ["error"]))
     means, errors = np.moveaxis(found, -1, 0)[..., 0]
     covered = (np.abs(means - 2 * 0.9 / D) < 1.96 * errors).mean()
@@ -152,7 +152,7 @@ def test_ablation_is_captums_and_its_standard_errors_are_over_the_rows(name, pla
 
 
 def test_activations_of_a_linear_encoder_are_its_weights_times_the_distance_to_the_mean():
-    given = case(models.build(models.Linear))
+    given = case(cases.build(cases.Linear))
     weights = given.autoencoder.model.encoder.weight.detach().abs().mean(dim=0)
     want = (given.rows - given.background.mean(dim=0)).abs() * weights
     got = measured("activations", given)[:, 0]
@@ -163,7 +163,7 @@ def test_activations_of_a_linear_encoder_are_its_weights_times_the_distance_to_t
 @every_grouping
 def test_gradient_x_input_of_a_linear_autoencoder_by_hand(players):
     """error(z) = |W z + c - t|^2 / d, with t = z or fixed: its gradient is 2 (W - I)' r / d or 2 W' r / d."""
-    given = case(models.build(models.Linear), players=players)
+    given = case(cases.build(cases.Linear), players=players)
     model, x = given.autoencoder.model, given.rows.numpy()
     W = (model.decoder.weight @ model.encoder.weight).detach().numpy()
     rest = given.autoencoder(given.rows).detach().numpy() - x
@@ -209,7 +209,7 @@ def test_gedeon_on_hand_made_weights():
 
 
 def test_paths_are_enumerated_and_gedeons_shares_sum_to_one():
-    given = case(models.build(models.Question), players=SOME)
+    given = case(cases.build(cases.Question), players=SOME)
     layers = [
         layer.weight.detach().abs().numpy() for layer in given.autoencoder.modules() if isinstance(layer, nn.Linear)
     ]
@@ -227,7 +227,7 @@ def test_weights_are_refused_where_they_do_not_lead_from_features_to_outputs():
     with pytest.raises(
         ModelError, match=r"from 6 features to 6 outputs; the model runs 6 to 5, 5 to 3, 5 to 3, 3 to 5"
     ):
-        measured("weights", case(Autoencoder(models.build(models.Variational), reconstruct=lambda m, x: m(x)[0])))
+        measured("weights", case(Autoencoder(cases.build(cases.Variational), reconstruct=lambda m, x: m(x)[0])))
     with pytest.raises(ModelError, match="the model runs none"):
         measured("weights", case(Constant()))
 
@@ -255,7 +255,7 @@ class Doubled(Mixed):
 
 def test_mutual_information_of_normal_columns():
     """-1/2 log(1 - rho^2), within its standard error."""
-    rows = torch.tensor(models.table(2000, 2))
+    rows = torch.tensor(cases.table(2000, 2))
     got = measured("mutual_information", Case(as_autoencoder(Mixed()), rows, rows, ((0,), (1,)), 10))
     want = -np.log(1 - np.array([0.8, 0.6]) ** 2) / 2
     assert (np.abs(got[:, 0, 0] - want) < 2.5 * got[:, 0, 1]).all()
@@ -263,7 +263,7 @@ def test_mutual_information_of_normal_columns():
 
 
 def test_mutual_information_is_summed_over_latents_and_of_a_group_the_best_feature_counts():
-    rows = torch.tensor(models.table(60, 3))
+    rows = torch.tensor(cases.table(60, 3))
     rows[:, 2] = 1
     one, two = (
         measured("mutual_information", Case(as_autoencoder(model), rows, rows, players, 3))[:, 0, 0]
@@ -274,7 +274,7 @@ def test_mutual_information_is_summed_over_latents_and_of_a_group_the_best_featu
 
 
 def test_from_few_rows_mutual_information_has_no_standard_error():
-    rows = torch.tensor(models.table(12, 2))
+    rows = torch.tensor(cases.table(12, 2))
     got = measured("mutual_information", Case(as_autoencoder(Mixed()), rows, rows, ((0,), (1,)), 3))
     assert np.isnan(got[..., 1]).all()
     assert (got[..., 0] >= 0).all()
@@ -302,7 +302,7 @@ def test_shap_of_a_group_is_the_size_of_the_sum_of_its_values():
 
 def test_sage_of_a_linear_autoencoder_is_the_mean_of_exact_shapley_values():
     """Features act in pairs there, so that a background row, an order and its reverse give the very values."""
-    given = case(models.build(models.Linear), n=9, repeats=60)
+    given = case(cases.build(cases.Linear), n=9, repeats=60)
     head = ReconstructionError(target="fixed")
     want = -Explainer(given.autoencoder, given.background, head=head, backend="exact")(given.rows).values.mean(axis=0)
     got = measured("sage", given)[:, 0]
@@ -328,7 +328,7 @@ def test_sage_sums_to_the_loss_that_is_explained(players):
     assert abs(got[:, 0].sum() - explained.mean().item()) < np.linalg.norm(got[:, 1])
 
 
-class Blind(models.Question):
+class Blind(cases.Question):
     """Looks at all features but the last."""
 
     def forward(self, rows):
@@ -347,7 +347,7 @@ class Blind(models.Question):
     ],
 )
 def test_a_feature_that_the_model_does_not_use_counts_nothing(name, columns):
-    got = measured(name, case(models.build(Blind)), columns)
+    got = measured(name, case(cases.build(Blind)), columns)
     assert (got[-1] == 0).all()
     assert (np.abs(got[:-1, :, 0]) > 1e-9).all()
 
@@ -355,13 +355,13 @@ def test_a_feature_that_the_model_does_not_use_counts_nothing(name, columns):
 # Retraining
 
 
-def module_case(copy=False, trained_by=models.fit, **settings):
+def module_case(copy=False, trained_by=cases.fit, **settings):
     """A signal in features 0 and 1, noise in feature 2, which one latent has no room for; maybe a copy of feature 0."""
     rng = np.random.default_rng(0)
     signal = rng.standard_normal((200, 1))
     columns = [signal + 0.5 * rng.standard_normal((200, 2)), 0.3 * rng.standard_normal((200, 1))]
     rows = torch.tensor(np.hstack([*columns, *([columns[0][:, :1]] if copy else [])]))
-    model = models.fit(models.build(models.Linear, rows.shape[1], 1), rows, 200)
+    model = cases.fit(cases.build(cases.Linear, rows.shape[1], 1), rows, 200)
     return Case(
         as_autoencoder(model), rows, rows, tuple((j,) for j in range(rows.shape[1])), fit=trained_by, **settings
     )
@@ -419,7 +419,7 @@ def test_a_group_of_all_features_can_not_be_dropped():
 def test_ways_of_retraining_do_not_depend_on_each_other():
     def by_batches(model, rows):
         for _ in range(3):
-            models.fit(model, rows[torch.randperm(len(rows))[:50]], 1)
+            cases.fit(model, rows[torch.randperm(len(rows))[:50]], 1)
         return model
 
     given = module_case(repeats=2, trained_by=by_batches)
@@ -463,10 +463,10 @@ def test_retraining_is_done_on_copies_that_do_not_see_the_feature():
         return model
 
     given = module_case(repeats=1)
-    before, world = models.snapshot(given.autoencoder), models.world()
+    before, world = cases.snapshot(given.autoencoder), cases.world()
     measured("retraining", Case(given.autoencoder, given.rows, given.rows, given.players, 1, fit=watch))
-    assert models.snapshot(given.autoencoder) == before
-    assert models.world() == world
+    assert cases.snapshot(given.autoencoder) == before
+    assert cases.world() == world
     assert [(rows == 0).all(dim=0).tolist() for rows in seen] == [[at == j for at in range(3)] for j in (-1, 0, 1, 2)]
     assert {len(rows) for rows in seen} == {100}
 
@@ -501,7 +501,7 @@ def test_retraining_goes_on_where_it_was_killed(tmp_path):
             calls.append(1)
             if len(calls) > most:
                 raise Killed
-            return models.fit(model, rows, 3)
+            return cases.fit(model, rows, 3)
 
         one = Case(given.autoencoder, given.rows, given.rows, given.players, 2, seed, fit=counting, folder=folder)
         return measured("retraining", one, [way])
@@ -524,16 +524,16 @@ import os, signal, torch
 from pathlib import Path
 from shapae.autoencoder import as_autoencoder
 from shapae.importances import Case, retraining
-from tests import models
+from tests import cases
 
 def fit(model, rows):
     with open("log", "a") as log:
         log.write("one ")
     if Path("log").read_text().count("one") == 6:
         os.kill(os.getpid(), signal.SIGKILL)
-    return models.fit(model, rows, 3)
+    return cases.fit(model, rows, 3)
 
-model, rows = models.build(models.Linear, 3, 1), torch.tensor(models.table(20, 3))
+model, rows = cases.build(cases.Linear, 3, 1), torch.tensor(cases.table(20, 3))
 case = Case(as_autoencoder(model), rows, rows, ((0,), (1,), (2,)), 2, fit=fit, folder=Path("kept"))
 retraining.measure(case, ["zero"])
 """
@@ -549,9 +549,9 @@ def test_what_a_killed_process_has_left_is_whole(tmp_path):
 
     def fit(model, rows):
         calls.append(1)
-        return models.fit(model, rows, 3)
+        return cases.fit(model, rows, 3)
 
-    model, rows = models.build(models.Linear, 3, 1), torch.tensor(models.table(20, 3))
+    model, rows = cases.build(cases.Linear, 3, 1), torch.tensor(cases.table(20, 3))
     got, want = (
         measured("retraining", Case(as_autoencoder(model), rows, rows, ALONE[:3], 2, fit=fit, folder=folder))
         for folder in (tmp_path / "kept", None)
@@ -576,14 +576,14 @@ def test_workers_that_train_find_the_same():
 
 @pytest.mark.parametrize("name", [name for name in importances.names() if name != "retraining"])
 def test_a_model_that_writes_into_its_input_is_measured_as_it_is(name):
-    class Writing(models.Question):
+    class Writing(cases.Question):
         def forward(self, rows):
             return super().forward(rows.mul_(2))
 
         def encode(self, rows):
             return self.encoder(rows.mul_(2))
 
-    class Doubling(models.Question):
+    class Doubling(cases.Question):
         def forward(self, rows):
             return super().forward(2 * rows)
 
@@ -591,7 +591,7 @@ def test_a_model_that_writes_into_its_input_is_measured_as_it_is(name):
             return self.encoder(2 * rows)
 
     columns = ["fixed"] if name in {"gradient_x_input", "shap"} else None
-    got, want = (measured(name, case(models.build(model)), columns) for model in (Writing, Doubling))
+    got, want = (measured(name, case(cases.build(model)), columns) for model in (Writing, Doubling))
     np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
@@ -608,9 +608,9 @@ def test_what_the_model_does_not_allow_is_refused():
         with pytest.raises(ModelError, match="Linear can't be found: it has neither `encode` nor `encoder`"):
             measured(name, case(headless))
 
-    class Sorting(models.Question):
+    class Sorting(cases.Question):
         def forward(self, rows):
             return super().forward(rows.sort(dim=1).values)
 
     with pytest.raises(UnsupportedOperator, match=r"aten\.sort"):
-        measured("shap", case(models.build(Sorting)))
+        measured("shap", case(cases.build(Sorting)))

@@ -10,7 +10,7 @@ from joblib import parallel_config
 from shapae import Autoencoder, Explainer, backends, heads
 from shapae.plan import COPIES
 from shapae.utils.memory import bytes_per_row
-from tests import models
+from tests import cases
 
 HEADS = {
     "error mse": heads.ReconstructionError,
@@ -20,7 +20,7 @@ HEADS = {
     "latent": lambda: "latent",
     "latent:1": lambda: "latent:1",
     "latent_norm": lambda: "latent_norm",
-    "user": models.LatentEnergy,
+    "user": cases.LatentEnergy,
 }
 # The same scores in numpy, from rows, latents z and reconstruction r.
 SCORES = {
@@ -33,7 +33,7 @@ SCORES = {
     "latent_norm": lambda x, z, r: (z**2).sum(axis=1),
     "user": lambda x, z, r: (z**2).sum(axis=1) / 2,
 }
-MODELS = [models.Question, models.Nested, models.Linear]
+MODELS = [cases.Question, cases.Nested, cases.Linear]
 every_backend = pytest.mark.parametrize("backend", backends.names())
 every_head = pytest.mark.parametrize("head", HEADS)
 DETERMINISTIC = [name for name in backends.names() if not backends.named(name).DRAWS]
@@ -65,7 +65,7 @@ def assert_same(got, want, atol=1e-12):
 @cache
 def scores_of(make, head, dtype, n, seed):
     """The scores of ``table(n, seed=seed)``, without shapae."""
-    model, x = models.build(make, dtype=dtype), models.table(n, seed=seed)
+    model, x = cases.build(make, dtype=dtype), cases.table(n, seed=seed)
     with torch.no_grad():
         z = model.encoder(torch.tensor(x, dtype=dtype))
         return SCORES[head](x, z.double().numpy(), model.decoder(z).double().numpy())
@@ -77,7 +77,11 @@ def scores_of(make, head, dtype, n, seed):
 @pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_values_sum_to_the_score_minus_the_base_value(backend, head, make, dtype, precision):
     got = explain(
-        models.build(make, dtype=dtype), models.table(7, seed=2), models.table(2, seed=1), head=head, backend=backend
+        cases.build(make, dtype=dtype),
+        cases.table(7, seed=2),
+        cases.table(2, seed=1),
+        head=head,
+        backend=backend,
     )
     scores, background = scores_of(make, head, dtype, 2, 1), scores_of(make, head, dtype, 7, 2)
     room = precision * max(np.abs(scores).max(), np.abs(background).max())
@@ -92,7 +96,7 @@ def test_values_sum_to_the_score_minus_the_base_value(backend, head, make, dtype
 
 def used(make):
     """A model with gradients, hooks, a frozen parameter, and modes that ``model.train()`` would not restore."""
-    model = models.build(make).train()
+    model = cases.build(make).train()
     model.encoder.eval()
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 2.0)
@@ -117,41 +121,41 @@ def keep_gradients(module, grad_input, grad_output):
 
 @every_backend
 @every_head
-@pytest.mark.parametrize("make", [models.Question, models.Nested])
+@pytest.mark.parametrize("make", [cases.Question, cases.Nested])
 def test_the_model_comes_back_as_it_went_in(backend, head, make, rows, background):
     model = used(make)
-    before = models.snapshot(model)
+    before = cases.snapshot(model)
     explain(model, background, rows[:1], head=head, backend=backend)
-    assert models.snapshot(model) == before
+    assert cases.snapshot(model) == before
 
 
 @every_backend
 def test_the_head_comes_back_as_it_went_in(backend, model, rows, background):
-    head = models.Normed()
-    before = models.snapshot(head)
+    head = cases.Normed()
+    before = cases.snapshot(head)
     explain(model, background, rows[:1], head=head, backend=backend)
-    assert models.snapshot(head) == before
+    assert cases.snapshot(head) == before
 
 
 @every_backend
 def test_the_model_and_the_process_come_back_wherever_the_work_is_interrupted(backend, rows, background):
-    model = used(models.Breaking)
-    models.Breaking.left = 0
+    model = used(cases.Breaking)
+    cases.Breaking.left = 0
     explain(model, background, rows[:2], backend=backend)
-    passes = -models.Breaking.left
-    before = models.snapshot(model), models.world()
-    for models.Breaking.left in {*range(1, 9), *range(9, passes, 7), passes}:
+    passes = -cases.Breaking.left
+    before = cases.snapshot(model), cases.world()
+    for cases.Breaking.left in {*range(1, 9), *range(9, passes, 7), passes}:
         with pytest.raises(KeyboardInterrupt):
             explain(model, background, rows[:2], backend=backend)
-        assert (models.snapshot(model), models.world()) == before
+        assert (cases.snapshot(model), cases.world()) == before
 
 
 @every_backend
 @every_head
 def test_the_process_is_as_it_was(backend, head, model, rows, background):
-    before = models.world()
+    before = cases.world()
     explain(model, background, rows[:1], head=head, backend=backend)
-    assert models.world() == before
+    assert cases.world() == before
 
 
 @every_backend
@@ -174,8 +178,8 @@ def test_the_number_of_jobs_makes_no_difference(backend, head, where, model, row
 def memory_for(explainer, n, b, outputs=1):
     """Bytes that are just enough for the values of ``n`` rows, and one row against ``b`` background rows at once."""
     per_row = bytes_per_row(explainer.score, explainer.background[[0, -1]])
-    held = backends.named(explainer.backend).held(b, models.D)
-    return held * per_row * COPIES + 2 * n * models.D * outputs * 8
+    held = backends.named(explainer.backend).held(b, cases.D)
+    return held * per_row * COPIES + 2 * n * cases.D * outputs * 8
 
 
 @pytest.mark.parametrize("backend", IN_PARTS)
@@ -212,7 +216,7 @@ def sizes_seen(backend, monkeypatch):
 @every_backend
 @pytest.mark.parametrize("head", ["error mse", "latent"])
 def test_a_first_row_has_the_same_values_alone_and_in_a_batch(backend, head, model, background):
-    rows = models.table(70, seed=3)  # more than there are blocks, so that rows are attributed together
+    rows = cases.table(70, seed=3)  # more than there are blocks, so that rows are attributed together
     together = explain(model, background, rows, head=head, backend=backend)
     assert_same(explain(model, background, rows[:1], head=head, backend=backend), together[:1])
 
@@ -220,7 +224,7 @@ def test_a_first_row_has_the_same_values_alone_and_in_a_batch(backend, head, mod
 @pytest.mark.parametrize("backend", DETERMINISTIC)
 @pytest.mark.parametrize("head", ["error mae", "feature_error"])
 def test_the_order_of_the_rows_makes_no_difference(backend, head, model, background):
-    rows, order = models.table(66, seed=3), np.random.default_rng(0).permutation(66)
+    rows, order = cases.table(66, seed=3), np.random.default_rng(0).permutation(66)
     together = explain(model, background, rows, head=head, backend=backend)
     assert_same(explain(model, background, rows[order], head=head, backend=backend), together[order.tolist()])
 

@@ -7,9 +7,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from shapae.errors import DataError
 from shapae.loader import loaded
-from tests import models
+from tests import cases
 
-ROWS = torch.tensor(models.table(7))
+ROWS = torch.tensor(cases.table(7))
 
 
 class Items(Dataset):
@@ -50,9 +50,9 @@ def test_all_rows_come_in_their_order(kind):
 
 
 def test_the_generators_are_as_they_were():
-    before = models.world()
+    before = cases.world()
     loaded(DataLoader(TensorDataset(ROWS), batch_size=2), "rows")
-    assert models.world() == before
+    assert cases.world() == before
 
 
 UNSTEADY = {

@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from shapae import Autoencoder, heads, losses
 from shapae.errors import ModelError, UnknownName
-from tests import models
+from tests import cases
 
-R, X = torch.tensor(models.table(5, seed=1)), torch.tensor(models.table(5, seed=2))
+R, X = torch.tensor(cases.table(5, seed=1)), torch.tensor(cases.table(5, seed=2))
 VARIANCE = torch.tensor([0.5, 1, 2, 3, 4, 5]).double()
 TORCH = {
     "mse": (losses.Square(), lambda r, x: functional.mse_loss(r, x, reduction="none")),
@@ -46,7 +46,7 @@ def test_cross_entropy_is_finite_where_it_is_sure():
 
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_the_error_of_a_row_is_the_loss_averaged_over_its_features(name):
-    model = torch.nn.Sequential(models.build(models.Question), torch.nn.Sigmoid())
+    model = torch.nn.Sequential(cases.build(cases.Question), torch.nn.Sigmoid())
     rows = X.sigmoid()
     each = losses.as_loss(name)(model(rows), rows)
     got = heads.ReconstructionError(name)(Autoencoder(model), rows)

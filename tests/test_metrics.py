@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from shapae import Explainer, heads, metrics
-from tests import models
+from tests import cases
 
-N, D, M = 4, models.D, 7
+N, D, M = 4, cases.D, 7
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def captums_order(arrays):
 
 
 def test_infidelity_is_captums(reference):
-    model, x = models.build(models.Question), models.table(N)
+    model, x = cases.build(cases.Question), cases.table(N)
     rng = np.random.default_rng(0)
     removed, others = rng.random((N, M, D)) < 0.5, rng.normal(size=(N, M, D))
     mixed = np.where(removed, others, x[:, None])
@@ -81,7 +81,7 @@ def test_infidelity_is_captums(reference):
 
 def test_shapley_values_of_a_sum_are_faithful():
     """Of a linear score, what a set contributes is the sum of its values."""
-    model, x, b = models.build(models.Linear), models.table(N), models.table(3, seed=2)
+    model, x, b = cases.build(cases.Linear), cases.table(N), cases.table(3, seed=2)
     explainer = Explainer(model, b, head="reconstruction:2")
     values = explainer(x).values
     removed = np.random.default_rng(0).random((N, M, D)) < 0.5
@@ -92,8 +92,8 @@ def test_shapley_values_of_a_sum_are_faithful():
 
 
 def test_sensitivity_is_captums():
-    explainer = Explainer(models.build(models.Question), models.table(5, seed=2))
-    x = models.table(N)
+    explainer = Explainer(cases.build(cases.Question), cases.table(5, seed=2))
+    x = cases.table(N)
     moved = x + np.random.default_rng(0).uniform(-0.1, 0.1, (M, N, D))
 
     def explain(rows):
@@ -120,7 +120,7 @@ def test_the_largest_values_are_removed_and_come_first():
 def test_worths_are_means_over_the_background(head, at_once, monkeypatch):
     """One coalition and background row at a time; however many are mixed at once, and with an anchor."""
     monkeypatch.setattr(metrics, "AT_ONCE", at_once)
-    model, x, b = models.build(models.Question), models.table(N), models.table(3, seed=2)
+    model, x, b = cases.build(cases.Question), cases.table(N), cases.table(3, seed=2)
     score = Explainer(model, b, head=head).score
     coalitions = np.random.default_rng(0).random((N, M, D)) < 0.5
     got = metrics.worths(score.at, torch.tensor(x), torch.tensor(b), coalitions)

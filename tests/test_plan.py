@@ -11,7 +11,7 @@ from torch import nn
 from shapae.errors import DataError, TooLarge
 from shapae.plan import WORTH_A_BLOCK, Chunk, plan
 from shapae.utils.memory import AT_HAND, BLOCKS, bytes_per_row, read_bytes, spell
-from tests import models
+from tests import cases
 
 SIZES = st.integers(1, 300)
 
@@ -61,7 +61,7 @@ def test_what_can_not_be_cut_small_enough_is_refused():
 @pytest.mark.parametrize("width", [1, 50])
 def test_bytes_per_row_are_those_of_the_rows_and_of_what_autograd_keeps(dtype, width):
     """Sigmoid keeps its output, Linear its input: no parameters, which are there once."""
-    model = models.build(lambda: nn.Sequential(nn.Linear(6, width), nn.Sigmoid(), nn.Linear(width, 2)), dtype=dtype)
+    model = cases.build(lambda: nn.Sequential(nn.Linear(6, width), nn.Sigmoid(), nn.Linear(width, 2)), dtype=dtype)
     kept = 6 + width + width + 2  # inputs of both Linears, output of Sigmoid, output
     got = bytes_per_row(model, torch.zeros(2, 6, dtype=dtype)) / dtype.itemsize
     assert 6 + kept - 1 <= got <= 6 + kept + 1

@@ -12,7 +12,7 @@ from shapae.background import sample
 from shapae.correlated import correlated
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.importances import Case
-from tests import models
+from tests import cases
 
 NAMES = list("abcdef")
 QUICK = ["ablation_mean", "activations", "weights"]
@@ -20,7 +20,7 @@ QUICK = ["ablation_mean", "activations", "weights"]
 
 @pytest.fixture
 def X():
-    return pd.DataFrame(models.table(25), columns=NAMES)
+    return pd.DataFrame(cases.table(25), columns=NAMES)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_groups_come_first_and_are_replaced_together(model, X):
 
 
 def test_background_and_sample_are_drawn_by_the_seed(model):
-    X = pd.DataFrame(models.table(130), columns=NAMES)
+    X = pd.DataFrame(cases.table(130), columns=NAMES)
     got = rank_features(model, X, methods="ablation_mean", sample=40, seed=3)
     want = rank_features(model, sample(X, 40, seed=3).rows, methods="ablation_mean", background=sample(X, 100, seed=3))
     pd.testing.assert_frame_equal(got.raw, want.raw)
@@ -119,7 +119,7 @@ def test_all_methods_that_the_model_allows_are_used_if_none_are_named(X):
 
 
 def test_a_fit_is_used_if_there_is_one_and_its_errors_are_not_passed_over(model, X):
-    got = rank_features(model, X, repeats=1, fit=lambda model, rows: models.fit(model, rows, 1), sample=10)
+    got = rank_features(model, X, repeats=1, fit=lambda model, rows: cases.fit(model, rows, 1), sample=10)
     assert "retraining:zero" in got.raw
     with pytest.raises(ModelError, match="got NoneType"):
         rank_features(model, X, repeats=1, fit=lambda model, rows: None, sample=10)
@@ -127,17 +127,17 @@ def test_a_fit_is_used_if_there_is_one_and_its_errors_are_not_passed_over(model,
 
 @pytest.mark.parametrize("breaks", [False, True])
 def test_model_data_and_process_are_as_they_were(breaks, X):
-    model = models.build(models.Breaking if breaks else models.Nested).train()
+    model = cases.build(cases.Breaking if breaks else cases.Nested).train()
     model.encoder.eval()
-    before, table, world = models.snapshot(model), X.copy(), models.world()
+    before, table, world = cases.snapshot(model), X.copy(), cases.world()
     if breaks:
-        models.Breaking.left = 40
+        cases.Breaking.left = 40
         with pytest.raises(KeyboardInterrupt):
             rank_features(model, X)
     else:
-        rank_features(model, X, repeats=1, fit=lambda model, rows: models.fit(model, rows, 1))
-    assert models.snapshot(model) == before
-    assert models.world() == world
+        rank_features(model, X, repeats=1, fit=lambda model, rows: cases.fit(model, rows, 1))
+    assert cases.snapshot(model) == before
+    assert cases.world() == world
     pd.testing.assert_frame_equal(X, table)
 
 
@@ -167,9 +167,9 @@ def test_what_can_not_be_ranked_is_refused(options, kind, text, model, X):
 
 def test_a_random_model_and_one_that_gives_nan_are_refused(X):
     with pytest.raises(ModelError, match="random in eval mode"):
-        rank_features(Autoencoder(models.build(models.Variational), reconstruct=lambda m, x: m(x)[0]), X)
+        rank_features(Autoencoder(cases.build(cases.Variational), reconstruct=lambda m, x: m(x)[0]), X)
     with pytest.raises(ModelError, match="NaN or infinite scores for 25 of 25 rows"):
-        rank_features(Autoencoder(models.build(models.Linear), reconstruct=lambda m, x: m(x) / 0), X)
+        rank_features(Autoencoder(cases.build(cases.Linear), reconstruct=lambda m, x: m(x) / 0), X)
 
 
 # Correlated features
@@ -191,9 +191,9 @@ def test_clusters_are_what_correlations_above_nine_tenths_hang_together_by():
 
 def copied_case():
     """A linear autoencoder of 4 features, of which the last is a copy of the first, and used like it."""
-    rows = models.table(60, 4)
+    rows = cases.table(60, 4)
     rows[:, 3] = rows[:, 0]
-    model = models.build(models.Linear, 4, 3)
+    model = cases.build(cases.Linear, 4, 3)
     with torch.no_grad():
         model.encoder.weight.copy_(torch.tensor([[0.5, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0]]))
         model.decoder.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]))

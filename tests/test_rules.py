@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from shapae.deepshap import attribute
 from shapae.deepshap.rules.terms import carry
 from shapae.errors import UnsupportedOperator
-from tests import models
+from tests import cases
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
@@ -29,7 +29,7 @@ def _one_by_one():
 
 
 def tensor(n, d, seed=0, scale=1.0, dtype=torch.float64):
-    return torch.tensor(models.table(n, d, seed) * scale, dtype=dtype)
+    return torch.tensor(cases.table(n, d, seed) * scale, dtype=dtype)
 
 
 def positive(n, d, seed=0):
@@ -55,7 +55,7 @@ def assert_additive(function, x, b, precision=1e-10):
 
 
 def test_what_is_carried_has_only_the_axes_that_it_depends_on():
-    m, of_row, of_background = (torch.tensor(models.table(n, 6, seed=n)) for n in (1, 3, 4))
+    m, of_row, of_background = (torch.tensor(cases.table(n, 6, seed=n)) for n in (1, 3, 4))
     given = m[None, None], of_row[None, :, None], of_background[None, None]
     both, one, other, none = carry(lambda m, x, b: (m * x * b, m * x, m * b, 2 * m), *given)
     assert [tuple(each.shape[:3]) for each in (both, one, other, none)] == [(1, 3, 4), (1, 3, 1), (1, 1, 4), (1, 1, 1)]
@@ -563,7 +563,7 @@ COMPOSITES = {
 def composite(name, dtype):
     function = COMPOSITES[name]
     if isinstance(function, nn.Module):
-        function = models.build(lambda: function, dtype=dtype)
+        function = cases.build(lambda: function, dtype=dtype)
     return flat(function)
 
 
@@ -785,7 +785,7 @@ def networks(draw):
             layers += [LAYERS[name](width), nn.Linear(width, width)]
         return nn.Sequential(*layers)
 
-    return models.build(make, seed=seed), d, seed
+    return cases.build(make, seed=seed), d, seed
 
 
 random_networks = given(networks())

@@ -9,17 +9,17 @@ from torch import nn
 
 from shapae import Explainer, heads
 from shapae.backends import Game, sampling
-from tests import models
+from tests import cases
 from tests.test_backends import CLOSED, moving_error
 
 WEIGHTS = torch.tensor([0.0, 2.5, 0.5, 1.0, 0.25, 2.0, 0.75], dtype=torch.float64)
 PLAYERS = torch.tensor([0, 1, 0, 2, 1, 3])
 
 
-def game_of(background, *, head="reconstruction_error", weighted=False, grouped=False, make=models.Question):
+def game_of(background, *, head="reconstruction_error", weighted=False, grouped=False, make=cases.Question):
     """A game of the background, seven rows."""
     head = heads.ReconstructionError(target="fixed") if head == "fixed" else head
-    score = Explainer(models.build(make), background, head=head).score
+    score = Explainer(cases.build(make), background, head=head).score
     return Game(score, torch.tensor(background), WEIGHTS if weighted else None, PLAYERS if grouped else None)
 
 
@@ -47,7 +47,7 @@ def shapley_values(game, row):
 
 def assert_unbiased(backend, game, row, *, runs=200):
     """The mean of many runs is as far from the Shapley values as their standard errors say."""
-    found = models.attribution(backend, game)(row.expand(runs, -1), seeds=range(runs))
+    found = cases.attribution(backend, game)(row.expand(runs, -1), seeds=range(runs))
     errors = np.sqrt((found.standard_error**2).mean(axis=0) / runs)
     z = (found.mean.mean(axis=0) - shapley_values(game, row)) / errors
     assert np.abs(z).max() < 4
@@ -72,7 +72,11 @@ def test_values_are_unbiased(head, weighted, grouped, rows, background):
 @pytest.mark.parametrize("b", [20, 110])
 def test_values_cover_the_exact_ones_as_their_standard_errors_say(b):
     """1000 of them, a 95 % interval; with more background rows than pairs of draws, and with fewer."""
-    model, rows, background = models.build(models.Question, 8), models.table(125, 8, seed=1), models.table(b, 8, seed=2)
+    model, rows, background = (
+        cases.build(cases.Question, 8),
+        cases.table(125, 8, seed=1),
+        cases.table(b, 8, seed=2),
+    )
     got, want = (Explainer(model, background, backend=backend)(rows) for backend in ("sampling", "exact"))
     inside = np.abs(got.values - want.values) <= 1.96 * got.standard_errors
     assert 0.93 <= inside.mean() <= 0.97
@@ -87,21 +91,25 @@ def test_values_add_up_however_few_are_drawn(head, weighted, grouped, draws, row
     with torch.no_grad():
         base = [weights @ game.score.at(row)(game.background) for row in x]
         want = game.score(x) - torch.stack(base)
-    got = models.attribution(sampling, game)(x, seeds=range(len(x)))
+    got = cases.attribution(sampling, game)(x, seeds=range(len(x)))
     np.testing.assert_allclose(got.mean.sum(axis=1), want, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("head", CLOSED)
 def test_a_linear_autoencoder_has_the_values_of_the_closed_form(head, rows, background):
     """Of quadratic scores, forwards and backwards are right in any order; each background row is drawn as often."""
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     got = Explainer(model, background, head=head, backend="sampling")(rows)
     np.testing.assert_allclose(got.values, CLOSED[head](model, rows, background), rtol=0, atol=1e-14)
     np.testing.assert_allclose(got.standard_errors, 0, atol=1e-14)
 
 
 def test_many_features_and_background_rows_have_the_closed_form_within_their_standard_errors():
-    model, rows, background = models.build(models.Linear, 60), models.table(6, 60, seed=1), models.table(350, 60)
+    model, rows, background = (
+        cases.build(cases.Linear, 60),
+        cases.table(6, 60, seed=1),
+        cases.table(350, 60),
+    )
     got = Explainer(model, background, backend="sampling")(rows)
     z = (got.values - moving_error(model, rows, background)) / got.standard_errors
     assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.15)
@@ -136,7 +144,7 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
     x, seeds = torch.tensor(rows), range(len(rows))
     repeated = Game(game.score, game.background.repeat_interleave(weights.int(), dim=0))
     got, want = (
-        models.attribution(sampling, each)(x, seeds=seeds).mean
+        cases.attribution(sampling, each)(x, seeds=seeds).mean
         for each in (Game(game.score, game.background, weights / weights.mean()), repeated)
     )
     np.testing.assert_allclose(got, want, rtol=0, atol=0.02 * np.abs(want).max())
@@ -146,9 +154,9 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
 
 def test_pieces_make_no_difference(rows, background, monkeypatch):
     game = game_of(background, head="latent", weighted=True, grouped=True)
-    want = models.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
+    want = cases.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
     monkeypatch.setattr(sampling, "AT_ONCE", 6)
-    got = models.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
+    got = cases.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-14)
     np.testing.assert_allclose(got.spread, want.spread, rtol=1e-10)
 
@@ -165,7 +173,7 @@ class Counting(nn.Module):
 
 def test_no_more_rows_are_scored_at_once_than_are_said_to_be_held(monkeypatch):
     monkeypatch.setattr(sampling, "AT_ONCE", 40)
-    x = models.table(3, 30)
+    x = cases.table(3, 30)
     explainer = Explainer(Counting(), x, head="reconstruction:3", backend="sampling")
     Counting.most = 0
     explainer(x[:1])

@@ -8,9 +8,9 @@ from shapae import Autoencoder
 from shapae.errors import ModelError, ShapeError
 from shapae.heads import Head, ReconstructionError
 from shapae.score import Score, refuse_infinite, refuse_unsteady
-from tests import models
+from tests import cases
 
-X = torch.tensor(models.table(6))
+X = torch.tensor(cases.table(6))
 
 
 class Function(nn.Module):
@@ -79,7 +79,7 @@ def test_a_model_that_is_random_in_eval_mode_is_refused(size):
 @pytest.mark.parametrize("scale", [1e-9, 1, 1e9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rounding_is_not_taken_for_mixing(scale, dtype):
-    model = models.build(models.Nested, dtype=dtype)
+    model = cases.build(cases.Nested, dtype=dtype)
     score = Score(Autoencoder(model), ReconstructionError(), list("abcdef"), X.to(dtype)).eval()
     refuse_unsteady(score, scale * X.to(dtype))
 

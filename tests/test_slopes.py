@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from shapae.deepshap import attribute
-from tests import models
+from tests import cases
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
@@ -267,7 +267,7 @@ EXTREME = {
 @pytest.mark.parametrize("scale", [1, 30, 300, 3000])
 @pytest.mark.parametrize("name", EXTREME)
 def test_softmax_and_its_kin_add_up_at_any_scale(name, scale, dtype):
-    x, b = (torch.tensor(models.table(n, 6, seed=n) * scale, dtype=dtype) for n in (4, 5))
+    x, b = (torch.tensor(cases.table(n, 6, seed=n) * scale, dtype=dtype) for n in (4, 5))
     want = by_hand(EXTREME[name], x) - by_hand(EXTREME[name], b).mean(0)
     got = attribute(EXTREME[name], x, b).sum(1)
     assert torch.isfinite(got).all()

@@ -6,7 +6,7 @@ import torch
 
 from shapae import Explainer, heads
 from shapae.errors import DataError, ModelError
-from tests import models
+from tests import cases
 from tests.test_backends import affine, linear, pairs
 
 
@@ -18,7 +18,7 @@ def encoded(model, rows):
 @pytest.mark.parametrize("backend", ["deep", "exact", "shap_deep", "captum_deep"])
 def test_the_error_of_a_linear_decoder_has_the_values_of_the_closed_form(backend, rows, background):
     """phi_i = mean_b (z_i - b_i) [W' ((W z + c - x) + (W b + c - x)) / d]_i, with latents z and b of rows x."""
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     w, c = affine(model.decoder)
     delta, total = pairs(encoded(model, rows), encoded(model, background))
     want = (delta * ((total @ w.T + 2 * c - 2 * rows[:, None]) @ w / len(w))).mean(axis=1)
@@ -31,7 +31,7 @@ def test_the_error_of_a_linear_decoder_has_the_values_of_the_closed_form(backend
 
 @pytest.mark.parametrize("backend", ["deep", "exact"])
 def test_outputs_of_a_linear_decoder_have_the_values_of_the_closed_form(backend, rows, background):
-    model = models.build(models.Linear)
+    model = cases.build(cases.Linear)
     want = linear(affine(model.decoder)[0], encoded(model, rows), encoded(model, background))
     got = Explainer(model, background, head="reconstruction", backend=backend, source="latent")(rows)
     np.testing.assert_allclose(got.values, want, rtol=0, atol=1e-10)
@@ -39,9 +39,9 @@ def test_outputs_of_a_linear_decoder_have_the_values_of_the_closed_form(backend,
 
 
 @pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", heads.FeatureError(worst=2)])
-@pytest.mark.parametrize("make", [models.Question, models.Nested])
+@pytest.mark.parametrize("make", [cases.Question, cases.Nested])
 def test_deep_adds_up_to_the_scores_that_rows_have_from_their_inputs(make, head, rows, background):
-    model = models.build(make)
+    model = cases.build(make)
     got = Explainer(model, background, head=head, source="latent")(rows)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
     np.testing.assert_allclose(got.scores, Explainer(model, background, head=head).scores(rows), atol=1e-12)
@@ -91,7 +91,7 @@ def test_scores_are_those_of_the_explanation(head, model, rows, background):
 
 
 def test_draws_are_averaged_and_tell_their_standard_errors(rows, background):
-    vae = models.build(models.Variational)
+    vae = cases.build(cases.Variational)
     got = Explainer(vae, background, head=heads.ELBO(draws=8))(rows)
     noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double()
     each = np.stack([Explainer(vae, background, head=OneDraw(one))(rows).values for one in noise])
@@ -118,7 +118,7 @@ class OneDraw(torch.nn.Module):
 
 def test_a_tolerance_and_draws_are_one_too_many(background):
     with pytest.raises(DataError, match="has draws of its own, so that a tolerance says too little"):
-        Explainer(models.build(models.Variational), background, head=heads.ELBO(draws=8), tolerance=0.1)
-    explainer = Explainer(models.build(models.Variational), background, head="kl", tolerance=0.1)
+        Explainer(cases.build(cases.Variational), background, head=heads.ELBO(draws=8), tolerance=0.1)
+    explainer = Explainer(cases.build(cases.Variational), background, head="kl", tolerance=0.1)
     with pytest.raises(DataError, match="has draws of its own, so that a tolerance says too little"):
         explainer.with_head(heads.ELBO(draws=8))

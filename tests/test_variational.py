@@ -8,16 +8,16 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from shapae import Autoencoder, Explainer, heads
 from shapae.errors import ModelError
 from shapae.losses import GaussianNLL
-from tests import models
+from tests import cases
 
-X = torch.tensor(models.table(5, seed=1))
-B = models.table(7, seed=2)
+X = torch.tensor(cases.table(5, seed=1))
+B = cases.table(7, seed=2)
 HEADS = ["latent_mean", "latent_log_variance", "kl", "unit_kl", "elbo"]
 
 
 @pytest.fixture
 def vae():
-    return Autoencoder(models.build(models.Variational))
+    return Autoencoder(cases.build(cases.Variational))
 
 
 def posterior(vae):

@@ -9,9 +9,9 @@ from shapae.errors import DataError
 from shapae.estimate import Products
 from shapae.importance import Importance
 from shapae.work import BATCH, ENOUGH, FIRST
-from tests import models
+from tests import cases
 
-ROWS, MANY = models.table(12, seed=1), models.table(400, seed=2)
+ROWS, MANY = cases.table(12, seed=1), cases.table(400, seed=2)
 
 
 @pytest.mark.parametrize("backend", ["deep", "exact", "shap_deep"])
@@ -57,7 +57,7 @@ def test_a_tolerance_that_is_never_reached_takes_all_of_the_background(model):
 
 def test_standard_errors_of_batches_say_how_far_the_values_are_from_those_of_all(model):
     """Where no pairs are formed, what differs between batches tells; 40 backgrounds, a normal interval."""
-    rows, everything = ROWS[:3], models.table(20_000, seed=5)
+    rows, everything = ROWS[:3], cases.table(20_000, seed=5)
     truth = Explainer(model, everything, head="reconstruction")(rows)
     inside = []
     for seed in range(40):
@@ -207,7 +207,7 @@ def test_an_estimate_of_no_rows_is_refused(model, background):
 
 def test_the_multiplications_of_a_latent_are_those_of_its_pairs():
     """A row meets 50 background rows: one output back through 30 x 40, and the encoder forward once."""
-    model = models.build(models.Question, 40)
-    explainer = Explainer(model, models.table(50, 40), head="latent:3")
+    model = cases.build(cases.Question, 40)
+    explainer = Explainer(model, cases.table(50, 40), head="latent:3")
     got = explainer.estimate(1000).multiplications / 1000
     assert 50 * 30 * 40 <= got <= 1.2 * 50 * 30 * 40

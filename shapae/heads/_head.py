@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder
+from shapae.models.autoencoder import Autoencoder
 from shapae.utils.registry import Table
 
 Choice = str | int | Sequence[str | int] | None

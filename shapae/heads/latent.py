@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from shapae.autoencoder import Autoencoder
 from shapae.heads._head import HEADS, OfUnits, Single
 from shapae.losses import Elementwise
+from shapae.models.autoencoder import Autoencoder
 
 
 @HEADS.enter("latent")

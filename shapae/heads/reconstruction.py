@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
 from shapae.heads._head import HEADS, Choice, Head, Single
 from shapae.losses import as_loss
+from shapae.models.autoencoder import Autoencoder
 
 
 @HEADS.enter("reconstruction_error")

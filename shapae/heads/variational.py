@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
 from shapae.heads._head import HEADS, Choice, OfUnits, Single
 from shapae.losses import Elementwise, as_loss
+from shapae.models.autoencoder import Autoencoder
 
 
 @HEADS.enter("latent_mean")

@@ -12,7 +12,7 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder
+from shapae.models.autoencoder import Autoencoder
 from shapae.utils.context import threads
 from shapae.utils.memory import AT_HAND, BLOCKS_EACH, bytes_per_row, cut
 from shapae.utils.moments import Array

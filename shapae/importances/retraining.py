@@ -13,10 +13,10 @@ import torch
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
 from shapae.importances import Case, Player
-from shapae.unwrap import copied
+from shapae.models.autoencoder import Autoencoder
+from shapae.models.unwrapping import copied
 from shapae.utils.context import evaluating, generators
 from shapae.utils.moments import Array
 from shapae.utils.parallel import progressing

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
 from shapae.importances import Case
-from shapae.unwrap import copied
+from shapae.models.autoencoder import Autoencoder
+from shapae.models.unwrapping import copied
 from shapae.utils.moments import Array
 
 

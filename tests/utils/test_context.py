@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from shapae.utils.context import evaluating, generators, threads
-from tests import models
+from tests import cases
 
 
 @pytest.fixture(params=[False, True], ids=["well", "raising"])
@@ -35,10 +35,10 @@ def test_modes_are_borrowed(ending):
     model = nn.Sequential(nn.Sequential(nn.Dropout(), nn.ReLU()), nn.BatchNorm1d(3)).train()
     model[0].eval()
     model[0][1].train()
-    before, seen = models.snapshot(model), []
+    before, seen = cases.snapshot(model), []
     enter(evaluating(model), lambda: seen.extend(module.training for module in model.modules()), ending)
     assert seen == [False] * 5
-    assert models.snapshot(model) == before
+    assert cases.snapshot(model) == before
 
 
 def draw():
@@ -46,9 +46,9 @@ def draw():
 
 
 def test_generators_are_borrowed(ending):
-    before = models.world()
+    before = cases.world()
     enter(generators(torch.zeros(1)), draw, ending)
-    assert models.world() == before
+    assert cases.world() == before
     with generators():
         first = draw()
     with generators():

@@ -11,10 +11,10 @@ from torch.distributions import Independent, LowRankMultivariateNormal, Normal
 
 from shapae import Autoencoder, Explainer
 from shapae.errors import ModelError
-from shapae.running import Draw
-from tests import models
+from shapae.models.noise import Draw
+from tests import cases
 
-X = torch.tensor(models.table(4))
+X = torch.tensor(cases.table(4))
 
 # From mean and standard deviation, (n, 3) each, to latents.
 SAMPLED = {
@@ -64,21 +64,21 @@ def at(model, noise):
 
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_noise_is_its_mean(kind):
-    model, before = models.build(Vae, SAMPLED[kind]), models.world()
+    model, before = cases.build(Vae, SAMPLED[kind]), cases.world()
     torch.testing.assert_close(Autoencoder(model, noise="mean").reconstruct(X), at(model, 0))
-    assert models.world() == before
+    assert cases.world() == before
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SAMPLED if kind != "low rank"])
 def test_a_draw_is_the_same_for_all_rows_and_each_time(kind):
-    model, before = models.build(Vae, SAMPLED[kind]), models.world()
+    model, before = cases.build(Vae, SAMPLED[kind]), cases.world()
     autoencoder = Autoencoder(model, noise=7)
     noise = torch.as_tensor(np.random.default_rng((7, 0)).standard_normal(3))
     torch.testing.assert_close(autoencoder.reconstruct(X), at(model, noise))
     assert torch.equal(autoencoder.reconstruct(X), autoencoder.reconstruct(X))
     alone = torch.cat([autoencoder.reconstruct(row[None]) for row in X])
     torch.testing.assert_close(alone, autoencoder.reconstruct(X))
-    assert models.world() == before
+    assert cases.world() == before
 
 
 @pytest.mark.parametrize("n", [1, 4, 5])
@@ -97,21 +97,21 @@ def test_draws_are_standard_normal_and_differ_between_calls_and_numbers():
 
 
 def test_each_call_of_a_part_draws_again():
-    model = models.build(Vae, lambda mean, std: torch.stack([torch.randn_like(mean), torch.randn_like(mean)]).sum(0))
+    model = cases.build(Vae, lambda mean, std: torch.stack([torch.randn_like(mean), torch.randn_like(mean)]).sum(0))
     first, second = (np.random.default_rng((0, call)).standard_normal(3) for call in range(2))
     want = torch.tanh(model.decoder(torch.as_tensor(first + second).expand(4, 3)))
     torch.testing.assert_close(Autoencoder(model, noise=0).reconstruct(X), want)
 
 
 def test_the_noise_of_a_decoder_is_in_hand_too():
-    autoencoder = Autoencoder(models.build(models.Question), decode=lambda m, z: m.decoder(z + torch.randn_like(z)))
+    autoencoder = Autoencoder(cases.build(cases.Question), decode=lambda m, z: m.decoder(z + torch.randn_like(z)))
     latents = autoencoder.encode(X)
     assert torch.equal(autoencoder.drawn(0).decode(latents), autoencoder.drawn(0).decode(latents))
     assert not torch.equal(autoencoder.drawn(0).decode(latents), autoencoder.drawn(1).decode(latents))
 
 
 def test_an_autoencoder_can_be_had_for_each_draw():
-    model = models.build(Vae, SAMPLED["rsample"])
+    model = cases.build(Vae, SAMPLED["rsample"])
     autoencoder = Autoencoder(model, noise="mean")
     for number in (0, 1):
         twin = autoencoder.drawn(number)
@@ -130,7 +130,7 @@ class AverageError(nn.Module):
 
 @pytest.mark.parametrize("backend", ["deep", "exact"])
 def test_an_average_over_draws_is_explained(backend, rows, background):
-    model = models.build(Vae, SAMPLED["rsample"])
+    model = cases.build(Vae, SAMPLED["rsample"])
     explanation = Explainer(model, background, head=AverageError(), backend=backend)(rows)
     np.testing.assert_allclose(explanation.residual, 0, atol=1e-12)
     with torch.no_grad():
@@ -142,27 +142,27 @@ def test_an_average_over_draws_is_explained(backend, rows, background):
 @pytest.mark.parametrize("kind", SAMPLED)
 @pytest.mark.parametrize("noise", ["mean", 2])
 def test_a_model_that_samples_is_explained_with_its_noise_in_hand(kind, noise, rows, background):
-    autoencoder = Autoencoder(models.build(Vae, SAMPLED[kind]), noise=noise)
+    autoencoder = Autoencoder(cases.build(Vae, SAMPLED[kind]), noise=noise)
     explanation = Explainer(autoencoder, background)(rows)
     np.testing.assert_allclose(explanation.residual, 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", ["deep", "exact", "gradient", "shap_deep"])
 def test_the_values_are_those_of_the_model_at_its_mean(backend, rows, background):
-    sampling, steady = (models.build(Vae, sampled) for sampled in (SAMPLED["randn_like"], lambda mean, std: mean))
+    sampling, steady = (cases.build(Vae, sampled) for sampled in (SAMPLED["randn_like"], lambda mean, std: mean))
     got = Explainer(Autoencoder(sampling, noise="mean"), background, head="reconstruction", backend=backend)(rows)
     want = Explainer(steady, background, head="reconstruction", backend=backend)(rows)
     np.testing.assert_allclose(got.values, want.values, rtol=1e-9, atol=1e-12)
 
 
 def test_a_noise_of_ones_own():
-    model = models.build(Vae, SAMPLED["randn_like"])
+    model = cases.build(Vae, SAMPLED["randn_like"])
     autoencoder = Autoencoder(model, noise=lambda like, n, call: torch.full_like(like, n + 10 * call))
     torch.testing.assert_close(autoencoder.reconstruct(X), at(model, 4))
 
 
 def test_without_it_a_model_that_samples_is_refused_with_the_line_that_mends_it(rows, background):
-    model = models.build(Vae, SAMPLED["rsample"])
+    model = cases.build(Vae, SAMPLED["rsample"])
     with pytest.raises(ModelError, match=r"random in eval mode: .* Autoencoder\(model, noise='mean'\)"):
         Explainer(model, background)(rows)
     Explainer(Autoencoder(model, noise="mean"), background)(rows)
@@ -170,7 +170,7 @@ def test_without_it_a_model_that_samples_is_refused_with_the_line_that_mends_it(
 
 @pytest.mark.parametrize("drawn", [torch.rand_like, torch.bernoulli, lambda like: like.clone().exponential_()])
 def test_other_random_numbers_are_still_refused(drawn, rows, background):
-    model = models.build(Vae, lambda mean, std: mean + drawn(torch.full_like(std, 0.5)))
+    model = cases.build(Vae, lambda mean, std: mean + drawn(torch.full_like(std, 0.5)))
     with pytest.raises(ModelError, match=r"where the numbers are drawn otherwise, .*reconstruct=lambda m, x"):
         Explainer(Autoencoder(model, noise="mean"), background)(rows)
 
@@ -181,7 +181,7 @@ def test_what_is_no_noise_is_refused(noise, model):
         Autoencoder(model, noise=noise)
 
 
-class Within(models.Question):
+class Within(cases.Question):
     """Encodes within a context."""
 
     def __init__(self, context):
@@ -208,22 +208,22 @@ STATES = {"gradients": nullcontext, "no gradients": torch.no_grad, "inference": 
 @pytest.mark.parametrize("backend", ["deep", "gradient", "exact"])
 @pytest.mark.parametrize("head", ["latent", "reconstruction_error"])
 def test_models_that_want_no_gradients_are_explained_as_any_other(kind, backend, head, rows, background):
-    got = Explainer(models.build(Within, WITHOUT[kind]), background, head=head, backend=backend)(rows)
-    want = Explainer(models.build(models.Question), background, head=head, backend=backend)(rows)
+    got = Explainer(cases.build(Within, WITHOUT[kind]), background, head=head, backend=backend)(rows)
+    want = Explainer(cases.build(cases.Question), background, head=head, backend=backend)(rows)
     np.testing.assert_allclose(got.values, want.values, rtol=1e-12, atol=1e-14)
     assert np.abs(got.values).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["no_grad", "set_grad_enabled"])
 def test_hooks_see_gradients_there_too(kind, rows, background):
-    got = Explainer(models.build(Within, WITHOUT[kind]), background, backend="shap_deep")(rows)
+    got = Explainer(cases.build(Within, WITHOUT[kind]), background, backend="shap_deep")(rows)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [*WITHOUT, "enable_grad"])
 @pytest.mark.parametrize("state", STATES)
 def test_the_state_of_the_caller_is_kept(kind, state):
-    autoencoder = Autoencoder(models.build(Within, (WITHOUT | {"enable_grad": torch.enable_grad})[kind]))
+    autoencoder = Autoencoder(cases.build(Within, (WITHOUT | {"enable_grad": torch.enable_grad})[kind]))
     with STATES[state]():
         before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
         got = autoencoder.encode(X)
@@ -237,14 +237,14 @@ def test_the_state_of_the_caller_is_kept_when_the_model_fails():
         with torch.no_grad():
             raise KeyError
 
-    autoencoder = Autoencoder(models.build(models.Question), encode=lambda m, x: failing())
+    autoencoder = Autoencoder(cases.build(cases.Question), encode=lambda m, x: failing())
     with pytest.raises(KeyError):
         autoencoder.encode(X)
     assert torch.is_grad_enabled()
 
 
 def test_threads_do_not_see_each_other():
-    autoencoder = Autoencoder(models.build(Vae, SAMPLED["randn_like"]))
+    autoencoder = Autoencoder(cases.build(Vae, SAMPLED["randn_like"]))
     want = [autoencoder.drawn(number).reconstruct(X) for number in range(8)]
     with ThreadPoolExecutor(8) as threads:
         got = list(threads.map(lambda number: autoencoder.drawn(number % 8).reconstruct(X), range(64)))

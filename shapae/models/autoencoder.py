@@ -2,18 +2,17 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from shapae import preprocess as preprocessing
-from shapae import returned
 from shapae.errors import ModelError, ShapeError
-from shapae.running import Draw, Noise, Running, mean
-from shapae.unwrap import copied, tensors, unwrapped
-from shapae.ways import Path, Rest, Way, as_way, has_forward, methods
+from shapae.models import outputs as returned
+from shapae.models import preprocess as preprocessing
+from shapae.models.accessors import Path, Rest, Way, as_way, has_forward, methods
+from shapae.models.noise import Draw, Noise, Running, mean
+from shapae.models.unwrapping import at_least_single, unwrapped
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,7 +37,7 @@ class Autoencoder(nn.Module):
             scale) of d numbers each, for (rows - mean) / scale; a transformer of scikit-learn that does such a thing;
             or an nn.Module. Reconstructions stay in the units of the model: see ``target``.
         noise: What stands for the Gaussian numbers that the model draws: "mean" for their mean, 0; an integer for
-            one draw, see ``drawn``; a function ``shapae.running.Noise``; None to let it draw.
+            one draw, see ``drawn``; a function ``shapae.models.noise.Noise``; None to let it draw.
 
     Raises:
         ModelError: ``model`` is not an nn.Module, or something else not as described.
@@ -64,7 +63,7 @@ class Autoencoder(nn.Module):
         if not isinstance(model, nn.Module):
             raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.")
         self.model, self.noise = unwrapped(model), _as_noise(noise)
-        self.preprocess = preprocessing.as_module(preprocess, _at_least_single(self.model))
+        self.preprocess = preprocessing.as_module(preprocess, at_least_single(self.model))
         given = {"reconstruct": reconstruct, "encode": encode, "latent_distribution": latent_distribution}
         self._ways = {name: as_way(name, way, self.model) for name, way in given.items()}
         self._ways["decode"] = as_way("decode", decode, self.model, keys=False)
@@ -218,41 +217,6 @@ MENDED = {
 def as_autoencoder(model: nn.Module | Autoencoder) -> Autoencoder:
     """``model`` itself if it is an Autoencoder already."""
     return model if isinstance(model, Autoencoder) else Autoencoder(model)
-
-
-def example(module: nn.Module, rows: Tensor) -> Tensor:
-    """An empty tensor of the dtype and device that ``module`` computes with.
-
-    Args:
-        module: Its floating point parameters and buffers tell.
-        rows: They tell where it has none.
-
-    Returns:
-        (0,).
-
-    Raises:
-        ModelError: The dtype is neither float32 nor float64.
-    """
-    found = next(_floating([*tensors(module), rows]), torch.empty(0)).detach().new_empty(0)
-    if found.dtype not in (torch.float32, torch.float64):
-        raise ModelError(f"the model must compute in float32 or float64, got {found.dtype}; use model.float().")
-    return found
-
-
-def full_precision(module: M) -> M:
-    """``module`` itself, or a copy in float32 if it computes in bfloat16 or float16."""
-    halves = (torch.bfloat16, torch.float16)
-    return copied(module).float() if any(each.dtype in halves for each in tensors(module)) else module
-
-
-def _floating(held: list[Tensor]) -> Iterator[Tensor]:
-    return (each for each in held if each.is_floating_point())
-
-
-def _at_least_single(model: nn.Module) -> Tensor:
-    """An empty tensor in the dtype of ``model``, but not in half precision."""
-    held = next(_floating(tensors(model)), torch.empty(0))
-    return torch.empty(0, dtype=torch.promote_types(held.dtype, torch.float32), device=held.device)
 
 
 def _as_noise(noise: str | int | Noise | None) -> Noise | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shapae.autoencoder import Autoencoder
+from shapae.models.autoencoder import Autoencoder
 
 # What pyod adds to the standard deviations.
 EPS = 1e-8

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from shapae import Autoencoder, Explainer
-from shapae.unwrap import copied, unwrapped
-from tests import models
+from shapae.models.unwrapping import copied, unwrapped
+from tests import cases
 
-X = torch.tensor(models.table(4))
+X = torch.tensor(cases.table(4))
 
 
 class Holding(nn.Module):
@@ -34,13 +34,13 @@ WRAPPERS = {
 @pytest.mark.parametrize("kind", WRAPPERS)
 def test_a_model_is_taken_out_of_its_wrappers(kind, model):
     got = unwrapped(WRAPPERS[kind](model))
-    assert type(got) is models.Question
+    assert type(got) is cases.Question
     assert torch.equal(Autoencoder(WRAPPERS[kind](model)).encode(X), got.encoder(X))
     assert kind == "averaged" or got is model
 
 
 def test_what_is_no_wrapper_stays():
-    model = Holding("module", models.build(models.Question))
+    model = Holding("module", cases.build(cases.Question))
     assert unwrapped(model) is model
 
 
@@ -56,24 +56,24 @@ def compiled_in_place(model):
 
 @pytest.mark.parametrize("compiled", [compiled_within, compiled_in_place])
 def test_compiled_parts_are_explained_as_they_were_and_stay_compiled(compiled, rows, background):
-    want = Explainer(models.build(models.Question), background)(rows).values
-    model = compiled(models.build(models.Question))
-    before = models.snapshot(model)
+    want = Explainer(cases.build(cases.Question), background)(rows).values
+    model = compiled(cases.build(cases.Question))
+    before = cases.snapshot(model)
     for backend in ("deep", "shap_deep"):
         torch.testing.assert_close(Explainer(model, background, backend=backend)(rows).values, want)
-    assert models.snapshot(model) == before
+    assert cases.snapshot(model) == before
 
 
 def test_what_replaces_compiled_parts_shares_their_parameters():
-    model = compiled_within(compiled_in_place(models.build(models.Nested)))
+    model = compiled_within(compiled_in_place(cases.build(cases.Nested)))
     got = unwrapped(model)
-    assert type(got.encoder) is models.Half
+    assert type(got.encoder) is cases.Half
     assert all(one is other for one, other in zip(got.parameters(), model.parameters(), strict=True))
     assert all(one is other for one, other in zip(got.buffers(), model.buffers(), strict=True))
 
 
 def test_results_of_the_last_forward_pass_can_be_copied():
-    model = models.build(models.Question)
+    model = cases.build(cases.Question)
     model.encoder.last = model.encoder(X)
     with pytest.raises(RuntimeError, match="deepcopy"):
         copy.deepcopy(model)

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from shapae.autoencoder import Autoencoder
 from shapae.errors import ModelError
+from shapae.models.autoencoder import Autoencoder
 
 
 class Decoding:

@@ -1,10 +1,13 @@
 """The model within its wrappers, and copies of models."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from shapae.errors import ModelError
 
 M = TypeVar("M", bound=nn.Module)
 # Where wrappers of torch.compile, Lightning and Fabric keep the model; and those that keep it as ``module``.
@@ -52,3 +55,38 @@ def _kept(module: nn.Module) -> dict[int, Any]:
 def tensors(module: nn.Module) -> list[Tensor]:
     """Its parameters and buffers."""
     return [*module.parameters(), *module.buffers()]
+
+
+def example(module: nn.Module, rows: Tensor) -> Tensor:
+    """An empty tensor of the dtype and device that ``module`` computes with.
+
+    Args:
+        module: Its floating point parameters and buffers tell.
+        rows: They tell where it has none.
+
+    Returns:
+        (0,).
+
+    Raises:
+        ModelError: The dtype is neither float32 nor float64.
+    """
+    found = next(_floating([*tensors(module), rows]), torch.empty(0)).detach().new_empty(0)
+    if found.dtype not in (torch.float32, torch.float64):
+        raise ModelError(f"the model must compute in float32 or float64, got {found.dtype}; use model.float().")
+    return found
+
+
+def full_precision(module: M) -> M:
+    """``module`` itself, or a copy in float32 if it computes in bfloat16 or float16."""
+    halves = (torch.bfloat16, torch.float16)
+    return copied(module).float() if any(each.dtype in halves for each in tensors(module)) else module
+
+
+def _floating(held: list[Tensor]) -> Iterator[Tensor]:
+    return (each for each in held if each.is_floating_point())
+
+
+def at_least_single(model: nn.Module) -> Tensor:
+    """An empty tensor in the dtype of ``model``, but not in half precision."""
+    held = next(_floating(tensors(model)), torch.empty(0))
+    return torch.empty(0, dtype=torch.promote_types(held.dtype, torch.float32), device=held.device)

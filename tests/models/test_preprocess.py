@@ -13,10 +13,10 @@ from torch import nn
 
 from shapae import Autoencoder, Explainer
 from shapae.errors import ModelError, ShapeError
-from tests import models
+from tests import cases
 
 MEAN, SCALE = np.array([3, -200, 0, 1e4, 0.5, -7]), np.array([1, 50, 0.01, 1e3, -2, 4])
-RAW = models.table(40) * SCALE + MEAN
+RAW = cases.table(40) * SCALE + MEAN
 FRAME = pd.DataFrame(RAW, columns=list("abcdef"))
 
 
@@ -134,7 +134,7 @@ def test_a_module_is_taken_as_it_is(model):
     [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
 def test_it_follows_the_dtype_of_the_model_but_not_into_half_precision(dtype, held):
-    autoencoder = Autoencoder(models.build(models.Question, dtype=dtype), preprocess=(MEAN, SCALE))
+    autoencoder = Autoencoder(cases.build(cases.Question, dtype=dtype), preprocess=(MEAN, SCALE))
     assert autoencoder.preprocess.mean.dtype == held
     explanation = Explainer(autoencoder, RAW[:7])(RAW[7:10])
     spread = np.ptp(explanation.scores)
@@ -142,6 +142,6 @@ def test_it_follows_the_dtype_of_the_model_but_not_into_half_precision(dtype, he
 
 
 def test_the_model_is_left_alone(model):
-    before = models.snapshot(model)
+    before = cases.snapshot(model)
     Explainer(Autoencoder(model, preprocess=(MEAN, SCALE)), RAW[:7])(RAW[7:10])
-    assert models.snapshot(model) == before
+    assert cases.snapshot(model) == before

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from shapae import returned
 from shapae.errors import ModelError
+from shapae.models import outputs as returned
 
 Way = Callable[[Any, Tensor], Any]
 

@@ -12,11 +12,12 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from shapae import Autoencoder, Explainer
-from shapae.autoencoder import as_autoencoder, example
 from shapae.errors import ModelError, ShapeError
-from tests import models
+from shapae.models.autoencoder import as_autoencoder
+from shapae.models.unwrapping import example
+from tests import cases
 
-X = torch.tensor(models.table(4))
+X = torch.tensor(cases.table(4))
 
 
 class Verbs(nn.Module):
@@ -24,7 +25,7 @@ class Verbs(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.inner = models.Question()
+        self.inner = cases.Question()
 
     def encode(self, rows):
         return self.inner.encoder(rows)
@@ -38,7 +39,7 @@ class Parts(nn.Module):
 
     def __init__(self):
         super().__init__()
-        inner = models.Question()
+        inner = cases.Question()
         self.encoder, self.decoder = inner.encoder, inner.decoder
 
 
@@ -47,7 +48,7 @@ class Returning(nn.Module):
 
     def __init__(self, function):
         super().__init__()
-        self.inner, self.function = models.Question(), function
+        self.inner, self.function = cases.Question(), function
 
     def forward(self, rows):
         return self.function(self.inner(rows))
@@ -56,17 +57,17 @@ class Returning(nn.Module):
         return self.function(self.inner.encoder(rows))
 
 
-@pytest.mark.parametrize("make", [models.Question, Verbs, Parts], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [cases.Question, Verbs, Parts], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("through", [lambda a: a, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))])
 def test_both_names_are_found_also_in_copies(make, through):
-    autoencoder, question = through(Autoencoder(models.build(make))), models.build(models.Question)
+    autoencoder, question = through(Autoencoder(cases.build(make))), cases.build(cases.Question)
     assert torch.equal(autoencoder.reconstruct(X), question(X))
     assert torch.equal(autoencoder(X), question(X))
     assert torch.equal(autoencoder.encode(X), question.encoder(X))
 
 
 def test_a_copy_uses_the_copied_model():
-    autoencoder = Autoencoder(models.build(Verbs))
+    autoencoder = Autoencoder(cases.build(Verbs))
     twin = copy.deepcopy(autoencoder)
     with torch.no_grad():
         for parameter in autoencoder.parameters():
@@ -76,7 +77,7 @@ def test_a_copy_uses_the_copied_model():
 
 
 def test_parts_that_are_given_win():
-    model = models.build(Returning, lambda rows: (rows, rows))
+    model = cases.build(Returning, lambda rows: (rows, rows))
     autoencoder = Autoencoder(model, reconstruct=lambda m, x: m(x)[0], encode=lambda m, x: m.encode(x)[1])
     assert torch.equal(autoencoder.reconstruct(X), model.inner(X))
     assert torch.equal(autoencoder.encode(X), model.inner.encoder(X))
@@ -168,13 +169,13 @@ FORWARDS = {
 @pytest.mark.parametrize("kind", FORWARDS)
 def test_the_reconstruction_is_found_in_what_forward_returns(kind):
     function = FORWARDS[kind]
-    autoencoder = Autoencoder(models.build(Vae, lambda r, z, _: function(r, z)))
+    autoencoder = Autoencoder(cases.build(Vae, lambda r, z, _: function(r, z)))
     torch.testing.assert_close(autoencoder.reconstruct(X), autoencoder.model.parts(X)[0])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FORWARDS if kind not in ("tensor", "distribution")])
 def test_the_latents_are_found_beside_the_reconstruction_where_there_is_no_encoder(kind):
-    model, function = models.build(Whole), FORWARDS[kind]
+    model, function = cases.build(Whole), FORWARDS[kind]
     model.function = lambda r, z, _: function(r, z)
     assert torch.equal(Autoencoder(model).encode(X), model.inner.parts(X)[1])
 
@@ -195,7 +196,7 @@ ENCODES = {
 
 @pytest.mark.parametrize("kind", ENCODES)
 def test_mean_and_log_variance_are_found_in_what_encode_returns(kind):
-    autoencoder = Autoencoder(models.build(Encoding, ENCODES[kind]))
+    autoencoder = Autoencoder(cases.build(Encoding, ENCODES[kind]))
     _, mean, log_variance = autoencoder.model.parts(X)
     for got, want in zip(autoencoder.latent_distribution(X), (mean, log_variance), strict=True):
         torch.testing.assert_close(got, want)
@@ -212,25 +213,25 @@ def test_mean_and_log_variance_are_found_in_what_encode_returns(kind):
 )
 def test_an_encoder_that_is_only_the_trunk_is_not_taken_for_the_latents_of_a_vae(function):
     """Its output would be explained without a word: it has rows, too."""
-    autoencoder = Autoencoder(models.build(Vae, function))
+    autoencoder = Autoencoder(cases.build(Vae, function))
     assert autoencoder.model.encoder(X).shape == (4, 5)
     assert torch.equal(autoencoder.encode(X), autoencoder.model.parts(X)[1])
     torch.testing.assert_close(autoencoder.latent_distribution(X), autoencoder.model.parts(X)[1:])
 
 
 def test_an_axis_of_one_draw_is_no_axis_of_the_latents():
-    autoencoder = Autoencoder(models.build(Encoding, lambda mu, _: {"z": mu.unsqueeze(1)}))
+    autoencoder = Autoencoder(cases.build(Encoding, lambda mu, _: {"z": mu.unsqueeze(1)}))
     assert torch.equal(autoencoder.encode(X), autoencoder.model.parts(X)[1])
 
 
 def test_channels_are_not_taken_for_draws():
-    autoencoder = Autoencoder(models.build(Encoding, lambda mu, _: mu.unsqueeze(1).expand(-1, 2, -1)))
+    autoencoder = Autoencoder(cases.build(Encoding, lambda mu, _: mu.unsqueeze(1).expand(-1, 2, -1)))
     with pytest.raises(ShapeError, match=r"latents of shape \(4, m\), got shape \(4, 2, 3\)"):
         autoencoder.encode(X)
 
 
 def test_hooks_of_the_model_run():
-    model, runs = models.build(models.Question), []
+    model, runs = cases.build(cases.Question), []
     model.register_forward_hook(lambda *_: runs.append(1))
     Autoencoder(model).reconstruct(X)
     assert len(runs) == 1
@@ -251,7 +252,7 @@ def test_a_model_that_takes_no_tensor_is_used_by_the_methods_that_do():
         def reconstruct(self, rows):
             return self({"data": rows})[0]
 
-    autoencoder = Autoencoder(models.build(Dicts))
+    autoencoder = Autoencoder(cases.build(Dicts))
     assert torch.equal(autoencoder.reconstruct(X), autoencoder.model.parts(X)[0])
     assert torch.equal(autoencoder.encode(X), autoencoder.model.encoder(X))
     with pytest.raises(ModelError, match=r"encoder gives shape \(4, 5\), forward, .*, gives (Index|Type)Error"):
@@ -268,8 +269,8 @@ GIVEN = {
 @pytest.mark.parametrize("kind", GIVEN)
 @pytest.mark.parametrize("through", [lambda a: a, copy.deepcopy])
 def test_parts_are_given_as_functions_paths_or_keys(kind, through):
-    model = models.build(Vae, lambda r, mu, logvar: {"zero": 0 * r, "one": r, "two": mu, "three": (mu, logvar)})
-    model.inner = models.build(Encoding, lambda mu, logvar: mu, seed=1 if kind == "paths" else 0)
+    model = cases.build(Vae, lambda r, mu, logvar: {"zero": 0 * r, "one": r, "two": mu, "three": (mu, logvar)})
+    model.inner = cases.build(Encoding, lambda mu, logvar: mu, seed=1 if kind == "paths" else 0)
     autoencoder = through(Autoencoder(model, **GIVEN[kind]))
     reconstruction, mean, _ = (model.inner if kind == "paths" else model).parts(X)
     assert torch.equal(autoencoder.reconstruct(X), reconstruction)
@@ -277,7 +278,7 @@ def test_parts_are_given_as_functions_paths_or_keys(kind, through):
 
 
 def test_a_position_is_a_key_too_and_a_part_of_the_model_goes_before_a_key():
-    model = models.build(Vae, lambda r, mu, logvar: (mu, r, {"means": mu + 1, "pair": (mu, logvar)}))
+    model = cases.build(Vae, lambda r, mu, logvar: (mu, r, {"means": mu + 1, "pair": (mu, logvar)}))
     autoencoder = Autoencoder(model, reconstruct=1, encode=0, latent_distribution=lambda m, x: m(x)[2]["pair"])
     reconstruction, mean, log_variance = model.parts(X)
     assert torch.equal(autoencoder.reconstruct(X), reconstruction)
@@ -288,14 +289,14 @@ def test_a_position_is_a_key_too_and_a_part_of_the_model_goes_before_a_key():
 
 
 def test_a_key_that_is_not_there_is_an_error_that_lists_those_that_are():
-    autoencoder = Autoencoder(models.build(Vae, lambda r, mu, _: {"r": r, "note": "hello"}), encode="codes")
+    autoencoder = Autoencoder(cases.build(Vae, lambda r, mu, _: {"r": r, "note": "hello"}), encode="codes")
     message = r"returns no 'codes', and .* returns dict with 'r' of shape \(4, 6\) and 'note' \(str\)\. Give one of"
     with pytest.raises(ModelError, match=message):
         autoencoder.encode(X)
 
 
 def test_what_is_looked_for_is_kept_in_copies():
-    autoencoder = Autoencoder(models.build(Vae))
+    autoencoder = Autoencoder(cases.build(Vae))
     autoencoder.encode(X)
     runs = []
     autoencoder.model.encoder.register_forward_hook(lambda *_: runs.append(1))
@@ -304,9 +305,9 @@ def test_what_is_looked_for_is_kept_in_copies():
 
 
 @pytest.mark.parametrize("through", [lambda a: a, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))])
-@pytest.mark.parametrize("make", [models.Question, Verbs, Parts], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [cases.Question, Verbs, Parts], ids=lambda make: make.__name__)
 def test_the_decoder_is_found(make, through):
-    autoencoder = through(Autoencoder(models.build(make)))
+    autoencoder = through(Autoencoder(cases.build(make)))
     torch.testing.assert_close(autoencoder.decode(autoencoder.encode(X)), autoencoder.reconstruct(X))
 
 
@@ -314,7 +315,7 @@ def test_the_decoder_is_found(make, through):
     "decode", ["decoder", lambda m, z: {"reconstruction": m.decoder(z)}, lambda m, z: m.decoder(z).unsqueeze(1)]
 )
 def test_the_decoder_is_given(decode):
-    model = models.build(Vae)
+    model = cases.build(Vae)
     model.decode = lambda latents: latents[:, :2]
     got = Autoencoder(model, decode=decode).decode(model.parts(X)[1])
     assert torch.equal(got, model.parts(X)[0])
@@ -324,14 +325,14 @@ def test_a_model_that_can_not_decode_says_how_to_mend_it():
     autoencoder = Autoencoder(nn.Sequential(nn.Linear(6, 6)).double())
     with pytest.raises(ModelError, match=r"Sequential has neither `decode` nor `decoder`\. Say .*decode=lambda m, z"):
         autoencoder.decode(X)
-    autoencoder = Autoencoder(models.build(Vae), decode=lambda m, z: (z.sum(), "no"))
+    autoencoder = Autoencoder(cases.build(Vae), decode=lambda m, z: (z.sum(), "no"))
     with pytest.raises(ShapeError, match=r"shape \(4, d\), got tuple with 0 of shape \(\) and 1 \(str\).*decode="):
         autoencoder.decode(X)
 
 
 def test_a_decoder_is_no_key_of_what_forward_returns():
     with pytest.raises(ModelError, match="decode must be a function .* path of a part of the model, got 'recon'"):
-        Autoencoder(models.build(models.Question), decode="recon")
+        Autoencoder(cases.build(cases.Question), decode="recon")
 
 
 WRONG = {
@@ -346,7 +347,7 @@ WRONG = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_no_tensor_of_the_right_shape_is_refused_with_the_way_to_mend_it(kind):
     function, got = WRONG[kind]
-    autoencoder = Autoencoder(models.build(Returning, function))
+    autoencoder = Autoencoder(cases.build(Returning, function))
     with pytest.raises(ShapeError, match=rf"reconstruction of shape \(4, 6\), {got}.*reconstruct=lambda m, x: m\(x\)"):
         autoencoder.reconstruct(X)
     with pytest.raises(ShapeError, match=rf"latents of shape \(4, m\), {got}.*encode=lambda m, x: m\.encoder"):
@@ -354,20 +355,20 @@ def test_what_is_no_tensor_of_the_right_shape_is_refused_with_the_way_to_mend_it
 
 
 def test_a_latent_distribution_that_can_not_be_found_says_what_was_looked_at():
-    three = Autoencoder(models.build(Encoding, lambda mu, logvar: (mu, logvar, mu)))
+    three = Autoencoder(cases.build(Encoding, lambda mu, logvar: (mu, logvar, mu)))
     message = (
         r"of Encoding can't be found: encode gives tuple with 0 of .* gives nothing\. .*latent_distribution=lambda m, x"
     )
     with pytest.raises(ModelError, match=message):
         three.latent_distribution(X)
-    broken = Autoencoder(models.build(Vae), latent_distribution=lambda m, x: (m.parts(x)[1], m.parts(x)[0]))
+    broken = Autoencoder(cases.build(Vae), latent_distribution=lambda m, x: (m.parts(x)[1], m.parts(x)[0]))
     with pytest.raises(ShapeError, match=r"pair of mean and log variance, both \(4, m\), .*got tuple with 0 of shape"):
         broken.latent_distribution(X)
 
 
 def test_a_reconstruction_that_is_too_narrow_is_refused():
     with pytest.raises(ShapeError, match=r"reconstruction of shape \(4, 6\), got shape \(4, 2\)"):
-        Autoencoder(models.build(Returning, lambda rows: rows[:, :2])).reconstruct(X)
+        Autoencoder(cases.build(Returning, lambda rows: rows[:, :2])).reconstruct(X)
 
 
 def test_a_model_without_an_encoder_says_how_to_name_one():
@@ -377,7 +378,7 @@ def test_a_model_without_an_encoder_says_how_to_name_one():
         autoencoder.encode(X)
 
 
-@pytest.mark.parametrize("model", [lambda rows: rows, models.Question, None])
+@pytest.mark.parametrize("model", [lambda rows: rows, cases.Question, None])
 def test_what_is_no_module_is_refused(model):
     with pytest.raises(ModelError, match=r"must be a torch\.nn\.Module, got (function|type|NoneType)\."):
         Autoencoder(model)
@@ -388,19 +389,19 @@ def test_what_is_no_module_is_refused(model):
 def test_parts_that_are_no_functions_are_refused(name, part):
     message = rf"{name} must be a function .*, got \w+; write {name}=lambda m, x: m.part\(x\), or {name}='part'"
     with pytest.raises(ModelError, match=message):
-        Autoencoder(models.build(models.Question), **{name: part})
+        Autoencoder(cases.build(cases.Question), **{name: part})
 
 
 def test_the_model_is_shared_and_left_alone():
-    model = models.build(models.Question).train()
-    before = models.snapshot(model)
+    model = cases.build(cases.Question).train()
+    before = cases.snapshot(model)
     assert all(one is other for one, other in zip(Autoencoder(model).parameters(), model.parameters(), strict=True))
-    assert models.snapshot(model) == before
+    assert cases.snapshot(model) == before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_dtype_is_that_of_the_parameters_or_else_of_the_rows(dtype):
-    assert example(models.build(models.Question, dtype=dtype), X).dtype == dtype
+    assert example(cases.build(cases.Question, dtype=dtype), X).dtype == dtype
     assert example(nn.BatchNorm1d(3, affine=False).to(dtype), X).dtype == dtype
     assert example(nn.Identity(), X.to(dtype)).dtype == dtype
     assert example(nn.Identity(), X.long()).dtype == torch.float32
@@ -408,4 +409,4 @@ def test_the_dtype_is_that_of_the_parameters_or_else_of_the_rows(dtype):
 
 def test_half_precision_is_refused():
     with pytest.raises(ModelError, match=r"float32 or float64, got torch\.float16; use model\.float\(\)"):
-        example(models.build(models.Question, dtype=torch.float16), X)
+        example(cases.build(cases.Question, dtype=torch.float16), X)
