@@ -11,31 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import (
-        backends,
-        background,
-        datasets,
-        deepshap,
-        demo,
-        errors,
-        groups,
-        heads,
-        importances,
-        losses,
-        metrics,
-        plots,
-    )
+    from shapae import backends, datasets, deepshap, demo, errors, heads, importances, losses, metrics, plots
     from shapae.anomalies import Anomalies, explain_anomalies
     from shapae.comparison import Comparison, compare
-    from shapae.data import from_anndata
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
-    from shapae.groups import cluster_features, read_gmt
     from shapae.importance import Importance
     from shapae.models import adapters
     from shapae.models.autoencoder import Autoencoder
     from shapae.rank import rank_features
     from shapae.ranking import GlobalRanking
+    from shapae.tables import background, groups
+    from shapae.tables.groups import cluster_features, read_gmt
+    from shapae.tables.table import from_anndata
 
 # Where each name is at home, and each module. They are imported when asked for, because torch and shap take seconds.
 _NAMES = {
@@ -46,15 +34,17 @@ _NAMES = {
     "Explanation": "explanation",
     "GlobalRanking": "ranking",
     "Importance": "importance",
-    "cluster_features": "groups",
+    "cluster_features": "tables.groups",
     "compare": "comparison",
     "explain_anomalies": "anomalies",
-    "from_anndata": "data",
+    "from_anndata": "tables.table",
     "rank_features": "rank",
-    "read_gmt": "groups",
+    "read_gmt": "tables.groups",
 }
 _MODULES = {
     "adapters": "models.adapters",
+    "background": "tables.background",
+    "groups": "tables.groups",
 }
 __all__ = [
     "Anomalies",
@@ -91,7 +81,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _NAMES:
         return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
-    return import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    module = import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    module.__dir__ = lambda: module.__all__  # type: ignore[method-assign]  # tab completion shows what is meant
+    return module
 
 
 def __dir__() -> list[str]:

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae import plots
-from shapae.data import read_rows
 from shapae.engine import Explainer
 from shapae.errors import DataError
 from shapae.explanation import Explanation
 from shapae.heads import ErrorFromOthers, FeatureError, ReconstructionError
+from shapae.tables.table import read_rows
 from shapae.utils.moments import Array
 
 

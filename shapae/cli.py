@@ -172,8 +172,8 @@ def _explainer(model: str, weights: Path, background: str, rows: Any, *, seed: i
 
 def _background(background: str, rows: Any, seed: int) -> Any:
     """So many of the rows, or what a file holds."""
-    from shapae.background import sample
     from shapae.files import read_table
+    from shapae.tables.background import sample
 
     if background.isdecimal():
         return sample(rows, min(int(background), len(rows)), seed=seed)

@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 
 from shapae.backends import AnchoredAttribution, Attribution, Backend, Game
-from shapae.background import Background
-from shapae.data import Streamed
-from shapae.errors import TooLarge
-from shapae.groups import Players
 from shapae.score import Score
-from shapae.utils.memory import spell
+from shapae.tables.players import Players
 from shapae.utils.moments import Array, Moments, joined
 
 
@@ -66,37 +62,6 @@ class Compared:
         """The same background in random order, for one without weights."""
         order = np.random.default_rng(seed).permutation(len(self.background))
         return replace(self, background=self.background[torch.as_tensor(order, device=self.background.device)])
-
-
-def same(rows: Streamed, background: Tensor) -> bool:
-    """Whether ``background`` holds these rows and no others, in their order."""
-    pairs = ((rows[block], background[block]) for block in rows.rows.blocks())
-    return rows.shape == background.shape and all(torch.equal(*pair) for pair in pairs)
-
-
-def tensors(background: Background, like: Tensor, memory: float) -> tuple[Tensor, Tensor | None]:
-    """The rows of ``background`` and its weights.
-
-    Args:
-        background: b rows.
-        like: Its dtype and device are those of the tensors.
-        memory: Bytes that the rows may take.
-
-    Returns:
-        (b, d); and (b,), or None where all rows count the same.
-
-    Raises:
-        DataError: Some numbers are too large for the dtype.
-        TooLarge: The rows take more than ``memory``.
-    """
-    (b, d), weights = background.rows.shape, background.weights
-    taken = b * d * like.element_size()
-    if taken > memory:
-        raise TooLarge(
-            f"the background of {b} rows takes {spell(taken)}, and may take memory='{spell(memory)}'; draw some of "
-            f"them, shapae.background.sample(X, 100), or allow memory='{spell(4 * taken)}'."
-        )
-    return background.rows.tensor(like, "background"), None if weights is None else torch.tensor(weights).to(like)
 
 
 def _attribution(backend: Backend, game: Game, score: Score) -> Attribution:

@@ -13,8 +13,6 @@ from torch import nn
 
 from shapae import plots
 from shapae.backends import named, names
-from shapae.background import read_background
-from shapae.data import read_rows
 from shapae.engine import Explainer
 from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explanation import Explanation
@@ -23,6 +21,8 @@ from shapae.metrics import rank_correlation
 from shapae.models.autoencoder import Autoencoder
 from shapae.plots._canvas import sheet
 from shapae.stopwatch import Taken
+from shapae.tables.background import read_background
+from shapae.tables.table import read_rows
 from shapae.utils.moments import Array
 from shapae.utils.parallel import progressing
 

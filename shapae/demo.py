@@ -16,6 +16,8 @@ from shapae.utils.context import generators
 from shapae.utils.directories import written_whole
 from shapae.utils.parallel import progressing
 
+__all__ = ["GeneAutoencoder", "run", "train"]
+
 
 class GeneAutoencoder(nn.Module):
     """d -> 0.75 d -> 0.5 d and back, with ReLU between: the autoencoder that the question was asked about."""

@@ -12,20 +12,20 @@ import torch
 from torch import nn
 
 from shapae import backends, heads
-from shapae.background import read_background
-from shapae.compared import Compared, same, tensors
-from shapae.data import Streamed, agreed_names, read_rows, refuse_width
+from shapae.compared import Compared
 from shapae.errors import AdditivityWarning, DataError
 from shapae.estimate import Estimate, estimated
 from shapae.explanation import Explanation
 from shapae.found import promised
-from shapae.groups import players
 from shapae.importance import Importance
 from shapae.job import Job
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import example, full_precision
 from shapae.provenance import versions
 from shapae.score import Score, refuse_unsteady
+from shapae.tables.background import read_background, tensors
+from shapae.tables.players import players
+from shapae.tables.table import Streamed, agreed_names, read_rows, refuse_width, same
 from shapae.utils.context import evaluating, generators
 from shapae.utils.memory import read_bytes
 from shapae.utils.moments import Array

@@ -20,6 +20,21 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+__all__ = [
+    "AdditivityWarning",
+    "DataError",
+    "MissingPackage",
+    "ModelError",
+    "NamesWarning",
+    "OutputError",
+    "RankingWarning",
+    "ShapaeError",
+    "ShapeError",
+    "TooLarge",
+    "UnknownName",
+    "UnsupportedOperator",
+]
+
 
 class ShapaeError(Exception):
     """Root of all errors that shapae raises on purpose."""

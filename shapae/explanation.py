@@ -14,8 +14,8 @@ from slicer import Obj
 
 from shapae.errors import DataError, OutputError, UnknownName
 from shapae.frames import Parts, annotate, dataset, frame, listed
-from shapae.groups import players
 from shapae.importance import Importance
+from shapae.tables.players import players
 from shapae.utils.directories import written_whole
 from shapae.utils.moments import Array
 

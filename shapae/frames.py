@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shapae import annotated
 from shapae.errors import DataError
+from shapae.tables import anndata as annotated
 from shapae.utils.moments import Array
 from shapae.utils.optional import needed
 from shapae.utils.text import some

@@ -13,13 +13,13 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from shapae.backends import Attribution, in_parts
 from shapae.compared import Compared
-from shapae.data import Streamed
 from shapae.errors import TooLarge
 from shapae.found import Found
 from shapae.importance import OverRows
 from shapae.plan import COPIES, Chunk, plan
 from shapae.score import Score
 from shapae.scored import base_values, scored
+from shapae.tables.table import Streamed
 from shapae.utils.memory import AT_HAND, bytes_per_row, cut, spell
 from shapae.utils.moments import Array
 from shapae.utils.parallel import progressing

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.background import Background, weighted
-from shapae.data import Rows
 from shapae.engine import Explainer
 from shapae.errors import AdditivityWarning
 from shapae.explanation import Explanation
@@ -27,6 +25,8 @@ from shapae.metrics import (
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import copied
 from shapae.stopwatch import Taken, taking
+from shapae.tables.background import Background, weighted
+from shapae.tables.table import Rows
 from shapae.utils.context import evaluating, generators
 from shapae.utils.moments import Array
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from shapae.errors import ModelError
 from shapae.utils.registry import Table
 
+__all__ = ["Absolute", "Cosine", "CrossEntropy", "Distance", "Elementwise", "GaussianNLL", "Huber", "Loss", "Square"]
+
 LOSSES: Table[Callable[[], "Loss"]] = Table("loss")
 
 

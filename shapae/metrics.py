@@ -13,6 +13,19 @@ from torch import Tensor, nn
 from shapae.utils.memory import cut
 from shapae.utils.moments import Array
 
+__all__ = [
+    "area",
+    "auroc",
+    "coalitions_of_order",
+    "infidelity",
+    "overlap",
+    "rank_correlation",
+    "reciprocal_rank",
+    "relative_error",
+    "sensitivity",
+    "worths",
+]
+
 # Numbers that are mixed at once.
 AT_ONCE = 2**22
 

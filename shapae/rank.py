@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from shapae import importances
-from shapae.background import read_background
-from shapae.background import sample as draw
-from shapae.correlated import correlated
-from shapae.data import Rows, agreed_names, read_rows, refuse_width
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
-from shapae.groups import players
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, Fit, permutation
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import example, full_precision
 from shapae.ranking import SURE, GlobalRanking
 from shapae.score import Score, refuse_infinite, refuse_unsteady
+from shapae.tables.background import read_background
+from shapae.tables.background import sample as draw
+from shapae.tables.groups import correlated
+from shapae.tables.players import players
+from shapae.tables.table import Rows, agreed_names, read_rows, refuse_width
 from shapae.utils.context import evaluating, generators
 from shapae.utils.moments import Array
 

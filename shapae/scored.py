@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from shapae.compared import Compared
-from shapae.data import Streamed
 from shapae.score import Score, refuse_infinite
+from shapae.tables.table import Streamed
 from shapae.utils.memory import cut
 from shapae.utils.moments import Array
 

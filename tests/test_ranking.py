@@ -8,10 +8,10 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from shapae import Autoencoder, GlobalRanking, importances, rank_features
-from shapae.background import sample
-from shapae.correlated import correlated
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.importances import Case
+from shapae.tables.background import sample
+from shapae.tables.groups import correlated
 from tests import cases
 
 NAMES = list("abcdef")

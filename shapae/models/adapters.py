@@ -10,6 +10,8 @@ from torch import Tensor
 
 from shapae.models.autoencoder import Autoencoder
 
+__all__ = ["pyod", "scvi"]
+
 # What pyod adds to the standard deviations.
 EPS = 1e-8
 

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from shapae.errors import DataError
-from shapae.loader import loaded
+from shapae.tables.dataloader import loaded
 from tests import cases
 
 ROWS = torch.tensor(cases.table(7))

@@ -12,121 +12,25 @@ one player, where the backend can: all of its features come and go together. The
 depends on features outside of its group in more than pairs.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from shapae.data import Rows, read_rows
 from shapae.errors import DataError, TooLarge
-from shapae.utils.memory import read_bytes, spell
+from shapae.tables.table import Rows, read_rows
+from shapae.utils.memory import cut, read_bytes, spell
 from shapae.utils.moments import Array
 from shapae.utils.text import some
 
-Groups = Mapping[str, Sequence[str]]
+__all__ = ["cluster_features", "one_hot", "read_gmt"]
 
-
-@dataclass(frozen=True, eq=False)
-class Players:
-    """Groups and the features that are in none of them, the groups first.
-
-    Attributes:
-        names: p unique names.
-        members: (2, m), for each member of a player its feature and the player.
-    """
-
-    names: list[str]
-    members: Array
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def positions(self) -> tuple[tuple[int, ...], ...]:
-        """For each player the positions of its features."""
-        features, of = self.members
-        return tuple(tuple(features[of == player].tolist()) for player in range(len(self)))
-
-    def of_features(self) -> Tensor:
-        """(d,): the player of each feature, where each has one."""
-        return torch.from_numpy(self.members[1, np.argsort(self.members[0])])
-
-    def sums(self, values: Array, axis: int = 1) -> Array:
-        """Sums over the features of each player, along ``axis``: d becomes p."""
-        parts = torch.from_numpy(np.take(values, self.members[0], axis))
-        shape = [*values.shape[:axis], len(self), *values.shape[axis + 1 :]]
-        return parts.new_zeros(shape).index_add_(axis, torch.tensor(self.members[1]), parts).numpy()
-
-    def means(self, data: Array, axis: int = 1) -> Array:
-        """Means over the features of each player, along ``axis``: d becomes p."""
-        sizes = np.bincount(self.members[1], minlength=len(self)).astype(data.dtype)
-        sizes = sizes.reshape(-1, *[1] * (data.ndim - 1 - axis))
-        return np.asarray(self.sums(data, axis) / sizes)
-
-
-def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Players:
-    """The players of ``features``: the groups, and the features that are in none of them.
-
-    Args:
-        groups: From names to names of features.
-        features: d unique names.
-        disjoint: No feature may be in two groups.
-
-    Raises:
-        DataError: A group is empty, or names a feature twice or one that is not there; or groups overlap.
-    """
-    _refuse_groups(groups, set(features))
-    if disjoint:
-        _refuse_overlap(groups)
-    grouped = {member for members in groups.values() for member in members}
-    alone = [feature for feature in features if feature not in grouped]
-    names = [*map(str, groups), *alone]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(
-            f"groups must have other names than the features outside of them, and than each other; rename "
-            f"{some(twice, 'group')}."
-        )
-    place = {feature: at for at, feature in enumerate(features)}
-    parts = [*groups.values(), *([feature] for feature in alone)]
-    pairs = [(place[member], player) for player, members in enumerate(parts) for member in members]
-    return Players(names, np.array(pairs).T.copy())
-
-
-def _refuse_groups(groups: Groups, features: set[str]) -> None:
-    if not isinstance(groups, Mapping):
-        raise DataError(
-            f"groups must be a dict from names to lists of features, got {type(groups).__name__}; "
-            f"write {{'colour': ['colour_red', 'colour_blue']}}."
-        )
-    for name, members in groups.items():
-        if isinstance(members, str) or not len(members):
-            raise DataError(f"the group {name!r} must be a list of one feature or more, got {members!r}.")
-        if len({*members}) < len(members):
-            raise DataError(f"the group {name!r} names a feature twice: {list(members)}.")
-    unknown = [
-        f"{member} (in {name})" for name, members in groups.items() for member in members if member not in features
-    ]
-    if unknown:
-        raise DataError(f"groups name features that are not there: {', '.join(unknown)}.")
-
-
-def _refuse_overlap(groups: Groups) -> None:
-    of = defaultdict(list)
-    for name, members in groups.items():
-        for member in members:
-            of[member].append(str(name))
-    shared = [f"{member} (in {' and '.join(names)})" for member, names in of.items() if len(names) > 1]
-    if shared:
-        raise DataError(
-            f"a feature can be in one player only, but groups share {some(shared, 'feature')}; take features out, or "
-            f"add up values that may be counted twice, with explanation.grouped(groups)."
-        )
+# Bytes of the correlations that are computed at once.
+CORRELATED_AT_ONCE = 2**26
 
 
 def one_hot(X: Any, *, separator: str = "_") -> dict[str, list[str]]:
@@ -243,6 +147,35 @@ def _correlations(rows: Rows, kind: str) -> Array:
     table -= table.mean(axis=0)
     table /= np.where(varies, np.linalg.norm(table, axis=0), np.inf)
     return np.asarray(table.T @ table)
+
+
+def correlated(rows: Array, least: float = 0.9) -> list[list[int]]:
+    """Clusters of features, each of which correlates with another one of its cluster.
+
+    Args:
+        rows: (n, d).
+        least: Absolute value of Pearson's correlation.
+
+    Returns:
+        Positions of two features or more each; no feature is in two. A constant feature is in none.
+    """
+    centred = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    size = np.linalg.norm(centred, axis=0)
+    unit = centred / np.where(np.ptp(rows, axis=0) > 0, size, np.inf)
+    d = rows.shape[1]
+    pairs = [_pairs(unit, part, least) for part in cut(d, max(1, CORRELATED_AT_ONCE // (8 * d)))]
+    first, second = np.concatenate(pairs, axis=1)
+    _, cluster = connected_components(coo_array((np.ones(len(first)), (first, second)), (d, d)), directed=False)
+    found: dict[int, list[int]] = {}
+    for feature, place in enumerate(cluster):
+        found.setdefault(int(place), []).append(feature)
+    return [features for features in found.values() if len(features) > 1]
+
+
+def _pairs(unit: Array, part: slice, least: float) -> Array:
+    """(2, ...): pairs of features whose first one is in ``part``."""
+    first, second = np.nonzero(np.abs(unit[:, part].T @ unit) >= least)
+    return np.stack([first + part.start, second])
 
 
 def read_gmt(path: str | Path, features: Sequence[str] | None = None) -> dict[str, list[str]]:

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from shapae import Explainer
-from shapae.data import Streamed, agreed_names, read_rows
 from shapae.errors import DataError, TooLarge
+from shapae.tables.table import Streamed, agreed_names, read_rows
 from tests import cases
 
 NAMES = list("abcdef")

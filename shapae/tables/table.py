@@ -12,10 +12,10 @@ from scipy.sparse import issparse
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from shapae import annotated
 from shapae.errors import DataError
-from shapae.loader import loaded
-from shapae.names import refuse_others, refuse_repeated
+from shapae.tables import anndata as annotated
+from shapae.tables.columns import refuse_others, refuse_repeated
+from shapae.tables.dataloader import loaded
 from shapae.utils.memory import cut
 from shapae.utils.moments import Array
 from shapae.utils.optional import is_a
@@ -269,3 +269,9 @@ def agreed_names(rows: Rows, names: Sequence[str] | None, what: str) -> list[str
     else:
         refuse_others(rows.names, names, what)
     return names
+
+
+def same(rows: Streamed, background: Tensor) -> bool:
+    """Whether ``background`` holds these rows and no others, in their order."""
+    pairs = ((rows[block], background[block]) for block in rows.rows.blocks())
+    return rows.shape == background.shape and all(torch.equal(*pair) for pair in pairs)

@@ -12,10 +12,11 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from shapae import Explainer, backends, cluster_features, read_gmt
-from shapae.background import weighted
 from shapae.errors import DataError, TooLarge
 from shapae.explanation import Explanation
-from shapae.groups import one_hot, players
+from shapae.tables.background import weighted
+from shapae.tables.groups import one_hot
+from shapae.tables.players import players
 from tests import cases
 
 NAMES = list("abcdef")

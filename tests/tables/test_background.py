@@ -10,9 +10,9 @@ import torch
 from scipy import sparse
 
 from shapae import Explainer, backends, from_anndata, heads
-from shapae import background as backgrounds
-from shapae.background import contrast, kmeans, sample, stratified, weighted
 from shapae.errors import DataError, TooLarge, UnknownName
+from shapae.tables import background as backgrounds
+from shapae.tables.background import contrast, kmeans, sample, stratified, weighted
 from tests import cases
 
 NAMES = list("abcdef")

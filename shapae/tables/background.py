@@ -16,13 +16,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.sparse import csr_array, issparse
+from torch import Tensor
 
-from shapae.annotated import is_annotated
-from shapae.data import Rows, read_rows, row_names
-from shapae.errors import DataError, UnknownName
+from shapae.errors import DataError, TooLarge, UnknownName
+from shapae.tables.anndata import is_annotated
+from shapae.tables.table import Rows, read_rows, row_names
+from shapae.utils.memory import spell
 from shapae.utils.moments import Array
 from shapae.utils.text import some
+
+__all__ = ["Background", "contrast", "kmeans", "sample", "stratified", "weighted"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,31 @@ def read_background(background: Any) -> Background:
             f"shapae.background.sample(X, {background})."
         )
     return background if isinstance(background, Background) else Background(read_rows(background, "background"))
+
+
+def tensors(background: Background, like: Tensor, memory: float) -> tuple[Tensor, Tensor | None]:
+    """The rows of ``background`` and its weights.
+
+    Args:
+        background: b rows.
+        like: Its dtype and device are those of the tensors.
+        memory: Bytes that the rows may take.
+
+    Returns:
+        (b, d); and (b,), or None where all rows count the same.
+
+    Raises:
+        DataError: Some numbers are too large for the dtype.
+        TooLarge: The rows take more than ``memory``.
+    """
+    (b, d), weights = background.rows.shape, background.weights
+    taken = b * d * like.element_size()
+    if taken > memory:
+        raise TooLarge(
+            f"the background of {b} rows takes {spell(taken)}, and may take memory='{spell(memory)}'; draw some of "
+            f"them, shapae.background.sample(X, 100), or allow memory='{spell(4 * taken)}'."
+        )
+    return background.rows.tensor(like, "background"), None if weights is None else torch.tensor(weights).to(like)
 
 
 def weighted(X: Any, weights: Any) -> Background:

@@ -1,0 +1,1 @@
+"""The user's table, background and groups of features."""
