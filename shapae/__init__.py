@@ -11,11 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import backends, datasets, deepshap, demo, errors, heads, importances, losses, metrics, plots
+    from shapae import backends, datasets, deepshap, demo, errors, heads, importances, metrics, plots
     from shapae.anomalies import Anomalies, explain_anomalies
     from shapae.comparison import Comparison, compare
     from shapae.engine import Explainer
     from shapae.explanation import Explanation
+    from shapae.heads import losses
     from shapae.importance import Importance
     from shapae.models import adapters
     from shapae.models.autoencoder import Autoencoder
@@ -45,6 +46,7 @@ _MODULES = {
     "adapters": "models.adapters",
     "background": "tables.background",
     "groups": "tables.groups",
+    "losses": "heads.losses",
 }
 __all__ = [
     "Anomalies",

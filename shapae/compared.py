@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shapae.backends import AnchoredAttribution, Attribution, Backend, Game
-from shapae.score import Score
+from shapae.heads.score import Score
 from shapae.tables.players import Players
 from shapae.utils.moments import Array, Moments, joined
 

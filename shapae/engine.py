@@ -17,12 +17,13 @@ from shapae.errors import AdditivityWarning, DataError
 from shapae.estimate import Estimate, estimated
 from shapae.explanation import Explanation
 from shapae.found import promised
+from shapae.heads.checks import refuse_unsteady
+from shapae.heads.score import Score
 from shapae.importance import Importance
 from shapae.job import Job
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import example, full_precision
 from shapae.provenance import versions
-from shapae.score import Score, refuse_unsteady
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import Streamed, agreed_names, read_rows, refuse_width, same

@@ -15,9 +15,9 @@ from shapae.backends import Attribution, in_parts
 from shapae.compared import Compared
 from shapae.errors import TooLarge
 from shapae.found import Found
+from shapae.heads.score import Score
 from shapae.importance import OverRows
 from shapae.plan import COPIES, Chunk, plan
-from shapae.score import Score
 from shapae.scored import base_values, scored
 from shapae.tables.table import Streamed
 from shapae.utils.memory import AT_HAND, bytes_per_row, cut, spell

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from shapae import importances
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
+from shapae.heads.checks import refuse_infinite, refuse_unsteady
+from shapae.heads.score import Score
 from shapae.importances import Case, Fit, permutation
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import example, full_precision
 from shapae.ranking import SURE, GlobalRanking
-from shapae.score import Score, refuse_infinite, refuse_unsteady
 from shapae.tables.background import read_background
 from shapae.tables.background import sample as draw
 from shapae.tables.groups import correlated

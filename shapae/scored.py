@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from shapae.compared import Compared
-from shapae.score import Score, refuse_infinite
+from shapae.heads.checks import refuse_infinite
+from shapae.heads.score import Score
 from shapae.tables.table import Streamed
 from shapae.utils.memory import cut
 from shapae.utils.moments import Array

@@ -12,6 +12,8 @@ from shapae.errors import MissingPackage
 from shapae.utils.moments import Moments, joined
 from shapae.utils.registry import Folder
 
+__all__ = ["Backend", "Game", "named", "names"]
+
 _FOLDER = Folder("backend", __name__, __path__)
 # Libraries that shapae does without, each an extra of that name.
 EXTRAS = ("captum",)

@@ -7,8 +7,8 @@ from captum.attr._core import deep_lift
 from torch import nn
 
 from shapae.backends._peer import ACTIVATIONS, alone
+from shapae.heads.score import Connected
 from shapae.models.unwrapping import copied
-from shapae.score import Connected
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.losses import Elementwise
+from shapae.heads.losses import Elementwise
 from shapae.utils.context import generators
 
 # Element by element, but not in the tables of shap 0.51 or captum 0.9.

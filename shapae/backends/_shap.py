@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from shapae.backends import Game
 from shapae.backends._peer import ACTIVATIONS, alone, in_pieces
+from shapae.heads.score import Connected
 from shapae.models.unwrapping import copied
-from shapae.score import Connected
 from shapae.utils.moments import Array
 
 # What shap takes for a model.

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from shapae.backends import Game, by_row
-from shapae.score import Connected
+from shapae.heads.score import Connected
 from shapae.utils.moments import Moments
 
 ADDITIVE = False

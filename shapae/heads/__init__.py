@@ -3,11 +3,11 @@
 from torch import nn
 
 from shapae.errors import ModelError
-from shapae.heads._head import HEADS, Head
+from shapae.heads.base import HEADS, Head
 from shapae.heads.latent import LabelFree, Latent, LatentNorm
+from shapae.heads.losses import Elementwise
 from shapae.heads.reconstruction import ErrorFromOthers, FeatureError, Reconstruction, ReconstructionError
 from shapae.heads.variational import ELBO, KL, LatentLogVariance, LatentMean, UnitKL
-from shapae.losses import Elementwise
 
 __all__ = [
     "ELBO",

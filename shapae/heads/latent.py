@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from shapae.heads._head import HEADS, OfUnits, Single
-from shapae.losses import Elementwise
+from shapae.heads.base import HEADS, OfUnits, Single
+from shapae.heads.losses import Elementwise
 from shapae.models.autoencoder import Autoencoder
 
 

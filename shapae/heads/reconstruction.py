@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
-from shapae.heads._head import HEADS, Choice, Head, Single
-from shapae.losses import as_loss
+from shapae.heads.base import HEADS, Choice, Head, Single
+from shapae.heads.losses import as_loss
 from shapae.models.autoencoder import Autoencoder
 
 

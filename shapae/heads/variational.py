@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
-from shapae.heads._head import HEADS, Choice, OfUnits, Single
-from shapae.losses import Elementwise, as_loss
+from shapae.heads.base import HEADS, Choice, OfUnits, Single
+from shapae.heads.losses import Elementwise, as_loss
 from shapae.models.autoencoder import Autoencoder
 
 

@@ -19,6 +19,8 @@ from shapae.utils.moments import Array
 from shapae.utils.parallel import progressing
 from shapae.utils.registry import Folder
 
+__all__ = ["named", "names"]
+
 _FOLDER = Folder("method", __name__, __path__)
 Fit = Callable[[nn.Module, Tensor], nn.Module]
 Player = tuple[int, ...]

@@ -6,8 +6,8 @@ import torch
 
 from shapae import Autoencoder, Explainer, heads
 from shapae.errors import ModelError, UnknownName
-from shapae.losses import LOSSES
-from shapae.score import Score
+from shapae.heads.losses import LOSSES
+from shapae.heads.score import Score
 from tests import cases
 
 NAMES = list("abcdef")

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from shapae import Autoencoder, heads, losses
+from shapae import Autoencoder, heads
 from shapae.errors import ModelError, UnknownName
+from shapae.heads import losses
 from tests import cases
 
 R, X = torch.tensor(cases.table(5, seed=1)), torch.tensor(cases.table(5, seed=2))

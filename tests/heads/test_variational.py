@@ -7,7 +7,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from shapae import Autoencoder, Explainer, heads
 from shapae.errors import ModelError
-from shapae.losses import GaussianNLL
+from shapae.heads.losses import GaussianNLL
 from tests import cases
 
 X = torch.tensor(cases.table(5, seed=1))

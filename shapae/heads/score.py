@@ -1,18 +1,15 @@
 """A score is a head bound to an autoencoder: from rows to the numbers that are explained."""
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError, UnknownName
 from shapae.heads import Head
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import Decoding
-from shapae.utils.torch_trace import first_to_fail
 
 
 class Score(nn.Module):
@@ -176,55 +173,3 @@ def _position(choice: str | int, names: list[str], head: nn.Module) -> int:
     if decimal and int(choice) < len(names):
         return int(choice)
     raise UnknownName(f"output of {type(head).__name__}", choice, names)
-
-
-def refuse_unsteady(score: Score, rows: Tensor) -> None:
-    """Refuse a score that is random, or in which rows influence each other.
-
-    Args:
-        score: In eval mode.
-        rows: (2 or more, d), some of which differ; the first and last four are also scored alone.
-
-    Raises:
-        ModelError: Two runs differ, or a row alone has other scores than among the others.
-    """
-    with torch.no_grad():
-        together, again, some = score(rows), score(rows), [*range(len(rows))[:4], *range(len(rows))[-4:]]
-        try:
-            alone = torch.cat([score(rows[row : row + 1]) for row in some])
-        except ValueError:  # batch statistics of a single row
-            alone = torch.full_like(together[some], torch.inf)
-    tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
-    if (together - again).abs().max() > tolerance:
-        raise ModelError(
-            "the model is random in eval mode: two runs on the same rows differ. Autoencoder(model, noise='mean') puts "
-            "the mean in place of Gaussian noise; where the numbers are drawn otherwise, say what to run instead: "
-            "Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
-        )
-    if (together[some] - alone).abs().max() > tolerance:
-        raise ModelError(
-            "the model mixes rows: a row alone has another score than in a batch. Batch statistics are a usual "
-            "cause: BatchNorm with track_running_stats=False, or a mean over dim=0. Each row must be scored by itself."
-        )
-
-
-def refuse_infinite(score: Callable[[Tensor], Tensor], rows: Any, scores: Tensor, what: str) -> None:
-    """Refuse scores that are not finite.
-
-    Args:
-        score: Gave the scores.
-        rows: (n, d), a tensor or anything that gives one of some of its rows.
-        scores: (n, k).
-        what: "rows" or "background rows", for the message.
-
-    Raises:
-        ModelError: Some are NaN or infinite; their rows are named, and the operator that made the first of them.
-    """
-    bad = (~torch.isfinite(scores)).any(dim=1).nonzero().flatten().tolist()
-    if bad:
-        first = first_to_fail(score, rows[bad[0] : bad[0] + 1])
-        made = [f"{place}, the first to make {kind}" for kind, place in first.items()]
-        raise ModelError(
-            f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} {what}, first for row {bad[0]}. "
-            f"The rows themselves are finite: look at {' and '.join(made) or 'the weights, which are not finite'}."
-        )

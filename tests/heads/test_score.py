@@ -7,7 +7,8 @@ from torch import nn
 from shapae import Autoencoder
 from shapae.errors import ModelError, ShapeError
 from shapae.heads import Head, ReconstructionError
-from shapae.score import Score, refuse_infinite, refuse_unsteady
+from shapae.heads.checks import refuse_infinite, refuse_unsteady
+from shapae.heads.score import Score
 from tests import cases
 
 X = torch.tensor(cases.table(6))
