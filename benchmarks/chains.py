@@ -18,9 +18,9 @@ from torch import Tensor, nn
 import shapae
 from benchmarks import save
 from shapae.deepshap import Against
-from shapae.deepshap.fold import walking
-from shapae.deepshap.tape import replay
-from shapae.deepshap.walk import averaged
+from shapae.deepshap.backward import averaged
+from shapae.deepshap.feedforward.contraction import walking
+from shapae.deepshap.tracing.tape import replay
 from shapae.utils.moments import Moments
 
 Layers = Callable[[int], list[nn.Module]]

@@ -76,7 +76,7 @@ def residual(tool: Tool, score: nn.Module, rows: Tensor, background: Tensor) -> 
 
 def measure(wrap: Callable[[nn.Module], nn.Module], n: int, b: int) -> dict[str, Results]:
     """Names of models to names of tools to residuals."""
-    zoo = import_module("tests.zoo")
+    zoo = import_module("tests.deepshap.zoo")
     found = {}
     for name, make in zoo.ZOO.items():
         torch.manual_seed(0)

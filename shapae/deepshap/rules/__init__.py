@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch._ops import OpOverload
 
-import shapae.deepshap.rules.axes  # noqa: F401 (it fills the table)
+import shapae.deepshap.rules.reductions  # noqa: F401 (it fills the table)
 from shapae.deepshap.rules.elementwise import cast, duel, is_square, power, rescale
 from shapae.deepshap.rules.linear import INDEXING, PRODUCTS, linear, mul
 from shapae.deepshap.rules.slopes import SLOPES
 from shapae.deepshap.rules.terms import RULES, Rule
-from shapae.deepshap.tape import Step, plain_name
+from shapae.deepshap.tracing.tape import Step, plain_name
 
 
 def rule_for(op: OpOverload, kinds: Sequence[torch.dtype]) -> Rule | None:

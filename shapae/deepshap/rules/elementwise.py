@@ -10,7 +10,7 @@ from torch import Tensor
 from shapae.deepshap.rules.linear import linear
 from shapae.deepshap.rules.slopes import SLOPES, Pair, ratio
 from shapae.deepshap.rules.terms import RULES, Terms, elementwise, half_way
-from shapae.deepshap.tape import Live, Step
+from shapae.deepshap.tracing.tape import Live, Step
 from shapae.errors import ModelError
 
 

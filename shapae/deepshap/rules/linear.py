@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import RULES, Rule, Terms, by_value, carry, fit, half_way
-from shapae.deepshap.tape import Live, Step
+from shapae.deepshap.tracing.tape import Live, Step
 
 
 def linear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.tape import Step
+from shapae.deepshap.tracing.tape import Step
 from shapae.utils.registry import Table
 
 Terms = list[Tensor]

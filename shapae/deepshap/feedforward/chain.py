@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from shapae.deepshap.rules import is_affine, is_bend, rule_for
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import merged, total
-from shapae.deepshap.tape import Live, Step, Tape, Values
+from shapae.deepshap.tracing.tape import Live, Step, Tape, Values
 
 # So many random signs tell a diagonal matrix from all others; so many numbers of a matrix are computed at once.
 SIGNS, AT_ONCE = 32, 2**24

@@ -14,15 +14,16 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapae import deepshap
-from shapae.deepshap import deviations, fold, walk
-from shapae.deepshap.chain import Chain, as_chain
-from shapae.deepshap.deviations import Deviations
-from shapae.deepshap.record import record
+from shapae.deepshap import backward
+from shapae.deepshap.feedforward import contraction, deviations
+from shapae.deepshap.feedforward.chain import Chain, as_chain
+from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.rules import rule_for
-from shapae.deepshap.tape import Tape, replay
+from shapae.deepshap.tracing.record import record
+from shapae.deepshap.tracing.tape import Tape, replay
 from shapae.errors import ModelError
 from tests import cases
-from tests.zoo import stirred
+from tests.deepshap.zoo import stirred
 
 X, B = (torch.tensor(cases.table(n, seed=n)) for n in (5, 7))
 
@@ -52,7 +53,7 @@ def taken(function, rows=X, background=B):
 
 def every_order(chain, b=7):
     """All that are implemented, and of those by deviations all choices of C."""
-    found, bends = fold.orders(chain, b), len(chain.bends)
+    found, bends = contraction.orders(chain, b), len(chain.bends)
     choices = itertools.product([True, False], repeat=bends) if found and bends > 1 else ()
     return [*found, *(Deviations(0.0, centred) for centred in choices)]
 
@@ -66,14 +67,18 @@ def assert_same_values(parts, precision=1e-12, least=1):
     """In every order, those of the raw tape."""
     tape, chain, x, b = parts.tape, parts.chain, parts.x, parts.b
     weights = torch.arange(1, len(b[0]) + 1).to(b[0])
-    want, walked, weighted = walk.averaged(tape, x, b), walk.averaged(chain, x, b), walk.averaged(tape, x, b, weights)
+    want, walked, weighted = (
+        backward.averaged(tape, x, b),
+        backward.averaged(chain, x, b),
+        backward.averaged(tape, x, b, weights),
+    )
     assert_near(walked.mean, want.mean, precision)
     assert_near(walked.spread, want.spread, precision)
     orders = every_order(chain, len(b[0]))
     assert len(orders) >= least
     for order in orders:
-        assert_near(fold.folded(chain, order, x, b).numpy(), want.mean, precision)
-        assert_near(fold.folded(chain, order, x, b, weights / weights.sum()).numpy(), weighted.mean, precision)
+        assert_near(contraction.folded(chain, order, x, b).numpy(), want.mean, precision)
+        assert_near(contraction.folded(chain, order, x, b, weights / weights.sum()).numpy(), weighted.mean, precision)
 
 
 # What is a chain
@@ -275,7 +280,7 @@ def test_a_skip_is_told_from_the_maps():
     assert swapped.chain.skip.diagonal is None
     assert_near(swapped.chain.skip.matrix, -torch.eye(6).flip(0).double())
     assert swapped.chain.multiplications == 6 * 4 + 4 * 6 + 6 * 6
-    assert fold.orders(swapped.chain, 7) == []
+    assert contraction.orders(swapped.chain, 7) == []
     assert_same_values(swapped, least=0)
 
 
@@ -290,7 +295,7 @@ def test_one_number_beside_the_diagonal_makes_it_a_matrix(spoiled):
 
 def test_matrices_are_computed_in_chunks_as_in_one_piece(monkeypatch):
     want = [each.matrix for each in case("norm after the activation").chain.maps]
-    monkeypatch.setattr("shapae.deepshap.chain.AT_ONCE", 1)
+    monkeypatch.setattr("shapae.deepshap.feedforward.chain.AT_ONCE", 1)
     for got, matrix in zip(case("norm after the activation").chain.maps, want, strict=True):
         assert_near(got.matrix, matrix)
 
@@ -347,11 +352,11 @@ NETS = [
 def test_values_are_those_of_each_pair_written_out(widths, names):
     model = mixed(widths, names)
     found = deepshap.Against(model, B).moments(X)
-    assert (found.spread is None) == (widths[-1] > fold.FEW)
+    assert (found.spread is None) == (widths[-1] > contraction.FEW)
     assert_near(found.mean, written_out(model, names, X, B))
     for order in every_order(taken(model).chain):
         parts = taken(model)
-        assert_near(fold.folded(parts.chain, order, parts.x, parts.b).numpy(), written_out(model, names, X, B))
+        assert_near(contraction.folded(parts.chain, order, parts.x, parts.b).numpy(), written_out(model, names, X, B))
 
 
 @pytest.mark.parametrize(("widths", "names"), NETS)
@@ -371,21 +376,21 @@ def test_a_row_against_itself_has_the_values_zero():
         parts = case(name)
         b = {slot: value[:1] for slot, value in parts.x.items()}
         for order in every_order(parts.chain, 1):
-            np.testing.assert_array_equal(fold.folded(parts.chain, order, b, b), 0)
+            np.testing.assert_array_equal(contraction.folded(parts.chain, order, b, b), 0)
 
 
 @pytest.mark.parametrize("name", ["one hidden layer", "three hidden layers", "narrow between", "error of each feature"])
 @pytest.mark.parametrize("block", [1, 1000, 2**20])
 def test_the_size_of_the_blocks_makes_no_difference(name, block, monkeypatch):
     parts, seen = case(name), []
-    sum_up = fold._sum_up
+    sum_up = contraction._sum_up
 
     def watched(chain, order, x, b, *rest):
-        seen.append((len(x[0]), fold._block(chain.widths, order, b[0])[1]))
+        seen.append((len(x[0]), contraction._block(chain.widths, order, b[0])[1]))
         sum_up(chain, order, x, b, *rest)
 
-    monkeypatch.setattr(fold, "_sum_up", watched)
-    monkeypatch.setattr(fold, "BLOCK", block)
+    monkeypatch.setattr(contraction, "_sum_up", watched)
+    monkeypatch.setattr(contraction, "BLOCK", block)
     assert_same_values(parts)
     if block != 1000:
         assert {*seen} == {(1, 1) if block == 1 else (5, 7)}
@@ -393,15 +398,15 @@ def test_the_size_of_the_blocks_makes_no_difference(name, block, monkeypatch):
 
 def test_a_block_is_not_larger_than_it_may_be(monkeypatch):
     """Seen in the widest value for the pairs; if a pair fits, at all."""
-    sizes, computed = [], {name: getattr(fold, name) for name in ("_left", "_right")}
+    sizes, computed = [], {name: getattr(contraction, name) for name in ("_left", "_right")}
     for name in computed:
-        monkeypatch.setattr(fold, name, lambda *args, name=name: _noted(computed[name](*args), sizes))
+        monkeypatch.setattr(contraction, name, lambda *args, name=name: _noted(computed[name](*args), sizes))
     for name, block in itertools.product(("two hidden layers", "three hidden layers"), (1000, 2000, 4000)):
-        monkeypatch.setattr(fold, "BLOCK", block)
+        monkeypatch.setattr(contraction, "BLOCK", block)
         parts = case(name)
-        for order in fold.orders(parts.chain, 7):
+        for order in contraction.orders(parts.chain, 7):
             sizes.clear()
-            fold.folded(parts.chain, order, parts.x, parts.b)
+            contraction.folded(parts.chain, order, parts.x, parts.b)
             assert max(left + right for left, right in zip(sizes[::2], sizes[1::2], strict=True)) <= block
 
 
@@ -415,8 +420,8 @@ def test_a_row_has_the_same_values_alone_and_one_background_row_is_enough(name):
     parts = case(name)
     one, few = ({slot: value[2:3] for slot, value in values.items()} for values in (parts.x, parts.b))
     for order in every_order(parts.chain):
-        together = fold.folded(parts.chain, order, parts.x, parts.b)
-        assert_near(fold.folded(parts.chain, order, one, parts.b).numpy(), together[2:3].numpy())
+        together = contraction.folded(parts.chain, order, parts.x, parts.b)
+        assert_near(contraction.folded(parts.chain, order, one, parts.b).numpy(), together[2:3].numpy())
     for x, b in ((one, parts.b), (parts.x, few), (one, few)):
         assert_same_values(SimpleNamespace(tape=parts.tape, chain=parts.chain, x=x, b=b))
 
@@ -514,7 +519,7 @@ def test_what_is_no_chain_is_walked_over_as_it_is(name):
     parts = taken(lambda x: found.run(model, x), rows, background)
     assert parts.chain is None
     got = deepshap.Against(lambda x: found.run(model, x), background).moments(rows)
-    assert_near(got.mean, walk.averaged(parts.tape.in_dtype(dtype), parts.x, parts.b).mean, 0)
+    assert_near(got.mean, backward.averaged(parts.tape.in_dtype(dtype), parts.x, parts.b).mean, 0)
     rise = found.run(model, rows) - found.run(model, background).mean(dim=0)
     np.testing.assert_allclose(got.mean.sum(axis=1), rise, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12)
 
@@ -536,7 +541,7 @@ def test_infinite_multipliers_are_refused_by_the_walk_also_where_the_chain_is_fo
     parts = taken(lambda x: last(bend(first(x))))
     assert torch.isfinite(parts.x[parts.tape.result.slot]).all()
     for order in every_order(parts.chain):
-        assert fold.folded(parts.chain, order, parts.x, parts.b) is None
+        assert contraction.folded(parts.chain, order, parts.x, parts.b) is None
     with pytest.raises(ModelError, match=rf"multipliers of aten\.{name}\.default in .*are not"):
         deepshap.Against(lambda x: last(bend(first(x))), B).moments(X)
 
@@ -546,17 +551,17 @@ def test_one_infinite_row_is_enough(monkeypatch):
     model = net(6, 4, 7)
     parts = taken(lambda x: model(INFINITE["exp"][0](x)), torch.cat([X * 1e-6, X[:1] * 10]), B * 1e-6)
     for block in (1, 2**20):
-        monkeypatch.setattr(fold, "BLOCK", block)
-        for order in fold.orders(parts.chain, 7):
-            assert fold.folded(parts.chain, order, parts.x, parts.b) is None
+        monkeypatch.setattr(contraction, "BLOCK", block)
+        for order in contraction.orders(parts.chain, 7):
+            assert contraction.folded(parts.chain, order, parts.x, parts.b) is None
             finite = {slot: value[:5] for slot, value in parts.x.items()}
-            assert torch.isfinite(fold.folded(parts.chain, order, finite, parts.b)).all()
+            assert torch.isfinite(contraction.folded(parts.chain, order, finite, parts.b)).all()
 
 
 def test_what_can_not_be_folded_is_walked_over(monkeypatch):
     model, parts = net(6, 4, 7), taken(net(6, 4, 7))
-    monkeypatch.setattr(deepshap, "folded", lambda *args: None)
-    found, want = deepshap.Against(model, B).moments(X), walk.averaged(parts.tape, parts.x, parts.b)
+    monkeypatch.setattr("shapae.deepshap.engine.folded", lambda *args: None)
+    found, want = deepshap.Against(model, B).moments(X), backward.averaged(parts.tape, parts.x, parts.b)
     assert_near(found.mean, want.mean)
     assert_near(found.spread, want.spread)
 
@@ -572,18 +577,18 @@ def test_a_pausing_walk_stops_while_all_multipliers_are_small_and_goes_on_as_if_
     parts = case(name)
     tape = parts.chain if merged else parts.tape
     seed = torch.eye(len(parts.x[tape.result.slot][0])).double()
-    start = walk.begun(tape, parts.x, parts.b, seed)
+    start = backward.begun(tape, parts.x, parts.b, seed)
     paused, through = start.on(pausing=True), start.on()
     assert all(1 in term.shape[1:3] for terms in paused.at.values() for term in terms)
     assert any(term.shape[1] == 5 for terms in paused.at.values() for term in terms)
     assert any(term.shape[2] == 7 for terms in paused.at.values() for term in terms)
     assert paused.steps[-1].slot == max(bend.slot for bend in parts.chain.bends if bend and bend.name == "tanh")
     assert [*through.at] == [0]
-    want = walk.total(through.at[0])
-    assert_near(walk.total(paused.on().at[0]), want)
+    want = backward.total(through.at[0])
+    assert_near(backward.total(paused.on().at[0]), want)
     rows, background = slice(1, 4), slice(2, 9)
     for each in (paused, start):
-        assert_near(walk.total(each.cut(rows, background).on().at[0]), want[:, rows, background])
+        assert_near(backward.total(each.cut(rows, background).on().at[0]), want[:, rows, background])
 
 
 # What it costs
@@ -591,16 +596,16 @@ def test_a_pausing_walk_stops_while_all_multipliers_are_small_and_goes_on_as_if_
 
 def cheapest(model, *tables):
     parts = taken(model, *tables)
-    return fold.cheapest(parts.chain, parts.b)
+    return contraction.cheapest(parts.chain, parts.b)
 
 
 def test_many_outputs_are_folded_and_few_are_walked():
-    assert cheapest(net(6, 4, 12)) == fold.orders(taken(net(6, 4, 12)).chain, 7)[0]
+    assert cheapest(net(6, 4, 12)) == contraction.orders(taken(net(6, 4, 12)).chain, 7)[0]
     assert cheapest(net(3, 3, 4, 12), X[:, :3], B[:, :3]).late
-    for k in range(1, fold.FEW + 1):
+    for k in range(1, contraction.FEW + 1):
         assert cheapest(net(6, 4, 3, k)) is None
         assert deepshap.Against(net(6, 4, k), B).moments(X).spread is not None
-    assert cheapest(net(6, 4, fold.FEW + 1)) is not None
+    assert cheapest(net(6, 4, contraction.FEW + 1)) is not None
 
 
 def test_what_is_cheaper_is_taken(monkeypatch):
@@ -611,12 +616,12 @@ def test_what_is_cheaper_is_taken(monkeypatch):
             tables = (torch.tensor(cases.table(each, widths[0])) for each in (1, b))
             parts = taken(net(*widths, bend=nn.ReLU), *tables)
             several = [deviations.lean(parts.chain, parts.b)] if len(widths) > 3 else []
-            costs = [order.cost for order in (*fold.orders(parts.chain, b), *several)]
-            best, walking = fold.cheapest(parts.chain, parts.b), fold.walking(parts.chain, b).cost
+            costs = [order.cost for order in (*contraction.orders(parts.chain, b), *several)]
+            best, walking = contraction.cheapest(parts.chain, parts.b), contraction.walking(parts.chain, b).cost
             assert (best is None) == (walking <= min(costs))
             assert best is None or best.cost == min(costs)
             taken_ones.append(type(best))
-    assert {*taken_ones} == {type(None), fold.Order, Deviations}
+    assert {*taken_ones} == {type(None), contraction.Order, Deviations}
 
 
 def test_how_many_rows_are_explained_does_not_change_what_is_done():
@@ -629,7 +634,7 @@ def test_how_many_rows_are_explained_does_not_change_what_is_done():
 def test_costs_rise_with_the_background_and_the_outputs(hidden):
     def costs(b, k):
         chain = taken(net(6, *hidden, k)).chain
-        return np.array([order.cost for order in (*fold.orders(chain, b), fold.walking(chain, b))])
+        return np.array([order.cost for order in (*contraction.orders(chain, b), contraction.walking(chain, b))])
 
     assert (np.diff([costs(b, 6) for b in (1, 2, 5, 100)], axis=0) > 0).all()
     assert (np.diff([costs(7, k) for k in (1, 2, 5, 100)], axis=0) >= 0).all()
@@ -653,7 +658,7 @@ class Counting(TorchDispatchMode):
 
 
 def test_multiplications_that_are_counted_are_those_that_torch_does(monkeypatch):
-    monkeypatch.setattr(fold, "TRAFFIC", 0)
+    monkeypatch.setattr(contraction, "TRAFFIC", 0)
     n, b, d, p, q, r, k = 5, 7, 6, 4, 3, 2, 12
     by_hand = {
         (p,): {(0, True): d * b * p + d * p * k},
@@ -671,16 +676,16 @@ def test_multiplications_that_are_counted_are_those_that_torch_does(monkeypatch)
     for hidden, costs in by_hand.items():
         parts = taken(net(d, *hidden, k))
         chain = parts.chain
-        orders = fold.orders(chain, b)
+        orders = contraction.orders(chain, b)
         assert {(order.meet, order.late): order.cost for order in orders} == costs
-        fold.folded(chain, orders[0], parts.x, parts.b)  # the matrices are there from now on
+        contraction.folded(chain, orders[0], parts.x, parts.b)  # the matrices are there from now on
         for order in orders:
             with Counting() as counting:
-                fold.folded(chain, order, parts.x, parts.b)
+                contraction.folded(chain, order, parts.x, parts.b)
             assert counting.count == n * order.cost
         with Counting() as counting:
-            walk.averaged(chain, parts.x, parts.b)
-        assert counting.count == n * fold.walking(chain, b).cost + k * k * hidden[-1]
+            backward.averaged(chain, parts.x, parts.b)
+        assert counting.count == n * contraction.walking(chain, b).cost + k * k * hidden[-1]
 
 
 @pytest.mark.parametrize(("widths", "bend"), [((40, 50, 60, 30), nn.ReLU), ((30, 40, 50, 40, 30), nn.LeakyReLU)])
@@ -690,9 +695,9 @@ def test_multiplications_by_deviations_are_as_many_as_the_background_tells(width
     rows, background = (torch.tensor(cases.table(n, widths[0], seed=n)) for n in (9, 50))
     parts = taken(net(*widths, bend=bend), rows, background)
     order = deviations.lean(parts.chain, parts.b)
-    fold.folded(parts.chain, order, parts.x, parts.b)
+    contraction.folded(parts.chain, order, parts.x, parts.b)
     with Counting() as counting:
-        fold.folded(parts.chain, order, parts.x, parts.b)
+        contraction.folded(parts.chain, order, parts.x, parts.b)
     assert 0.8 < counting.count / (9 * order.cost) < 1.25
 
 
@@ -707,25 +712,24 @@ def test_slopes_that_are_the_row_s_own_cost_nothing():
 
 
 def test_diagonal_maps_cost_nothing(monkeypatch):
-    monkeypatch.setattr(fold, "TRAFFIC", 0)
+    monkeypatch.setattr(contraction, "TRAFFIC", 0)
     parts = case("error of each feature")
     n, b, d, p, q = 5, 7, 6, 4, 3
-    orders = fold.orders(parts.chain, b)
+    orders = contraction.orders(parts.chain, b)
     want = {(1, True): b * (d * q * p + d * p * d), (2, True): b * (d * p * q + d * q * d)}
     assert {(order.meet, order.late): order.cost for order in orders} == want
     assert parts.chain.multiplications == d * p + p * q + q * d
-    fold.folded(parts.chain, orders[0], parts.x, parts.b)
+    contraction.folded(parts.chain, orders[0], parts.x, parts.b)
     for order in orders:
         with Counting() as counting:
-            fold.folded(parts.chain, order, parts.x, parts.b)
+            contraction.folded(parts.chain, order, parts.x, parts.b)
         assert counting.count == n * order.cost
 
 
 def test_a_walk_goes_over_the_chain_where_the_pairs_are_worth_its_matrices(monkeypatch):
-    walked, averaged = [], walk.averaged
-    monkeypatch.setattr(
-        deepshap, "averaged", lambda tape, *values: walked.append(type(tape)) or averaged(tape, *values)
-    )
+    walked, averaged = [], backward.averaged
+    watched = lambda tape, *values: walked.append(type(tape)) or averaged(tape, *values)  # noqa: E731
+    monkeypatch.setattr("shapae.deepshap.engine.averaged", watched)
     want = deepshap.Against(net(6, 4, 2), B[:1]).moments(X).mean[:1]
     assert_near(deepshap.Against(net(6, 4, 2), B[:1]).moments(X[:1]).mean, want)
     deepshap.Against(net(6, 4, 2), B).moments(X)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from shapae.deepshap.rules.slopes import Pair, fading, ratio
 from shapae.deepshap.rules.terms import RULES, pairwise
-from shapae.deepshap.tape import Step
+from shapae.deepshap.tracing.tape import Step
 
 
 @RULES.enter("logsumexp")

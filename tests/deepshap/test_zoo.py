@@ -7,7 +7,7 @@ import torch
 from shapae import Explainer
 from shapae.errors import UnsupportedOperator
 from tests.cases import build, table
-from tests.zoo import REFUSED, ZOO, D
+from tests.deepshap.zoo import REFUSED, ZOO, D
 
 ROWS, BACKGROUND = table(5, D, seed=1), table(11, D, seed=2)
 

@@ -17,8 +17,8 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from shapae.deepshap.parts import PARTS
-from shapae.deepshap.tape import Live, Step, Tape, plain_name
+from shapae.deepshap.tracing.decompositions import PARTS
+from shapae.deepshap.tracing.tape import Live, Step, Tape, plain_name
 from shapae.errors import UnsupportedOperator
 from shapae.utils.torch_trace import Function, Places
 

@@ -17,9 +17,9 @@ from operator import add
 import torch
 from torch import Tensor
 
-from shapae.deepshap.chain import TRAFFIC, Chain, paired, slopes
+from shapae.deepshap.feedforward.chain import TRAFFIC, Chain, paired, slopes
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.tape import Values
+from shapae.deepshap.tracing.tape import Values
 
 # As many passes as it takes to pick numbers, to scale them and to put them back; and as many multiplications as what is
 # called for each bend of a pair takes, whatever its size.

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapae import Explainer, deepshap
-from shapae.deepshap import walk
-from shapae.deepshap.record import record
+from shapae.deepshap import backward
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.rules.slopes import SLOPES
+from shapae.deepshap.tracing.record import record
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
 from tests import cases
-from tests.zoo import ZOO, D
+from tests.deepshap.zoo import ZOO, D
 
 X, B = (torch.tensor(cases.table(n, seed=n)) for n in (5, 7))
 
@@ -95,8 +95,8 @@ def test_half_precision_is_computed_in_float32(backend, dtype):
 def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monkeypatch):
     model, rows, background = cases.build(ZOO[name]), *(torch.tensor(cases.table(n, D, seed=n)) for n in (3, 4))
     want = deepshap.Against(model, background).moments(rows)
-    monkeypatch.setattr(walk, "BLOCK", block)
-    monkeypatch.setattr(deepshap, "REPLAYED", replayed)
+    monkeypatch.setattr(backward, "BLOCK", block)
+    monkeypatch.setattr("shapae.deepshap.engine.REPLAYED", replayed)
     got = deepshap.Against(model, background).moments(rows)
     assert got.count == want.count
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-13)
@@ -112,9 +112,9 @@ def test_no_more_pairs_than_fit_are_walked_over_at_once(make, d, monkeypatch):
     rows, background = (torch.tensor(cases.table(n, d, seed=n)) for n in (9, 13))
     widest, block = [], 20 * 8 * (8 if make is cases.Question else 64)
     function = error(model) if make is cases.Question else model  # not folded
-    monkeypatch.setattr(walk, "BLOCK", block)
-    total = walk.total
-    monkeypatch.setattr(walk, "total", lambda terms: (widest.append(total(terms)), widest[-1])[1])
+    monkeypatch.setattr(backward, "BLOCK", block)
+    total = backward.total
+    monkeypatch.setattr(backward, "total", lambda terms: (widest.append(total(terms)), widest[-1])[1])
     deepshap.Against(function, background).moments(rows)
     assert len(widest) > 1
     assert max(term.nbytes for term in widest) <= block

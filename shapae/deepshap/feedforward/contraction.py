@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shapae.deepshap.chain import TRAFFIC, Chain, apart, paired, slopes
-from shapae.deepshap.deviations import Deviations, lean
-from shapae.deepshap.tape import Values, some_of
+from shapae.deepshap.feedforward.chain import TRAFFIC, Chain, apart, paired, slopes
+from shapae.deepshap.feedforward.deviations import Deviations, lean
+from shapae.deepshap.tracing.tape import Values, some_of
 from shapae.utils.memory import cut
 
 # Bytes of what is computed at once, so that it stays in a cache.

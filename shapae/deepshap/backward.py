@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.deepshap.chain import Chain, Link
+from shapae.deepshap.feedforward.chain import Chain, Link
 from shapae.deepshap.rules import rule_for, stays_small
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, carry, merged, total
-from shapae.deepshap.tape import Live, Step, Tape, Values
+from shapae.deepshap.tracing.tape import Live, Step, Tape, Values
 from shapae.errors import ModelError
 from shapae.utils.memory import cut
 from shapae.utils.moments import Array, Moments, joined

@@ -1,0 +1,1 @@
+"""What a function does to one row, recorded as a tape of aten operators."""
