@@ -7,7 +7,7 @@ import torch
 from shapae import Explainer, heads
 from shapae.errors import DataError, ModelError
 from tests import cases
-from tests.test_backends import affine, linear, pairs
+from tests.backends.test_backends import affine, linear, pairs
 
 
 def encoded(model, rows):

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from shapae.errors import MissingPackage
+from shapae.errors import MissingPackage, UnknownName
 from shapae.utils.moments import Moments, joined
 from shapae.utils.registry import Folder
 
 __all__ = ["Backend", "Game", "named", "names"]
 
-_FOLDER = Folder("backend", __name__, __path__)
+_OWN = ("deep", "exact", "gradient", "sampling")
+_EXTERNAL = Folder("backend", f"{__name__}.external", [f"{__path__[0]}/external"])
 # Libraries that shapae does without, each an extra of that name.
 EXTRAS = ("captum",)
 
@@ -123,7 +125,7 @@ def _by_row(
 
 def names() -> list[str]:
     """The names of all backends."""
-    return list(_FOLDER)
+    return sorted([*_OWN, *_EXTERNAL])
 
 
 def named(name: str) -> Backend:
@@ -135,7 +137,9 @@ def named(name: str) -> Backend:
         ModuleNotFoundError: Something else is not installed.
     """
     try:
-        return cast(Backend, _FOLDER[name])
+        if name not in names():
+            raise UnknownName("backend", name, names())
+        return cast(Backend, import_module(f"{__name__}.{name}") if name in _OWN else _EXTERNAL[name])
     except ModuleNotFoundError as error:
         library = str(error.name).partition(".")[0]
         if library not in EXTRAS:

@@ -8,7 +8,7 @@ from torch import nn
 from shapae import Autoencoder, Explainer, backends, deepshap, heads
 from shapae.errors import ModelError
 from tests import cases
-from tests.test_backends import affine, pairs
+from tests.backends.test_backends import affine, pairs
 
 HEADS = {
     "fixed mse": lambda: heads.ReconstructionError(target="fixed"),

@@ -10,7 +10,7 @@ from shap.explainers._deep import deep_pytorch
 from torch import Tensor, nn
 
 from shapae.backends import Game
-from shapae.backends._peer import ACTIVATIONS, alone, in_pieces
+from shapae.backends.external._common import ACTIVATIONS, alone, in_pieces
 from shapae.heads.score import Connected
 from shapae.models.unwrapping import copied
 from shapae.utils.moments import Array

@@ -6,8 +6,8 @@ from captum.attr import ShapleyValueSampling
 from torch import Tensor
 
 from shapae.backends import Game, by_row
-from shapae.backends._captum import lent
-from shapae.backends._peer import AT_ONCE, in_pieces
+from shapae.backends.external._captum import lent
+from shapae.backends.external._common import AT_ONCE, in_pieces
 from shapae.utils.moments import Moments
 
 ADDITIVE = False

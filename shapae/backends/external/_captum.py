@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from captum.attr._core import deep_lift
 from torch import nn
 
-from shapae.backends._peer import ACTIVATIONS, alone
+from shapae.backends.external._common import ACTIVATIONS, alone
 from shapae.heads.score import Connected
 from shapae.models.unwrapping import copied
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.backends import Attribution, Game
-from shapae.backends._shap import lent
+from shapae.backends.external._shap import lent
 from shapae.utils.moments import Moments
 
 ADDITIVE = False

@@ -6,7 +6,7 @@ from captum.attr import GradientShap
 from torch import Tensor
 
 from shapae.backends import Game, by_row
-from shapae.backends._captum import lent
+from shapae.backends.external._captum import lent
 from shapae.utils.moments import Moments
 
 ADDITIVE = False

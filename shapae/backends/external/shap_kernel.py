@@ -6,7 +6,7 @@ from shap.utils._legacy import DenseData
 from torch import Tensor
 
 from shapae.backends import Game, by_row
-from shapae.backends._shap import lent_as_function
+from shapae.backends.external._shap import lent_as_function
 from shapae.utils.moments import Moments
 
 ADDITIVE = True

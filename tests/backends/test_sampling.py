@@ -10,7 +10,7 @@ from torch import nn
 from shapae import Explainer, heads
 from shapae.backends import Game, sampling
 from tests import cases
-from tests.test_backends import CLOSED, moving_error
+from tests.backends.test_backends import CLOSED, moving_error
 
 WEIGHTS = torch.tensor([0.0, 2.5, 0.5, 1.0, 0.25, 2.0, 0.75], dtype=torch.float64)
 PLAYERS = torch.tensor([0, 1, 0, 2, 1, 3])

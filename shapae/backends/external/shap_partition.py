@@ -10,8 +10,8 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from shapae.backends import Attribution, Game
-from shapae.backends._peer import AT_ONCE
-from shapae.backends._shap import Masker, lent_as_function
+from shapae.backends.external._common import AT_ONCE
+from shapae.backends.external._shap import Masker, lent_as_function
 from shapae.utils.moments import Array, Moments, joined
 
 ADDITIVE = True

@@ -4,7 +4,7 @@ import shap
 from torch import Tensor
 
 from shapae.backends import Game, by_row
-from shapae.backends._shap import Masker, lent_as_function
+from shapae.backends.external._shap import Masker, lent_as_function
 from shapae.utils.moments import Moments
 
 ADDITIVE = True

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from shapae import Explainer, backends
-from shapae.backends import captum_shapley, shap_kernel, shap_partition, shap_permutation
+from shapae.backends.external import captum_shapley, shap_kernel, shap_partition, shap_permutation
 from shapae.errors import AdditivityWarning, MissingPackage
 from tests import cases
-from tests.test_backends import ACTIVATIONS, CLOSED, affine, moving_error
-from tests.test_sampling import assert_unbiased, every_game, game_of, shapley_values
+from tests.backends.test_backends import ACTIVATIONS, CLOSED, affine, moving_error
+from tests.backends.test_sampling import assert_unbiased, every_game, game_of, shapley_values
 
 ADAPTED = [
     *("shap_kernel", "shap_permutation", "shap_partition", "captum_deep", "captum_gradient_shap", "captum_shapley"),

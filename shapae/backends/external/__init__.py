@@ -1,0 +1,1 @@
+"""The explainers of shap and captum as backends."""
