@@ -32,7 +32,7 @@ from benchmarks import RESULTS, save
 from benchmarks.parallel import SquaredError
 from shapae import heads
 from shapae.demo import GeneAutoencoder
-from shapae.estimate import Products
+from shapae.explainer.estimate import Products
 
 AT_ONCE = 800  # pairs of rows and background rows for captum
 CHECKED = 2  # rows whose values are compared with those of shap with shapae's rules for heads

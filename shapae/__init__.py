@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from shapae import backends, datasets, deepshap, demo, errors, heads, importances, metrics, plots
     from shapae.anomalies import Anomalies, explain_anomalies
     from shapae.comparison import Comparison, compare
-    from shapae.engine import Explainer
-    from shapae.explanation import Explanation
+    from shapae.explainer.explainer import Explainer
+    from shapae.explainer.explanation import Explanation
+    from shapae.explainer.importance import Importance
     from shapae.heads import losses
-    from shapae.importance import Importance
     from shapae.models import adapters
     from shapae.models.autoencoder import Autoencoder
     from shapae.rank import rank_features
@@ -31,10 +31,10 @@ _NAMES = {
     "Anomalies": "anomalies",
     "Autoencoder": "models.autoencoder",
     "Comparison": "comparison",
-    "Explainer": "engine",
-    "Explanation": "explanation",
+    "Explainer": "explainer.explainer",
+    "Explanation": "explainer.explanation",
     "GlobalRanking": "ranking",
-    "Importance": "importance",
+    "Importance": "explainer.importance",
     "cluster_features": "tables.groups",
     "compare": "comparison",
     "explain_anomalies": "anomalies",

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae import plots
-from shapae.engine import Explainer
 from shapae.errors import DataError
-from shapae.explanation import Explanation
+from shapae.explainer.explainer import Explainer
+from shapae.explainer.explanation import Explanation
 from shapae.heads import ErrorFromOthers, FeatureError, ReconstructionError
 from shapae.tables.table import read_rows
 from shapae.utils.moments import Array

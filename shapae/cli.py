@@ -164,7 +164,7 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
 
 
 def _explainer(model: str, weights: Path, background: str, rows: Any, *, seed: int, **settings: Any) -> Any:
-    from shapae.engine import Explainer
+    from shapae.explainer.explainer import Explainer
     from shapae.files import read_model
 
     return Explainer(read_model(model, weights), _background(background, rows, seed), seed=seed, **settings)

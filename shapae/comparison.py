@@ -13,9 +13,9 @@ from torch import nn
 
 from shapae import plots
 from shapae.backends import named, names
-from shapae.engine import Explainer
 from shapae.errors import DataError, MissingPackage, TooLarge
-from shapae.explanation import Explanation
+from shapae.explainer.explainer import Explainer
+from shapae.explainer.explanation import Explanation
 from shapae.judge import APART, Case, Judge, Judged
 from shapae.metrics import rank_correlation
 from shapae.models.autoencoder import Autoencoder

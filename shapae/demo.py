@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from shapae import datasets, heads, plots
-from shapae.engine import Explainer
-from shapae.explanation import Explanation
-from shapae.importance import Importance
+from shapae.explainer.explainer import Explainer
+from shapae.explainer.explanation import Explanation
+from shapae.explainer.importance import Importance
 from shapae.results import NAMES, save_picture, write_results
 from shapae.utils.context import generators
 from shapae.utils.directories import written_whole

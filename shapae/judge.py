@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.engine import Explainer
 from shapae.errors import AdditivityWarning
-from shapae.explanation import Explanation
+from shapae.explainer.explainer import Explainer
+from shapae.explainer.explanation import Explanation
 from shapae.metrics import (
     area,
     coalitions_of_order,

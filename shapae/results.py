@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shapae import plots
-from shapae.explanation import Explanation
-from shapae.importance import Importance
+from shapae.explainer.explanation import Explanation
+from shapae.explainer.importance import Importance
 from shapae.plots._canvas import root
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"

@@ -14,7 +14,8 @@ from scipy import sparse
 from shap.explainers._deep.deep_pytorch import op_handler
 from torch import nn
 
-from shapae import compared, heads
+from shapae import heads
+from shapae.backends import compared
 
 D = 6
 # Names that files and pictures do not like.

@@ -8,7 +8,7 @@ import torch
 from joblib import parallel_config
 
 from shapae import Autoencoder, Explainer, backends, heads
-from shapae.plan import COPIES
+from shapae.explainer.chunks import COPIES
 from shapae.utils.memory import bytes_per_row
 from tests import cases
 

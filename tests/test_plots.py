@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from shapae import plots
 from shapae.errors import DataError
-from shapae.explanation import Explanation
+from shapae.explainer.explanation import Explanation
 
 rng = np.random.default_rng(0)
 NAMES = ["CD79A", "price $ and $ cost", "a_b", "=x", "β-actin"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from shapae.engine import Explainer
+from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
 from shapae.importances import Case, over_rows
 from shapae.utils.moments import Array

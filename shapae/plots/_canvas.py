@@ -18,7 +18,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
-from shapae.explanation import single
+from shapae.explainer.explanation import single
 from shapae.utils.context import generators
 from shapae.utils.moments import Array
 

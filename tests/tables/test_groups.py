@@ -13,7 +13,7 @@ from torch import nn
 
 from shapae import Explainer, backends, cluster_features, read_gmt
 from shapae.errors import DataError, TooLarge
-from shapae.explanation import Explanation
+from shapae.explainer.explanation import Explanation
 from shapae.tables.background import weighted
 from shapae.tables.groups import one_hot
 from shapae.tables.players import players

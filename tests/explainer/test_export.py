@@ -11,7 +11,7 @@ import pytest
 
 from shapae import Explainer, Explanation, from_anndata
 from shapae.errors import DataError, MissingPackage
-from shapae.importance import Importance
+from shapae.explainer.importance import Importance
 from tests import cases
 
 N, D = 8, 6

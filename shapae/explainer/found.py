@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from shapae.explainer.worker import Part
 from shapae.utils.memory import cut
 from shapae.utils.moments import Array
-from shapae.work import Part
 
 # Bytes of the values that are added up at once, so that they stay in a cache.
 AT_ONCE = 2**22

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from shapae import Explainer, Explanation
 from shapae.errors import DataError, OutputError, UnknownName
-from shapae.explanation import single
+from shapae.explainer.explanation import single
 
 N, D, K = 8, 6, 3
 FEATURES = ["CD79A", "α-Globin", "gène 3", "遺伝子", "5", "a/b $x$"]

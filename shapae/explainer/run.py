@@ -12,18 +12,27 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from shapae.backends import Attribution, in_parts
-from shapae.compared import Compared
+from shapae.backends.compared import Compared
 from shapae.errors import TooLarge
-from shapae.found import Found
+from shapae.explainer.chunks import COPIES, Chunk, plan
+from shapae.explainer.found import Found
+from shapae.explainer.importance import OverRows
+from shapae.explainer.scores import base_values, scored
+from shapae.explainer.worker import (
+    BATCH,
+    FIRST,
+    ROUNDS,
+    Part,
+    attributed,
+    attributed_until,
+    averaged_over_rows,
+    averaged_until,
+)
 from shapae.heads.score import Score
-from shapae.importance import OverRows
-from shapae.plan import COPIES, Chunk, plan
-from shapae.scored import base_values, scored
 from shapae.tables.table import Streamed
 from shapae.utils.memory import AT_HAND, bytes_per_row, cut, spell
 from shapae.utils.moments import Array
 from shapae.utils.parallel import progressing
-from shapae.work import BATCH, FIRST, ROUNDS, Part, attributed, attributed_until, averaged_over_rows, averaged_until
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shapae.backends import Attribution
-from shapae.importance import OverRows, over_rows
+from shapae.explainer.importance import OverRows, over_rows
 from shapae.utils.context import threads
 from shapae.utils.moments import Array, Moments
 

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from slicer import Obj
 
 from shapae.errors import DataError, OutputError, UnknownName
-from shapae.frames import Parts, annotate, dataset, frame, listed
-from shapae.importance import Importance
+from shapae.explainer.export import Parts, annotate, dataset, frame, listed
+from shapae.explainer.importance import Importance
 from shapae.tables.players import players
 from shapae.utils.directories import written_whole
 from shapae.utils.moments import Array

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.compared import Compared
+from shapae.backends.compared import Compared
 from shapae.heads.checks import refuse_infinite
 from shapae.heads.score import Score
 from shapae.tables.table import Streamed

@@ -6,9 +6,9 @@ import torch
 
 from shapae import Explainer, backends
 from shapae.errors import DataError
-from shapae.estimate import Products
-from shapae.importance import Importance
-from shapae.work import BATCH, ENOUGH, FIRST
+from shapae.explainer.estimate import Products
+from shapae.explainer.importance import Importance
+from shapae.explainer.worker import BATCH, ENOUGH, FIRST
 from tests import cases
 
 ROWS, MANY = cases.table(12, seed=1), cases.table(400, seed=2)
@@ -116,7 +116,7 @@ def test_drawn_again_is_drawn_anew_and_what_is_drawn_first_is_what_is_drawn_with
 
 
 def test_nobody_draws_again_for_ever(model, monkeypatch):
-    monkeypatch.setattr("shapae.job.ROUNDS", 3)
+    monkeypatch.setattr("shapae.explainer.run.ROUNDS", 3)
     got = Explainer(model, MANY, backend="sampling", tolerance=1e-9)(ROWS)
     assert set(got.used) == {FIRST + 2 * FIRST + 4 * FIRST}
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)

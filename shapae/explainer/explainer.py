@@ -12,18 +12,18 @@ import torch
 from torch import nn
 
 from shapae import backends, heads
-from shapae.compared import Compared
+from shapae.backends.compared import Compared
 from shapae.errors import AdditivityWarning, DataError
-from shapae.estimate import Estimate, estimated
-from shapae.explanation import Explanation
-from shapae.found import promised
+from shapae.explainer.estimate import Estimate, estimated
+from shapae.explainer.explanation import Explanation
+from shapae.explainer.found import promised
+from shapae.explainer.importance import Importance
+from shapae.explainer.provenance import versions
+from shapae.explainer.run import Job
 from shapae.heads.checks import refuse_unsteady
 from shapae.heads.score import Score
-from shapae.importance import Importance
-from shapae.job import Job
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import example, full_precision
-from shapae.provenance import versions
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import Streamed, agreed_names, read_rows, refuse_width, same

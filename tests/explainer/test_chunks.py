@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shapae.errors import DataError, TooLarge
-from shapae.plan import WORTH_A_BLOCK, Chunk, plan
+from shapae.explainer.chunks import WORTH_A_BLOCK, Chunk, plan
 from shapae.utils.memory import AT_HAND, BLOCKS, bytes_per_row, read_bytes, spell
 from tests import cases
 

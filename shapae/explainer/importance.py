@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from shapae.errors import UnknownName
-from shapae.frames import Parts
+from shapae.explainer.export import Parts
 from shapae.utils.moments import Array, Moments, joined
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.

@@ -7,7 +7,7 @@ import torch
 
 from shapae import Autoencoder, Explainer, backends
 from shapae.errors import AdditivityWarning, TooLarge, UnknownName
-from shapae.importance import Importance, over_rows
+from shapae.explainer.importance import Importance, over_rows
 from tests import cases
 
 NAMES = list("abcdef")

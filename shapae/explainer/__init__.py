@@ -1,0 +1,1 @@
+"""The Explainer, and what comes out of it."""
