@@ -27,10 +27,10 @@ from torch import nn
 import shapae
 from benchmarks import save
 from shapae import backends, datasets
+from shapae.analysis.comparison.metrics import auroc, reciprocal_rank, relative_error
 from shapae.datasets import Faults
 from shapae.datasets.known import Halves
 from shapae.errors import TooLarge
-from shapae.metrics import auroc, reciprocal_rank, relative_error
 from shapae.utils.context import generators
 from shapae.utils.moments import Array
 

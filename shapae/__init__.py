@@ -11,42 +11,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import backends, datasets, deepshap, demo, errors, heads, importances, metrics, plots
-    from shapae.anomalies import Anomalies, explain_anomalies
-    from shapae.comparison import Comparison, compare
+    from shapae import backends, datasets, deepshap, demo, errors, heads, plots
+    from shapae.analysis.anomalies import Anomalies, explain_anomalies
+    from shapae.analysis.comparison import metrics
+    from shapae.analysis.comparison.comparison import Comparison, compare
+    from shapae.analysis.ranking import methods as importances
+    from shapae.analysis.ranking.ranking import rank_features
+    from shapae.analysis.ranking.result import GlobalRanking
     from shapae.explainer.explainer import Explainer
     from shapae.explainer.explanation import Explanation
     from shapae.explainer.importance import Importance
     from shapae.heads import losses
     from shapae.models import adapters
     from shapae.models.autoencoder import Autoencoder
-    from shapae.rank import rank_features
-    from shapae.ranking import GlobalRanking
     from shapae.tables import background, groups
     from shapae.tables.groups import cluster_features, read_gmt
     from shapae.tables.table import from_anndata
 
 # Where each name is at home, and each module. They are imported when asked for, because torch and shap take seconds.
 _NAMES = {
-    "Anomalies": "anomalies",
+    "Anomalies": "analysis.anomalies",
     "Autoencoder": "models.autoencoder",
-    "Comparison": "comparison",
+    "Comparison": "analysis.comparison.comparison",
     "Explainer": "explainer.explainer",
     "Explanation": "explainer.explanation",
-    "GlobalRanking": "ranking",
+    "GlobalRanking": "analysis.ranking.result",
     "Importance": "explainer.importance",
     "cluster_features": "tables.groups",
-    "compare": "comparison",
-    "explain_anomalies": "anomalies",
+    "compare": "analysis.comparison.comparison",
+    "explain_anomalies": "analysis.anomalies",
     "from_anndata": "tables.table",
-    "rank_features": "rank",
+    "rank_features": "analysis.ranking.ranking",
     "read_gmt": "tables.groups",
 }
 _MODULES = {
     "adapters": "models.adapters",
     "background": "tables.background",
     "groups": "tables.groups",
+    "importances": "analysis.ranking.methods",
     "losses": "heads.losses",
+    "metrics": "analysis.comparison.metrics",
 }
 __all__ = [
     "Anomalies",

@@ -104,9 +104,9 @@ def rank(
     force: Force = False,
 ) -> None:
     """Rank the features by several methods: tables of importances and agreement, and pictures, in a folder."""
+    from shapae.analysis.ranking.ranking import rank_features
     from shapae.files import read_model
-    from shapae.rank import rank_features
-    from shapae.ranking import write_ranking
+    from shapae.results import write_ranking
 
     options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
     options["methods"] = None if methods is None else [method.strip() for method in methods.split(",")]
@@ -138,7 +138,7 @@ def compare(
     force: Force = False,
 ) -> None:
     """Which backend to believe: a table and a picture of all of them beside a reference, in a folder."""
-    from shapae.comparison import compare
+    from shapae.analysis.comparison.comparison import compare
     from shapae.files import read_model
     from shapae.results import write_comparison
 

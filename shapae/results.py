@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shapae import plots
+from shapae.analysis.ranking.result import GlobalRanking
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.plots._canvas import root
@@ -64,6 +65,17 @@ def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None
     """
     write_csv(table, folder / f"{COMPARISON}.csv")
     picture.savefig(folder / f"{COMPARISON}.png", dpi=150)
+
+
+def write_ranking(ranking: GlobalRanking, folder: Path) -> None:
+    """Write the tables and the pictures of a ranking; see ``results.write_results`` for the folder."""
+    for ending, frame in {"": ranking.table, "_raw": ranking.raw, "_errors": ranking.errors}.items():
+        write_csv(frame, folder / f"{RANKING}{ending}.csv")
+    write_csv(ranking.agreement, folder / f"{AGREEMENT}.csv")
+    if ranking.together is not None:
+        write_csv(ranking.together, folder / CORRELATED)
+    save_picture(ranking.plot(), folder / f"{RANKING}.png")
+    save_picture(ranking.plot_agreement(), folder / f"{AGREEMENT}.png")
 
 
 def save_picture(ax: Axes, path: Path) -> None:

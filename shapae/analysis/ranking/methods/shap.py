@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from shapae.analysis.ranking.task import Case, over_rows
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
-from shapae.importances import Case, over_rows
 from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("moving", "fixed")

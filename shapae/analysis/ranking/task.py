@@ -1,11 +1,11 @@
-"""Importances say how much each feature matters to an autoencoder. Each file is a method; its name is the method's."""
+"""What is to be ranked, and by what; shared out among workers."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +17,10 @@ from shapae.utils.context import threads
 from shapae.utils.memory import AT_HAND, BLOCKS_EACH, bytes_per_row, cut
 from shapae.utils.moments import Array
 from shapae.utils.parallel import progressing
-from shapae.utils.registry import Folder
 
-__all__ = ["named", "names"]
-
-_FOLDER = Folder("method", __name__, __path__)
 Fit = Callable[[nn.Module, Tensor], nn.Module]
+
+
 Player = tuple[int, ...]
 
 
@@ -113,46 +111,6 @@ class Case:
 
     def _by_parts(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         return torch.cat([function(part) for part in torch.split(rows, self.at_once)])
-
-
-class Method(Protocol):
-    """What a method's file holds.
-
-    Attributes:
-        COLUMNS: What it can measure; one empty name if it is one thing only.
-        USUAL: Which of these where nobody says.
-    """
-
-    COLUMNS: Sequence[str]
-    USUAL: Sequence[str]
-
-    def measure(self, case: Case, columns: Sequence[str]) -> Array:
-        """Measure how much each player matters.
-
-        Args:
-            case: What is to be ranked.
-            columns: q of ``COLUMNS``.
-
-        Returns:
-            (p, q, 2): the importances and their standard errors, which are NaN where they are not known.
-
-        Raises:
-            ModelError: This can't be measured for such a model.
-        """
-
-
-def names() -> list[str]:
-    """The names of all methods."""
-    return list(_FOLDER)
-
-
-def named(name: str) -> Method:
-    """The method of a name.
-
-    Raises:
-        UnknownName: There is no such method; the message lists them.
-    """
-    return cast(Method, _FOLDER[name])
 
 
 def over_rows(values: Tensor) -> Array:

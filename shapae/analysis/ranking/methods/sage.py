@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.importances import Case, over_rows, shared_out
+from shapae.analysis.ranking.task import Case, over_rows, shared_out
 from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)

@@ -7,9 +7,10 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
-from shapae import Autoencoder, GlobalRanking, importances, rank_features
+from shapae import Autoencoder, GlobalRanking, rank_features
+from shapae.analysis.ranking import methods as importances
+from shapae.analysis.ranking.task import Case
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
-from shapae.importances import Case
 from shapae.tables.background import sample
 from shapae.tables.groups import correlated
 from tests import cases

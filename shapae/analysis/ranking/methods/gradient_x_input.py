@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shapae.analysis.ranking.task import Case, over_rows
 from shapae.heads import ReconstructionError
-from shapae.importances import Case, over_rows
 from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("moving", "fixed")

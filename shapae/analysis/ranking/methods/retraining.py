@@ -13,8 +13,8 @@ import torch
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
+from shapae.analysis.ranking.task import Case, Player
 from shapae.errors import ModelError
-from shapae.importances import Case, Player
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import copied
 from shapae.utils.context import evaluating, generators

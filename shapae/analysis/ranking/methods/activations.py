@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shapae.importances import Case, Player, for_each_player, over_rows
+from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
 from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)

@@ -11,11 +11,12 @@ from joblib import parallel_config
 from matplotlib import pyplot as plt
 
 import shapae
-from shapae import Autoencoder, Explainer, backends, compare, datasets, heads, metrics
-from shapae import comparison as comparing
-from shapae.comparison import CONTROLS, RANDOM, STRANGE
+from shapae import Autoencoder, Explainer, backends, compare, datasets, heads
+from shapae.analysis.comparison import comparison as comparing
+from shapae.analysis.comparison import metrics
+from shapae.analysis.comparison.comparison import CONTROLS, RANDOM, STRANGE
+from shapae.analysis.comparison.evaluation import randomised
 from shapae.errors import DataError, UnknownName
-from shapae.judge import randomised
 from shapae.tables import background
 from tests import cases
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from shapae.importances import Case
-from shapae.importances._replaced import COLUMNS, ablated
+from shapae.analysis.ranking.methods._perturbation import COLUMNS, ablated
+from shapae.analysis.ranking.task import Case
 from shapae.utils.moments import Array
 
 USUAL = COLUMNS

@@ -9,10 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.errors import AdditivityWarning
-from shapae.explainer.explainer import Explainer
-from shapae.explainer.explanation import Explanation
-from shapae.metrics import (
+from shapae.analysis.comparison.metrics import (
     area,
     coalitions_of_order,
     infidelity,
@@ -22,9 +19,12 @@ from shapae.metrics import (
     sensitivity,
     worths,
 )
+from shapae.analysis.comparison.resources import Taken, taking
+from shapae.errors import AdditivityWarning
+from shapae.explainer.explainer import Explainer
+from shapae.explainer.explanation import Explanation
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import copied
-from shapae.stopwatch import Taken, taking
 from shapae.tables.background import Background, weighted
 from shapae.tables.table import Rows
 from shapae.utils.context import evaluating, generators

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,6 @@ from matplotlib.axes import Axes
 
 from shapae import plots
 from shapae.errors import UnknownName
-from shapae.results import AGREEMENT, CORRELATED, RANKING, save_picture, write_csv
 
 # So many features at the top are compared, or a third of them.
 TOP = 10
@@ -98,14 +96,3 @@ class GlobalRanking:
             raise UnknownName("measure of agreement", measure, list(names))
         found = self.agreement.loc[[measure]].droplevel(0)
         return plots.agreement(found, label=names[measure], ax=ax)
-
-
-def write_ranking(ranking: GlobalRanking, folder: Path) -> None:
-    """Write the tables and the pictures of a ranking; see ``results.write_results`` for the folder."""
-    for ending, frame in {"": ranking.table, "_raw": ranking.raw, "_errors": ranking.errors}.items():
-        write_csv(frame, folder / f"{RANKING}{ending}.csv")
-    write_csv(ranking.agreement, folder / f"{AGREEMENT}.csv")
-    if ranking.together is not None:
-        write_csv(ranking.together, folder / CORRELATED)
-    save_picture(ranking.plot(), folder / f"{RANKING}.png")
-    save_picture(ranking.plot_agreement(), folder / f"{AGREEMENT}.png")

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.analysis.ranking.task import Case
 from shapae.errors import ModelError
-from shapae.importances import Case
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import copied
 from shapae.utils.moments import Array

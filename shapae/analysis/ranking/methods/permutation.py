@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapae.importances import Case, Player, for_each_player, over_rows
-from shapae.importances._replaced import COLUMNS, moves
+from shapae.analysis.ranking.methods._perturbation import COLUMNS, moves
+from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
 from shapae.utils.moments import Array
 
 USUAL = COLUMNS

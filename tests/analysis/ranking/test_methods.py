@@ -15,10 +15,12 @@ from captum.attr import FeatureAblation, FeaturePermutation
 from sklearn.inspection import permutation_importance
 from torch import nn
 
-from shapae import Autoencoder, Explainer, importances
+from shapae import Autoencoder, Explainer
+from shapae.analysis.ranking import methods as importances
+from shapae.analysis.ranking.methods import permutation, retraining
+from shapae.analysis.ranking.task import Case
 from shapae.errors import ModelError, UnknownName, UnsupportedOperator
 from shapae.heads import ReconstructionError
-from shapae.importances import Case, permutation, retraining
 from shapae.models.autoencoder import as_autoencoder
 from tests import cases
 

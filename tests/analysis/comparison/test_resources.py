@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from shapae.stopwatch import taking
+from shapae.analysis.comparison.resources import taking
 
 SIZE = 80_000_000
 

@@ -12,15 +12,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from shapae import importances
+from shapae.analysis.ranking import methods as importances
+from shapae.analysis.ranking.methods import permutation
+from shapae.analysis.ranking.result import SURE, GlobalRanking
+from shapae.analysis.ranking.task import Case, Fit
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
 from shapae.heads.checks import refuse_infinite, refuse_unsteady
 from shapae.heads.score import Score
-from shapae.importances import Case, Fit, permutation
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import example, full_precision
-from shapae.ranking import SURE, GlobalRanking
 from shapae.tables.background import read_background
 from shapae.tables.background import sample as draw
 from shapae.tables.groups import correlated

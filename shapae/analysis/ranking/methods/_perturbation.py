@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from shapae.importances import Case, Player, for_each_player, over_rows
+from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
 from shapae.utils.moments import Array
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from sklearn.feature_selection import mutual_info_regression
 
-from shapae.importances import Case, Player, for_each_player
+from shapae.analysis.ranking.task import Case, Player, for_each_player
 from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)

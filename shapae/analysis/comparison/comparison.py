@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from shapae import plots
+from shapae.analysis.comparison.evaluation import APART, Case, Judge, Judged
+from shapae.analysis.comparison.metrics import rank_correlation
+from shapae.analysis.comparison.resources import Taken
 from shapae.backends import named, names
 from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
-from shapae.judge import APART, Case, Judge, Judged
-from shapae.metrics import rank_correlation
 from shapae.models.autoencoder import Autoencoder
 from shapae.plots._canvas import sheet
-from shapae.stopwatch import Taken
 from shapae.tables.background import read_background
 from shapae.tables.table import read_rows
 from shapae.utils.moments import Array
@@ -126,8 +126,8 @@ def compare(
 ) -> Comparison:
     """Explain the same rows with several backends, one after the other, and measure how well each does.
 
-    Memory is what ``shapae.stopwatch.Taken`` says. Curves, infidelity, sensitivity and changes are measured on
-    ``probes`` rows. What the columns are: see ``shapae.metrics``, and the README.
+    Memory is what ``analysis.comparison.resources.Taken`` says. Curves, infidelity, sensitivity and changes are measured
+    on ``probes`` rows. What the columns are: see ``shapae.metrics``, and the README.
 
     Args:
         model: See ``Explainer``; so are the other settings that are not described here.

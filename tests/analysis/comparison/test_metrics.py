@@ -8,7 +8,8 @@ from captum.metrics import sensitivity_max
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from shapae import Explainer, heads, metrics
+from shapae import Explainer, heads
+from shapae.analysis.comparison import metrics
 from tests import cases
 
 N, D, M = 4, cases.D, 7
