@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import shapae
 from benchmarks import save
 from benchmarks.parallel import SquaredError
-from shapae.demo import GeneAutoencoder
+from shapae.cli.demo import GeneAutoencoder
 
 AT_ONCE = 8  # rows for captum, each against the whole background
 CHECKED = 20  # rows whose values are compared with those of backend="shap_deep"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import shapae
 from benchmarks import save
-from shapae.demo import GeneAutoencoder
+from shapae.cli.demo import GeneAutoencoder
 
 UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what ru_maxrss counts
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import shapae
 from benchmarks import save
-from shapae.demo import GeneAutoencoder
+from shapae.cli.demo import GeneAutoencoder
 from shapae.utils.context import threads
 
 SIZES = {"700 x 50": (700, 50), "950 x 1000": (950, 1000)}

@@ -15,7 +15,7 @@ import torch
 import shapae
 from benchmarks import save
 from benchmarks.speed import Some
-from shapae.demo import GeneAutoencoder
+from shapae.cli.demo import GeneAutoencoder
 
 N, D, OUTPUTS = 950, 1000, 4
 

@@ -31,7 +31,7 @@ import shapae
 from benchmarks import RESULTS, save
 from benchmarks.parallel import SquaredError
 from shapae import heads
-from shapae.demo import GeneAutoencoder
+from shapae.cli.demo import GeneAutoencoder
 from shapae.explainer.estimate import Products
 
 AT_ONCE = 800  # pairs of rows and background rows for captum

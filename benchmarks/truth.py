@@ -29,7 +29,7 @@ from benchmarks import save
 from shapae import backends, datasets
 from shapae.analysis.comparison.metrics import auroc, reciprocal_rank, relative_error
 from shapae.datasets import Faults
-from shapae.datasets.known import Halves
+from shapae.datasets.synthetic import Halves
 from shapae.errors import TooLarge
 from shapae.utils.context import generators
 from shapae.utils.moments import Array

@@ -11,13 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shapae import backends, datasets, deepshap, demo, errors, heads, plots
+    from shapae import backends, datasets, deepshap, errors, heads, plots
     from shapae.analysis.anomalies import Anomalies, explain_anomalies
     from shapae.analysis.comparison import metrics
     from shapae.analysis.comparison.comparison import Comparison, compare
     from shapae.analysis.ranking import methods as importances
     from shapae.analysis.ranking.ranking import rank_features
     from shapae.analysis.ranking.result import GlobalRanking
+    from shapae.cli import demo
     from shapae.explainer.explainer import Explainer
     from shapae.explainer.explanation import Explanation
     from shapae.explainer.importance import Importance
@@ -48,6 +49,7 @@ _MODULES = {
     "adapters": "models.adapters",
     "background": "tables.background",
     "groups": "tables.groups",
+    "demo": "cli.demo",
     "importances": "analysis.ranking.methods",
     "losses": "heads.losses",
     "metrics": "analysis.comparison.metrics",

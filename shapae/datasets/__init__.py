@@ -2,7 +2,7 @@
 
 from shapae.datasets.faults import Faults, sensors, transactions
 from shapae.datasets.genes import GeneModules, Genes, gene_modules, pbmc68k
-from shapae.datasets.known import BlockAutoencoder, LinearAutoencoder, block_autoencoder, linear_autoencoder
+from shapae.datasets.synthetic import BlockAutoencoder, LinearAutoencoder, block_autoencoder, linear_autoencoder
 
 __all__ = [
     "BlockAutoencoder",

@@ -42,13 +42,14 @@ def pbmc68k() -> Genes:
 
     Reference:
         Zheng et al., 2017, https://doi.org/10.1038/ncomms14049, reduced by the authors of scanpy. See
-        ``shapae/data/README.md`` for the source and its licence.
+        ``shapae/datasets/data/README.md`` for the source and its licence.
 
     >>> genes = pbmc68k()
     >>> genes.X.shape, genes.X.columns[0], genes.cell_types.nunique()
     ((700, 765), 'HES4', 10)
     """
-    with (files("shapae") / "data" / "pbmc68k.npz").open("rb") as file, np.load(file, allow_pickle=False) as held:
+    path = files("shapae") / "datasets" / "data" / "pbmc68k.npz"
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
         cells = pd.Index(held["cells"], name="cell", dtype=object)
         genes = pd.Index(held["genes"], dtype=object)
         types = pd.Series(held["cell_types"].astype(object), index=cells, name="cell_type")

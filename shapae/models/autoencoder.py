@@ -42,6 +42,7 @@ class Autoencoder(nn.Module):
     Raises:
         ModelError: ``model`` is not an nn.Module, or something else not as described.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 3))
     >>> autoencoder = Autoencoder(model, encode=lambda m, rows: m[:2](rows))
     >>> autoencoder.reconstruct(torch.zeros(5, 3)).shape, autoencoder.encode(torch.zeros(5, 3)).shape

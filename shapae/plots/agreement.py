@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._canvas import axes, drawing, escaped, neighbours
+from shapae.plots._figure import axes, drawing, escaped, neighbours
 
 
 def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None = None) -> Axes:

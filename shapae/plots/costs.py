@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from shapae.plots._canvas import axes, colours, escaped
+from shapae.plots._figure import axes, colours, escaped
 from shapae.utils.moments import Array
 
 # Smaller errors stand on the lower edge.

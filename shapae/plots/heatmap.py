@@ -4,7 +4,7 @@ import shap
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._canvas import axes, drawing, escaped, readable
+from shapae.plots._figure import axes, drawing, escaped, readable
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:

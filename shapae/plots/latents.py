@@ -5,7 +5,7 @@ import shap
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._canvas import axes, drawing, escaped, neighbours
+from shapae.plots._figure import axes, drawing, escaped, neighbours
 
 
 def draw(

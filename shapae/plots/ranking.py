@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._canvas import axes, drawing, escaped
+from shapae.plots._figure import axes, drawing, escaped
 
 
 def draw(

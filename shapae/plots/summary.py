@@ -3,7 +3,7 @@
 import shap
 from matplotlib.axes import Axes
 
-from shapae.plots._canvas import axes, drawing, escaped, readable
+from shapae.plots._figure import axes, drawing, escaped, readable
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | None = None) -> Axes:

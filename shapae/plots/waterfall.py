@@ -4,7 +4,7 @@ import numpy as np
 import shap
 from matplotlib.axes import Axes
 
-from shapae.plots._canvas import axes, drawing, escaped, readable, relabel
+from shapae.plots._figure import axes, drawing, escaped, readable, relabel
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:

@@ -20,7 +20,7 @@ from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.models.autoencoder import Autoencoder
-from shapae.plots._canvas import sheet
+from shapae.plots._figure import sheet
 from shapae.tables.background import read_background
 from shapae.tables.table import read_rows
 from shapae.utils.moments import Array
@@ -126,8 +126,8 @@ def compare(
 ) -> Comparison:
     """Explain the same rows with several backends, one after the other, and measure how well each does.
 
-    Memory is what ``analysis.comparison.resources.Taken`` says. Curves, infidelity, sensitivity and changes are measured
-    on ``probes`` rows. What the columns are: see ``shapae.metrics``, and the README.
+    Memory is what ``analysis.comparison.resources.Taken`` says. Curves, infidelity, sensitivity and changes are
+    measured on ``probes`` rows. What the columns are: see ``shapae.metrics``, and the README.
 
     Args:
         model: See ``Explainer``; so are the other settings that are not described here.

@@ -524,8 +524,9 @@ def test_retraining_goes_on_where_it_was_killed(tmp_path):
 SCRIPT = """
 import os, signal, torch
 from pathlib import Path
-from shapae.autoencoder import as_autoencoder
-from shapae.importances import Case, retraining
+from shapae.models.autoencoder import as_autoencoder
+from shapae.analysis.ranking.methods import retraining
+from shapae.analysis.ranking.task import Case
 from tests import cases
 
 def fit(model, rows):
@@ -542,7 +543,7 @@ retraining.measure(case, ["zero"])
 
 
 def test_what_a_killed_process_has_left_is_whole(tmp_path):
-    there = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    there = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, env=there, check=False)
     assert done.returncode == -signal.SIGKILL
     (kept,) = (tmp_path / "kept").iterdir()

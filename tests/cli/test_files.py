@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from shapae import Explainer, files
+from shapae import Explainer
+from shapae.cli import files
 from shapae.errors import DataError, MissingPackage, ModelError
 from tests import cases
 

@@ -19,7 +19,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the results of an 
 @app.command()
 def demo(out: Out = Path("demo"), force: Force = False) -> None:
     """Train an autoencoder on real genes, explain it, and draw the plots."""
-    from shapae.demo import run
+    from shapae.cli.demo import run
 
     typer.echo(run(out, force=force))
 
@@ -54,7 +54,7 @@ def explain(
     force: Force = False,
 ) -> None:
     """Explain a model on a table: the explanation, a table of importances and pictures in a folder."""
-    from shapae.results import write_results
+    from shapae.cli.reports import write_results
 
     made = partial(_explainer, model, weights, background, head=head, backend=backend, tolerance=tolerance)
     made = partial(made, n_jobs=n_jobs, memory=memory, seed=seed)
@@ -77,7 +77,7 @@ def summarize(
     force: Force = False,
 ) -> None:
     """Tables of what matters to each output over all rows, however many these are, in a folder."""
-    from shapae.results import write_importance
+    from shapae.cli.reports import write_importance
 
     made = partial(_explainer, model, weights, background, head=head, backend=backend, tolerance=tolerance)
     made = partial(made, n_jobs=n_jobs, memory=memory, seed=seed)
@@ -105,8 +105,8 @@ def rank(
 ) -> None:
     """Rank the features by several methods: tables of importances and agreement, and pictures, in a folder."""
     from shapae.analysis.ranking.ranking import rank_features
-    from shapae.files import read_model
-    from shapae.results import write_ranking
+    from shapae.cli.files import read_model
+    from shapae.cli.reports import write_ranking
 
     options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
     options["methods"] = None if methods is None else [method.strip() for method in methods.split(",")]
@@ -139,8 +139,8 @@ def compare(
 ) -> None:
     """Which backend to believe: a table and a picture of all of them beside a reference, in a folder."""
     from shapae.analysis.comparison.comparison import compare
-    from shapae.files import read_model
-    from shapae.results import write_comparison
+    from shapae.cli.files import read_model
+    from shapae.cli.reports import write_comparison
 
     options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     options["backends"] = [name.strip() for name in backends.split(",")] if backends else None
@@ -154,8 +154,8 @@ def compare(
 
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
     """What ``write`` makes of the table in ``data``, to the folder ``out``."""
-    from shapae.files import read_table
-    from shapae.results import NAMES
+    from shapae.cli.files import read_table
+    from shapae.cli.reports import NAMES
     from shapae.utils.directories import written_whole
 
     with written_whole(out, replaces=NAMES if force else ()) as fresh:
@@ -164,15 +164,15 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
 
 
 def _explainer(model: str, weights: Path, background: str, rows: Any, *, seed: int, **settings: Any) -> Any:
+    from shapae.cli.files import read_model
     from shapae.explainer.explainer import Explainer
-    from shapae.files import read_model
 
     return Explainer(read_model(model, weights), _background(background, rows, seed), seed=seed, **settings)
 
 
 def _background(background: str, rows: Any, seed: int) -> Any:
     """So many of the rows, or what a file holds."""
-    from shapae.files import read_table
+    from shapae.cli.files import read_table
     from shapae.tables.background import sample
 
     if background.isdecimal():

@@ -183,7 +183,7 @@ def test_an_error_is_one_clear_line_and_exit_code_2_and_leaves_nothing(work, arg
 
 def test_help_loads_neither_torch_nor_shap(tmp_path):
     code = (
-        "import sys; from shapae.cli import app\n"
+        "import sys; from shapae.cli.commands import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'shap', 'numpy', 'pandas'} & set(sys.modules)))"

@@ -10,7 +10,7 @@ from shapae import plots
 from shapae.analysis.ranking.result import GlobalRanking
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.plots._canvas import root
+from shapae.plots._figure import root
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"

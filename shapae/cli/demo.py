@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from shapae import datasets, heads, plots
+from shapae.cli.reports import NAMES, save_picture, write_results
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.results import NAMES, save_picture, write_results
 from shapae.utils.context import generators
 from shapae.utils.directories import written_whole
 from shapae.utils.parallel import progressing
