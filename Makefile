@@ -20,16 +20,16 @@ lint: $(VENV)/all
 	$(BIN)/mypy
 
 bench: $(VENV)/all
-	$(BIN)/python -m benchmarks.deep
+	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.speed --seconds 0.35
-	$(BIN)/python -m benchmarks.question
-	$(BIN)/python -m benchmarks.chains
+	$(BIN)/python -m benchmarks.full_table
+	$(BIN)/python -m benchmarks.feedforward
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.parallel
-	$(BIN)/python -m benchmarks.zoo
-	$(BIN)/python -m benchmarks.accuracy
-	$(BIN)/python -m benchmarks.truth
-	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python -m benchmarks.operator_coverage
+	$(BIN)/python -m benchmarks.slope_accuracy
+	$(BIN)/python -m benchmarks.ground_truth
+	$(BIN)/python -m benchmarks.backends_on_genes
 	$(BIN)/python -m benchmarks.sampling
 
 $(VENV)/core: pyproject.toml constraints.txt

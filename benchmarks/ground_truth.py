@@ -1,6 +1,6 @@
 """Who finds the truth? Backends, rankings, raw feature errors and chance, on tasks whose truth is known.
 
-``python -m benchmarks.truth [--seeds 20] [--rows 12] [--background 30] [--jobs 2] [--backends deep exact ...]``
+``python -m benchmarks.ground_truth [--seeds 20] [--rows 12] [--background 30] [--jobs 2] [--backends deep exact ...]``
 
 Of each row: AUROC of |value| for the features that matter; where faults are planted, hits at 1 and the mean reciprocal
 rank of the largest values, because a fault raises the error; and the relative error to the exact values, by their
@@ -251,10 +251,10 @@ def asked() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print the tables and write ``results/truth.json``."""
+    """Print the tables and write ``results/ground_truth.json``."""
     options = asked()
     # By its place, because what is in __main__ would be sent to the workers with all that it names.
-    work = delayed(import_module("benchmarks.truth").of_one_seed)
+    work = delayed(import_module("benchmarks.ground_truth").of_one_seed)
     parts = Parallel(options.jobs)(work(seed, options) for seed in range(options.seeds))
     records = pd.DataFrame([record for part in parts for record in part])
     failed = records[records["measure"] == FAILURE].drop_duplicates(["task", "method"])
@@ -269,7 +269,7 @@ def main() -> None:
         print(f"\n{row.method} failed in {row.task}: {row.value}")
     versions = {name: version(name) for name in ("shapae", "torch", "shap")}
     failures = failed[["task", "method", "value"]].to_dict("records")
-    save("truth", vars(options) | {"versions": versions, "found": found.to_dict("records"), "failed": failures})
+    save("ground_truth", vars(options) | {"versions": versions, "found": found.to_dict("records"), "failed": failures})
 
 
 if __name__ == "__main__":

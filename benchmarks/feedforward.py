@@ -1,6 +1,6 @@
 """Chains of several shapes: the chosen order against the walk over the tape, and what the cost model says of both.
 
-``python -m benchmarks.chains [--features 600] [--background 100] [--rows 4] [--repeats 3]``. float32, one process. Each
+``python -m benchmarks.feedforward [--features 600] [--background 100] [--rows 4] [--repeats 3]``. float32, one process. Each
 repeat runs both once, in turn; the table holds medians.
 """
 
@@ -91,7 +91,7 @@ def measure(name: str, d: int, b: int, n: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the table and write ``results/chains.json``."""
+    """Print the table and write ``results/feedforward.json``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--features", type=int, default=600)
     parser.add_argument("--background", type=int, default=100)
@@ -104,7 +104,7 @@ def main() -> None:
         found.append(measure(name, options.features, options.background, options.rows, options.repeats))
         each = found[-1]
         print(f"| {name} | {each['measured']:.1f} | {each['predicted']:.1f} | {each['order']} |", flush=True)
-    save("chains", {"measured": found} | vars(options))
+    save("feedforward", {"measured": found} | vars(options))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Three tools in one run: squared error, and one latent, of 950 x 1000, b = 100, float32, on one process.
 
-``python -m benchmarks.deep [--rows 950] [--repeats 3]``. Each repeat runs every tool once, in turn, so that a slow
+``python -m benchmarks.headline [--rows 950] [--repeats 3]``. Each repeat runs every tool once, in turn, so that a slow
 minute of the machine hits all of them; the tables hold medians and their ratio to shapae. The residual is
 |score - mean score of the background - sum of values|, at most over the rows, as a part of the spread of the scores.
 """
@@ -127,7 +127,7 @@ def show(name: str, found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Print the tables and write ``results/deep.json``."""
+    """Print the tables and write ``results/headline.json``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=950)
     parser.add_argument("--repeats", type=int, default=3)
@@ -143,7 +143,7 @@ def main() -> None:
             warnings.simplefilter("ignore")
             found[name] = measure(case, model, table[: options.rows], table[:100], options.repeats)
         show(name, found[name])
-    save("deep", found)
+    save("headline", found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Do the values add up? Two scores of each model of the zoo, through three tools.
 
-``python -m benchmarks.zoo [--rows 6] [--background 20]``, at the root of the repository. The scores are the squared
+``python -m benchmarks.operator_coverage [--rows 6] [--background 20]``, at the root of the repository. The scores are the squared
 error as people write it, and a sum of outputs, in which nothing but the model itself can go wrong. The residual is
 |score - mean score of the background - sum of values|, at most over the rows, as a part of the spread of the scores: 0
 for values that add up.
@@ -113,7 +113,7 @@ def show(score: str, found: dict[str, Results]) -> None:
 
 
 def main() -> None:
-    """Print the tables and write ``results/zoo.json``."""
+    """Print the tables and write ``results/operator_coverage.json``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=6)
     parser.add_argument("--background", type=int, default=20)
@@ -124,7 +124,7 @@ def main() -> None:
         found = {name: measure(wrap, options.rows, options.background) for name, wrap in SCORES.items()}
     for name, each in found.items():
         show(name, each)
-    save("zoo", found)
+    save("operator_coverage", found)
 
 
 if __name__ == "__main__":

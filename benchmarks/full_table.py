@@ -1,6 +1,6 @@
 """The question whole: 950 rows of 1000 genes against all 950 rows as background, float32, in one process.
 
-``python -m benchmarks.question``. shapae explains the squared error and summarizes all latents; what the question
+``python -m benchmarks.full_table``. shapae explains the squared error and summarizes all latents; what the question
 called, shap.DeepExplainer on the autoencoder itself, is run on one row and a few outputs, and extrapolated to all.
 """
 
@@ -21,7 +21,7 @@ N, D, OUTPUTS = 950, 1000, 4
 
 
 def main() -> None:
-    """Print the seconds and write ``results/question.json``."""
+    """Print the seconds and write ``results/full_table.json``."""
     torch.manual_seed(0)
     model = GeneAutoencoder(D).eval()
     rows = torch.tensor(shapae.datasets.gene_modules(N, D).X.to_numpy())
@@ -44,7 +44,7 @@ def main() -> None:
         print(f"{name:28} {seconds[name]:8.1f} s", flush=True)
     hours = list(seconds.values())[-1] * N * D / OUTPUTS / 3600
     print(f"{'shap, all, extrapolated':28} {hours:8.1f} hours")
-    save("question", {"seconds": seconds, "hours of shap, extrapolated": hours})
+    save("full_table", {"seconds": seconds, "hours of shap, extrapolated": hours})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How right are the multipliers in float32? Slopes of every elementwise activation of torch.nn, beside shap's.
 
-``python -m benchmarks.accuracy``. The pairs (x, b) are float32 numbers, 1e-7 to 4 apart; their true slope
+``python -m benchmarks.slope_accuracy``. The pairs (x, b) are float32 numbers, 1e-7 to 4 apart; their true slope
 (f(x) - f(b)) / (x - b) is computed at 50 digits. The error of a pair is |slope - true| / max(|true|, 1e-3 * largest
 |true| of all pairs); of functions that jump, the largest is that of the jump, and hides the other pairs.
 """
@@ -153,7 +153,7 @@ def cells(error: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Print the table and write ``results/accuracy.json``."""
+    """Print the table and write ``results/slope_accuracy.json``."""
     torch.set_num_threads(1)
     real, positive = pairs(REAL, -torch.inf), pairs(POSITIVE, 0.05)
     with warnings.catch_warnings():
@@ -164,7 +164,7 @@ def main() -> None:
     print(f"|---|{'---|---|' * len(TOOLS)}")
     for name, results in found.items():
         print(f"| {name} | {' | '.join(cells(results[tool]) for tool in TOOLS)} |")
-    save("accuracy", found)
+    save("slope_accuracy", found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which backend to believe on a real autoencoder: six of them beside a reference, in one call of ``shapae.compare``.
 
-``python -m benchmarks.compare [--rows 20] [--probes 5]``: squared error of the demo's autoencoder of 765 genes, 100
-cells as background. Writes ``results/compare.json`` and the picture, ``results/compare.png``.
+``python -m benchmarks.backends_on_genes [--rows 20] [--probes 5]``: squared error of the demo's autoencoder of 765 genes, 100
+cells as background. Writes ``results/backends_on_genes.json`` and the picture, ``results/backends_on_genes.png``.
 """
 
 import argparse
@@ -30,8 +30,11 @@ def main() -> None:
     print(found.table.drop(columns="error").T.to_string(float_format="{:.3g}".format))
     print(f"\nthe reference, {found.reference_name}, is sure to {found.reference_error:.3f}; in all {seconds:.0f} s")
     kept: dict[str, Any] = {"rows": options.rows, "seconds": seconds, "reference error": found.reference_error}
-    save("compare", kept | {"table": found.table.astype(object).where(found.table.notna(), None).to_dict("index")})
-    found.plot().savefig(RESULTS / "compare.png", dpi=70)
+    save(
+        "backends_on_genes",
+        kept | {"table": found.table.astype(object).where(found.table.notna(), None).to_dict("index")},
+    )
+    found.plot().savefig(RESULTS / "backends_on_genes.png", dpi=70)
 
 
 if __name__ == "__main__":

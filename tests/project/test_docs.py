@@ -1,0 +1,77 @@
+"""The code of the README and of every page of docs/ runs as it stands, in its order; the files they name are there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+# A picture or a link to a file, without its anchor; and a path in backticks, relative to the root of the repository.
+LINK = re.compile(r"\]\(((?!https?://|#)[^)#\s]+)[^)]*\)")
+PATH = re.compile(r"`((?:benchmarks|docs|notebooks|shapae|tests)/[\w./]*)`")
+
+
+def text(page):
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def prose(page):
+    return re.sub(r"^```.*?^```", "", text(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def run(page):
+    """Run the Python blocks of ``page``, and return the names that they leave behind."""
+    names = {"__name__": "__main__"}
+    for block in blocks(page):
+        exec(compile(block, page.name, "exec"), names)
+    return names
+
+
+def named(page):
+    """Paths of the files that ``page`` links to or names."""
+    links, paths = LINK.findall(prose(page)), PATH.findall(prose(page))
+    return [page.parent / link for link in links] + [ROOT / path for path in paths]
+
+
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run(README)
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.png", "latents.png", "waterfall.png", "explained"}
+    assert names["explanation"].values.shape == (700, 765)
+    assert np.abs(names["explanation"].residual).max() < 1e-6
+    assert names["one"].output_names == "latent 3"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(page)
+
+
+def test_the_first_screen_has_a_picture_an_install_line_and_at_most_seven_lines_of_code():
+    first = "\n".join(text(README).splitlines()[:30])
+    assert re.search(r"!\[.+\]\((.+\.png)\)", first)
+    assert "pip install" in first
+    assert len(blocks(README)[0].strip().splitlines()) <= 7
+    assert blocks(README)[0] in first
+
+
+def test_the_readme_is_one_reading():
+    assert len(text(README).splitlines()) <= 170
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+def test_files_that_a_page_names_are_there(page):
+    missing = [str(path) for path in named(page) if not path.exists()]
+    assert not missing, f"{page.name} names files that do not exist: {missing}"
+
+
+def test_every_page_is_on_the_list_of_pages():
+    assert {path.resolve() for path in named(ROOT / "docs" / "index.md")} >= {*PAGES} - {ROOT / "docs" / "index.md"}
