@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import nn
 
@@ -31,8 +32,7 @@ from shapae.analysis.comparison.metrics import auroc, reciprocal_rank, relative_
 from shapae.datasets import Faults
 from shapae.datasets.synthetic import Halves
 from shapae.errors import TooLarge
-from shapae.utils.context import generators
-from shapae.utils.moments import Array
+from shapae.utils.context import preserve_rng
 
 RANKED = 100  # rows for rankings
 RANDOM, RAW = "random", "raw feature error"
@@ -61,8 +61,8 @@ class Task:
     background: pd.DataFrame
     X: pd.DataFrame
     head: str
-    truth: Array
-    exact: Array | None = None
+    truth: NDArray[Any]
+    exact: NDArray[Any] | None = None
     faults: bool = False
     ranked: pd.DataFrame | None = None
 
@@ -140,7 +140,7 @@ def _enumerated(task: Task) -> Task:
 def trained(X: pd.DataFrame, latents: int, seed: int, *, steps: int = 400) -> Halves:
     """An autoencoder of one hidden layer on each side, after so many steps on all rows."""
     rows, d = torch.tensor(X.to_numpy()), X.shape[1]
-    with generators():
+    with preserve_rng():
         torch.manual_seed(seed)
         encoder = nn.Sequential(nn.Linear(d, 2 * d), nn.ReLU(), nn.Linear(2 * d, latents))
         model = Halves(encoder, nn.Sequential(nn.Linear(latents, 2 * d), nn.ReLU(), nn.Linear(2 * d, d)))
@@ -152,7 +152,7 @@ def trained(X: pd.DataFrame, latents: int, seed: int, *, steps: int = 400) -> Ha
     return model.eval()
 
 
-def explained(task: Task, backend: str, seed: int) -> Array:
+def explained(task: Task, backend: str, seed: int) -> NDArray[Any]:
     """(n, d)."""
     explainer = shapae.Explainer(
         task.model, task.background, head=task.head, backend=backend, n_jobs=1, seed=seed, progress=False
@@ -162,7 +162,7 @@ def explained(task: Task, backend: str, seed: int) -> Array:
         return np.asarray(explainer(task.X).values)
 
 
-def methods(task: Task, chosen: list[str], seed: int) -> Iterator[tuple[str, Array | str]]:
+def methods(task: Task, chosen: list[str], seed: int) -> Iterator[tuple[str, NDArray[Any] | str]]:
     """Names and values (n, d); or the reason why there are none."""
     for backend in chosen:
         try:
@@ -177,7 +177,7 @@ def methods(task: Task, chosen: list[str], seed: int) -> Iterator[tuple[str, Arr
     yield RANDOM, np.random.default_rng([seed, 1]).standard_normal(task.X.shape)  # not the draws of the data
 
 
-def rankings(task: Task, seed: int) -> dict[str, Array | str]:
+def rankings(task: Task, seed: int) -> dict[str, NDArray[Any] | str]:
     """Names and importances (d,) of what ranks the features of many rows together."""
     if task.ranked is None:
         return {}
@@ -188,7 +188,7 @@ def rankings(task: Task, seed: int) -> dict[str, Array | str]:
     return {f"rank_features: {name}": table[name].reindex(task.X.columns).to_numpy() for name in table}
 
 
-def measured(task: Task, method: str, values: Array) -> dict[str, float]:
+def measured(task: Task, method: str, values: NDArray[Any]) -> dict[str, float]:
     """Of one method."""
     found = {AUROC: float(np.nanmean(auroc(np.abs(values), task.truth)))}
     if task.faults:
@@ -201,7 +201,7 @@ def measured(task: Task, method: str, values: Array) -> dict[str, float]:
     return found
 
 
-def overall(task: Task, importances: Array) -> dict[str, float]:
+def overall(task: Task, importances: NDArray[Any]) -> dict[str, float]:
     """Of one number for each feature, (d,)."""
     return {OVERALL: float(auroc(importances[None], task.truth[:1])[0])}
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import shapae
 from benchmarks import save
 from shapae.cli.demo import GeneAutoencoder
-from shapae.utils.context import threads
+from shapae.utils.context import torch_threads
 
 SIZES = {"700 x 50": (700, 50), "950 x 1000": (950, 1000)}
 BACKENDS = ("deep", "gradient")
@@ -45,7 +45,7 @@ def ways(model: nn.Module, rows: Tensor, backend: str) -> dict[str, Callable[[],
         return shapae.Explainer(model, rows[:100], backend=backend, n_jobs=n_jobs, progress=False)(rows).values
 
     def alone() -> Any:
-        with threads(1):
+        with torch_threads(1):
             return explain(1)
 
     def cold() -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from shapae import plots
 from shapae.errors import DataError
@@ -14,7 +15,6 @@ from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.heads import ErrorFromOthers, FeatureError, ReconstructionError
 from shapae.tables.table import read_rows
-from shapae.utils.moments import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,10 @@ class Anomalies:
             contribute to it, negative ones offset it; the feature itself has 0.
     """
 
-    rows: Array
+    rows: NDArray[Any]
     explanation: Explanation
     feature_errors: pd.DataFrame
-    worst: Array
+    worst: NDArray[Any]
     others: Explanation
 
     @property
@@ -63,7 +63,7 @@ class Anomalies:
             "offsetting": self._largest(-values),
         }
 
-    def _largest(self, values: Array) -> str:
+    def _largest(self, values: NDArray[Any]) -> str:
         order = np.argsort(-values, kind="stable")[:3]
         return ", ".join(self._names[feature] for feature in order if values[feature] > 0)
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import MissingPackage, UnknownName
-from shapae.utils.moments import Moments, joined
-from shapae.utils.registry import Folder
+from shapae.utils.moments import Moments, concatenate
+from shapae.utils.registry import ModuleRegistry
 
 __all__ = ["Backend", "Game", "named", "names"]
 
 _OWN = ("deep", "exact", "gradient", "sampling")
-_EXTERNAL = Folder("backend", f"{__name__}.external", [f"{__path__[0]}/external"])
+_EXTERNAL = ModuleRegistry("backend", f"{__name__}.external", [f"{__path__[0]}/external"])
 # Libraries that shapae does without, each an extra of that name.
 EXTRAS = ("captum",)
 
@@ -120,7 +120,7 @@ def by_row(attribute: Callable[[Game, Tensor, int], Moments]) -> Callable[[Game]
 def _by_row(
     attribute: Callable[[Game, Tensor, int], Moments], game: Game, rows: Tensor, *, seeds: Sequence[int]
 ) -> Moments:
-    return joined([attribute(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
+    return concatenate([attribute(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
 
 
 def names() -> list[str]:

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends import AnchoredAttribution, Attribution, Backend, Game
 from shapae.heads.score import Score
 from shapae.tables.players import Players
-from shapae.utils.moments import Array, Moments, joined
+from shapae.utils.moments import Moments, concatenate
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class Compared:
         return bool(getattr(self.backend, "PLAYERS", False))
 
     @property
-    def shares(self) -> Array | None:
+    def shares(self) -> NDArray[Any] | None:
         """(b,): ``weights``."""
         return None if self.weights is None else self.weights.cpu().numpy()
 
@@ -82,7 +84,7 @@ def _one_by_one(
 ) -> Moments:
     each = zip(score.explained(rows), rows, seeds, strict=True)
     games = ((row, seed, replace(game, score=score.by_draw().at(anchor))) for row, anchor, seed in each)
-    return joined([against(game)(row.unsqueeze(0), seeds=[seed]) for row, seed, game in games], axis=0)
+    return concatenate([against(game)(row.unsqueeze(0), seeds=[seed]) for row, seed, game in games], axis=0)
 
 
 def _summed(found: Attribution, players: Players, rows: Tensor, *, seeds: Sequence[int]) -> Moments:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.backends import Attribution, Game
-from shapae.utils.memory import cut
-from shapae.utils.moments import Array, Moments, joined
+from shapae.utils.memory import batches
+from shapae.utils.moments import Moments, concatenate
 
 ADDITIVE = True
 DRAWS = 400
@@ -44,7 +46,7 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     """
     scored = lru_cache(maxsize=1)(partial(_scored, game.background))
     parts = [_of_one_row(game, row, seed, scored(game.score)) for row, seed in zip(rows, seeds, strict=True)]
-    return joined(parts, axis=0)
+    return concatenate(parts, axis=0)
 
 
 def _of_one_row(game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
@@ -56,7 +58,7 @@ def _of_one_row(game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
     places = torch.as_tensor(generator.random((draws, players)).argsort(axis=1), device=row.device)
     share = torch.as_tensor(part).to(row)[:, None, None]
     mean = variance = scores.new_zeros(players, scores.shape[1])
-    for few in cut(len(twos), max(1, AT_ONCE // (4 * players))):
+    for few in batches(len(twos), max(1, AT_ONCE // (4 * players))):
         both = slice(2 * few.start, 2 * few.stop)
         one, other = _values(score, row, drawn[both], places[both], player_of).reshape(-1, 2, *mean.shape).unbind(1)
         mean = mean + (share[few] * (one + other) / 2).sum(dim=0)
@@ -68,7 +70,7 @@ def _of_one_row(game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
     return Moments(draws, mean[None].cpu().numpy(), spread[None].cpu().numpy(), draws=len(twos) + 1)
 
 
-def _drawn(counts: Array, pairs: int, generator: np.random.Generator) -> tuple[Array, Array]:
+def _drawn(counts: NDArray[Any], pairs: int, generator: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
     """Which background rows, (pairs, 2), and what part of the whole each pair stands for, (pairs,)."""
     whole = counts.astype(np.float64) / counts.sum(dtype=np.float64)
     present = np.flatnonzero(whole)

@@ -156,9 +156,9 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
     """What ``write`` makes of the table in ``data``, to the folder ``out``."""
     from shapae.cli.files import read_table
     from shapae.cli.reports import NAMES
-    from shapae.utils.directories import written_whole
+    from shapae.utils.directories import atomic_directory
 
-    with written_whole(out, replaces=NAMES if force else ()) as fresh:
+    with atomic_directory(out, replaces=NAMES if force else ()) as fresh:
         write(read_table(data), fresh)
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 

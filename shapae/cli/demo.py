@@ -12,9 +12,9 @@ from shapae.cli.reports import NAMES, save_picture, write_results
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.utils.context import generators
-from shapae.utils.directories import written_whole
-from shapae.utils.parallel import progressing
+from shapae.utils.context import preserve_rng
+from shapae.utils.directories import atomic_directory
+from shapae.utils.parallel import progress_bar
 
 __all__ = ["GeneAutoencoder", "run", "train"]
 
@@ -46,11 +46,11 @@ def train(X: Any, *, epochs: int = 20, seed: int = 0) -> GeneAutoencoder:
         The model, in eval mode.
     """
     rows = torch.tensor(pd.DataFrame(X).to_numpy(), dtype=torch.float32)
-    with generators():
+    with preserve_rng():
         torch.manual_seed(seed)
         model = GeneAutoencoder(rows.shape[1])
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        for _ in progressing(range(epochs), epochs, None, "training"):
+        for _ in progress_bar(range(epochs), epochs, None, "training"):
             for batch in torch.split(torch.randperm(len(rows)), 64):
                 optimizer.zero_grad()
                 torch.autograd.backward(nn.functional.mse_loss(model(rows[batch]), rows[batch]))
@@ -71,7 +71,7 @@ def run(folder: Path, *, force: bool = False) -> str:
     Raises:
         OutputError: ``folder`` holds something else.
     """
-    with written_whole(folder, replaces=NAMES if force else ()) as fresh:
+    with atomic_directory(folder, replaces=NAMES if force else ()) as fresh:
         genes = datasets.pbmc68k().X
         model = train(genes)
         background = genes.sample(100, random_state=0)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from shapae.errors import DataError, MissingPackage, ModelError
-from shapae.utils.optional import needed
+from shapae.utils.optional import import_optional
 
 
 def read_model(factory: str, weights: Path) -> nn.Module:
@@ -100,7 +100,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _read_h5ad(path: Path) -> Any:
-    return needed("anndata", "reading a .h5ad").read_h5ad(path)
+    return import_optional("anndata", "reading a .h5ad").read_h5ad(path)
 
 
 def _line(error: Exception) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from shapae.utils.moments import Array
+from numpy.typing import NDArray
 
 # What people buy, how they pay for it, and its usual size as a logarithm; see ``transactions``.
 GOODS = {"groceries": 3.5, "fuel": 4.0, "travel": 6.0, "electronics": 6.5, "rent": 7.0}
@@ -107,22 +107,22 @@ def transactions(
     return Faults(normal, X, X != right, fields)
 
 
-def _some(rng: np.random.Generator, rows: int, d: int, most: int) -> Array:
+def _some(rng: np.random.Generator, rows: int, d: int, most: int) -> NDArray[Any]:
     """(rows, d), bool: from 1 to ``most`` in each row."""
     places = rng.random((rows, d)).argsort(axis=1).argsort(axis=1)
     return np.asarray(places < rng.integers(1, most + 1, size=(rows, 1)))
 
 
-def _shifts(rng: np.random.Generator, shift: tuple[float, float], shape: Sequence[int]) -> Array:
+def _shifts(rng: np.random.Generator, shift: tuple[float, float], shape: Sequence[int]) -> NDArray[Any]:
     return np.asarray(rng.uniform(*shift, shape) * rng.choice([-1, 1], shape))
 
 
-def _another(rng: np.random.Generator, kinds: Array, size: int, wrong: Array) -> Array:
+def _another(rng: np.random.Generator, kinds: NDArray[Any], size: int, wrong: NDArray[Any]) -> NDArray[Any]:
     """``kinds``, and other ones where they are to be wrong."""
     return np.asarray((kinds + wrong * rng.integers(1, size, len(kinds))) % size)
 
 
-def _paid(numbers: Array, goods: Array, ways: Array) -> pd.DataFrame:
+def _paid(numbers: NDArray[Any], goods: NDArray[Any], ways: NDArray[Any]) -> pd.DataFrame:
     names = ["amount", "fee", "hour", *(f"goods={each}" for each in GOODS), *(f"way={each}" for each in WAYS)]
     table = np.concatenate([numbers, np.eye(len(GOODS))[goods], np.eye(len(WAYS))[ways]], axis=1)
     return pd.DataFrame(table.astype(np.float32), columns=names)

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.utils.context import generators
-from shapae.utils.moments import Array
+from shapae.utils.context import preserve_rng
 
 
 class Halves(nn.Module):
@@ -39,7 +40,7 @@ class LinearAutoencoder:
     X: pd.DataFrame
     matters: pd.Series
 
-    def error_values(self, rows: Array, background: Array) -> Array:
+    def error_values(self, rows: NDArray[Any], background: NDArray[Any]) -> NDArray[Any]:
         """Shapley values of the mean squared error, whose target moves with the row.
 
         phi_i = mean_b (x_i - b_i) [Q (x + b) + q]_i, with A = W - 1, Q = A'A / d and q = 2 A'c / d.
@@ -135,13 +136,13 @@ def block_autoencoder(
     )
 
 
-def _scaled(rng: np.random.Generator, mask: Array) -> Array:
+def _scaled(rng: np.random.Generator, mask: NDArray[Any]) -> NDArray[Any]:
     """Weights that keep the size of what goes through them."""
     return np.asarray(rng.standard_normal(mask.shape) / np.maximum(mask.sum(axis=1, keepdims=True), 1) ** 0.5)
 
 
-def _linear(weight: Array, bias: Array) -> nn.Linear:
-    with generators():  # the initial weights are drawn
+def _linear(weight: NDArray[Any], bias: NDArray[Any]) -> nn.Linear:
+    with preserve_rng():  # the initial weights are drawn
         layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         layer.weight.copy_(torch.as_tensor(weight))
@@ -149,5 +150,5 @@ def _linear(weight: Array, bias: Array) -> nn.Linear:
     return layer
 
 
-def _frame(table: Array, names: Sequence[str]) -> pd.DataFrame:
+def _frame(table: NDArray[Any], names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(table.astype(np.float32), columns=list(names))

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
 from operator import add
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.deepshap.feedforward.chain import Chain, Link
@@ -16,8 +18,8 @@ from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, carry, merged, total
 from shapae.deepshap.tracing.tape import Live, Step, Tape, Values
 from shapae.errors import ModelError
-from shapae.utils.memory import cut
-from shapae.utils.moments import Array, Moments, joined
+from shapae.utils.memory import batches
+from shapae.utils.moments import Moments, concatenate
 
 # Bytes of the widest value for the pairs that are walked over at once, so that a few such values fit into a cache.
 BLOCK = 2**22
@@ -121,13 +123,13 @@ def averaged(tape: Tape | Chain, x: Values, b: Values, weights: Tensor | None = 
     outputs = min(k, max(1, pairs // width))
     height = max(1, pairs // (width * outputs))
     seeds = torch.split(torch.eye(k).to(x[0]), outputs)
-    return joined([_of_outputs(begun(tape, x, b, seed, weights), height, width) for seed in seeds], axis=2)
+    return concatenate([_of_outputs(begun(tape, x, b, seed, weights), height, width) for seed in seeds], axis=2)
 
 
 def _of_outputs(start: Walk, height: int, width: int) -> Moments:
     walk = start if start.tape else start.on(pausing=True)
-    rows, background = cut(len(walk.x[0]), height), cut(walk.b[0].shape[1], width)
-    found = joined([reduce(add, (_of_block(walk.cut(some, few)) for few in background)) for some in rows], axis=0)
+    rows, background = batches(len(walk.x[0]), height), batches(walk.b[0].shape[1], width)
+    found = concatenate([reduce(add, (_of_block(walk.cut(some, few)) for few in background)) for some in rows], axis=0)
     if not np.isfinite(found.mean).all():
         for some, few in product(rows, background):
             start.cut(some, few).on(watch=_refuse_infinite)
@@ -145,7 +147,7 @@ def _of_block(walk: Walk) -> Moments:
     return Moments(values.shape[2], _array(mean), _array(spread))
 
 
-def _array(values: Tensor) -> Array:
+def _array(values: Tensor) -> NDArray[Any]:
     return values.permute(1, 2, 0).cpu().numpy()
 
 

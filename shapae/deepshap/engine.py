@@ -17,8 +17,8 @@ from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tracing.record import record
 from shapae.deepshap.tracing.tape import Tape, Values, replay
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
-from shapae.utils.memory import BLOCKS
-from shapae.utils.moments import Moments, joined
+from shapae.utils.memory import MIN_BLOCKS
+from shapae.utils.moments import Moments, concatenate
 from shapae.utils.torch_trace import Function
 
 # Bytes of all values of the rows that are replayed at once.
@@ -98,7 +98,7 @@ class Against:
         _refuse_tables(rows, self.background)
         torch.empty(KEPT, dtype=torch.uint8)
         with torch.no_grad():
-            return joined([self._of_few(*few) for few in _split(self._at_once, rows, *anchors)], axis=0)
+            return concatenate([self._of_few(*few) for few in _split(self._at_once, rows, *anchors)], axis=0)
 
     def _of_few(self, *taken: Tensor) -> Moments:
         x, chain = _replayed(self.function, self._tape, *taken), self._chain
@@ -108,7 +108,7 @@ class Against:
             values = folded(chain, self._order, x, self._whole, shares)
             if values is not None:
                 return Moments(total, values.cpu().numpy())
-        merges = chain and chain.saving * len(taken[0]) * len(self.background) > chain.preparation / BLOCKS
+        merges = chain and chain.saving * len(taken[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
         tape = chain if chain and merges else self._tape.in_dtype(taken[0].dtype)
         weights = [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._at_once)
         return reduce(add, (averaged(tape, x, *part) for part in zip(self._parts, weights, strict=True)))

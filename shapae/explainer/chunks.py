@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shapae.errors import TooLarge
-from shapae.utils.memory import AT_HAND, BLOCKS, BLOCKS_EACH, cut, spell
+from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, MIN_BLOCKS, batches, format_bytes
 
 # What a row needs beside the tensors that autograd keeps of it: gradients, differences and the copies of hooks.
 COPIES = 4
@@ -44,11 +44,11 @@ def plan(n: int, b: int, held: Callable[[int], float], result: float, room: floa
     width = bisect_right(range(1, b + 1), room, key=held)
     if width == 0:
         raise TooLarge(
-            f"one row against one background row takes about {spell(held(1))}, but there is room for {spell(room)}; "
+            f"one row against one background row takes about {format_bytes(held(1))}, but there is room for {format_bytes(room)}; "
             f"raise memory=, lower n_jobs=, or explain fewer outputs."
         )
-    height = -(-n // max(BLOCKS, BLOCKS_EACH * jobs))
+    height = -(-n // max(MIN_BLOCKS, BLOCKS_PER_WORKER * jobs))
     if jobs == 1:
-        room, height = min(room, AT_HAND), max(height, int(WORTH_A_BLOCK // held(b)))
+        room, height = min(room, CHUNK_BYTES), max(height, int(WORTH_A_BLOCK // held(b)))
     height = max(1, min(height, n, int(room // result)))
-    return [Chunk(rows, part) for rows in cut(n, height) for part in cut(b, width)]
+    return [Chunk(rows, part) for rows in batches(n, height) for part in batches(b, width)]

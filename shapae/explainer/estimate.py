@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from shapae.utils.memory import spell
+from shapae.utils.memory import format_bytes
 
 # Seconds that a trial should take to tell how long all of it would.
 ENOUGH = 0.25
@@ -43,7 +43,7 @@ class Estimate:
         """For a person to read."""
         return (
             f"{self.rows} rows: {self.multiplications:.2g} multiplications, about {self.seconds:.2g} s, "
-            f"{spell(self.bytes)} of values"
+            f"{format_bytes(self.bytes)} of values"
         )
 
 

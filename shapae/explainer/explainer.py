@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from shapae import backends, heads
@@ -27,9 +28,8 @@ from shapae.models.unwrapping import example, full_precision
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import Streamed, agreed_names, read_rows, refuse_width, same
-from shapae.utils.context import evaluating, generators
-from shapae.utils.memory import read_bytes
-from shapae.utils.moments import Array
+from shapae.utils.context import eval_mode, preserve_rng
+from shapae.utils.memory import parse_bytes
 
 
 class Explainer:
@@ -87,7 +87,7 @@ class Explainer:
     ) -> None:
         self._backend = backends.named(backend)
         self.backend, self.n_jobs, self.seed, self.progress = backend, n_jobs, seed, progress
-        self.memory, self.head, self.tolerance = read_bytes(memory), str(head), tolerance
+        self.memory, self.head, self.tolerance = parse_bytes(memory), str(head), tolerance
         given = read_background(background)
         self._origin, self._names = given.origin, agreed_names(given.rows, feature_names, "background")
         autoencoder, module = full_precision(as_autoencoder(model)), full_precision(heads.as_head(head))
@@ -95,7 +95,7 @@ class Explainer:
             like = example(autoencoder, torch.from_numpy(given.rows.dense(slice(1))))
             self.background, weights = tensors(given, like, self.memory)
         self.score = self._scoring(autoencoder, module, source)
-        with evaluating(autoencoder), generators(self.background), torch.no_grad():
+        with eval_mode(autoencoder), preserve_rng(self.background), torch.no_grad():
             explained = self.score.explained(self.background)
         names = self._explained_names(self.feature_names, explained.shape[1])
         playing = players(groups, names, disjoint=True) if groups else None
@@ -104,7 +104,7 @@ class Explainer:
         self._refuse_tolerance()
 
     def _scoring(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:
-        with evaluating(nn.ModuleList([autoencoder, head])), generators(self.background), torch.no_grad():
+        with eval_mode(nn.ModuleList([autoencoder, head])), preserve_rng(self.background), torch.no_grad():
             return Score(autoencoder, head, self.feature_names, self.background[[0, -1]], source)
 
     def with_head(self, head: str | nn.Module) -> "Explainer":
@@ -211,7 +211,7 @@ class Explainer:
         with self._at_work(self.background) as (_, rows):
             return estimated(self._job.trial(rows), n, 2 * self._job.row_result)
 
-    def scores(self, X: Any) -> Array:
+    def scores(self, X: Any) -> NDArray[Any]:
         """The scores of ``X``, which are not explained.
 
         Args:
@@ -235,7 +235,7 @@ class Explainer:
         free = table.names and not self._compared.players
         names = agreed_names(table, self._names or (None if free else self.feature_names), "rows")
         refuse_width(table, self.background.shape[1], "rows")
-        with evaluating(self.score), generators(self.background), torch.inference_mode(False), torch.enable_grad():
+        with eval_mode(self.score), preserve_rng(self.background), torch.inference_mode(False), torch.enable_grad():
             rows = Streamed(table, self.background, "rows")
             refuse_unsteady(self.score, self.score.explained(torch.cat([rows[:64], self.background[:64]])))
             yield names or self.feature_names, rows
@@ -265,7 +265,7 @@ class Explainer:
         if self.score.draws:
             raise DataError(f"{self.head} has draws of its own, so that a tolerance says too little; leave one out.")
 
-    def _data(self, rows: Streamed) -> Array:
+    def _data(self, rows: Streamed) -> NDArray[Any]:
         """What is explained of ``rows``, (n, d) or (n, m)."""
         if self.score.source == "input":
             return np.asarray(rows.rows.tensor(self.background, "rows").cpu())

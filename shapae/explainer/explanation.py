@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import shap
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from slicer import Obj
 
@@ -16,8 +17,7 @@ from shapae.errors import DataError, OutputError, UnknownName
 from shapae.explainer.export import Parts, annotate, dataset, frame, listed
 from shapae.explainer.importance import Importance
 from shapae.tables.players import players
-from shapae.utils.directories import written_whole
-from shapae.utils.moments import Array
+from shapae.utils.directories import atomic_directory
 
 ARRAYS, RECORD = "explanation.safetensors", "explanation.json"
 _KEPT = ("scores", "residual", "standard_errors", "used")
@@ -47,17 +47,17 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
 
     def __init__(
         self,
-        values: Array,
-        base_values: Array,
-        data: Array,
+        values: NDArray[Any],
+        base_values: NDArray[Any],
+        data: NDArray[Any],
         *,
         feature_names: Sequence[str],
         output_names: str | Sequence[str],
-        scores: Array,
-        standard_errors: Array | None = None,
+        scores: NDArray[Any],
+        standard_errors: NDArray[Any] | None = None,
         made_by: dict[str, Any] | None = None,
-        residual: Array | None = None,
-        used: Array | None = None,
+        residual: NDArray[Any] | None = None,
+        used: NDArray[Any] | None = None,
         row_names: Any = None,
     ) -> None:
         one, names = isinstance(output_names, str), feature_names
@@ -239,7 +239,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
         record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by")}
         record |= {"row_names": _plain_names(self.row_names)} if self.row_names is not None else {}
-        with written_whole(Path(folder), replaces=(ARRAYS, RECORD)) as fresh:
+        with atomic_directory(Path(folder), replaces=(ARRAYS, RECORD)) as fresh:
             present = {name: np.asarray(array, order="C") for name, array in arrays.items() if array is not None}
             save_file(present, fresh / ARRAYS)
             (fresh / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")

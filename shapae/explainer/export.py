@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from shapae.errors import DataError
 from shapae.tables import anndata as annotated
-from shapae.utils.moments import Array
-from shapae.utils.optional import needed
-from shapae.utils.text import some
+from shapae.utils.optional import import_optional
+from shapae.utils.text import enumerate_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,12 @@ class Parts:
         outputs: k names.
     """
 
-    values: Array
-    errors: Array | None
-    data: Array
-    scores: Array
-    base_values: Array
-    residual: Array
+    values: NDArray[Any]
+    errors: NDArray[Any] | None
+    data: NDArray[Any]
+    scores: NDArray[Any]
+    base_values: NDArray[Any]
+    residual: NDArray[Any]
     rows: Any
     features: list[str]
     outputs: list[str]
@@ -86,7 +86,7 @@ def dataset(parts: Parts, made_by: dict[str, Any]) -> Any:
         arrays["standard_errors"] = (axes, parts.errors)
     rows = range(len(parts.data)) if parts.rows is None else parts.rows
     names = {axis: list(names) for axis, names in zip(axes, (rows, parts.features, parts.outputs), strict=True)}
-    xarray = needed("xarray", "to_xarray()")
+    xarray = import_optional("xarray", "to_xarray()")
     copies = {name: (dims, array.copy()) for name, (dims, array) in arrays.items()}
     return xarray.Dataset(copies, names, {"made_by": json.dumps(made_by)})
 
@@ -106,7 +106,7 @@ def annotate(parts: Parts, made_by: dict[str, Any], adata: Any, name: str | None
 
 
 def _new(parts: Parts) -> Any:
-    anndata = needed("anndata", "to_anndata()")
+    anndata = import_optional("anndata", "to_anndata()")
     rows = range(len(parts.data)) if parts.rows is None else parts.rows
     obs, var = (pd.DataFrame(index=[str(name) for name in names]) for names in (rows, parts.features))
     return anndata.AnnData(parts.data.copy(), obs, var)
@@ -138,7 +138,7 @@ def _rows(parts: Parts, names: pd.Index) -> list[int]:
     repeated = [name for name, count in Counter(names).items() if count > 1 and name in {*wanted}]
     if repeated:
         raise DataError(
-            f"the AnnData has {some(repeated, 'row')} repeatedly; call adata.obs_names_make_unique() first."
+            f"the AnnData has {enumerate_names(repeated, 'row')} repeatedly; call adata.obs_names_make_unique() first."
         )
     return _places(list(names), wanted, "row")
 
@@ -148,7 +148,7 @@ def _places(names: Sequence[str], wanted: Iterable[str], noun: str) -> list[int]
     missing = [name for name in wanted if name not in place]
     if missing:
         raise DataError(
-            f"the AnnData has no {some(missing, noun)}; give the one that was explained, which for its .raw is "
+            f"the AnnData has no {enumerate_names(missing, noun)}; give the one that was explained, which for its .raw is "
             f"adata.raw.to_adata()."
         )
     return [place[name] for name in wanted]

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from shapae.explainer.worker import Part
-from shapae.utils.memory import cut
-from shapae.utils.moments import Array
+from shapae.utils.memory import batches
 
 # Bytes of the values that are added up at once, so that they stay in a cache.
 AT_ONCE = 2**22
@@ -28,13 +28,13 @@ class Found:
         base_values: (n, k), mean score of these; to be filled in.
     """
 
-    base_values: Array
+    base_values: NDArray[Any]
 
-    def __init__(self, scores: Array, b: int, d: int) -> None:
+    def __init__(self, scores: NDArray[Any], b: int, d: int) -> None:
         n, k = scores.shape
         self.scores = scores
-        self.values: Array = np.empty((n, d, k), scores.dtype)
-        self.errors: Array | None = None
+        self.values: NDArray[Any] = np.empty((n, d, k), scores.dtype)
+        self.errors: NDArray[Any] | None = None
         self.used = np.full(n, b)
         self._sums, self._sizes, self._errors = np.empty((3, n, k), scores.dtype)
 
@@ -42,7 +42,7 @@ class Found:
         """The next rows, from ``start``; gives back the row after them."""
         end, values = start + len(part.mean), torch.from_numpy(self.values)
         values[start:end] = torch.from_numpy(part.mean)
-        for few in cut(end - start, max(1, AT_ONCE // values[:1].nbytes)):
+        for few in batches(end - start, max(1, AT_ONCE // values[:1].nbytes)):
             rows = slice(start + few.start, start + few.stop)
             self._sums[rows], self._sizes[rows] = _summed(self.values[rows]), values[rows].abs().sum(1)
         if part.used is not None:
@@ -55,7 +55,7 @@ class Found:
         return end
 
     @property
-    def residual(self) -> Array:
+    def residual(self) -> NDArray[Any]:
         """(n, k): score - base value - sum of the values."""
         return np.asarray(self.scores - self.base_values - self._sums)
 
@@ -80,7 +80,7 @@ class Found:
         )
 
 
-def promised(scores: Array, base: Array, sizes: Array) -> tuple[Array, Array]:
+def promised(scores: NDArray[Any], base: NDArray[Any], sizes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """(k,): how much scores spread, and what rounding may leave of them.
 
     Args:
@@ -92,6 +92,6 @@ def promised(scores: Array, base: Array, sizes: Array) -> tuple[Array, Array]:
     return spread, eps**0.5 * spread + 100 * eps * (np.abs(scores).max(axis=0) + sizes)
 
 
-def _summed(values: Array) -> Array:
+def _summed(values: NDArray[Any]) -> NDArray[Any]:
     """(n, d, k) -> (n, k): to the last digit what a user finds, whose values of one output have two axes."""
     return np.asarray(values.sum(axis=1) if values.shape[2] > 1 else values[..., 0].sum(axis=1, keepdims=True))

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from shapae.errors import UnknownName
 from shapae.explainer.export import Parts
-from shapae.utils.moments import Array, Moments, joined
+from shapae.utils.moments import Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.
 AT_ONCE = 2**22
@@ -33,11 +34,11 @@ class OverRows:
         return OverRows(self.values + other.values, self.sizes + other.sizes)
 
 
-def over_rows(values: Array) -> OverRows:
+def over_rows(values: NDArray[Any]) -> OverRows:
     """The averages of ``values`` (n, d, k)."""
     features = torch.split(torch.from_numpy(values), max(1, AT_ONCE // values[:, :1].nbytes), dim=1)
     pairs = [(_moments(few), _moments(few.abs())) for few in features]
-    return OverRows(*(joined(parts, axis=0) for parts in zip(*pairs, strict=True)))
+    return OverRows(*(concatenate(parts, axis=0) for parts in zip(*pairs, strict=True)))
 
 
 def _moments(values: torch.Tensor) -> Moments:
@@ -67,8 +68,8 @@ class Importance:
     feature_names: Sequence[str]
     output_names: Sequence[str]
     made_by: dict[str, Any] = field(default_factory=dict)
-    residual: Array | None = None
-    used: Array | None = None
+    residual: NDArray[Any] | None = None
+    used: NDArray[Any] | None = None
 
     @classmethod
     def of(cls, explanation: Any) -> "Importance":
@@ -84,22 +85,22 @@ class Importance:
         return int(self.over.values.count)
 
     @property
-    def mean_abs(self) -> Array:
+    def mean_abs(self) -> NDArray[Any]:
         """(d, k): mean of |value|, how much the feature matters to the output."""
         return self.over.sizes.mean
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> NDArray[Any]:
         """(d, k): mean value, whether the feature raises the output or lowers it, compared with the background."""
         return self.over.values.mean
 
     @property
-    def mean_abs_error(self) -> Array:
+    def mean_abs_error(self) -> NDArray[Any]:
         """(d, k): standard error of ``mean_abs``; NaN for a single row."""
         return _error(self.over.sizes)
 
     @property
-    def mean_error(self) -> Array:
+    def mean_error(self) -> NDArray[Any]:
         """(d, k): standard error of ``mean``; NaN for a single row."""
         return _error(self.over.values)
 
@@ -146,6 +147,6 @@ class Importance:
         return pd.concat(tables, names=["output", "feature"])
 
 
-def _error(moments: Moments) -> Array:
+def _error(moments: Moments) -> NDArray[Any]:
     error = moments.standard_error
     return np.full_like(moments.mean, np.nan) if error is None else error

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cache, partial, reduce
 from itertools import groupby
 from operator import add
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import NDArray
 
 from shapae.backends import Attribution, in_parts
 from shapae.backends.compared import Compared
@@ -30,9 +31,8 @@ from shapae.explainer.worker import (
 )
 from shapae.heads.score import Score
 from shapae.tables.table import Streamed
-from shapae.utils.memory import AT_HAND, bytes_per_row, cut, spell
-from shapae.utils.moments import Array
-from shapae.utils.parallel import progressing
+from shapae.utils.memory import CHUNK_BYTES, batches, bytes_per_row, format_bytes
+from shapae.utils.parallel import progress_bar
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Turn(NamedTuple):
 
 
 Against = Callable[[Turn], Attribution]
-Averaged = tuple[OverRows, list[Array]]
+Averaged = tuple[OverRows, list[NDArray[Any]]]
 # Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
 AVERAGES = 16
 
@@ -60,7 +60,7 @@ class Job:
         n_jobs: As in joblib.
         memory: Bytes that may be held at once.
         seed: Of all that is drawn.
-        progress: See ``progressing``.
+        progress: See ``progress_bar``.
         tolerance: See ``Explainer``.
     """
 
@@ -84,7 +84,7 @@ class Job:
         found.base_values = self._base_values(rows, base, found.used, batch)
         return found
 
-    def over_rows(self, rows: Streamed) -> tuple[OverRows, Array, Array, Array]:
+    def over_rows(self, rows: Streamed) -> tuple[OverRows, NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Averages over ``rows``, (n, k) scores of these, (k,) their mean base value and (n,) ``Found.used``.
 
         Raises:
@@ -93,8 +93,8 @@ class Job:
         taken = AVERAGES * self.row_result
         if taken > self.memory / 2:
             raise TooLarge(
-                f"the averages over the rows take {spell(taken)}, and may take half of memory='{spell(self.memory)}'; "
-                f"explain fewer outputs, or allow memory='{spell(3 * taken)}'."
+                f"the averages over the rows take {format_bytes(taken)}, and may take half of memory='{format_bytes(self.memory)}'; "
+                f"explain fewer outputs, or allow memory='{format_bytes(3 * taken)}'."
             )
         chunks, batch = self._plan(len(rows), taken)
         scores, base = self._scored(rows, batch)
@@ -109,18 +109,18 @@ class Job:
         used = np.concatenate(ended) if ended else np.full(len(rows), len(base))
         return over, scores, self._base_values(rows, base, used, batch).mean(axis=0), used
 
-    def _scored(self, rows: Streamed, batch: int) -> tuple[Array, Array]:
+    def _scored(self, rows: Streamed, batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """The scores of ``rows`` and of the background."""
         return (
             scored(self.score.itself, rows, batch, "rows"),
             scored(self.score, self.compared.background, batch, "background rows"),
         )
 
-    def _base_values(self, rows: Streamed, base: Array, used: Array, batch: int) -> Array:
+    def _base_values(self, rows: Streamed, base: NDArray[Any], used: NDArray[Any], batch: int) -> NDArray[Any]:
         used = used if self._in_batches else np.full(len(rows), len(base))
         return base_values(self.score, rows, self.compared, base=base, used=used, batch=batch)
 
-    def scores(self, rows: Streamed) -> Array:
+    def scores(self, rows: Streamed) -> NDArray[Any]:
         """(n, k): the scores of ``rows``."""
         return scored(self.score.itself, rows, self._plan(len(rows), 0)[1], "rows")
 
@@ -149,7 +149,7 @@ class Job:
         moments = self._run(attributed, against, rows, [([Turn(chunk.background)], chunk.rows) for chunk in chunks])
         for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
             merged = reduce(add, (part for _, part in block))
-            merged = merged.over_draws() if self.score.draws else merged
+            merged = merged.average_outputs() if self.score.draws else merged
             yield Part(merged.mean, merged.standard_error)
 
     @property
@@ -162,7 +162,7 @@ class Job:
         """Of a row, one after the other, until its values are sure enough."""
         b, most = len(self.compared.background), self.compared.backend.DRAWS
         if self._in_batches:
-            return [Turn(part) for part in cut(b, BATCH)]
+            return [Turn(part) for part in batches(b, BATCH)]
         return [Turn(slice(0, b), min(most, FIRST * 2**turn)) for turn in range(ROUNDS)]
 
     def _run(
@@ -174,7 +174,7 @@ class Job:
         done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
             task([against(turn) for turn in turns], rows[block], seeds[block], parent) for turns, block in jobs
         )
-        return progressing(done, len(jobs), self.progress)
+        return progress_bar(done, len(jobs), self.progress)
 
     def _seeds(self, n: int) -> list[int]:
         """One for each row, by its position."""
@@ -197,9 +197,9 @@ class Job:
         result, most = 2 * n * self.row_result, int(self.memory / 4 // self.row_result)
         if result > self.memory / 2:
             raise TooLarge(
-                f"the values of {n} rows and their standard errors take {spell(result)}, and may take half of "
-                f"memory='{spell(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer outputs, or "
-                f"allow memory='{spell(3 * result)}'. For averages over all rows, summarize(X) holds no row's values."
+                f"the values of {n} rows and their standard errors take {format_bytes(result)}, and may take half of "
+                f"memory='{format_bytes(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer outputs, or "
+                f"allow memory='{format_bytes(3 * result)}'. For averages over all rows, summarize(X) holds no row's values."
             )
 
     def _plan(self, n: int, taken: float) -> tuple[list[Chunk], int]:
@@ -214,7 +214,7 @@ class Job:
             room=room,
             jobs=jobs,
         )
-        return chunks, max(1, int(min(room, AT_HAND) // row_bytes))
+        return chunks, max(1, int(min(room, CHUNK_BYTES) // row_bytes))
 
 
 def _blocks(chunks: Iterable[Chunk]) -> list[slice]:

@@ -1,20 +1,21 @@
 """Scores of many rows, a few at a time, and the base values that they are compared with."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.compared import Compared
 from shapae.heads.checks import refuse_infinite
 from shapae.heads.score import Score
 from shapae.tables.table import Streamed
-from shapae.utils.memory import cut
-from shapae.utils.moments import Array
+from shapae.utils.memory import batches
 
 
-def scored(score: Callable[[Tensor], Tensor], rows: Tensor | Streamed, batch: int, what: str) -> Array:
+def scored(score: Callable[[Tensor], Tensor], rows: Tensor | Streamed, batch: int, what: str) -> NDArray[Any]:
     """The scores of ``rows``, (n, k).
 
     Args:
@@ -27,14 +28,14 @@ def scored(score: Callable[[Tensor], Tensor], rows: Tensor | Streamed, batch: in
         ModelError: Some are NaN or infinite.
     """
     with torch.no_grad():
-        scores = torch.cat([score(rows[block]) for block in cut(len(rows), batch)])
+        scores = torch.cat([score(rows[block]) for block in batches(len(rows), batch)])
     refuse_infinite(score, rows, scores, what)
     return np.asarray(scores.cpu())
 
 
 def base_values(
-    score: Score, rows: Tensor | Streamed, compared: Compared, *, base: Array, used: Array, batch: int
-) -> Array:
+    score: Score, rows: Tensor | Streamed, compared: Compared, *, base: NDArray[Any], used: NDArray[Any], batch: int
+) -> NDArray[Any]:
     """(n, k): mean score of the background rows that each of ``rows`` was compared with.
 
     Args:
@@ -57,8 +58,8 @@ def base_values(
 
 
 def _each(rows: Tensor | Streamed, batch: int) -> Iterator[Tensor]:
-    return (row for block in cut(len(rows), batch) for row in rows[block])
+    return (row for block in batches(len(rows), batch) for row in rows[block])
 
 
-def _mean(scores: Array, weights: Array | None) -> Array:
+def _mean(scores: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     return np.asarray(np.average(scores, axis=0, weights=weights), scores.dtype)

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends import Attribution
 from shapae.explainer.importance import OverRows, over_rows
-from shapae.utils.context import threads
-from shapae.utils.moments import Array, Moments
+from shapae.utils.context import torch_threads
+from shapae.utils.moments import Moments
 
 # So many background rows at a time, until the values are sure enough; and so many groups or rows until one can tell.
 BATCH, ENOUGH = 16, 8
@@ -32,9 +33,9 @@ class Part:
         used: (n,). How many background rows, or draws, the values are averages over; None for all.
     """
 
-    mean: Array
-    errors: Array | None
-    used: Array | None = None
+    mean: NDArray[Any]
+    errors: NDArray[Any] | None
+    used: NDArray[Any] | None = None
 
 
 def attributed(against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int) -> Moments:
@@ -46,7 +47,7 @@ def attributed(against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int
         seeds: n integers.
         parent: The process that shares out the work. Others compute with one thread each, as their siblings do.
     """
-    with threads(torch.get_num_threads() if os.getpid() == parent else 1):
+    with torch_threads(torch.get_num_threads() if os.getpid() == parent else 1):
         return reduce(add, (part(rows, seeds=seeds) for part in against))
 
 
@@ -67,12 +68,12 @@ def attributed_until(
     for turn, batch in enumerate(against):
         if not len(left):
             break
-        part = attributed([batch], rows[left], [_again(seeds[row], turn) for row in left.tolist()], parent).as_draw()
+        part = attributed([batch], rows[left], [_again(seeds[row], turn) for row in left.tolist()], parent).as_group()
         total = part if total is None else total + part
         ended = ended or Ended(np.empty_like(total.mean), np.empty_like(total.mean), np.empty(len(rows), np.int64))
         sure = _sure(total, tolerance) | (turn == len(against) - 1)
-        ended.put(left[sure], total.of_rows(sure))
-        left, total = left[~sure], total.of_rows(~sure)
+        ended.put(left[sure], total.select(sure))
+        left, total = left[~sure], total.select(~sure)
     assert ended is not None, "nothing to compare with"
     assert total is not None
     return Part(ended.mean, ended.errors if total.draws > 1 else None, ended.used)
@@ -81,11 +82,11 @@ def attributed_until(
 class Ended(NamedTuple):
     """Room for the values of all rows, into which those are put that are sure enough: once, as they may be large."""
 
-    mean: Array
-    errors: Array
-    used: Array
+    mean: NDArray[Any]
+    errors: NDArray[Any]
+    used: NDArray[Any]
 
-    def put(self, rows: Array, found: Moments) -> None:
+    def put(self, rows: NDArray[Any], found: Moments) -> None:
         """What was found for some rows; their standard errors only if they are known."""
         self.mean[rows], self.used[rows] = found.mean, round(found.count)
         errors = found.standard_error
@@ -98,7 +99,7 @@ def _again(seed: int, turn: int) -> int:
     return int(np.random.SeedSequence([seed, turn]).generate_state(1)[0]) if turn else seed
 
 
-def _sure(total: Moments, tolerance: float) -> Array:
+def _sure(total: Moments, tolerance: float) -> NDArray[Any]:
     """(n,): whether the standard errors of each row are small enough, and known well enough to tell."""
     errors = total.standard_error
     if errors is None or total.draws < ENOUGH:
@@ -109,15 +110,15 @@ def _sure(total: Moments, tolerance: float) -> Array:
 
 def averaged_over_rows(
     against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, draws: int = 0
-) -> tuple[OverRows, list[Array]]:
+) -> tuple[OverRows, list[NDArray[Any]]]:
     """Averages of the values of ``rows``, and no ``Part.used``; see ``attributed``, and ``Head.draws``."""
     moments = attributed(against, rows, seeds, parent)
-    return over_rows((moments.over_draws() if draws else moments).mean), []
+    return over_rows((moments.average_outputs() if draws else moments).mean), []
 
 
 def averaged_until(
     against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, tolerance: float
-) -> tuple[OverRows, list[Array]]:
+) -> tuple[OverRows, list[NDArray[Any]]]:
     """Averages of the values of ``rows``, and ``Part.used``; see ``attributed_until``."""
     part = attributed_until(against, rows, seeds, parent, tolerance=tolerance)
     return over_rows(part.mean), [part.used] if part.used is not None else []

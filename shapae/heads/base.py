@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from shapae.models.autoencoder import Autoencoder
-from shapae.utils.registry import Table
+from shapae.utils.registry import Registry
 
 Choice = str | int | Sequence[str | int] | None
-HEADS: Table[Callable[[], "Head"]] = Table("head")
+HEADS: Registry[Callable[[], "Head"]] = Registry("head")
 
 
 class Head(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shapae.errors import ModelError
 from shapae.heads.score import Score
-from shapae.utils.torch_trace import first_to_fail
+from shapae.utils.torch_trace import first_nonfinite
 
 
 def refuse_unsteady(score: Score, rows: Tensor) -> None:
@@ -55,7 +55,7 @@ def refuse_infinite(score: Callable[[Tensor], Tensor], rows: Any, scores: Tensor
     """
     bad = (~torch.isfinite(scores)).any(dim=1).nonzero().flatten().tolist()
     if bad:
-        first = first_to_fail(score, rows[bad[0] : bad[0] + 1])
+        first = first_nonfinite(score, rows[bad[0] : bad[0] + 1])
         made = [f"{place}, the first to make {kind}" for kind, place in first.items()]
         raise ModelError(
             f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} {what}, first for row {bad[0]}. "

@@ -8,7 +8,7 @@ from shapae.heads.losses import Elementwise
 from shapae.models.autoencoder import Autoencoder
 
 
-@HEADS.enter("latent")
+@HEADS.register("latent")
 class Latent(OfUnits):
     """Each latent unit: score_k(x) = e_k(x), with e the encoder.
 
@@ -21,7 +21,7 @@ class Latent(OfUnits):
         return autoencoder.encode(rows)
 
 
-@HEADS.enter("latent_norm")
+@HEADS.register("latent_norm")
 class LatentNorm(Single):
     """Squared length of the latents: score(x) = sum_k e_k(x)**2."""
 
@@ -37,7 +37,7 @@ class LatentNorm(Single):
         return norm
 
 
-@HEADS.enter("label_free")
+@HEADS.register("label_free")
 class LabelFree(Single):
     """Label-free importance: score(z) = <e(x), e(z)>, with e the encoder and x the row being explained.
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
-from shapae.utils.registry import Table
+from shapae.utils.registry import Registry
 
 __all__ = ["Absolute", "Cosine", "CrossEntropy", "Distance", "Elementwise", "GaussianNLL", "Huber", "Loss", "Square"]
 
-LOSSES: Table[Callable[[], "Loss"]] = Table("loss")
+LOSSES: Registry[Callable[[], "Loss"]] = Registry("loss")
 
 
 class Elementwise(nn.Module):
@@ -59,7 +59,7 @@ class OfDifference(Loss):
         return losses
 
 
-@LOSSES.enter("mse")
+@LOSSES.register("mse")
 class Square(OfDifference):
     """(r - x)**2."""
 
@@ -67,7 +67,7 @@ class Square(OfDifference):
         super().__init__(torch.square)
 
 
-@LOSSES.enter("mae")
+@LOSSES.register("mae")
 class Absolute(OfDifference):
     """|r - x|."""
 
@@ -86,7 +86,7 @@ class _Huber:
         return f"huber, delta={self.delta}"
 
 
-@LOSSES.enter("huber")
+@LOSSES.register("huber")
 class Huber(OfDifference):
     """(r - x)**2 / 2 up to a difference of ``delta``, beyond it delta * (|r - x| - delta / 2).
 
@@ -99,7 +99,7 @@ class Huber(OfDifference):
         super().__init__(_Huber(delta))
 
 
-@LOSSES.enter("gaussian_nll")
+@LOSSES.register("gaussian_nll")
 class GaussianNLL(Loss):
     """Negative log-likelihood of a normal distribution around r: (log(2 pi v) + (r - x)**2 / v) / 2.
 
@@ -122,7 +122,7 @@ class GaussianNLL(Loss):
         return losses
 
 
-@LOSSES.enter("bce")
+@LOSSES.register("bce")
 class CrossEntropy(Loss):
     """-x log r - (1 - x) log(1 - r), for reconstructions and targets between 0 and 1.
 
@@ -143,7 +143,7 @@ def _log(values: Tensor) -> Tensor:
     return values.clamp(min=torch.finfo(values.dtype).tiny).log()
 
 
-@LOSSES.enter("l2")
+@LOSSES.register("l2")
 class Distance(Loss):
     """Euclidean distance, sqrt(sum_j (r_j - x_j)**2)."""
 
@@ -159,7 +159,7 @@ class Distance(Loss):
         return distance
 
 
-@LOSSES.enter("cosine")
+@LOSSES.register("cosine")
 class Cosine(Loss):
     """1 - cos of the angle between r and x."""
 

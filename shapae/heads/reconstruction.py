@@ -11,7 +11,7 @@ from shapae.heads.losses import as_loss
 from shapae.models.autoencoder import Autoencoder
 
 
-@HEADS.enter("reconstruction_error")
+@HEADS.register("reconstruction_error")
 class ReconstructionError(Single):
     """Reconstruction error of each row.
 
@@ -92,7 +92,7 @@ class _OfFeatures(Head):
         return list(features) if self.worst is None else [f"worst {place}" for place in range(1, width + 1)]
 
 
-@HEADS.enter("feature_error")
+@HEADS.register("feature_error")
 class FeatureError(_OfFeatures):
     """Reconstruction error of each feature by itself: score_j(x) = loss(r_j(x), x_j).
 
@@ -113,7 +113,7 @@ class FeatureError(_OfFeatures):
         return self.picked(autoencoder, self.losses(autoencoder, rows), rows if anchors is None else anchors)
 
 
-@HEADS.enter("reconstruction")
+@HEADS.register("reconstruction")
 class Reconstruction(_OfFeatures):
     """Each reconstructed feature: score_j(x) = r_j(x).
 

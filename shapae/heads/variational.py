@@ -9,7 +9,7 @@ from shapae.heads.losses import Elementwise, as_loss
 from shapae.models.autoencoder import Autoencoder
 
 
-@HEADS.enter("latent_mean")
+@HEADS.register("latent_mean")
 class LatentMean(OfUnits):
     """Mean of each latent unit.
 
@@ -24,7 +24,7 @@ class LatentMean(OfUnits):
         return autoencoder.latent_distribution(rows)[0]
 
 
-@HEADS.enter("latent_log_variance")
+@HEADS.register("latent_log_variance")
 class LatentLogVariance(OfUnits):
     """Log-variance of each latent unit: where the encoder is not sure.
 
@@ -56,7 +56,7 @@ class Divergence(nn.Module):
         return divergence
 
 
-@HEADS.enter("unit_kl")
+@HEADS.register("unit_kl")
 class UnitKL(OfUnits):
     """Divergence of each latent unit from its prior, in nats: which units say something about the row.
 
@@ -76,7 +76,7 @@ class UnitKL(OfUnits):
         return divergence
 
 
-@HEADS.enter("kl")
+@HEADS.register("kl")
 class KL(Single):
     """Divergence of all latent units from their prior, in nats: how far the row lies from what is usual."""
 
@@ -92,7 +92,7 @@ class KL(Single):
         return total
 
 
-@HEADS.enter("elbo")
+@HEADS.register("elbo")
 class ELBO(Single):
     """Evidence lower bound of each row, in nats: -sum_j loss(r_j(z), x_j) - beta * KL.
 

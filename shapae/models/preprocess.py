@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError
-from shapae.utils.moments import Array
 
 # Rows at which a transformer is asked whether it is affine, and how far from 0 its slope is measured.
 PROBES, FAR = 5, 1e6
@@ -26,7 +26,7 @@ class Affine(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, mean: Array, scale: Array, like: Tensor) -> None:
+    def __init__(self, mean: NDArray[Any], scale: NDArray[Any], like: Tensor) -> None:
         super().__init__()
         for name, array in {"mean": mean, "scale": scale}.items():
             self.register_buffer(name, torch.as_tensor(array, dtype=like.dtype, device=like.device))
@@ -72,7 +72,7 @@ def as_module(preprocess: Any, like: Tensor) -> nn.Module:
     return Affine(mean, scale, like)
 
 
-def _found(transformer: Any) -> tuple[Array, Array]:
+def _found(transformer: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mean and scale of an affine transformer, from what it makes of some rows.
 
     Raises:
@@ -95,7 +95,7 @@ def _found(transformer: Any) -> tuple[Array, Array]:
     )
 
 
-def _transformed(transformer: Any, rows: Array) -> Array:
+def _transformed(transformer: Any, rows: NDArray[Any]) -> NDArray[Any]:
     names = getattr(transformer, "feature_names_in_", None)
     made = transformer.transform(rows if names is None else pd.DataFrame(rows, columns=names))
     return np.asarray(made, dtype=np.float64)

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import shap
@@ -14,13 +15,13 @@ from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
 from shapae.explainer.explanation import single
-from shapae.utils.context import generators
-from shapae.utils.moments import Array
+from shapae.utils.context import preserve_rng
 
 
 class Picture(Axes):
@@ -87,7 +88,7 @@ def escaped(name: str) -> str:
     return str(name).replace("$", r"\$")
 
 
-def neighbours(rows: Array) -> Array:
+def neighbours(rows: NDArray[Any]) -> NDArray[Any]:
     """An order of ``rows`` (n, d) in which similar ones stand side by side."""
     if len(rows) < 3:
         return np.arange(len(rows))
@@ -122,7 +123,7 @@ def drawing(ax: Axes) -> Iterator[None]:
     figure = root(ax)
     managers, canvas, current, size = dict(Gcf.figs), figure.canvas, figure.gca(), figure.get_size_inches()
     try:
-        with generators():
+        with preserve_rng():
             known = canvas.manager if canvas.manager in managers.values() else None
             Gcf.set_active(known or FigureManagerBase(FigureCanvasAgg(figure), 0))  # pyplot counts from 1
             figure.sca(ax)

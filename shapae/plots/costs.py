@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
 
 from shapae.plots._figure import axes, colours, escaped
-from shapae.utils.moments import Array
 
 # Smaller errors stand on the lower edge.
 LEAST = 1e-3
@@ -76,7 +76,7 @@ def _scale(ax: Axes, seconds: pd.Series, errors: pd.Series) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _apart(dots: Array, names: Sequence[str]) -> Array:
+def _apart(dots: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
     """Where the names of ``dots`` stand, in parts of the axes (n, 2): as near as they can without meeting others."""
     taken = [(x, y, 0.02) for x, y in dots]
     for (x, y), name in zip(dots, names, strict=True):

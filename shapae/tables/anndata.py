@@ -4,13 +4,13 @@ import warnings
 from typing import Any
 
 from shapae.errors import DataError, NamesWarning, UnknownName
-from shapae.utils.optional import is_a, needed
-from shapae.utils.text import some
+from shapae.utils.optional import import_optional, is_instance_of
+from shapae.utils.text import enumerate_names
 
 
 def is_annotated(table: object) -> bool:
     """Whether ``table`` is an AnnData."""
-    return is_a(table, "anndata", "AnnData")
+    return is_instance_of(table, "anndata", "AnnData")
 
 
 def read(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str]]:
@@ -54,7 +54,7 @@ def unique(names: Any) -> list[str]:
     repeated = list(dict.fromkeys(names[names.duplicated()]))
     if repeated:
         warnings.warn(
-            f"{some(repeated, 'name')} came repeatedly; they were made unique as adata.var_names_make_unique() does: "
+            f"{enumerate_names(repeated, 'name')} came repeatedly; they were made unique as adata.var_names_make_unique() does: "
             f"{repeated[0]}-1 is the second. Call it yourself, before, and it is not said again.",
             NamesWarning,
             stacklevel=2,
@@ -64,7 +64,7 @@ def unique(names: Any) -> list[str]:
 
 def made_unique(names: Any) -> list[str]:
     """``names`` as scanpy makes them unique: the second "CD8A" is "CD8A-1"."""
-    utils = needed("anndata", "AnnData").utils
+    utils = import_optional("anndata", "AnnData").utils
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Suffix used")  # in names that had one already
         return [str(name) for name in utils.make_index_unique(names.astype(str))]

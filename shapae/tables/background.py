@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from shapae.errors import DataError, TooLarge, UnknownName
 from shapae.tables.anndata import is_annotated
 from shapae.tables.table import Rows, read_rows, row_names
-from shapae.utils.memory import spell
-from shapae.utils.moments import Array
-from shapae.utils.text import some
+from shapae.utils.memory import format_bytes
+from shapae.utils.text import enumerate_names
 
 __all__ = ["Background", "contrast", "kmeans", "sample", "stratified", "weighted"]
 
@@ -41,7 +41,7 @@ class Background:
     """
 
     rows: Rows
-    weights: Array | None = None
+    weights: NDArray[Any] | None = None
     origin: str | None = None
 
     def __len__(self) -> int:
@@ -84,8 +84,8 @@ def tensors(background: Background, like: Tensor, memory: float) -> tuple[Tensor
     taken = b * d * like.element_size()
     if taken > memory:
         raise TooLarge(
-            f"the background of {b} rows takes {spell(taken)}, and may take memory='{spell(memory)}'; draw some of "
-            f"them, shapae.background.sample(X, 100), or allow memory='{spell(4 * taken)}'."
+            f"the background of {b} rows takes {format_bytes(taken)}, and may take memory='{format_bytes(memory)}'; draw some of "
+            f"them, shapae.background.sample(X, 100), or allow memory='{format_bytes(4 * taken)}'."
         )
     return background.rows.tensor(like, "background"), None if weights is None else torch.tensor(weights).to(like)
 
@@ -106,7 +106,7 @@ def weighted(X: Any, weights: Any) -> Background:
     return Background(rows, _weights(weights, len(rows)), f"{len(rows)} rows with weights")
 
 
-def _weights(weights: Any, b: int) -> Array:
+def _weights(weights: Any, b: int) -> NDArray[Any]:
     array = np.asarray(weights)
     if array.shape != (b,) or array.dtype.kind not in "fiub":
         raise DataError(
@@ -118,7 +118,7 @@ def _weights(weights: Any, b: int) -> Array:
         raise DataError("the weights must be positive numbers, but none of them is.")
     if bad:
         raise DataError(
-            f"the weights must be positive numbers, but those of {some(bad, 'row')} are zero, negative or not finite; "
+            f"the weights must be positive numbers, but those of {enumerate_names(bad, 'row')} are zero, negative or not finite; "
             f"leave rows out that should not count."
         )
     shares = array / array.max()  # of large numbers the sum may overflow
@@ -174,7 +174,7 @@ def stratified(X: Any, by: Any, count: int, *, seed: int = 0) -> Background:
     return Background(rows.of(np.sort(np.concatenate(drawn))), origin=origin)
 
 
-def _shares(sizes: Array, count: int) -> list[int]:
+def _shares(sizes: NDArray[Any], count: int) -> list[int]:
     """``count`` in proportion to ``sizes``: rounded down, and one more for those that lose most by it."""
     exact = sizes * count / sizes.sum()
     shares = np.floor(exact).astype(int)
@@ -247,14 +247,14 @@ def contrast(X: Any, labels: Any, rows: Any, against: Any = None) -> tuple[Rows,
     return table.of(np.flatnonzero(chosen[0])), background
 
 
-def _chosen(labels: Array, label: Any, known: list[str]) -> Array:
+def _chosen(labels: NDArray[Any], label: Any, known: list[str]) -> NDArray[Any]:
     chosen = np.asarray(labels == label)
     if not chosen.any():
         raise UnknownName("label", label, known)
     return chosen
 
 
-def _labels(X: Any, rows: Rows, by: Any) -> Array:
+def _labels(X: Any, rows: Rows, by: Any) -> NDArray[Any]:
     if isinstance(by, str):
         by = _column(X, by)
     names = row_names(by.index) if isinstance(by, pd.Series) else None
@@ -265,7 +265,9 @@ def _labels(X: Any, rows: Rows, by: Any) -> Array:
         raise DataError(f"there must be one label for each of the {len(rows)} rows, got shape {labels.shape}.")
     missing = np.flatnonzero(pd.isna(labels)).tolist()
     if missing:
-        raise DataError(f"the labels of {some(missing, 'row')} are missing; leave these rows out, or name them.")
+        raise DataError(
+            f"the labels of {enumerate_names(missing, 'row')} are missing; leave these rows out, or name them."
+        )
     return labels
 
 

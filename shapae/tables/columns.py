@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from shapae.errors import DataError
-from shapae.utils.text import some
+from shapae.utils.text import enumerate_names
 
 
 def refuse_repeated(names: Sequence[str], what: str, remedy: str = "") -> None:
@@ -21,7 +21,7 @@ def refuse_repeated(names: Sequence[str], what: str, remedy: str = "") -> None:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(
-            f"the names of the {what} must be unique, but {some(repeated, 'column')} came repeatedly{remedy}."
+            f"the names of the {what} must be unique, but {enumerate_names(repeated, 'column')} came repeatedly{remedy}."
         )
 
 
@@ -41,8 +41,8 @@ def _difference(got: Sequence[str], expected: Sequence[str]) -> str:
     )
     if not missing and not extra:
         moved = [name for name, other in zip(got, expected, strict=True) if name != other]
-        order = f"in another order than expected ({some(moved, 'column')} moved)"
+        order = f"in another order than expected ({enumerate_names(moved, 'column')} moved)"
         return f"{order}; select them as X[explainer.feature_names], or X[:, explainer.feature_names] of an AnnData"
-    parts = [f"without {some(missing, 'column')}"] if missing else []
-    parts += [f"with unexpected {some(extra, 'column')}"] if extra else []
+    parts = [f"without {enumerate_names(missing, 'column')}"] if missing else []
+    parts += [f"with unexpected {enumerate_names(extra, 'column')}"] if extra else []
     return " and ".join(parts)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from shapae.errors import DataError
-from shapae.utils.context import generators
+from shapae.utils.context import preserve_rng
 
 # So many items of a data set are taken at once.
 BATCH = 1024
@@ -33,7 +33,7 @@ def loaded(source: DataLoader[Any] | Dataset[Any], what: str) -> Tensor:
             f"the {what} must come all of them, and always in the same order, but this DataLoader shuffles or drops "
             f"some; give its loader.dataset, or make it with shuffle=False and drop_last=False."
         )
-    with generators():  # a DataLoader draws from torch's
+    with preserve_rng():  # a DataLoader draws from torch's
         batches = [_rows(batch, what) for batch in loader]
     return torch.cat(batches) if batches else torch.empty(0, 0)
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from shapae.errors import DataError, TooLarge
 from shapae.tables.table import Rows, read_rows
-from shapae.utils.memory import cut, read_bytes, spell
-from shapae.utils.moments import Array
-from shapae.utils.text import some
+from shapae.utils.memory import batches, format_bytes, parse_bytes
+from shapae.utils.text import enumerate_names
 
 __all__ = ["cluster_features", "one_hot", "read_gmt"]
 
@@ -66,7 +66,7 @@ def _beginnings(name: str, separator: str) -> Iterator[str]:
     return (separator.join(words[:count]) for count in range(1, len(words)))
 
 
-def _binary(rows: Rows) -> Array:
+def _binary(rows: Rows) -> NDArray[Any]:
     """(d,): whether a column holds 0 and 1 only."""
     blocks = (rows.dense(block) for block in rows.blocks())
     return np.asarray(np.all([((part == 0) | (part == 1)).all(axis=0) for part in blocks], axis=0))
@@ -112,7 +112,7 @@ def cluster_features(
         raise DataError(f"threshold must be a correlation above 0 and at most 1, got {threshold!r}.")
     if len(rows) < 3 or rows.shape[1] < 2:
         raise DataError(f"correlations need 3 rows and 2 columns or more, got {len(rows)} and {rows.shape[1]}.")
-    _refuse_correlations(rows, read_bytes(memory))
+    _refuse_correlations(rows, parse_bytes(memory))
     distances = 1 - np.abs(_correlations(rows, correlation))
     tree = linkage(distances[np.triu_indices(len(distances), 1)].clip(0), "average")
     found = defaultdict(list)
@@ -126,12 +126,12 @@ def _refuse_correlations(rows: Rows, memory: float) -> None:
     taken = 8 * (2 * n * d + 4 * d * d)
     if taken > memory:
         raise TooLarge(
-            f"the correlations of {d} features over {n} rows take {spell(taken)}, and may take "
-            f"memory='{spell(memory)}'; give fewer rows or features, or allow memory='{spell(1.01 * taken)}'."
+            f"the correlations of {d} features over {n} rows take {format_bytes(taken)}, and may take "
+            f"memory='{format_bytes(memory)}'; give fewer rows or features, or allow memory='{format_bytes(1.01 * taken)}'."
         )
 
 
-def _correlations(rows: Rows, kind: str) -> Array:
+def _correlations(rows: Rows, kind: str) -> NDArray[Any]:
     """(d, d), float64; those of a constant feature are 0.
 
     Raises:
@@ -149,7 +149,7 @@ def _correlations(rows: Rows, kind: str) -> Array:
     return np.asarray(table.T @ table)
 
 
-def correlated(rows: Array, least: float = 0.9) -> list[list[int]]:
+def correlated(rows: NDArray[Any], least: float = 0.9) -> list[list[int]]:
     """Clusters of features, each of which correlates with another one of its cluster.
 
     Args:
@@ -163,7 +163,7 @@ def correlated(rows: Array, least: float = 0.9) -> list[list[int]]:
     size = np.linalg.norm(centred, axis=0)
     unit = centred / np.where(np.ptp(rows, axis=0) > 0, size, np.inf)
     d = rows.shape[1]
-    pairs = [_pairs(unit, part, least) for part in cut(d, max(1, CORRELATED_AT_ONCE // (8 * d)))]
+    pairs = [_pairs(unit, part, least) for part in batches(d, max(1, CORRELATED_AT_ONCE // (8 * d)))]
     first, second = np.concatenate(pairs, axis=1)
     _, cluster = connected_components(coo_array((np.ones(len(first)), (first, second)), (d, d)), directed=False)
     found: dict[int, list[int]] = {}
@@ -172,7 +172,7 @@ def correlated(rows: Array, least: float = 0.9) -> list[list[int]]:
     return [features for features in found.values() if len(features) > 1]
 
 
-def _pairs(unit: Array, part: slice, least: float) -> Array:
+def _pairs(unit: NDArray[Any], part: slice, least: float) -> NDArray[Any]:
     """(2, ...): pairs of features whose first one is in ``part``."""
     first, second = np.nonzero(np.abs(unit[:, part].T @ unit) >= least)
     return np.stack([first + part.start, second])
@@ -210,7 +210,7 @@ def read_gmt(path: str | Path, features: Sequence[str] | None = None) -> dict[st
     if not kept:
         genes = [gene for members in sets.values() for gene in members]
         raise DataError(
-            f"no gene of {path} is among the features: it has {some(genes, 'gene')}; the features are "
-            f"{some(list(features), 'feature')}."
+            f"no gene of {path} is among the features: it has {enumerate_names(genes, 'gene')}; the features are "
+            f"{enumerate_names(list(features), 'feature')}."
         )
     return kept

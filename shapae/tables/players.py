@@ -3,14 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.errors import DataError
-from shapae.utils.moments import Array
-from shapae.utils.text import some
+from shapae.utils.text import enumerate_names
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -25,7 +26,7 @@ class Players:
     """
 
     names: list[str]
-    members: Array
+    members: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,13 +41,13 @@ class Players:
         """(d,): the player of each feature, where each has one."""
         return torch.from_numpy(self.members[1, np.argsort(self.members[0])])
 
-    def sums(self, values: Array, axis: int = 1) -> Array:
+    def sums(self, values: NDArray[Any], axis: int = 1) -> NDArray[Any]:
         """Sums over the features of each player, along ``axis``: d becomes p."""
         parts = torch.from_numpy(np.take(values, self.members[0], axis))
         shape = [*values.shape[:axis], len(self), *values.shape[axis + 1 :]]
         return parts.new_zeros(shape).index_add_(axis, torch.tensor(self.members[1]), parts).numpy()
 
-    def means(self, data: Array, axis: int = 1) -> Array:
+    def means(self, data: NDArray[Any], axis: int = 1) -> NDArray[Any]:
         """Means over the features of each player, along ``axis``: d becomes p."""
         sizes = np.bincount(self.members[1], minlength=len(self)).astype(data.dtype)
         sizes = sizes.reshape(-1, *[1] * (data.ndim - 1 - axis))
@@ -74,7 +75,7 @@ def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Playe
     if twice:
         raise DataError(
             f"groups must have other names than the features outside of them, and than each other; rename "
-            f"{some(twice, 'group')}."
+            f"{enumerate_names(twice, 'group')}."
         )
     place = {feature: at for at, feature in enumerate(features)}
     parts = [*groups.values(), *([feature] for feature in alone)]
@@ -108,6 +109,6 @@ def _refuse_overlap(groups: Groups) -> None:
     shared = [f"{member} (in {' and '.join(names)})" for member, names in of.items() if len(names) > 1]
     if shared:
         raise DataError(
-            f"a feature can be in one player only, but groups share {some(shared, 'feature')}; take features out, or "
+            f"a feature can be in one player only, but groups share {enumerate_names(shared, 'feature')}; take features out, or "
             f"add up values that may be counted twice, with explanation.grouped(groups)."
         )

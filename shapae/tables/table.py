@@ -8,6 +8,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -16,10 +17,9 @@ from shapae.errors import DataError
 from shapae.tables import anndata as annotated
 from shapae.tables.columns import refuse_others, refuse_repeated
 from shapae.tables.dataloader import loaded
-from shapae.utils.memory import cut
-from shapae.utils.moments import Array
-from shapae.utils.optional import is_a
-from shapae.utils.text import some
+from shapae.utils.memory import batches
+from shapae.utils.optional import is_instance_of
+from shapae.utils.text import enumerate_names
 
 # Bytes of a table that are looked at, or made dense, at once.
 AT_ONCE = 2**24
@@ -39,7 +39,7 @@ class Rows:
 
     values: Any
     names: list[str] | None
-    row_names: Array | None = None
+    row_names: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -50,14 +50,14 @@ class Rows:
         n, d = self.values.shape
         return int(n), int(d)
 
-    def dense(self, block: slice) -> Array:
+    def dense(self, block: slice) -> NDArray[Any]:
         """(m, d): a copy of some of the rows, in a layout and a dtype that torch takes, too."""
         part = self.values[block]
         part = part.toarray() if issparse(part) else np.asarray(part)
         native = np.float64 if part.dtype == np.longdouble else part.dtype.newbyteorder("=")
         return np.array(part, dtype=native, order="C")
 
-    def of(self, chosen: Array) -> "Rows":
+    def of(self, chosen: NDArray[Any]) -> "Rows":
         """Some of the rows, by their numbers, which rise; a copy."""
         names = None if self.row_names is None else self.row_names[chosen]
         return replace(self, values=self.values[chosen], row_names=names)
@@ -65,7 +65,7 @@ class Rows:
     def blocks(self) -> list[slice]:
         """All rows, a few at a time."""
         n, d = self.shape
-        return cut(n, max(1, AT_ONCE // (8 * d)))
+        return batches(n, max(1, AT_ONCE // (8 * d)))
 
     def tensor(self, like: Tensor, what: str) -> Tensor:
         """A copy in the dtype and on the device of ``like``.
@@ -173,7 +173,7 @@ def _of_anndata(adata: Any, what: str, layer: str | None, raw: bool) -> Rows:
     return _read(matrix, what, names, adata.obs_names.astype(str).to_numpy())
 
 
-def row_names(index: pd.Index) -> Array | None:
+def row_names(index: pd.Index) -> NDArray[Any] | None:
     """The names of rows that are more than their numbers; those of several levels in one string."""
     if index.equals(pd.RangeIndex(len(index))):
         return None
@@ -185,7 +185,7 @@ def _columns(frame: nw.DataFrame[Any], what: str) -> Any:
     kinds = zip(frame.columns, frame.schema.values(), strict=True)
     text = [str(name) for name, kind in kinds if not (kind.is_numeric() or kind == nw.Boolean)]
     if text:
-        raise DataError(f"the {what} must be numbers; drop or convert {some(text, 'column')}.")
+        raise DataError(f"the {what} must be numbers; drop or convert {enumerate_names(text, 'column')}.")
     array = frame.to_numpy()
     if array.dtype != object:
         return array
@@ -193,7 +193,7 @@ def _columns(frame: nw.DataFrame[Any], what: str) -> Any:
     return np.stack([frame[name].cast(nw.Float64).to_numpy() for name in frame.columns], axis=1)
 
 
-def _read(table: Any, what: str, names: list[str] | None = None, row_names: Array | None = None) -> Rows:
+def _read(table: Any, what: str, names: list[str] | None = None, row_names: NDArray[Any] | None = None) -> Rows:
     array = _array(table, what)
     if array.ndim == 1:
         raise DataError(
@@ -211,7 +211,7 @@ def _read(table: Any, what: str, names: list[str] | None = None, row_names: Arra
 
 
 def _array(table: Any, what: str) -> Any:
-    if issparse(table) or is_a(table, "h5py", "Dataset"):
+    if issparse(table) or is_instance_of(table, "h5py", "Dataset"):
         return table
     if isinstance(table, Tensor):
         table = table.detach().cpu().to_dense() if table.layout != torch.strided else table.detach().cpu()
@@ -239,7 +239,7 @@ def _refuse_infinite(rows: Rows, what: str) -> None:
         labels = [rows.names[place] for place in places] if rows.names else places
         raise DataError(
             f"the {what} must be finite, but {count} of {rows.shape[0] * rows.shape[1]} numbers are NaN or infinite, "
-            f"in {some(lines, 'row')} and {some(labels, 'column')}. Fill them in or drop them."
+            f"in {enumerate_names(lines, 'row')} and {enumerate_names(labels, 'column')}. Fill them in or drop them."
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Every module in eval mode inside; every module's own mode again outside, and no graph on its buffers."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [buffer for buffer in model.buffers() if buffer.grad_fn is None]
@@ -26,7 +26,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def generators(like: Tensor | None = None) -> Iterator[None]:
+def preserve_rng(like: Tensor | None = None) -> Iterator[None]:
     """The global generators of Python, numpy and torch; of torch's also the one of ``like``'s device."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (others draw from it)
     devices = [like.device] if like is not None and like.is_cuda else []
@@ -39,7 +39,7 @@ def generators(like: Tensor | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Torch computes with ``count`` threads inside."""
     before = torch.get_num_threads()
     try:

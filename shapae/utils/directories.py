@@ -10,7 +10,7 @@ from shapae.errors import OutputError
 
 
 @contextmanager
-def written_whole(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Path]:
+def atomic_directory(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Path]:
     """An empty folder to write to, which becomes ``folder`` when all went well and vanishes otherwise.
 
     Args:
@@ -23,7 +23,7 @@ def written_whole(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[P
     Raises:
         OutputError: ``folder`` holds something else.
     """
-    refuse_taken(folder, replaces)
+    check_output_directory(folder, replaces)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         fresh = Path(scratch) / "fresh"
@@ -34,7 +34,7 @@ def written_whole(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[P
         shutil.move(fresh, folder)
 
 
-def refuse_taken(folder: Path, replaces: Collection[str] = ()) -> None:
+def check_output_directory(folder: Path, replaces: Collection[str] = ()) -> None:
     """Refuse a ``folder`` that holds something that is not in ``replaces``.
 
     Raises:

@@ -11,21 +11,21 @@ from shapae.errors import DataError
 
 # Rows are cut into this many blocks where they can be, enough to tell the time left, or into so many for each worker,
 # enough to share out evenly. What a backend does once for each block should be little against the rest.
-BLOCKS = 8
+MIN_BLOCKS = 8
 
 
-BLOCKS_EACH = 4
+BLOCKS_PER_WORKER = 4
 
 
 # Bytes of a chunk's result, with its copies, where the chunks stay in this process: it is copied while in the cache,
 # and what is done once for each chunk is little against it.
-AT_HAND = 2**27
+CHUNK_BYTES = 2**27
 
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
-def cut(total: int, size: int) -> list[slice]:
+def batches(total: int, size: int) -> list[slice]:
     """``total`` things in pieces of ``size``, the last of which may be smaller."""
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
@@ -40,11 +40,11 @@ def bytes_per_row(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
     Returns:
         At least the bytes of the row itself. What does not grow with the rows, as the parameters, cancels out.
     """
-    kept = _bytes_kept(function, rows[:2]) - _bytes_kept(function, rows[:1])
+    kept = _bytes_saved(function, rows[:2]) - _bytes_saved(function, rows[:1])
     return max(kept, 0) + rows[:1].nbytes
 
 
-def _bytes_kept(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
+def _bytes_saved(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
     kept = [0]
 
     def count(tensor: Tensor) -> Tensor:
@@ -56,10 +56,10 @@ def _bytes_kept(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
     return sum(kept)
 
 
-def read_bytes(memory: str | float) -> float:
+def parse_bytes(memory: str | float) -> float:
     """Number of bytes: "1GB", "512 MiB", or the number itself.
 
-    >>> read_bytes("1.5GB"), read_bytes("2 KiB"), read_bytes(1000)
+    >>> parse_bytes("1.5GB"), parse_bytes("2 KiB"), parse_bytes(1000)
     (1500000000.0, 2048.0, 1000.0)
 
     Raises:
@@ -75,10 +75,10 @@ def read_bytes(memory: str | float) -> float:
     return size
 
 
-def spell(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes for a person to read.
 
-    >>> spell(950), spell(3_520_000_000)
+    >>> format_bytes(950), format_bytes(3_520_000_000)
     ('950 bytes', '3.52 GB')
     """
     power = min(int(log10(max(size, 1)) // 3), 4)

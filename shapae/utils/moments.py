@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +28,8 @@ class Moments:
     """
 
     count: float
-    mean: Array
-    spread: Array | None = None
+    mean: NDArray[Any]
+    spread: NDArray[Any] | None = None
     draws: float = 0
 
     def __post_init__(self) -> None:
@@ -51,28 +50,28 @@ class Moments:
         between = delta * delta * (self.count * other.count / count)
         return Moments(count, mean, self.spread + other.spread + between, self.draws + other.draws)
 
-    def over_draws(self) -> "Moments":
+    def average_outputs(self) -> "Moments":
         """(n, d, 1): the average over outputs that are draws of one number."""
         mean = self.mean.mean(axis=2, keepdims=True)
         return Moments(self.mean.shape[2], mean, ((self.mean - mean) ** 2).sum(axis=2, keepdims=True))
 
-    def as_draw(self) -> "Moments":
+    def as_group(self) -> "Moments":
         """The same as one group, if the spread within is not known: several of these tell how much they differ."""
         return self if self.spread is not None else replace(self, spread=np.zeros_like(self.mean), draws=1)
 
-    def of_rows(self, rows: Any) -> "Moments":
+    def select(self, rows: Any) -> "Moments":
         """Those of some rows, which are chosen as in numpy."""
         return replace(self, mean=self.mean[rows], spread=None if self.spread is None else self.spread[rows])
 
     @property
-    def standard_error(self) -> Array | None:
+    def standard_error(self) -> NDArray[Any] | None:
         """(n, d, k): standard error of ``mean``; None where it is not known."""
         if self.spread is None or self.draws < 2:
             return None
         return np.asarray(np.sqrt(self.spread / (self.count * (self.draws - 1))))
 
 
-def joined(parts: Sequence[Moments], axis: int) -> Moments:
+def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
     """The moments of different rows (axis 0) or outputs (axis 2), all over the same background or draws."""
     if len(parts) == 1:  # lest it be copied
         return parts[0]

@@ -7,7 +7,7 @@ from typing import Any
 from shapae.errors import MissingPackage
 
 
-def needed(package: str, what: str) -> Any:
+def import_optional(package: str, what: str) -> Any:
     """Import ``package``, which the extra of its name installs.
 
     Args:
@@ -23,10 +23,10 @@ def needed(package: str, what: str) -> Any:
         raise MissingPackage(f"{what} needs the package {package}: pip install 'shapae[{package}]'.") from error
 
 
-def is_a(thing: object, package: str, kind: str) -> bool:
+def is_instance_of(thing: object, package: str, kind: str) -> bool:
     """Whether ``thing`` is of a class of a package, which is not imported to find out.
 
-    >>> is_a(3, "a_package_that_nobody_has", "Table")
+    >>> is_instance_of(3, "a_package_that_nobody_has", "Table")
     False
     """
     module = sys.modules.get(package)

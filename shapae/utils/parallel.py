@@ -10,7 +10,7 @@ T = TypeVar("T")
 SECONDS = 1.0
 
 
-def progressing(items: Iterable[T], total: int, progress: bool | None, what: str = "explaining") -> Iterator[T]:
+def progress_bar(items: Iterable[T], total: int, progress: bool | None, what: str = "explaining") -> Iterator[T]:
     """The ``items``, with a bar.
 
     Args:

@@ -11,11 +11,11 @@ from shapae.errors import UnknownName
 V = TypeVar("V")
 
 
-class Table(Mapping[str, V]):
+class Registry(Mapping[str, V]):
     """Names to objects; each name is taken once.
 
-    >>> colours: Table[int] = Table("colour")
-    >>> _ = colours.enter("red")(0xFF0000)
+    >>> colours: Registry[int] = Registry("colour")
+    >>> _ = colours.register("red")(0xFF0000)
     >>> sorted(colours)
     ['red']
     """
@@ -24,7 +24,7 @@ class Table(Mapping[str, V]):
         self.kind = kind
         self._entries: dict[str, V] = {}
 
-    def enter(self, *names: str) -> Callable[[V], V]:
+    def register(self, *names: str) -> Callable[[V], V]:
         """Decorator: put the decorated object under each of ``names``.
 
         Raises:
@@ -52,13 +52,13 @@ class Table(Mapping[str, V]):
         return len(self._entries)
 
 
-class Folder(Mapping[str, ModuleType]):
+class ModuleRegistry(Mapping[str, ModuleType]):
     """The files of a package as a table: a file's name is its key; ``_private`` files are left out.
 
     A file is imported when it is first asked for, so that one that needs an extra costs nothing until then.
 
     >>> import json
-    >>> sorted(Folder("file of json", json.__name__, json.__path__))
+    >>> sorted(ModuleRegistry("file of json", json.__name__, json.__path__))
     ['decoder', 'encoder', 'scanner', 'tool']
     """
 

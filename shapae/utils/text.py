@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 
-def some(items: Sequence[object], noun: str) -> str:
+def enumerate_names(items: Sequence[object], noun: str) -> str:
     """The first eight of ``items`` in words.
 
-    >>> some("abcdefghij", "column")
+    >>> enumerate_names("abcdefghij", "column")
     'columns a, b, c, d, e, f, g, h and 2 more'
     """
     shown = ", ".join(str(item) for item in items[:8])

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 Function = Callable[..., Tensor]
 
 
-class Places:
+class ModuleNames:
     """Names of the places in ``function`` where something is run."""
 
     def __init__(self, function: Any) -> None:
@@ -37,14 +37,14 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-class Watch(TorchDispatchMode):
+class NonFiniteTracer(TorchDispatchMode):
     """Notes the first operators that make infinity, or NaN, of numbers that are not."""
 
     KINDS = {"infinity": torch.isinf, "NaN": torch.isnan}
 
     def __init__(self, function: Function) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.places = Places(function)
+        self.places = ModuleNames(function)
         self.first: dict[str, str] = {}
 
     def __torch_dispatch__(
@@ -53,19 +53,19 @@ class Watch(TorchDispatchMode):
         """Run the operator, and look at what it gives."""
         out = op(*args, **(kwargs or {}))
         for kind, among in self.KINDS.items():
-            if kind not in self.first and _any(among, out) and not _any(among, (args, kwargs)):
+            if kind not in self.first and _any_of(among, out) and not _any_of(among, (args, kwargs)):
                 self.first[kind] = f"{op} in {self.places.here()}"
         return out
 
 
-def _any(among: Callable[[Tensor], Tensor], values: Any) -> bool:
+def _any_of(among: Callable[[Tensor], Tensor], values: Any) -> bool:
     tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     return any(bool(among(tensor).any()) for tensor in tensors)
 
 
-def first_to_fail(function: Function, rows: Tensor) -> dict[str, str]:
+def first_nonfinite(function: Function, rows: Tensor) -> dict[str, str]:
     """The first operators, with their places, that make "infinity" or "NaN" of ``rows``, as far as there are any."""
-    watch = Watch(function)
+    watch = NonFiniteTracer(function)
     with torch.no_grad(), watch:
         function(rows)
     return watch.first

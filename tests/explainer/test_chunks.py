@@ -10,7 +10,7 @@ from torch import nn
 
 from shapae.errors import DataError, TooLarge
 from shapae.explainer.chunks import WORTH_A_BLOCK, Chunk, plan
-from shapae.utils.memory import AT_HAND, BLOCKS, bytes_per_row, read_bytes, spell
+from shapae.utils.memory import CHUNK_BYTES, MIN_BLOCKS, bytes_per_row, format_bytes, parse_bytes
 from tests import cases
 
 SIZES = st.integers(1, 300)
@@ -33,10 +33,10 @@ def test_each_pair_is_covered_once_by_chunks_that_fit(n, b, per_pair, fixed, res
         assert all(c.background == slice(0, b) for c in chunks)
 
 
-@pytest.mark.parametrize("n", [1, BLOCKS, BLOCKS + 1, 10 * BLOCKS, 1000])
+@pytest.mark.parametrize("n", [1, MIN_BLOCKS, MIN_BLOCKS + 1, 10 * MIN_BLOCKS, 1000])
 @pytest.mark.parametrize("jobs", [1, 2, 12])
 def test_rows_are_cut_into_blocks_that_can_be_shared_out(n, jobs):
-    chunks, most = plan(n, 10, lambda b: WORTH_A_BLOCK, 1, 2 * WORTH_A_BLOCK, jobs=jobs), max(BLOCKS, 4 * jobs)
+    chunks, most = plan(n, 10, lambda b: WORTH_A_BLOCK, 1, 2 * WORTH_A_BLOCK, jobs=jobs), max(MIN_BLOCKS, 4 * jobs)
     assert min(n, most / 2) <= len(chunks) <= most
 
 
@@ -45,7 +45,9 @@ def test_small_work_is_cut_for_workers_only():
     assert plan(1024, 10, lambda b: small, 1, 10**9) == [Chunk(slice(0, 1024), slice(0, 10))]
     assert len(plan(1025, 10, lambda b: small, 1, 10**9)) == 2
     assert len(plan(1000, 10, lambda b: small, 1, 10**9, jobs=2)) == 8
-    assert len(plan(1000, 10, lambda b: small, AT_HAND // 8, 10**9)) == 125  # lest results be copied out of the cache
+    assert (
+        len(plan(1000, 10, lambda b: small, CHUNK_BYTES // 8, 10**9)) == 125
+    )  # lest results be copied out of the cache
 
 
 def test_a_background_that_has_to_be_there_at_once_is_not_cut():
@@ -77,17 +79,17 @@ def test_a_function_that_keeps_nothing_takes_the_row_itself():
      ("1e3", 1e3), (1e20, 1e20), (1e-3, 1e-3), ("2e-3GB", 2e6)],
 )  # fmt: skip
 def test_memory_is_read_as_people_write_it(memory, size):
-    assert read_bytes(memory) == size
+    assert parse_bytes(memory) == size
 
 
 @pytest.mark.parametrize("memory", ["", "lots", "GB", "1XB", "1.2.3GB", "-1GB", -1, 0, "0GB", None, float("nan")])
 def test_what_is_no_size_is_refused(memory):
     with pytest.raises(DataError, match=r"a positive number of bytes such as '1GB' or 10\*\*9, got "):
-        read_bytes(memory)
+        parse_bytes(memory)
 
 
 @given(st.floats(1, 1e15))
 def test_sizes_that_were_spelled_can_be_read(size):
-    spelled = spell(size)
-    assert read_bytes(spelled.removesuffix(" bytes")) == pytest.approx(size, rel=5e-3)
+    spelled = format_bytes(size)
+    assert parse_bytes(spelled.removesuffix(" bytes")) == pytest.approx(size, rel=5e-3)
     assert len(spelled) <= 10

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from shapae import Autoencoder, Explainer, backends, heads
 from shapae.errors import AdditivityWarning, DataError, ModelError, ShapeError, TooLarge, UnknownName
-from shapae.utils.memory import read_bytes
+from shapae.utils.memory import parse_bytes
 from tests import cases
 
 NAMES = list("abcdef")
@@ -330,9 +330,9 @@ def test_a_result_that_does_not_fit_is_refused_with_two_ways_that_work(head, n, 
     with pytest.raises(TooLarge, match=f"the values of {n} rows and their standard errors take .*take half") as error:
         Explainer(model, background, head=head, memory=memory)(rows)
     count = int(re.search(r"explain at most (\d+) rows at a time", str(error.value))[1])
-    advised = read_bytes(re.search(r"allow memory='(.*?)'", str(error.value))[1])
+    advised = parse_bytes(re.search(r"allow memory='(.*?)'", str(error.value))[1])
     per_row = 2 * 6 * 8 * (6 if head == "reconstruction" else 1)
-    assert count == read_bytes(memory) / 2 // per_row
+    assert count == parse_bytes(memory) / 2 // per_row
     assert n * per_row <= advised / 2
     if n > 5:  # nothing else fits into 400 bytes
         Explainer(model, background, head=head, memory=memory)(rows[:count])

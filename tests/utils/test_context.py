@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from shapae.utils.context import evaluating, generators, threads
+from shapae.utils.context import eval_mode, preserve_rng, torch_threads
 from tests import cases
 
 
@@ -36,7 +36,7 @@ def test_modes_are_borrowed(ending):
     model[0].eval()
     model[0][1].train()
     before, seen = cases.snapshot(model), []
-    enter(evaluating(model), lambda: seen.extend(module.training for module in model.modules()), ending)
+    enter(eval_mode(model), lambda: seen.extend(module.training for module in model.modules()), ending)
     assert seen == [False] * 5
     assert cases.snapshot(model) == before
 
@@ -47,16 +47,16 @@ def draw():
 
 def test_generators_are_borrowed(ending):
     before = cases.world()
-    enter(generators(torch.zeros(1)), draw, ending)
+    enter(preserve_rng(torch.zeros(1)), draw, ending)
     assert cases.world() == before
-    with generators():
+    with preserve_rng():
         first = draw()
-    with generators():
+    with preserve_rng():
         assert draw() == first
 
 
 def test_threads_are_borrowed(ending):
     before, seen = torch.get_num_threads(), []
-    enter(threads(before + 1), lambda: seen.append(torch.get_num_threads()), ending)
+    enter(torch_threads(before + 1), lambda: seen.append(torch.get_num_threads()), ending)
     assert seen == [before + 1]
     assert torch.get_num_threads() == before

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shapae.errors import OutputError
-from shapae.utils.directories import written_whole
+from shapae.utils.directories import atomic_directory
 
 
 def contents(folder):
@@ -13,12 +13,12 @@ def contents(folder):
 
 
 def write(folder, text="new", **settings):
-    with written_whole(folder, **settings) as fresh:
+    with atomic_directory(folder, **settings) as fresh:
         (fresh / "a.txt").write_text(text)
 
 
 def write_half(folder, error):
-    with written_whole(folder, replaces=["a.txt"]) as fresh:
+    with atomic_directory(folder, replaces=["a.txt"]) as fresh:
         (fresh / "a.txt").write_text("half")
         raise error
 
@@ -27,7 +27,7 @@ def write_half(folder, error):
 def test_a_folder_is_there_when_all_is_written(tmp_path, place):
     (tmp_path / "empty").mkdir()
     folder = tmp_path / place
-    with written_whole(folder) as fresh:
+    with atomic_directory(folder) as fresh:
         (fresh / "a.txt").write_text("new")
         assert not folder.exists() or contents(folder) == {}
     assert contents(folder) == {"a.txt": "new"}

@@ -11,12 +11,12 @@ def consume(progressing):
 
 @pytest.mark.parametrize("shown", [True, False, None])
 def test_items_pass_through(shown):
-    assert consume(progress.progressing(iter("abc"), 3, shown)) == ["a", "b", "c"]
+    assert consume(progress.progress_bar(iter("abc"), 3, shown)) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(("shown", "seen"), [(True, True), (False, False), (None, False)])
 def test_a_bar_is_seen_where_it_is_asked_for_and_nobody_else_is_bothered(shown, seen, capsys):
-    consume(progress.progressing(iter("abc"), 3, shown))
+    consume(progress.progress_bar(iter("abc"), 3, shown))
     written = capsys.readouterr()
     assert written.out == ""
     assert ("explaining" in written.err and "/3" in written.err) == seen
@@ -28,4 +28,4 @@ def test_an_interruption_passes_through():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        consume(progress.progressing(items(), 3, True))
+        consume(progress.progress_bar(items(), 3, True))

@@ -3,21 +3,21 @@
 import pytest
 
 from shapae.errors import UnknownName
-from shapae.utils.registry import Folder, Table
+from shapae.utils.registry import ModuleRegistry, Registry
 
 
 def test_a_name_is_taken_once():
-    colours = Table("colour")
-    assert colours.enter("red")(1) == 1
+    colours = Registry("colour")
+    assert colours.register("red")(1) == 1
     with pytest.raises(ValueError, match="colour 'red' is already taken by 1"):
-        colours.enter("red")
+        colours.register("red")
     assert dict(colours) == {"red": 1}
     assert len(colours) == 1
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_known():
-    colours = Table("colour")
-    colours.enter("red")(1)
+    colours = Registry("colour")
+    colours.register("red")(1)
     with pytest.raises(UnknownName, match="no colour is called 'rad'; there are: red"):
         colours["rad"]
     assert "rad" not in colours
@@ -30,7 +30,7 @@ def test_files_are_entries_and_private_ones_are_not(tmp_path, monkeypatch):
     for name in ("__init__", "_private", "one", "two"):
         (package / f"{name}.py").write_text("name = __name__" if name != "two" else "raise ImportError('an extra')")
     monkeypatch.syspath_prepend(tmp_path)
-    shelf = Folder("book", "shelf", [str(package)])
+    shelf = ModuleRegistry("book", "shelf", [str(package)])
     assert list(shelf) == ["one", "two"]
     assert len(shelf) == 2
     assert shelf["one"].name == "shelf.one"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import nn
 
 from shapae import plots
@@ -23,8 +24,7 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.plots._figure import sheet
 from shapae.tables.background import read_background
 from shapae.tables.table import read_rows
-from shapae.utils.moments import Array
-from shapae.utils.parallel import progressing
+from shapae.utils.parallel import progress_bar
 
 CONTROLS = RANDOM, STRANGE = "random values", "randomised weights"
 # The reference for many features: unbiased, and as sure as is wanted.
@@ -165,7 +165,7 @@ def compare(
     done, against = _referred(case, reference or ("exact" if _takes("exact", d) else DRAWN), tolerance, progress)
     judge = Judge(case, explainer, against, done, probes=probes, top=top)
     judged = {
-        name: _tried(partial(judge.backend, name)) for name in progressing(chosen, len(chosen), progress, "comparing")
+        name: _tried(partial(judge.backend, name)) for name in progress_bar(chosen, len(chosen), progress, "comparing")
     }
     worked = [name for name in chosen if judged[name].explanation is not None]
     judged[RANDOM] = _tried(judge.random)
@@ -249,7 +249,7 @@ def _refuse_several(explainer: Explainer) -> None:
         )
 
 
-def _refuse_others(reference: Explanation, rows: Array) -> None:
+def _refuse_others(reference: Explanation, rows: NDArray[Any]) -> None:
     if np.shape(reference.values) != rows.shape or not np.array_equal(reference.data, rows):
         raise DataError(
             f"the reference must explain one output of the same rows, got values of shape "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.analysis.comparison.metrics import (
@@ -27,8 +28,7 @@ from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import copied
 from shapae.tables.background import Background, weighted
 from shapae.tables.table import Rows
-from shapae.utils.context import evaluating, generators
-from shapae.utils.moments import Array
+from shapae.utils.context import eval_mode, preserve_rng
 
 # Points of the curves beside the first, and sets of features whose contributions are checked, for each row.
 POINTS, SETS = 20, 20
@@ -91,7 +91,7 @@ class Judged:
 
     row: dict[str, Any]
     explanation: Explanation | None = None
-    curves: tuple[Array, Array] | None = None
+    curves: tuple[NDArray[Any], NDArray[Any]] | None = None
 
 
 class Judge:
@@ -163,7 +163,7 @@ class Judge:
         return Judged(row, explanation, (deletion, insertion))
 
     @cached_property
-    def _falls(self) -> Array:
+    def _falls(self) -> NDArray[Any]:
         """(probes, sets): by how much the score of a row falls when a set of its features is removed."""
         whole = np.ones_like(self.removed[:, :1])
         kept = self._worths(np.concatenate([whole, ~self.removed], axis=1))
@@ -174,7 +174,7 @@ class Judge:
         """The model with other weights."""
         return randomised(self.case.model, self.case.seed)
 
-    def _instead(self, values: Array) -> Explanation:
+    def _instead(self, values: NDArray[Any]) -> Explanation:
         """An explanation of the reference's rows with other values."""
         return Explanation(
             values.astype(self.reference.values.dtype),
@@ -185,12 +185,12 @@ class Judge:
             scores=self.reference.scores,
         )
 
-    def _worths(self, coalitions: Array) -> Array:
+    def _worths(self, coalitions: NDArray[Any]) -> NDArray[Any]:
         """(probes, m): the scores of the probes where only some of their features are there: (probes, m, d)."""
-        with evaluating(self.score), generators(self.background):
+        with eval_mode(self.score), preserve_rng(self.background):
             return worths(self.score.at, self.probes, self.background, coalitions, self.weights)
 
-    def _curves(self, values: Array) -> tuple[Array, Array]:
+    def _curves(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Mean score of the probes while features are removed, and while they come: (points,) each."""
         left, came = coalitions_of_order(values[self.probed], self.counts)
         found = self._worths(np.concatenate([left, came], axis=1)).mean(axis=0)
@@ -212,7 +212,7 @@ class Judge:
             "correlation with randomised weights (-1 to 1)": rank_correlation(strange, before),
         }
 
-    def _over_backgrounds(self, backend: str, probes: Array, before: Array) -> float:
+    def _over_backgrounds(self, backend: str, probes: NDArray[Any], before: NDArray[Any]) -> float:
         """Standard deviation of the values over backgrounds: half the distance between those of two halves."""
         order = _generator(self.case.seed, 2).permutation(len(self.background))
         if len(order) < 2:
@@ -223,7 +223,7 @@ class Judge:
         )
         return relative_error(before + (one - other) / 2, before)
 
-    def _part(self, chosen: Array) -> Any:
+    def _part(self, chosen: NDArray[Any]) -> Any:
         """Some rows of the background, with their weights."""
         rows = self.background[torch.as_tensor(chosen.copy(), device=self.background.device)]
         return rows if self.weights is None else weighted(rows, self.weights[chosen])
@@ -248,7 +248,7 @@ def _generator(seed: int, which: int) -> np.random.Generator:
     return np.random.default_rng([seed, 0x5A9E, which])
 
 
-def _sets(rng: np.random.Generator, shape: tuple[int, int, int]) -> Array:
+def _sets(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[Any]:
     """Sets of features of any size from one to all, bool."""
     places = rng.random(shape).argsort(axis=2).argsort(axis=2)
     return np.asarray(places < rng.integers(1, shape[2] + 1, size=(*shape[:2], 1)))

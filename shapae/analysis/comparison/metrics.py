@@ -4,14 +4,15 @@ Attributions ``values`` are (n, d): of n rows, one output.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from shapae.utils.memory import cut
-from shapae.utils.moments import Array
+from shapae.utils.memory import batches
 
 __all__ = [
     "area",
@@ -30,13 +31,13 @@ __all__ = [
 AT_ONCE = 2**22
 
 
-def relative_error(values: Array, reference: Array) -> float:
+def relative_error(values: NDArray[Any], reference: NDArray[Any]) -> float:
     """|values - reference| / |reference|, over all rows; NaN or infinite if the reference is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
 
 
-def rank_correlation(values: Array, reference: Array) -> float:
+def rank_correlation(values: NDArray[Any], reference: NDArray[Any]) -> float:
     """Spearman's correlation of the features of each row, averaged over the rows.
 
     Equal values share their rank; a row in which all are equal orders nothing, and counts 0.
@@ -45,14 +46,14 @@ def rank_correlation(values: Array, reference: Array) -> float:
     return float((one * other).mean(axis=1).mean())
 
 
-def overlap(values: Array, reference: Array, most: int) -> float:
+def overlap(values: NDArray[Any], reference: NDArray[Any], most: int) -> float:
     """Part of the ``most`` features with the largest |value| of a row that both have, averaged over the rows."""
     one, other = (np.abs(each).argsort(axis=1, kind="stable")[:, ::-1][:, :most] for each in (values, reference))
     shared = (one[:, :, None] == other[:, None]).any(axis=2)
     return float(shared.mean())
 
 
-def infidelity(values: Array, removed: Array, falls: Array) -> Array:
+def infidelity(values: NDArray[Any], removed: NDArray[Any], falls: NDArray[Any]) -> NDArray[Any]:
     """Mean squared difference of what a set of features is said to contribute, and of what it does.
 
     mean over sets S of (sum_{i in S} value_i - (score - score without S))**2
@@ -72,7 +73,7 @@ def infidelity(values: Array, removed: Array, falls: Array) -> Array:
     return np.asarray(np.square(said - falls).mean(axis=1))
 
 
-def sensitivity(values: Array, moved: Array) -> Array:
+def sensitivity(values: NDArray[Any], moved: NDArray[Any]) -> NDArray[Any]:
     """How far the values move at most when the row moves a little, as a part of their length.
 
     Args:
@@ -89,7 +90,7 @@ def sensitivity(values: Array, moved: Array) -> Array:
     return np.asarray(np.linalg.norm(moved - values, axis=2).max(axis=0) / np.where(lengths == 0, 1, lengths))
 
 
-def coalitions_of_order(values: Array, counts: Array) -> tuple[Array, Array]:
+def coalitions_of_order(values: NDArray[Any], counts: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Which features are left when those of the largest values are removed first, and which when they come first.
 
     Args:
@@ -108,9 +109,9 @@ def worths(
     score: Callable[[Tensor], nn.Module],
     rows: Tensor,
     background: Tensor,
-    coalitions: Array,
-    weights: Array | None = None,
-) -> Array:
+    coalitions: NDArray[Any],
+    weights: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """v(S) = mean over the background of score(x_S, b_rest), of the score that is attributed.
 
     Args:
@@ -127,7 +128,7 @@ def worths(
     found = np.empty(coalitions.shape[:2], np.float64)
     for place, row in enumerate(rows):
         at = score(row)
-        for part in cut(coalitions.shape[1], few):
+        for part in batches(coalitions.shape[1], few):
             chosen = torch.as_tensor(coalitions[place, part], device=rows.device)
             mixed = torch.where(chosen.unsqueeze(1), row, background)
             with torch.no_grad():
@@ -136,12 +137,12 @@ def worths(
     return found
 
 
-def area(curve: Array, at: Array) -> float:
+def area(curve: NDArray[Any], at: NDArray[Any]) -> float:
     """Under a curve, by trapezes; the mean of the curve if ``at`` goes from 0 to 1."""
     return float(np.trapezoid(curve, at))
 
 
-def auroc(sizes: Array, truth: Array) -> Array:
+def auroc(sizes: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
     """Probability that a feature that matters has a larger size than one that does not; ties count half.
 
     Args:
@@ -158,7 +159,7 @@ def auroc(sizes: Array, truth: Array) -> Array:
         return np.asarray((ranks - inside * (inside + 1) / 2) / pairs)
 
 
-def reciprocal_rank(sizes: Array, truth: Array) -> Array:
+def reciprocal_rank(sizes: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
     """1 / rank of the first feature that matters, the largest size first; 1 is a hit at 1.
 
     Args:
@@ -174,7 +175,7 @@ def reciprocal_rank(sizes: Array, truth: Array) -> Array:
     return np.asarray(1 / ranks)
 
 
-def _standardized(ranks: Array) -> Array:
+def _standardized(ranks: NDArray[Any]) -> NDArray[Any]:
     """Mean 0 and standard deviation 1 in each row, or 0 where all are equal."""
     apart = ranks - ranks.mean(axis=1, keepdims=True)
     spread = ranks.std(axis=1, keepdims=True)

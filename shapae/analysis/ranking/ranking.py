@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.analysis.ranking import methods as importances
@@ -27,8 +28,7 @@ from shapae.tables.background import sample as draw
 from shapae.tables.groups import correlated
 from shapae.tables.players import players
 from shapae.tables.table import Rows, agreed_names, read_rows, refuse_width
-from shapae.utils.context import evaluating, generators
-from shapae.utils.moments import Array
+from shapae.utils.context import eval_mode, preserve_rng
 
 # So many rows are the background where there is none.
 BACKGROUND = 100
@@ -179,7 +179,7 @@ def _positive(number: int, name: str) -> int:
 @contextmanager
 def _at_work(case: Case, names: Sequence[str]) -> Iterator[None]:
     """The model is in eval mode; it was seen to give each row finite scores of its own."""
-    with evaluating(case.autoencoder), generators(case.rows), torch.inference_mode(False), torch.no_grad():
+    with eval_mode(case.autoencoder), preserve_rng(case.rows), torch.inference_mode(False), torch.no_grad():
         score = Score(case.autoencoder, ReconstructionError(), names, case.rows[[0, -1]])
         refuse_unsteady(score, case.rows[:64])
         for what, rows in {"rows": case.rows, "background rows": case.background}.items():
@@ -190,13 +190,13 @@ def _at_work(case: Case, names: Sequence[str]) -> Iterator[None]:
 
 def _measured(
     case: Case, wanted: Mapping[str, Sequence[str]], *, asked: bool
-) -> tuple[dict[str, Array], dict[str, str]]:
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Columns (p, 2) of importances and their standard errors; and the methods that the model does not allow.
 
     Raises:
         ModelError: They were ``asked`` for.
     """
-    found, left_out = dict[str, Array](), dict[str, str]()
+    found, left_out = dict[str, NDArray[Any]](), dict[str, str]()
     for name, columns in wanted.items():
         try:
             measures = importances.named(name).measure(case, columns)
@@ -210,7 +210,7 @@ def _measured(
     return found, left_out
 
 
-def _frame(found: Mapping[str, Array], names: Sequence[str], which: int) -> pd.DataFrame:
+def _frame(found: Mapping[str, NDArray[Any]], names: Sequence[str], which: int) -> pd.DataFrame:
     columns = {label: measures[:, which] for label, measures in found.items()}
     return pd.DataFrame(columns, pd.Index(names, name="feature"))
 

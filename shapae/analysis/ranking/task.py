@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.models.autoencoder import Autoencoder
-from shapae.utils.context import threads
-from shapae.utils.memory import AT_HAND, BLOCKS_EACH, bytes_per_row, cut
-from shapae.utils.moments import Array
-from shapae.utils.parallel import progressing
+from shapae.utils.context import torch_threads
+from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, batches, bytes_per_row
+from shapae.utils.parallel import progress_bar
 
 Fit = Callable[[nn.Module, Tensor], nn.Module]
 
@@ -38,7 +38,7 @@ class Case:
         n_jobs: Number of workers, as in joblib.
         fit: From a model and rows to the trained model; None where there is none.
         folder: Where results are kept that take long; None for nowhere.
-        progress: See ``progressing``.
+        progress: See ``progress_bar``.
     """
 
     autoencoder: Autoencoder
@@ -89,7 +89,7 @@ class Case:
     def at_once(self) -> int:
         """So many rows are given to the model."""
         taken = bytes_per_row(self.autoencoder.reconstruct, self.rows[[0, -1]])
-        return max(1, int(AT_HAND // taken))
+        return max(1, int(CHUNK_BYTES // taken))
 
     def reconstruct(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d)."""
@@ -113,23 +113,23 @@ class Case:
         return torch.cat([function(part) for part in torch.split(rows, self.at_once)])
 
 
-def over_rows(values: Tensor) -> Array:
+def over_rows(values: Tensor) -> NDArray[Any]:
     """(n, ...) -> (..., 2): means over the rows, and their standard errors, NaN for a single row."""
     numbers = values.double().cpu().numpy()
     spread = numbers.std(axis=0, ddof=1) if len(numbers) > 1 else np.full(numbers.shape[1:], np.nan)
     return np.stack([numbers.mean(axis=0), spread / np.sqrt(len(numbers))], axis=-1)
 
 
-def for_each_player(case: Case, work: Callable[[Case, Player], Array], what: str) -> Array:
+def for_each_player(case: Case, work: Callable[[Case, Player], NDArray[Any]], what: str) -> NDArray[Any]:
     """What ``work`` finds for each player, shared out among workers: (p, ...)."""
     return shared_out(case, partial(_of_players, work), len(case.players), what)
 
 
-def _of_players(work: Callable[[Case, Player], Array], case: Case, part: slice) -> Array:
+def _of_players(work: Callable[[Case, Player], NDArray[Any]], case: Case, part: slice) -> NDArray[Any]:
     return np.stack([work(case, player) for player in case.players[part]])
 
 
-def shared_out(case: Case, work: Callable[[Case, slice], Array], total: int, what: str) -> Array:
+def shared_out(case: Case, work: Callable[[Case, slice], NDArray[Any]], total: int, what: str) -> NDArray[Any]:
     """What ``work`` finds for all parts of ``total`` things, shared out among workers.
 
     Args:
@@ -142,13 +142,15 @@ def shared_out(case: Case, work: Callable[[Case, slice], Array], total: int, wha
         (total, ...).
     """
     jobs = effective_n_jobs(case.n_jobs)
-    parts = cut(total, 1 if jobs == 1 else -(-total // (BLOCKS_EACH * jobs)))
+    parts = batches(total, 1 if jobs == 1 else -(-total // (BLOCKS_PER_WORKER * jobs)))
     task, parent = delayed(_with_few_threads), os.getpid()
     done: Any = Parallel(case.n_jobs, return_as="generator")(task(work, case, part, parent) for part in parts)
-    return np.concatenate(list(progressing(done, len(parts), case.progress, what)))
+    return np.concatenate(list(progress_bar(done, len(parts), case.progress, what)))
 
 
-def _with_few_threads(work: Callable[[Case, slice], Array], case: Case, part: slice, parent: int) -> Array:
+def _with_few_threads(
+    work: Callable[[Case, slice], NDArray[Any]], case: Case, part: slice, parent: int
+) -> NDArray[Any]:
     """In other processes than ``parent`` one thread, as their siblings do."""
-    with threads(torch.get_num_threads() if os.getpid() == parent else 1), torch.no_grad():
+    with torch_threads(torch.get_num_threads() if os.getpid() == parent else 1), torch.no_grad():
         return work(case, part)

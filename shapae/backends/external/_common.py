@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.heads.losses import Elementwise
-from shapae.utils.context import generators
+from shapae.utils.context import preserve_rng
 
 # Element by element, but not in the tables of shap 0.51 or captum 0.9.
 ACTIVATIONS = (
@@ -30,7 +30,7 @@ _LOCK = RLock()
 def alone(seed: int | None = None) -> Iterator[None]:
     """No other library at the same time; what this one draws, it draws from ``seed``; and it says nothing."""
     log = logging.getLogger("shap")
-    with _LOCK, generators(), warnings.catch_warnings():
+    with _LOCK, preserve_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before, log.disabled = log.disabled, True
         try:

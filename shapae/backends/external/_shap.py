@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from shap.explainers._deep import deep_pytorch
 from torch import Tensor, nn
 
@@ -13,10 +14,9 @@ from shapae.backends import Game
 from shapae.backends.external._common import ACTIVATIONS, alone, in_pieces
 from shapae.heads.score import Connected
 from shapae.models.unwrapping import copied
-from shapae.utils.moments import Array
 
 # What shap takes for a model.
-Function = Callable[[Array], Array]
+Function = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def lent_as_function(score: nn.Module, like: Tensor, seed: int) -> Iterator[Func
     """
     scored = in_pieces(copied(score))
 
-    def function(rows: Array) -> Array:
+    def function(rows: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(scored(torch.as_tensor(rows).to(like)).double().cpu())
 
     with alone(seed):
@@ -69,19 +69,19 @@ class Masker:
         clustering: (d - 1, 4), of the features, as scipy's.
     """
 
-    def __init__(self, game: Game, clustering: Array | None = None) -> None:
+    def __init__(self, game: Game, clustering: NDArray[Any] | None = None) -> None:
         self._rows, counts = game.background.cpu().numpy(), game.counts.cpu().numpy()
         self._weights = counts / counts.mean()
         self.shape, self.clustering = self._rows.shape, clustering
 
-    def __call__(self, mask: Any, row: Array) -> Array:
+    def __call__(self, mask: Any, row: NDArray[Any]) -> NDArray[Any]:
         """(b, d): the background, with the features of ``row`` where ``mask`` has them."""
         return np.asarray(np.where(mask, row, self._rows))
 
     def weighted(self, function: Function) -> Function:
         """``function``, so that the mean over the background is the weighted one."""
 
-        def weighted(rows: Array) -> Array:
+        def weighted(rows: NDArray[Any]) -> NDArray[Any]:
             return np.asarray(function(rows) * np.tile(self._weights, len(rows) // len(self._weights))[:, None])
 
         return weighted

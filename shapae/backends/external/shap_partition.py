@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import shap
+from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 from torch import Tensor
@@ -12,7 +14,7 @@ from torch import Tensor
 from shapae.backends import Attribution, Game
 from shapae.backends.external._common import AT_ONCE
 from shapae.backends.external._shap import Masker, lent_as_function
-from shapae.utils.moments import Array, Moments, joined
+from shapae.utils.moments import Moments, concatenate
 
 ADDITIVE = True
 DRAWS = 0
@@ -42,7 +44,7 @@ def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
         Owen, 1977, Values of games with a priori unions
     """
     masker = Masker(game, _clusters(game.background.cpu().numpy()))
-    return joined([_of_one_row(game, masker, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
+    return concatenate([_of_one_row(game, masker, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
 
 
 def _of_one_row(game: Game, masker: Masker, row: Tensor, seed: int) -> Moments:
@@ -53,7 +55,7 @@ def _of_one_row(game: Game, masker: Masker, row: Tensor, seed: int) -> Moments:
     return Moments(float(game.counts.sum()), found.values.reshape(1, len(row), -1))
 
 
-def _clusters(background: Array) -> Array:
+def _clusters(background: NDArray[Any]) -> NDArray[Any]:
     """(d - 1, 4), as of shap.maskers.Partition; a constant feature is correlated with none."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(linkage(np.nan_to_num(pdist(background.T, "correlation"), nan=1.0), "single"))

@@ -16,7 +16,7 @@ from torch import Tensor
 from shapae.deepshap.feedforward.chain import TRAFFIC, Chain, apart, paired, slopes
 from shapae.deepshap.feedforward.deviations import Deviations, lean
 from shapae.deepshap.tracing.tape import Values, some_of
-from shapae.utils.memory import cut
+from shapae.utils.memory import batches
 
 # Bytes of what is computed at once, so that it stays in a cache.
 BLOCK = 2**23
@@ -103,7 +103,7 @@ def folded(
     """
     shares = b[0].new_full((len(b[0]),), 1 / len(b[0])) if shares is None else shares
     out = x[0].new_empty(len(x[0]), chain.widths[0], chain.widths[-1])
-    for few in cut(len(out), order.height(chain, b)):
+    for few in batches(len(out), order.height(chain, b)):
         order.fill(chain, some_of(x, few), b, shares, out[few])
         if not torch.isfinite(out[few].sum()):
             return None
@@ -122,7 +122,7 @@ def _block(widths: list[int], order: Order, b: Tensor) -> tuple[int, int]:
 def _sum_up(chain: Chain, order: Order, x: Values, b: Values, shares: Tensor, sums: Tensor) -> None:
     """Fill ``sums`` (n, d, outputs) for a few rows."""
     _, width = _block(chain.widths, order, b[0])
-    for part in cut(len(b[0]), width):
+    for part in batches(len(b[0]), width):
         few, kept = some_of(b, part), int(part.start > 0)
         delta = (x[0].unsqueeze(1) - few[0]) * shares[part].unsqueeze(1)
         pairs = paired(x, few)

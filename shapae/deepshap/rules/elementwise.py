@@ -70,7 +70,7 @@ def is_square(step: Step) -> bool:
     return step.name == "pow" and len(step.live) == 1 and isinstance(step.args[1], int | float) and step.args[1] == 2
 
 
-@RULES.enter("pow")
+@RULES.register("pow")
 def power(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """x ** 2 is x * x; others are elementwise."""
     if is_square(step):
@@ -78,13 +78,13 @@ def power(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     return (rescale if len(live) == 1 else duel)(step, terms, out, live)
 
 
-@RULES.enter("_to")
+@RULES.register("_to")
 def cast(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """Another dtype: the same number, or a whole one."""
     return (linear if step.kind.is_floating_point else rescale)(step, terms, out, live)
 
 
-@RULES.enter("where")
+@RULES.register("where")
 def where(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """c a + (1 - c) b: linear if the condition is the same for all rows, else a product."""
     return (_where if isinstance(step.args[0], Live) else linear)(step, terms, out, live)
@@ -99,7 +99,7 @@ def _where(step: Step, m: Tensor, out: Pair, *live: Pair) -> tuple[Tensor, ...]:
     return tuple(part for part, arg in zip(parts, step.args, strict=True) if isinstance(arg, Live))
 
 
-@RULES.enter("any", "all", "argmax", "argmin", "bucketize", "searchsorted")
+@RULES.register("any", "all", "argmax", "argmin", "bucketize", "searchsorted")
 def discrete(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """What jumps has no multiplier; it needs none where it is the same for row and background row.
 

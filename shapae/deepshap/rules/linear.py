@@ -34,7 +34,7 @@ INDEXING = (
     *("index", "_unsafe_index", "index_select", "gather", "embedding", "scatter", "scatter_add"),
     *("index_put", "_unsafe_index_put", "index_add", "index_copy"),
 )
-RULES.enter(*LINEAR, *INDEXING)(linear)
+RULES.register(*LINEAR, *INDEXING)(linear)
 
 
 def bilinear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
@@ -44,7 +44,7 @@ def bilinear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Term
     return half_way(lambda m, *values: torch.func.vjp(step.run, *values)[1](m), terms, live)
 
 
-RULES.enter("convolution", "mv", "dot", "addmv", "addbmm")(bilinear)
+RULES.register("convolution", "mv", "dot", "addmv", "addbmm")(bilinear)
 
 
 def factors(transposes: Callable[..., Any]) -> Rule:
@@ -64,21 +64,21 @@ def factors(transposes: Callable[..., Any]) -> Rule:
     return rule
 
 
-@RULES.enter("mul")
+@RULES.register("mul")
 @factors
 def mul(m: Tensor, a: Any, b: Any) -> Any:
     """a * b; truth values may be among them."""
     return lambda: fit(m * b, a), lambda: fit(m * a, b)
 
 
-@RULES.enter("mm", "bmm")
+@RULES.register("mm", "bmm")
 @factors
 def mm(m: Tensor, a: Tensor, b: Tensor) -> Any:
     """a @ b."""
     return lambda: m @ b.mT, lambda: a.mT @ m
 
 
-@RULES.enter("addmm", "baddbmm")
+@RULES.register("addmm", "baddbmm")
 @factors
 def addmm(m: Tensor, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     """beta * bias + alpha * a @ b."""

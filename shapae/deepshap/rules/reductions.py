@@ -10,7 +10,7 @@ from shapae.deepshap.rules.terms import RULES, pairwise
 from shapae.deepshap.tracing.tape import Step
 
 
-@RULES.enter("logsumexp")
+@RULES.register("logsumexp")
 @pairwise
 def logsumexp(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """log(sum(exp(x))), as a chain of log, sum and exp, without any of them."""
@@ -33,7 +33,7 @@ def _shares(x: Pair, sums: Pair) -> Tensor:
     return shares.masked_fill(sums.high == -torch.inf, 0)
 
 
-@RULES.enter("_log_softmax")
+@RULES.register("_log_softmax")
 @pairwise
 def log_softmax(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """x - logsumexp(x)."""
@@ -44,7 +44,7 @@ def _centred(m: Tensor, x: Pair, dim: int) -> Tensor:
     return m - m.sum(dim, keepdim=True) * _shares(x, x.each(torch.logsumexp, dim, True))
 
 
-@RULES.enter("_softmax")
+@RULES.register("_softmax")
 @pairwise
 def softmax(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """exp(log_softmax(x)); as exp(x) over a sum it would lose everything where one of the sums is tiny."""
@@ -53,7 +53,7 @@ def softmax(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     return (_centred(inner.masked_fill(logs.high == -torch.inf, 0), x, step.args[1]),)
 
 
-@RULES.enter("amax")
+@RULES.register("amax")
 @pairwise
 def amax(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """The largest value: the Shapley values of all of them, by sorting.

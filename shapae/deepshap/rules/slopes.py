@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shapae.utils.registry import Table
+from shapae.utils.registry import Registry
 
-SLOPES: Table[Callable[..., Tensor]] = Table("elementwise operator")
+SLOPES: Registry[Callable[..., Tensor]] = Registry("elementwise operator")
 
 
 class Pair(NamedTuple):
@@ -58,7 +58,7 @@ def fading(t: Tensor) -> Tensor:
     return ratio(-torch.expm1(-t), t, 1.0)
 
 
-@SLOPES.enter("relu")
+@SLOPES.register("relu")
 def relu(x: Pair) -> Tensor:
     """The part of the way from the lower to the higher value that is above 0; its derivative at 0 is 0."""
     above = x.each(torch.relu).high
@@ -66,26 +66,26 @@ def relu(x: Pair) -> Tensor:
     return above.div_(below.add_(above))  # few passes, in place: there is one number for each pair
 
 
-@SLOPES.enter("leaky_relu")
+@SLOPES.register("leaky_relu")
 def leaky_relu(x: Pair, negative_slope: Any = 0.01) -> Tensor:
     """a x + (1 - a) relu(x)."""
     slope: Tensor = negative_slope + (1 - negative_slope) * relu(x)
     return slope
 
 
-@SLOPES.enter("_prelu_kernel")
+@SLOPES.register("_prelu_kernel")
 def prelu(x: Pair, weight: Tensor) -> Tensor:
     """See ``leaky_relu``; each channel has its own."""
     return leaky_relu(x, weight)
 
 
-@SLOPES.enter("abs")
+@SLOPES.register("abs")
 def absolute(x: Pair) -> Tensor:
     """2 relu(x) - x."""
     return 2 * relu(x) - 1
 
 
-@SLOPES.enter("clamp", "hardtanh")
+@SLOPES.register("clamp", "hardtanh")
 def clamp(x: Pair, low: Any = None, high: Any = None) -> Tensor:
     """relu(x - low) - relu(x - high), and low."""
     low, high = (-1, 1) if low is None and high is None else (low, high)
@@ -94,31 +94,31 @@ def clamp(x: Pair, low: Any = None, high: Any = None) -> Tensor:
     return below - relu(x.each(torch.sub, high)) if high is not None else below
 
 
-@SLOPES.enter("hardsigmoid")
+@SLOPES.register("hardsigmoid")
 def hardsigmoid(x: Pair) -> Tensor:
     """clamp(x / 6 + 1 / 2) to [0, 1]."""
     return clamp(x, -3, 3) / 6
 
 
-@SLOPES.enter("hardswish")
+@SLOPES.register("hardswish")
 def hardswish(x: Pair) -> Tensor:
     """x hardsigmoid(x)."""
     return x.each(functional.hardsigmoid).middle + x.middle * hardsigmoid(x)
 
 
-@SLOPES.enter("exp")
+@SLOPES.register("exp")
 def exp(x: Pair) -> Tensor:
     """Logarithmic mean of both values of the function."""
     return x.each(torch.exp).high * fading(x.delta.abs())
 
 
-@SLOPES.enter("expm1")
+@SLOPES.register("expm1")
 def expm1(x: Pair) -> Tensor:
     """See ``exp``."""
     return exp(x)
 
 
-@SLOPES.enter("elu")
+@SLOPES.register("elu")
 def elu(x: Pair, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
     """relu(x) + alpha expm1(min(x, 0))."""
     positive = relu(x)
@@ -126,31 +126,31 @@ def elu(x: Pair, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> 
     return scale * (positive + alpha * input_scale * negative * (1 - positive))
 
 
-@SLOPES.enter("celu")
+@SLOPES.register("celu")
 def celu(x: Pair, alpha: float = 1) -> Tensor:
     """See ``elu``."""
     return elu(x, alpha, 1, 1 / alpha)
 
 
-@SLOPES.enter("sigmoid")
+@SLOPES.register("sigmoid")
 def sigmoid(x: Pair) -> Tensor:
     """s(high) - s(low) = s(high) s(-low) (1 - exp(low - high))."""
     return x.each(torch.sigmoid).high * Pair(-x.x, -x.b).each(torch.sigmoid).high * fading(x.delta.abs())
 
 
-@SLOPES.enter("tanh")
+@SLOPES.register("tanh")
 def tanh(x: Pair) -> Tensor:
     """2 sigmoid(2 x) - 1."""
     return 4 * sigmoid(Pair(2 * x.x, 2 * x.b))
 
 
-@SLOPES.enter("silu")
+@SLOPES.register("silu")
 def silu(x: Pair) -> Tensor:
     """x sigmoid(x)."""
     return x.each(torch.sigmoid).middle + x.middle * sigmoid(x)
 
 
-@SLOPES.enter("softplus")
+@SLOPES.register("softplus")
 def softplus(x: Pair, beta: float = 1, threshold: float = 20) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x is beyond the threshold."""
     x = Pair(beta * x.x, beta * x.b)
@@ -160,20 +160,20 @@ def softplus(x: Pair, beta: float = 1, threshold: float = 20) -> Tensor:
     return ratio(rise, delta, torch.sigmoid(x.x).masked_fill(x.x > threshold, 1))
 
 
-@SLOPES.enter("mish")
+@SLOPES.register("mish")
 def mish(x: Pair) -> Tensor:
     """x tanh(softplus(x))."""
     soft = x.each(functional.softplus)
     return soft.each(torch.tanh).middle + x.middle * tanh(soft) * softplus(x)
 
 
-@SLOPES.enter("log")
+@SLOPES.register("log")
 def log(x: Pair) -> Tensor:
     """The rise is log1p((high - low) / low)."""
     return _log_ratio(x.delta.abs(), x.low)
 
 
-@SLOPES.enter("log1p")
+@SLOPES.register("log1p")
 def log1p(x: Pair) -> Tensor:
     """log(1 + x)."""
     return _log_ratio(x.delta.abs(), 1 + x.low)
@@ -184,39 +184,39 @@ def _log_ratio(delta: Tensor, low: Tensor) -> Tensor:
     return ratio(torch.log1p(part), part, 1.0) / low
 
 
-@SLOPES.enter("sqrt")
+@SLOPES.register("sqrt")
 def sqrt(x: Pair) -> Tensor:
     """One over the sum of both roots."""
     root = x.each(torch.sqrt)
     return ratio(torch.ones_like(root.x), root.x + root.b, 0.0)
 
 
-@SLOPES.enter("rsqrt")
+@SLOPES.register("rsqrt")
 def rsqrt(x: Pair) -> Tensor:
     """-1 / (sqrt(x) sqrt(b) (sqrt(x) + sqrt(b)))."""
     root = x.each(torch.sqrt)
     return -1 / (root.x * root.b * (root.x + root.b))
 
 
-@SLOPES.enter("reciprocal")
+@SLOPES.register("reciprocal")
 def reciprocal(x: Pair) -> Tensor:
     """-1 / (x b)."""
     return -x.x.reciprocal() * x.b.reciprocal()
 
 
-@SLOPES.enter("sin")
+@SLOPES.register("sin")
 def sin(x: Pair) -> Tensor:
     """The cosine of the middle, times the mean cosine of half the difference."""
     return torch.cos(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
 
 
-@SLOPES.enter("cos")
+@SLOPES.register("cos")
 def cos(x: Pair) -> Tensor:
     """See ``sin``."""
     return -torch.sin(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
 
 
-@SLOPES.enter("erf")
+@SLOPES.register("erf")
 def erf(x: Pair) -> Tensor:
     """The mean derivative, by Gauss and Legendre, for near values; for others from erfc, on the side of its tail."""
     nodes = zip(*np.polynomial.legendre.leggauss(5), strict=True)
@@ -226,7 +226,7 @@ def erf(x: Pair) -> Tensor:
     return torch.where(x.delta.abs() < 0.25, bells / math.sqrt(math.pi), ratio(side * (tail.b - tail.x), x.delta, 0.0))
 
 
-@SLOPES.enter("gelu")
+@SLOPES.register("gelu")
 def gelu(x: Pair, approximate: str = "none") -> Tensor:
     """x Phi(x), with the normal distribution Phi, or with a sigmoid that is near to it."""
     if approximate == "tanh":

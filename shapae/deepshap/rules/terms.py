@@ -24,11 +24,11 @@ from torch.utils._pytree import tree_map
 
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.tracing.tape import Step
-from shapae.utils.registry import Table
+from shapae.utils.registry import Registry
 
 Terms = list[Tensor]
 Rule = Callable[[Step, Terms, Pair, list[Pair]], list[Terms]]
-RULES: Table[Rule] = Table("operator with a rule")
+RULES: Registry[Rule] = Registry("operator with a rule")
 LEADING = 3
 
 

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from shapae.deepshap.tracing.decompositions import PARTS
 from shapae.deepshap.tracing.tape import Live, Step, Tape, plain_name
 from shapae.errors import UnsupportedOperator
-from shapae.utils.torch_trace import Function, Places
+from shapae.utils.torch_trace import Function, ModuleNames
 
 Whole = Callable[[OpOverload, list[torch.dtype]], bool]
 
@@ -90,7 +90,7 @@ class Recorder(TorchDispatchMode):
     def __init__(self, function: Function, taken: list[Tensor], whole: Whole) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.whole = whole
-        self.places = Places(function)
+        self.places = ModuleNames(function)
         self.slots = {id(each): slot for slot, each in enumerate(taken)}
         self.kept = [*taken]  # id() stays valid: every live tensor is kept alive
         self.made: dict[int, Tensor] = {}  # new tensors that may be filled, by where they are stored

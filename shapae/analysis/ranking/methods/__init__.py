@@ -1,15 +1,16 @@
 """Importances say how much each feature matters to an autoencoder. Each file is a method; its name is the method's."""
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
 
 from shapae.analysis.ranking.task import Case
-from shapae.utils.moments import Array
-from shapae.utils.registry import Folder
+from shapae.utils.registry import ModuleRegistry
 
 __all__ = ["named", "names"]
 
-_FOLDER = Folder("method", __name__, __path__)
+_FOLDER = ModuleRegistry("method", __name__, __path__)
 
 
 class Method(Protocol):
@@ -23,7 +24,7 @@ class Method(Protocol):
     COLUMNS: Sequence[str]
     USUAL: Sequence[str]
 
-    def measure(self, case: Case, columns: Sequence[str]) -> Array:
+    def measure(self, case: Case, columns: Sequence[str]) -> NDArray[Any]:
         """Measure how much each player matters.
 
         Args:

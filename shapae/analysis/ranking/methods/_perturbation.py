@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
-from shapae.utils.moments import Array
 
 
 def _rise(case: Case, rebuilt: Tensor) -> Tensor:
@@ -41,10 +42,10 @@ def moves(case: Case, player: Player, values: Tensor, columns: Sequence[str]) ->
     return torch.stack([_MEASURES[column](case, rebuilt) for column in columns], dim=1)
 
 
-def ablated(case: Case, columns: Sequence[str], point: Tensor, what: str) -> Array:
+def ablated(case: Case, columns: Sequence[str], point: Tensor, what: str) -> NDArray[Any]:
     """How far the rows move on average where a player has the values of ``point`` (d,); see ``Method.measure``."""
     return for_each_player(case, partial(_of_player, columns=columns, point=point), what)
 
 
-def _of_player(case: Case, player: Player, *, columns: Sequence[str], point: Tensor) -> Array:
+def _of_player(case: Case, player: Player, *, columns: Sequence[str], point: Tensor) -> NDArray[Any]:
     return over_rows(moves(case, player, point[list(player)], columns))

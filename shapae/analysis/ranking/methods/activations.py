@@ -1,14 +1,16 @@
 """How much of the latents' activations goes back to a feature."""
 
 from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
-from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)
 
 
-def measure(case: Case, columns: Sequence[str]) -> Array:
+def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     """Mean absolute change of the latents where a feature is set to its mean over the background.
 
     mean over rows x and units k of |e_k(x) - e_k(x')|, x' = x but for the feature; with e the encoder. An activation by
@@ -21,6 +23,6 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     return for_each_player(case, _of_player, "activations")
 
 
-def _of_player(case: Case, player: Player) -> Array:
+def _of_player(case: Case, player: Player) -> NDArray[Any]:
     without = case.encode(case.replaced(player, case.middle[list(player)]))
     return over_rows((without - case.latents).abs().mean(dim=1, keepdim=True))

@@ -1,19 +1,20 @@
 """The gradient of the reconstruction error, times the feature."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.analysis.ranking.task import Case, over_rows
 from shapae.heads import ReconstructionError
-from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("moving", "fixed")
 
 
-def measure(case: Case, columns: Sequence[str]) -> Array:
+def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     """Mean over the rows of |x_i * d error(x) / d x_i|, for each target; see ``heads.ReconstructionError``.
 
     Of the features of one player the products are summed first.

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_regression
 
 from shapae.analysis.ranking.task import Case, Player, for_each_player
-from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)
 # Each pair of a feature and a latent takes milliseconds.
@@ -16,7 +17,7 @@ LATENTS = 20
 NEIGHBOURS = 3
 
 
-def measure(case: Case, columns: Sequence[str]) -> Array:
+def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     """Mutual information between the feature and each latent, in nats, summed over the latents that vary most.
 
     These are 20 at most. What the latents have in common is counted several times. The model is asked for its latents
@@ -40,7 +41,7 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     return for_each_player(case, partial(_of_player, latents=kept), "mutual_information")
 
 
-def _of_player(case: Case, player: Player, *, latents: Array) -> Array:
+def _of_player(case: Case, player: Player, *, latents: NDArray[Any]) -> NDArray[Any]:
     columns = case.rows[:, list(player)].double().cpu().numpy()
     order = np.random.default_rng(case.seed).permutation(len(columns))
     parts = np.array_split(order, case.repeats)
@@ -51,7 +52,7 @@ def _of_player(case: Case, player: Player, *, latents: Array) -> Array:
     return np.array([[_summed(columns, latents, case.seed), error]])
 
 
-def _summed(columns: Array, latents: Array, seed: int) -> float:
+def _summed(columns: NDArray[Any], latents: NDArray[Any], seed: int) -> float:
     """Summed over the latents, of the best of ``columns`` for each; constant ones say nothing."""
     columns = columns[:, np.ptp(columns, axis=0) > 0]
     if not columns.size or len(columns) <= NEIGHBOURS:

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.analysis.ranking.methods._perturbation import COLUMNS, moves
 from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
-from shapae.utils.moments import Array
 
 USUAL = COLUMNS
 
 
-def measure(case: Case, columns: Sequence[str]) -> Array:
+def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     """How far the rows move, see ``_replaced.moves``, on average over ``repeats`` shuffles, the same for all players.
 
     The features of a player are shuffled with one permutation, so that they still fit together.
@@ -25,7 +26,7 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     return for_each_player(case, partial(_of_player, columns=columns, donors=_donors(case)), "permutation")
 
 
-def against_alone(case: Case) -> Array:
+def against_alone(case: Case) -> NDArray[Any]:
     """The error's importance of each player with its features shuffled one by one, in sum; as one; and the difference.
 
     Returns:
@@ -34,22 +35,22 @@ def against_alone(case: Case) -> Array:
     return for_each_player(case, partial(_against_alone, donors=_donors(case)), "correlated features")
 
 
-def _donors(case: Case) -> Array:
+def _donors(case: Case) -> NDArray[Any]:
     """(repeats, n)."""
     return np.random.default_rng(case.seed).permuted(np.tile(np.arange(len(case.rows)), (case.repeats, 1)), axis=1)
 
 
-def _of_player(case: Case, player: Player, *, columns: Sequence[str], donors: Array) -> Array:
+def _of_player(case: Case, player: Player, *, columns: Sequence[str], donors: NDArray[Any]) -> NDArray[Any]:
     return over_rows(shuffled(case, player, columns, donors))
 
 
-def _against_alone(case: Case, player: Player, *, donors: Array) -> Array:
+def _against_alone(case: Case, player: Player, *, donors: NDArray[Any]) -> NDArray[Any]:
     one, *alone = (shuffled(case, each, ["error"], donors)[:, 0] for each in (player, *((j,) for j in player)))
     summed = torch.stack(alone).sum(dim=0)
     return over_rows(torch.stack([summed, one, one - summed], dim=1))
 
 
-def shuffled(case: Case, player: Player, columns: Sequence[str], donors: Array) -> Tensor:
+def shuffled(case: Case, player: Player, columns: Sequence[str], donors: NDArray[Any]) -> Tensor:
     """What each row is part of, whose mean is the importance.
 
     A row is part of two moves in each shuffle: its own, and that of the row to which it gives its values. The spread of

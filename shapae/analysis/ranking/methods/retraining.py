@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.analysis.ranking.task import Case, Player
 from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import copied
-from shapae.utils.context import evaluating, generators
-from shapae.utils.moments import Array
-from shapae.utils.parallel import progressing
+from shapae.utils.context import eval_mode, preserve_rng
+from shapae.utils.parallel import progress_bar
 
 COLUMNS = ("zero", "shuffle", "drop")
 USUAL = ("zero",)
 
 
-def measure(case: Case, columns: Sequence[str]) -> Array:
+def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     """Rise of the mean squared error of whole rows, after training a model that does not see the features of a player.
 
     In each repeat half of the rows, drawn anew, train a copy of the model, with the features and without; the other
@@ -57,19 +57,19 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     tasks |= {f"{way}-{at}": (way, player) for way in columns for at, player in enumerate(case.players)}
     jobs = (delayed(_kept)(kept, name, partial(_errors, case, *task)) for name, task in tasks.items())
     done = Parallel(case.n_jobs, return_as="generator")(jobs)
-    errors = dict(zip(tasks, progressing(done, len(tasks), case.progress, "retraining"), strict=True))
+    errors = dict(zip(tasks, progress_bar(done, len(tasks), case.progress, "retraining"), strict=True))
     rises = [[errors[f"{way}-{at}"] - errors[wholes[way]] for way in columns] for at in range(len(case.players))]
     return _over_repeats(np.nanmean(rises, axis=-1), len(case.rows))  # NaN where a column was dropped, and nowhere else
 
 
-def _over_repeats(rises: Array, n: int) -> Array:
+def _over_repeats(rises: NDArray[Any], n: int) -> NDArray[Any]:
     """(..., repeats) -> (..., 2)."""
     repeats, trained = rises.shape[-1], n // 2
     spread = rises.var(axis=-1, ddof=1) if repeats > 1 else np.full(rises.shape[:-1], np.nan)
     return np.stack([rises.mean(axis=-1), np.sqrt((1 / repeats + (n - trained) / trained) * spread)], axis=-1)
 
 
-def _errors(case: Case, way: str, player: Player) -> Array:
+def _errors(case: Case, way: str, player: Player) -> NDArray[Any]:
     """(repeats, d): mean squared errors of the features of the rows that are judged; NaN for a dropped feature."""
     errors_of = _without_columns if way == "drop" else partial(_hidden, way=way)
     with torch.no_grad():
@@ -85,7 +85,7 @@ class Split:
         self.train, self.judge = np.split(order, [len(order) // 2])
 
 
-def _hidden(case: Case, player: Player, split: Split, *, way: str) -> Array:
+def _hidden(case: Case, player: Player, split: Split, *, way: str) -> NDArray[Any]:
     autoencoder = _trained(case, case.rows[split.train], Hidden(case, player, way), split.seed)
     seen, rows = case.rows[split.judge], case.rows[split.judge]
     values = case.rows[split.rng.permutation(split.judge)] if way == "shuffle" else torch.zeros_like(rows)
@@ -93,7 +93,7 @@ def _hidden(case: Case, player: Player, split: Split, *, way: str) -> Array:
     return _judged(autoencoder, seen, autoencoder.target(rows))
 
 
-def _without_columns(case: Case, player: Player, split: Split) -> Array:
+def _without_columns(case: Case, player: Player, split: Split) -> NDArray[Any]:
     units, left = case.autoencoder.target(case.rows), np.setdiff1d(np.arange(case.rows.shape[1]), player)
     train, judge = units[split.train][:, left], units[split.judge][:, left]
     narrow, errors = copied(case.autoencoder), np.full(units.shape[1], np.nan)
@@ -107,13 +107,13 @@ def _without_columns(case: Case, player: Player, split: Split) -> Array:
     return errors
 
 
-def _judged(autoencoder: Autoencoder, seen: Tensor, wanted: Tensor) -> Array:
+def _judged(autoencoder: Autoencoder, seen: Tensor, wanted: Tensor) -> NDArray[Any]:
     """(d,).
 
     Raises:
         ModelError: Some are not finite.
     """
-    with evaluating(autoencoder):
+    with eval_mode(autoencoder):
         errors = (autoencoder.reconstruct(seen) - wanted).square().mean(dim=0)
     if not errors.isfinite().all():
         raise ModelError("the model that fit returned gives NaN or infinity; train it with smaller steps.")
@@ -165,7 +165,7 @@ def _trained(case: Case, rows: Tensor, hidden: Hidden, seed: int) -> Autoencoder
 
 def _fitted(case: Case, model: nn.Module, rows: Tensor, seed: int) -> nn.Module:
     assert case.fit is not None
-    with generators(rows), torch.inference_mode(False), torch.enable_grad():
+    with preserve_rng(rows), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         fitted = case.fit(model.train(), rows.clone())
     if not isinstance(fitted, nn.Module):
@@ -175,7 +175,7 @@ def _fitted(case: Case, model: nn.Module, rows: Tensor, seed: int) -> nn.Module:
     return fitted
 
 
-def _kept(folder: Path | None, name: str, make: Callable[[], Array]) -> Array:
+def _kept(folder: Path | None, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """What ``make`` makes; read instead, if an earlier call has left it in ``folder``.
 
     A file gets its name when it is whole, so that a call that is killed leaves none that is not.

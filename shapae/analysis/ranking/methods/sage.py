@@ -1,18 +1,19 @@
 """Shapley values of the expected loss: how much of what the model explains goes back to a feature."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.analysis.ranking.task import Case, over_rows, shared_out
-from shapae.utils.moments import Array
 
 COLUMNS = USUAL = ("",)
 
 
-def measure(case: Case, columns: Sequence[str]) -> Array:
+def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     """Shapley values of v(S) = - mean over rows x and background rows b of |f(x_S, b_rest) - x|^2 / d.
 
     They sum to the mean error of the reconstructions of background rows, compared with the rows, less that of the rows'
@@ -30,11 +31,11 @@ def measure(case: Case, columns: Sequence[str]) -> Array:
     return over_rows(torch.from_numpy(shared_out(case, _of_rows, len(case.rows), "sage")))[:, None]
 
 
-def _of_rows(case: Case, part: slice) -> Array:
+def _of_rows(case: Case, part: slice) -> NDArray[Any]:
     return np.stack([_of_row(case, place) for place in range(part.start, part.stop)])
 
 
-def _of_row(case: Case, place: int) -> Array:
+def _of_row(case: Case, place: int) -> NDArray[Any]:
     """(p,), drawn by the seed and the place of the row."""
     rng = np.random.default_rng(np.random.SeedSequence(case.seed, spawn_key=(place,)))
     gains = np.zeros(len(case.players))
@@ -45,7 +46,7 @@ def _of_row(case: Case, place: int) -> Array:
     return gains
 
 
-def _walked(case: Case, place: int, start: Tensor, order: Tensor) -> Array:
+def _walked(case: Case, place: int, start: Tensor, order: Tensor) -> NDArray[Any]:
     """(p,): by how much the loss falls at each step from ``start`` to the row, when the players join in this order."""
     order = order.to(start.device)
     steps = torch.arange(len(order) + 1, device=start.device)

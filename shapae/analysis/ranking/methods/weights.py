@@ -1,16 +1,17 @@
 """What the weights of linear layers say of a feature, without any row."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.analysis.ranking.task import Case
 from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import copied
-from shapae.utils.moments import Array
 
 
 def _first_layer(weights: list[Tensor]) -> Tensor:
@@ -35,7 +36,7 @@ _MEASURES = {"first_layer": _first_layer, "gedeon": _gedeon, "paths": _paths}
 COLUMNS = USUAL = tuple(_MEASURES)
 
 
-def measure(case: Case, columns: Sequence[str]) -> Array:
+def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     """What the weights W_1 ... W_L (out, in) of the linear layers say.
 
     "first_layer": the norm of column i of W_1. "gedeon": the share of the feature in its units, times their shares in
