@@ -1,6 +1,7 @@
 """Which backend to believe on a real autoencoder: six of them beside a reference, in one call of ``shapae.compare``.
 
-``python -m benchmarks.backends_on_genes [--rows 20] [--probes 5]``: squared error of the demo's autoencoder of 765 genes, 100
+``python -m benchmarks.backends_on_genes [--rows 20] [--probes 5]``: squared error of the demo's autoencoder of 765
+genes, 100
 cells as background. Writes ``results/backends_on_genes.json`` and the picture, ``results/backends_on_genes.png``.
 """
 

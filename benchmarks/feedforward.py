@@ -1,7 +1,7 @@
 """Chains of several shapes: the chosen order against the walk over the tape, and what the cost model says of both.
 
-``python -m benchmarks.feedforward [--features 600] [--background 100] [--rows 4] [--repeats 3]``. float32, one process. Each
-repeat runs both once, in turn; the table holds medians.
+``python -m benchmarks.feedforward [--features 600] [--background 100] [--rows 4] [--repeats 3]``. float32, one
+process. Each repeat runs both once, in turn; the table holds medians.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 import shapae
 from benchmarks import save
-from shapae.deepshap import Against
-from shapae.deepshap.backward import averaged
-from shapae.deepshap.feedforward.contraction import walking
+from shapae.deepshap import DeepShap
+from shapae.deepshap.backward import attribute_pairs
+from shapae.deepshap.feedforward.contraction import backward_order
 from shapae.deepshap.tracing.tape import replay
 from shapae.utils.moments import Moments
 
@@ -62,9 +62,9 @@ class SquaredError(nn.Module):
         return errors.mean(dim=1, keepdim=True)
 
 
-def walked(against: Against, rows: Tensor) -> Moments:
+def walked(against: DeepShap, rows: Tensor) -> Moments:
     """The values by the walk over the tape, as if there were no chain."""
-    return reduce(add, (averaged(against._tape, replay(against._tape, rows), part) for part in against._parts))
+    return reduce(add, (attribute_pairs(against._tape, replay(against._tape, rows), part) for part in against._parts))
 
 
 def measure(name: str, d: int, b: int, n: int, repeats: int) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def measure(name: str, d: int, b: int, n: int, repeats: int) -> dict[str, Any]:
     network: nn.Module = nn.Sequential(*CHAINS[name](d)).eval()
     network = SquaredError(network) if name.endswith("squared error") else network
     table = torch.tensor(shapae.datasets.gene_modules(b + n, d).X.to_numpy())
-    against, rows = Against(network, table[:b]), table[b:]
-    runs: dict[str, Callable[[Tensor], Any]] = {"chosen": against.moments, "walk": lambda some: walked(against, some)}
+    against, rows = DeepShap(network, table[:b]), table[b:]
+    runs: dict[str, Callable[[Tensor], Any]] = {"chosen": against.attribute, "walk": lambda some: walked(against, some)}
     seconds: dict[str, list[float]] = {way: [] for way in runs}
     with torch.no_grad():
         for _ in range(repeats + 1):  # the first prepares
@@ -84,7 +84,7 @@ def measure(name: str, d: int, b: int, n: int, repeats: int) -> dict[str, Any]:
                 seconds[way].append(time.perf_counter() - start)
     chain, order = against._chain, against._order
     assert chain is not None
-    plain = walking(chain, b).cost
+    plain = backward_order(chain, b).cost
     predicted = plain / order.cost if order else chain.weights / chain.multiplications
     medians = {way: statistics.median(each[1:]) for way, each in seconds.items()}
     return {"chain": name, "order": str(order), "predicted": predicted, "measured": medians["walk"] / medians["chosen"]}

@@ -30,7 +30,7 @@ from benchmarks import save
 from shapae import backends, datasets
 from shapae.analysis.comparison.metrics import auroc, reciprocal_rank, relative_error
 from shapae.datasets import Faults
-from shapae.datasets.synthetic import Halves
+from shapae.datasets.synthetic import EncoderDecoder
 from shapae.errors import TooLarge
 from shapae.utils.context import preserve_rng
 
@@ -137,13 +137,13 @@ def _enumerated(task: Task) -> Task:
     return Task(**(vars(task) | {"exact": values}))
 
 
-def trained(X: pd.DataFrame, latents: int, seed: int, *, steps: int = 400) -> Halves:
+def trained(X: pd.DataFrame, latents: int, seed: int, *, steps: int = 400) -> EncoderDecoder:
     """An autoencoder of one hidden layer on each side, after so many steps on all rows."""
     rows, d = torch.tensor(X.to_numpy()), X.shape[1]
     with preserve_rng():
         torch.manual_seed(seed)
         encoder = nn.Sequential(nn.Linear(d, 2 * d), nn.ReLU(), nn.Linear(2 * d, latents))
-        model = Halves(encoder, nn.Sequential(nn.Linear(latents, 2 * d), nn.ReLU(), nn.Linear(2 * d, d)))
+        model = EncoderDecoder(encoder, nn.Sequential(nn.Linear(latents, 2 * d), nn.ReLU(), nn.Linear(2 * d, d)))
         optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
         for _ in range(steps):
             optimizer.zero_grad()

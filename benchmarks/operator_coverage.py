@@ -1,6 +1,7 @@
 """Do the values add up? Two scores of each model of the zoo, through three tools.
 
-``python -m benchmarks.operator_coverage [--rows 6] [--background 20]``, at the root of the repository. The scores are the squared
+``python -m benchmarks.operator_coverage [--rows 6] [--background 20]``, at the root of the repository. The scores are
+the squared
 error as people write it, and a sum of outputs, in which nothing but the model itself can go wrong. The residual is
 |score - mean score of the background - sum of values|, at most over the rows, as a part of the spread of the scores: 0
 for values that add up.

@@ -14,7 +14,7 @@ from shapae.errors import DataError
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.heads import ErrorFromOthers, FeatureError, ReconstructionError
-from shapae.tables.table import read_rows
+from shapae.tables.table import read_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def explain_anomalies(explainer: Explainer, X: Any, top: int = 10, *, worst: int
     if top < 1 or worst < 1:
         raise DataError(f"top and worst must be at least 1, got {top} and {worst}.")
     loss = head.loss if getattr(head.loss, "by_feature", True) else "mse"
-    table = read_rows(X, "rows")
+    table = read_table(X, "rows")
     rows = np.argsort(-explainer.scores(table), kind="stable")[:top]
     rising = np.sort(rows)
     some = table.of(rising).of(np.searchsorted(rising, rows))

@@ -56,8 +56,8 @@ class Compared:
         # Clones, because a view would be pickled with all that it is a view of.
         part, weights = self.background[start:stop].clone(), self.weights
         weights = None if weights is None else weights[start:stop].clone()
-        players = self.players.of_features().to(part.device) if self.players and self._plays else None
-        found = _attribution(self.backend, Game(score.by_draw(), part, weights, players, draws), score)
+        players = self.players.player_of_feature().to(part.device) if self.players and self._plays else None
+        found = _attribution(self.backend, Game(score.per_sample(), part, weights, players, draws), score)
         return partial(_summed, found, self.players) if self.players and not self._plays else found
 
     def shuffled(self, seed: int) -> "Compared":
@@ -71,19 +71,19 @@ def _attribution(backend: Backend, game: Game, score: Score) -> Attribution:
     if not score.anchored:
         return backend.against(game)
     if hasattr(backend, "against_anchored"):
-        return partial(_at_once, backend.against_anchored(game, score.own(game.background)), score)
+        return partial(_at_once, backend.against_anchored(game, score.default_anchors(game.background)), score)
     return partial(_one_by_one, backend.against, game, score)
 
 
 def _at_once(found: AnchoredAttribution, score: Score, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    return found(score.explained(rows), rows, seeds=seeds)
+    return found(score.inputs(rows), rows, seeds=seeds)
 
 
 def _one_by_one(
     against: Callable[[Game], Attribution], game: Game, score: Score, rows: Tensor, *, seeds: Sequence[int]
 ) -> Moments:
-    each = zip(score.explained(rows), rows, seeds, strict=True)
-    games = ((row, seed, replace(game, score=score.by_draw().at(anchor))) for row, anchor, seed in each)
+    each = zip(score.inputs(rows), rows, seeds, strict=True)
+    games = ((row, seed, replace(game, score=score.per_sample().anchored_at(anchor))) for row, anchor, seed in each)
     return concatenate([against(game)(row.unsqueeze(0), seeds=[seed]) for row, seed, game in games], axis=0)
 
 

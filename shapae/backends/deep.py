@@ -22,7 +22,7 @@ def held(background: int, features: int) -> int:
 
 def against(game: Game) -> Attribution:
     """See ``Backend.against``."""
-    return partial(attribute, deepshap.Against(game.score, game.background, weights=game.weights))
+    return partial(attribute, deepshap.DeepShap(game.score, game.background, weights=game.weights))
 
 
 def against_anchored(game: Game, anchors: Tensor) -> AnchoredAttribution:
@@ -32,13 +32,13 @@ def against_anchored(game: Game, anchors: Tensor) -> AnchoredAttribution:
         game: Of a score that is handed anchors.
         anchors: (b, a), any that the background can be scored with.
     """
-    return partial(attribute, deepshap.Against(game.score, game.background, anchors, weights=game.weights))
+    return partial(attribute, deepshap.DeepShap(game.score, game.background, anchors, weights=game.weights))
 
 
-def attribute(score: deepshap.Against, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
+def attribute(score: deepshap.DeepShap, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
     """DeepSHAP values; see ``Attribution`` and ``shapae.deepshap``. Nothing is drawn.
 
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
-    return score.moments(rows, *anchors)
+    return score.attribute(rows, *anchors)

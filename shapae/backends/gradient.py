@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from shapae.backends import Game, by_row
-from shapae.heads.score import Connected
+from shapae.heads.score import Differentiable
 from shapae.utils.moments import Moments
 
 ADDITIVE = False
@@ -33,7 +33,7 @@ def attribute(game: Game, row: Tensor, seed: int) -> Moments:
     drawn = background[torch.as_tensor(chosen, device=row.device)]
     way = torch.as_tensor(generator.random((DRAWS, 1))).to(row)
     points = (drawn + way * (row - drawn)).requires_grad_()
-    outputs = Connected(game.score)(points).sum(dim=0)
+    outputs = Differentiable(game.score)(points).sum(dim=0)
     slopes = torch.stack([torch.autograd.grad(output, points, retain_graph=True)[0] for output in outputs], dim=-1)
     values = slopes * (row - drawn).unsqueeze(-1)  # (draws, d, k)
     mean = values.mean(dim=0, keepdim=True)

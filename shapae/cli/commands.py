@@ -105,7 +105,7 @@ def rank(
 ) -> None:
     """Rank the features by several methods: tables of importances and agreement, and pictures, in a folder."""
     from shapae.analysis.ranking.ranking import rank_features
-    from shapae.cli.files import read_model
+    from shapae.cli.files import load_model
     from shapae.cli.reports import write_ranking
 
     options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
@@ -113,7 +113,7 @@ def rank(
 
     def write(rows: Any, folder: Path) -> None:
         compared = _background(background, rows, seed)
-        write_ranking(rank_features(read_model(model, weights), rows, background=compared, **options), folder)
+        write_ranking(rank_features(load_model(model, weights), rows, background=compared, **options), folder)
 
     _write(data, out, force, write)
 
@@ -139,14 +139,14 @@ def compare(
 ) -> None:
     """Which backend to believe: a table and a picture of all of them beside a reference, in a folder."""
     from shapae.analysis.comparison.comparison import compare
-    from shapae.cli.files import read_model
+    from shapae.cli.files import load_model
     from shapae.cli.reports import write_comparison
 
     options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     options["backends"] = [name.strip() for name in backends.split(",")] if backends else None
 
     def write(rows: Any, folder: Path) -> None:
-        found = compare(read_model(model, weights), _background(background, rows, seed), rows, **options)
+        found = compare(load_model(model, weights), _background(background, rows, seed), rows, **options)
         write_comparison(found.table, found.plot(), folder)
 
     _write(data, out, force, write)
@@ -154,30 +154,30 @@ def compare(
 
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
     """What ``write`` makes of the table in ``data``, to the folder ``out``."""
-    from shapae.cli.files import read_table
+    from shapae.cli.files import load_table
     from shapae.cli.reports import NAMES
     from shapae.utils.directories import atomic_directory
 
     with atomic_directory(out, replaces=NAMES if force else ()) as fresh:
-        write(read_table(data), fresh)
+        write(load_table(data), fresh)
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 
 
 def _explainer(model: str, weights: Path, background: str, rows: Any, *, seed: int, **settings: Any) -> Any:
-    from shapae.cli.files import read_model
+    from shapae.cli.files import load_model
     from shapae.explainer.explainer import Explainer
 
-    return Explainer(read_model(model, weights), _background(background, rows, seed), seed=seed, **settings)
+    return Explainer(load_model(model, weights), _background(background, rows, seed), seed=seed, **settings)
 
 
 def _background(background: str, rows: Any, seed: int) -> Any:
     """So many of the rows, or what a file holds."""
-    from shapae.cli.files import read_table
+    from shapae.cli.files import load_table
     from shapae.tables.background import sample
 
     if background.isdecimal():
         return sample(rows, min(int(background), len(rows)), seed=seed)
-    return read_table(Path(background))
+    return load_table(Path(background))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from shapae.errors import DataError, MissingPackage, ModelError
 from shapae.utils.optional import import_optional
 
 
-def read_model(factory: str, weights: Path) -> nn.Module:
+def load_model(factory: str, weights: Path) -> nn.Module:
     """Build a model and give it its weights.
 
     Args:
@@ -32,7 +32,7 @@ def read_model(factory: str, weights: Path) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"{factory} must return a torch.nn.Module, got {type(model).__name__}.")
     try:
-        missing, unexpected = model.load_state_dict(_read_weights(weights), strict=False)
+        missing, unexpected = model.load_state_dict(_load_weights(weights), strict=False)
     except RuntimeError as error:
         raise ModelError(f"the weights in {weights} do not fit the model of {factory}: {_line(error)}") from error
     if missing or unexpected:
@@ -53,7 +53,7 @@ def _factory(spec: str) -> Any:
         ) from error
 
 
-def _read_weights(path: Path) -> dict[str, Any]:
+def _load_weights(path: Path) -> dict[str, Any]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:
@@ -70,7 +70,7 @@ def _read_weights(path: Path) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else state
 
 
-def read_table(path: Path) -> Any:
+def load_table(path: Path) -> Any:
     """Read a table by the ending of its name: .csv, .parquet, .h5ad or .npy.
 
     In a .csv, a first column of text, or without a name, holds the names of the rows. Of a .h5ad, an AnnData comes

@@ -10,7 +10,7 @@ from shapae import plots
 from shapae.analysis.ranking.result import GlobalRanking
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import root
+from shapae.plots._figure import parent_figure
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
@@ -80,4 +80,4 @@ def write_ranking(ranking: GlobalRanking, folder: Path) -> None:
 
 def save_picture(ax: Axes, path: Path) -> None:
     """Write the figure of ``ax`` as a PNG."""
-    root(ax).savefig(path, dpi=150)
+    parent_figure(ax).savefig(path, dpi=150)

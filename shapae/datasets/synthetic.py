@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shapae.utils.context import preserve_rng
 
 
-class Halves(nn.Module):
+class EncoderDecoder(nn.Module):
     """An autoencoder of an encoder and a decoder."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
@@ -36,7 +36,7 @@ class LinearAutoencoder:
         matters: (d,), bool. Which features the reconstruction error depends on; the others are passed through.
     """
 
-    model: Halves
+    model: EncoderDecoder
     X: pd.DataFrame
     matters: pd.Series
 
@@ -73,7 +73,7 @@ class BlockAutoencoder:
         outputs: (d, d), bool. Which reconstructed feature, a row, depends on which features.
     """
 
-    model: Halves
+    model: EncoderDecoder
     X: pd.DataFrame
     latents: pd.DataFrame
     outputs: pd.DataFrame
@@ -97,7 +97,7 @@ def linear_autoencoder(
     out[:used, :latents] = rng.standard_normal((used, latents)) / latents**0.5
     into[latents:, used:] = out[used:, latents:] = np.eye(passed)
     shift = np.where(np.arange(d) < used, rng.standard_normal(d), 0)
-    model = Halves(_linear(into, np.zeros(latents + passed)), _linear(out, shift)).eval()
+    model = EncoderDecoder(_linear(into, np.zeros(latents + passed)), _linear(out, shift)).eval()
     names = [f"feature {j}" for j in range(d)]
     matters = pd.Series(np.arange(d) < used, index=names)
     return LinearAutoencoder(model, _frame(rng.standard_normal((n, d)), names), matters)
@@ -124,7 +124,9 @@ def block_autoencoder(
     wide, narrow = np.kron(one, np.ones((hidden, size))), np.kron(one, np.ones((1, hidden)))
     shapes = [np.pad(wide, ((0, 0), (0, unused))), narrow, narrow.T, np.pad(wide.T, ((0, unused), (0, 0)))]
     maps = [_linear(2 * mask * _scaled(rng, mask), rng.standard_normal(len(mask))) for mask in shapes]
-    model = Halves(nn.Sequential(maps[0], nn.Tanh(), maps[1]), nn.Sequential(maps[2], nn.Tanh(), maps[3])).eval()
+    model = EncoderDecoder(
+        nn.Sequential(maps[0], nn.Tanh(), maps[1]), nn.Sequential(maps[2], nn.Tanh(), maps[3])
+    ).eval()
     names, units = [f"feature {j}" for j in range(d)], [f"latent {unit}" for unit in range(blocks)]
     uses = np.pad(np.kron(one, np.ones((1, size))), ((0, 0), (0, unused))) > 0
     X = (rng.standard_normal((n, 1)) + rng.standard_normal((n, d))) / 2**0.5

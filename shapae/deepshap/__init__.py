@@ -4,6 +4,6 @@ One row is run, and the aten operators that it runs are recorded on a tape; then
 from the scores back to the features, for all pairs of rows and background rows.
 """
 
-from shapae.deepshap.engine import Against, attribute
+from shapae.deepshap.engine import DeepShap, attribute
 
-__all__ = ["Against", "attribute"]
+__all__ = ["DeepShap", "attribute"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from shapae.deepshap.backward import averaged
-from shapae.deepshap.feedforward.chain import Chain, as_chain
-from shapae.deepshap.feedforward.contraction import Order, cheapest, folded
+from shapae.deepshap.backward import attribute_pairs
+from shapae.deepshap.feedforward.chain import FeedForward, as_feedforward
+from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tracing.record import record
@@ -22,12 +22,12 @@ from shapae.utils.moments import Moments, concatenate
 from shapae.utils.torch_trace import Function
 
 # Bytes of all values of the rows that are replayed at once.
-REPLAYED = 2**23
+REPLAY_BYTES = 2**23
 # Bytes of a block that glibc, once it was freed, takes for the size of those to keep rather than hand back to the
 # system. Else each large value would have its pages faulted in again, which takes longer than computing it.
-KEPT = 2**25 - 2**16
+MALLOC_BYTES = 2**25 - 2**16
 # They add up what may cancel.
-SUMS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
+SUMMING = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
 
 
 def attribute(
@@ -66,12 +66,14 @@ def attribute(
     [[3.0, 3.0]]
     """
     handed = [] if anchors is None else [anchors]
-    against = Against(function, background, *(each[:1].expand(len(background), -1) for each in handed), weights=weights)
-    values = torch.as_tensor(against.moments(rows, *handed).mean, dtype=rows.dtype, device=rows.device)
+    against = DeepShap(
+        function, background, *(each[:1].expand(len(background), -1) for each in handed), weights=weights
+    )
+    values = torch.as_tensor(against.attribute(rows, *handed).mean, dtype=rows.dtype, device=rows.device)
     return values if _scores(function, rows[:1], *(each[:1] for each in handed)).ndim == 2 else values.squeeze(2)
 
 
-class Against:
+class DeepShap:
     """A function against a background; what is the same for all rows is done once, when it is first needed.
 
     Args:
@@ -88,30 +90,32 @@ class Against:
         """What it was made from: all else is done again where it is sent to."""
         return {name: getattr(self, name) for name in ("function", "background", "anchors", "weights")}
 
-    def moments(self, rows: Tensor, *anchors: Tensor) -> Moments:
+    def attribute(self, rows: Tensor, *anchors: Tensor) -> Moments:
         """The values, (n, d, k) also for one output, with their spread where they are computed pair by pair.
 
         Args:
             rows: See ``attribute``, also for what is raised.
             anchors: (n, a), if the function is anchored.
         """
-        _refuse_tables(rows, self.background)
-        torch.empty(KEPT, dtype=torch.uint8)
+        _check_tables(rows, self.background)
+        torch.empty(MALLOC_BYTES, dtype=torch.uint8)
         with torch.no_grad():
-            return concatenate([self._of_few(*few) for few in _split(self._at_once, rows, *anchors)], axis=0)
+            return concatenate(
+                [self._attribute_batch(*few) for few in _split_tables(self._batch_size, rows, *anchors)], axis=0
+            )
 
-    def _of_few(self, *taken: Tensor) -> Moments:
-        x, chain = _replayed(self.function, self._tape, *taken), self._chain
+    def _attribute_batch(self, *taken: Tensor) -> Moments:
+        x, chain = _replay(self.function, self._tape, *taken), self._chain
         if chain and self._order:
             total = len(self.background) if self.weights is None else float(self.weights.sum())
             shares = None if self.weights is None else self.weights / total
-            values = folded(chain, self._order, x, self._whole, shares)
+            values = contract(chain, self._order, x, self._whole, shares)
             if values is not None:
                 return Moments(total, values.cpu().numpy())
         merges = chain and chain.saving * len(taken[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
         tape = chain if chain and merges else self._tape.in_dtype(taken[0].dtype)
-        weights = [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._at_once)
-        return reduce(add, (averaged(tape, x, *part) for part in zip(self._parts, weights, strict=True)))
+        weights = [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._batch_size)
+        return reduce(add, (attribute_pairs(tape, x, *part) for part in zip(self._parts, weights, strict=True)))
 
     @cached_property
     def _tape(self) -> Tape:
@@ -123,7 +127,7 @@ class Against:
 
         row, *anchor = (each[0] for each in self._taken)
         tape = record(self.function, row, whole, *anchor)
-        _refuse_unknown_operators(tape)
+        _check_operators(tape)
         return tape
 
     @property
@@ -137,23 +141,23 @@ class Against:
         return replay(self._tape, *(each[:1] for each in self._taken))
 
     @cached_property
-    def _at_once(self) -> int:
+    def _batch_size(self) -> int:
         """So many rows are replayed."""
-        return max(1, REPLAYED // sum(value.nbytes for value in self._first.values()))
+        return max(1, REPLAY_BYTES // sum(value.nbytes for value in self._first.values()))
 
     @cached_property
-    def _chain(self) -> Chain | None:
-        return None if self.anchors else as_chain(self._tape, self._first)
+    def _chain(self) -> FeedForward | None:
+        return None if self.anchors else as_feedforward(self._tape, self._first)
 
     @cached_property
-    def _order(self) -> Order | Deviations | None:
+    def _order(self) -> ContractionOrder | Deviations | None:
         """In which a chain of many outputs is folded; None if walking is better."""
-        return cheapest(self._chain, self._whole) if self._chain else None
+        return best_order(self._chain, self._whole) if self._chain else None
 
     @cached_property
     def _parts(self) -> list[Values]:
         """The values of the background on the tape."""
-        return [_replayed(self.function, self._tape, *few) for few in _split(self._at_once, *self._taken)]
+        return [_replay(self.function, self._tape, *few) for few in _split_tables(self._batch_size, *self._taken)]
 
     @cached_property
     def _whole(self) -> Values:
@@ -162,11 +166,11 @@ class Against:
         return {slot: torch.cat([part[slot] for part in self._parts]) for slot in slots}
 
 
-def _split(size: int, *tables: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _split_tables(size: int, *tables: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(table, size) for table in tables), strict=True)
 
 
-def _refuse_tables(rows: Tensor, background: Tensor) -> None:
+def _check_tables(rows: Tensor, background: Tensor) -> None:
     broken = any(table.ndim != 2 or not len(table) for table in (rows, background))
     if broken or rows.shape[1] != background.shape[1]:
         raise DataError(
@@ -184,9 +188,9 @@ def _refuse_tables(rows: Tensor, background: Tensor) -> None:
             raise DataError(f"{len(bad)} of the {what} hold NaN or infinity, first row {bad[0]}.")
 
 
-def _refuse_unknown_operators(tape: Tape) -> None:
-    moving = [step for step in tape.steps if step.slot not in tape.still]
-    places = [f"{step.op} in {step.place}" for step in moving if rule_for(step.op, step.kinds) is None]
+def _check_operators(tape: Tape) -> None:
+    moving = [step for step in tape.steps if step.slot not in tape.constant_slots]
+    places = [f"{step.op} in {step.place}" for step in moving if rule_for(step.op, step.input_dtypes) is None]
     if places:
         raise UnsupportedOperator(list(dict.fromkeys(places)))
 
@@ -200,7 +204,7 @@ def _scores(function: Function, rows: Tensor, *anchors: Tensor) -> Tensor:
     raise ShapeError(f"the function must return scores ({len(rows)},) or ({len(rows)}, k), floating point, got {got}.")
 
 
-def _replayed(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
+def _replay(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
     """The values of ``rows`` on the tape.
 
     Raises:
@@ -221,14 +225,14 @@ def _replayed(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) ->
 
 def _tolerance(tape: Tape, values: Values, scores: Tensor) -> Tensor:
     """(n, k): what rounding may change, of the scores themselves and of what they are a difference or a sum of."""
-    kinds = {scores.dtype, *(step.kind for step in tape.steps if step.kind.is_floating_point)}
+    kinds = {scores.dtype, *(step.dtype for step in tape.steps if step.dtype.is_floating_point)}
     eps, most = max(torch.finfo(kind).eps for kind in kinds), 100 * (1 + values[0].abs().max())  # beyond it are masks
 
     def sizes(slot: int) -> Tensor:
         return values[slot].reshape(len(scores), -1).abs().nan_to_num_().clamp_(max=most)
 
     reach = torch.stack([sizes(slot).amax(dim=1) for slot, value in values.items() if value.numel()]).amax(dim=0)
-    sums = [step for step in tape.steps if step.name in SUMS]
+    sums = [step for step in tape.steps if step.name in SUMMING]
     terms = sum(sizes(slot).sum(dim=1, keepdim=True) for slot in (sums[-1].live if sums else ()))
     tolerance: Tensor = eps**0.5 * scores.abs() + 16 * eps * (reach.unsqueeze(1) + terms)
     return tolerance

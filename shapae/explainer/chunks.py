@@ -44,7 +44,8 @@ def plan(n: int, b: int, held: Callable[[int], float], result: float, room: floa
     width = bisect_right(range(1, b + 1), room, key=held)
     if width == 0:
         raise TooLarge(
-            f"one row against one background row takes about {format_bytes(held(1))}, but there is room for {format_bytes(room)}; "
+            f"one row against one background row takes about {format_bytes(held(1))}, but there is room for "
+            f"{format_bytes(room)}; "
             f"raise memory=, lower n_jobs=, or explain fewer outputs."
         )
     height = -(-n // max(MIN_BLOCKS, BLOCKS_PER_WORKER * jobs))

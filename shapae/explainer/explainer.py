@@ -21,13 +21,13 @@ from shapae.explainer.found import promised
 from shapae.explainer.importance import Importance
 from shapae.explainer.provenance import versions
 from shapae.explainer.run import Job
-from shapae.heads.checks import refuse_unsteady
+from shapae.heads.checks import check_steady
 from shapae.heads.score import Score
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
-from shapae.models.unwrapping import example, full_precision
+from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
-from shapae.tables.table import Streamed, agreed_names, read_rows, refuse_width, same
+from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
 from shapae.utils.context import eval_mode, preserve_rng
 from shapae.utils.memory import parse_bytes
 
@@ -89,14 +89,14 @@ class Explainer:
         self.backend, self.n_jobs, self.seed, self.progress = backend, n_jobs, seed, progress
         self.memory, self.head, self.tolerance = parse_bytes(memory), str(head), tolerance
         given = read_background(background)
-        self._origin, self._names = given.origin, agreed_names(given.rows, feature_names, "background")
+        self._origin, self._names = given.origin, resolve_feature_names(given.rows, feature_names, "background")
         autoencoder, module = full_precision(as_autoencoder(model)), full_precision(heads.as_head(head))
         with torch.inference_mode(False):
-            like = example(autoencoder, torch.from_numpy(given.rows.dense(slice(1))))
+            like = template_tensor(autoencoder, torch.from_numpy(given.rows.dense(slice(1))))
             self.background, weights = tensors(given, like, self.memory)
         self.score = self._scoring(autoencoder, module, source)
         with eval_mode(autoencoder), preserve_rng(self.background), torch.no_grad():
-            explained = self.score.explained(self.background)
+            explained = self.score.inputs(self.background)
         names = self._explained_names(self.feature_names, explained.shape[1])
         playing = players(groups, names, disjoint=True) if groups else None
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
@@ -229,15 +229,15 @@ class Explainer:
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     @contextmanager
-    def _at_work(self, X: Any) -> Iterator[tuple[list[str], Streamed]]:
+    def _at_work(self, X: Any) -> Iterator[tuple[list[str], TableStream]]:
         """The names of the columns and the rows of ``X``, while the model is in eval mode."""
-        table = read_rows(X, "rows")
+        table = read_table(X, "rows")
         free = table.names and not self._compared.players
-        names = agreed_names(table, self._names or (None if free else self.feature_names), "rows")
-        refuse_width(table, self.background.shape[1], "rows")
+        names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
+        check_n_features(table, self.background.shape[1], "rows")
         with eval_mode(self.score), preserve_rng(self.background), torch.inference_mode(False), torch.enable_grad():
-            rows = Streamed(table, self.background, "rows")
-            refuse_unsteady(self.score, self.score.explained(torch.cat([rows[:64], self.background[:64]])))
+            rows = TableStream(table, self.background, "rows")
+            check_steady(self.score, self.score.inputs(torch.cat([rows[:64], self.background[:64]])))
             yield names or self.feature_names, rows
 
     @property
@@ -265,12 +265,12 @@ class Explainer:
         if self.score.draws:
             raise DataError(f"{self.head} has draws of its own, so that a tolerance says too little; leave one out.")
 
-    def _data(self, rows: Streamed) -> NDArray[Any]:
+    def _data(self, rows: TableStream) -> NDArray[Any]:
         """What is explained of ``rows``, (n, d) or (n, m)."""
         if self.score.source == "input":
             return np.asarray(rows.rows.tensor(self.background, "rows").cpu())
         with torch.no_grad():
-            return torch.cat([self.score.explained(rows[block]) for block in rows.rows.blocks()]).cpu().numpy()
+            return torch.cat([self.score.inputs(rows[block]) for block in rows.rows.blocks()]).cpu().numpy()
 
     def _explained_names(self, features: list[str], count: int) -> list[str]:
         return features if self.score.source == "input" else [f"latent {unit}" for unit in range(count)]
@@ -280,7 +280,7 @@ class Explainer:
             return self._compared.players.names
         return self._explained_names(names, self._compared.width)
 
-    def _record(self, seconds: float, rows: Streamed) -> dict[str, Any]:
+    def _record(self, seconds: float, rows: TableStream) -> dict[str, Any]:
         note = "the rows are also the background, so that each is compared with itself, too"
         source = self.score.source if self.score.source != "input" else None
         given = {"background": self._origin, "groups": self._groups, "source": source}

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from slicer import Obj
 
 from shapae.errors import DataError, OutputError, UnknownName
-from shapae.explainer.export import Parts, annotate, dataset, frame, listed
+from shapae.explainer.export import ExplanationArrays, axis_names, to_anndata, to_frame, to_xarray
 from shapae.explainer.importance import Importance
 from shapae.tables.players import players
 from shapae.utils.directories import atomic_directory
@@ -115,7 +115,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             UnknownName: There is no such output.
         """
-        names = listed(self.output_names)
+        names = axis_names(self.output_names)
         if name not in names:
             raise UnknownName("output", name, names)
         return self if len(names) == 1 and self.values.ndim < 3 else self[..., names.index(name)]
@@ -137,7 +137,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         """
         if isinstance(self.feature_names, str):
             raise DataError(f"the values of one feature, {self.feature_names!r}, can't be grouped; group all of them.")
-        by = players(groups, listed(self.feature_names), disjoint=False)
+        by = players(groups, axis_names(self.feature_names), disjoint=False)
         axis = np.ndim(self.data) - 1
         values = by.sums(self.values, axis)
         return Explanation(
@@ -166,7 +166,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             raise DataError(
                 f"there is one output, {self.output_names!r}; explain several, as head='feature_error' does."
             )
-        by = players(groups, listed(self.output_names), disjoint=False)
+        by = players(groups, axis_names(self.output_names), disjoint=False)
         sums: dict[str, Any] = {
             name: by.sums(getattr(self, name), np.ndim(self.scores) - 1)
             for name in ("base_values", "scores", "residual")
@@ -198,7 +198,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             (n, d), one column for each feature; for several outputs (n, k * d), with (output, feature) as columns, so
             that ``frame["latent 3"]`` is that of one.
         """
-        return frame(Parts.of(self))
+        return to_frame(ExplanationArrays.of(self))
 
     def to_xarray(self) -> Any:
         """All there is as an ``xarray.Dataset`` with the axes row, feature and output; ``made_by`` as JSON.
@@ -206,7 +206,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             MissingPackage: xarray is not installed.
         """
-        return dataset(Parts.of(self), self.made_by)
+        return to_xarray(ExplanationArrays.of(self), self.made_by)
 
     def to_anndata(self, adata: Any = None, *, name: str | None = None) -> Any:
         """All there is as an AnnData, for scanpy.
@@ -225,7 +225,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             DataError: ``adata`` does not have the rows or columns that were explained, or is backed by a file.
             MissingPackage: anndata is not installed.
         """
-        return annotate(Parts.of(self), self.made_by, adata, name)
+        return to_anndata(ExplanationArrays.of(self), self.made_by, adata, name)
 
     def save(self, folder: str | Path) -> Path:
         """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier save is replaced.
@@ -266,7 +266,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             UnknownName: A name is none of a feature or output.
         """
         item = item if isinstance(item, tuple) else (item,)
-        known = [*listed(self.feature_names), *listed(self.output_names)]
+        known = [*axis_names(self.feature_names), *axis_names(self.output_names)]
         for name in item:
             if isinstance(name, str) and name not in known:
                 raise UnknownName("feature or output", name, known)

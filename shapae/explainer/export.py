@@ -19,7 +19,7 @@ from shapae.utils.text import enumerate_names
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class ExplanationArrays:
     """An explanation with all of its axes, also where one row, feature or output was chosen.
 
     Attributes:
@@ -45,9 +45,9 @@ class Parts:
     outputs: list[str]
 
     @classmethod
-    def of(cls, explanation: Any) -> "Parts":
+    def of(cls, explanation: Any) -> "ExplanationArrays":
         """Of an ``Explanation``, or a slice of one."""
-        features, outputs = listed(explanation.feature_names), listed(explanation.output_names)
+        features, outputs = axis_names(explanation.feature_names), axis_names(explanation.output_names)
         shape, errors, rows = (-1, len(features), len(outputs)), explanation.standard_errors, explanation.row_names
         return cls(
             values=np.reshape(explanation.values, shape),
@@ -63,12 +63,12 @@ class Parts:
 PER_ROW = ("scores", "base_values", "residual")
 
 
-def listed(names: Any) -> list[str]:
+def axis_names(names: Any) -> list[str]:
     """Names of an axis, or the one name that is left when the axis is gone."""
     return [names] if isinstance(names, str) else list(names)
 
 
-def frame(parts: Parts) -> pd.DataFrame:
+def to_frame(parts: ExplanationArrays) -> pd.DataFrame:
     """The values: n rows; d columns of features for one output, k * d columns of (output, feature) for several."""
     names: Any = pd.Index(parts.features, name="feature")
     if len(parts.outputs) > 1:
@@ -77,7 +77,7 @@ def frame(parts: Parts) -> pd.DataFrame:
     return pd.DataFrame(table, parts.rows, names, copy=True)
 
 
-def dataset(parts: Parts, made_by: dict[str, Any]) -> Any:
+def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
     """An xarray.Dataset of all there is, with the axes row, feature and output."""
     axes = ("row", "feature", "output")
     arrays = {"values": (axes, parts.values), "data": (axes[:2], parts.data)}
@@ -91,7 +91,7 @@ def dataset(parts: Parts, made_by: dict[str, Any]) -> Any:
     return xarray.Dataset(copies, names, {"made_by": json.dumps(made_by)})
 
 
-def annotate(parts: Parts, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
+def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
     """An AnnData with all there is; see ``Explanation.to_anndata``."""
     out = _new(parts) if adata is None else _selected(parts, adata)
     keys = _keys("shap_", parts.outputs)
@@ -105,19 +105,19 @@ def annotate(parts: Parts, made_by: dict[str, Any], adata: Any, name: str | None
     return out
 
 
-def _new(parts: Parts) -> Any:
+def _new(parts: ExplanationArrays) -> Any:
     anndata = import_optional("anndata", "to_anndata()")
     rows = range(len(parts.data)) if parts.rows is None else parts.rows
     obs, var = (pd.DataFrame(index=[str(name) for name in names]) for names in (rows, parts.features))
     return anndata.AnnData(parts.data.copy(), obs, var)
 
 
-def _selected(parts: Parts, adata: Any) -> Any:
-    if not annotated.is_annotated(adata):
+def _selected(parts: ExplanationArrays, adata: Any) -> Any:
+    if not annotated.is_anndata(adata):
         raise DataError(f"to_anndata takes an AnnData, or nothing, got {type(adata).__name__}.")
     if adata.isbacked:
         raise DataError("this AnnData is in a file, where nothing is written; read it without backed=, or give none.")
-    columns = _places(annotated.made_unique(adata.var_names), parts.features, "column")
+    columns = _places(annotated.make_unique(adata.var_names), parts.features, "column")
     rows = _rows(parts, adata.obs_names.astype(str))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Variable names are not unique")  # they are made so
@@ -126,7 +126,7 @@ def _selected(parts: Parts, adata: Any) -> Any:
     return out
 
 
-def _rows(parts: Parts, names: pd.Index) -> list[int]:
+def _rows(parts: ExplanationArrays, names: pd.Index) -> list[int]:
     wanted = None if parts.rows is None else [str(name) for name in parts.rows]
     if wanted is None or wanted == list(names):
         if len(parts.data) != len(names):
@@ -148,7 +148,8 @@ def _places(names: Sequence[str], wanted: Iterable[str], noun: str) -> list[int]
     missing = [name for name in wanted if name not in place]
     if missing:
         raise DataError(
-            f"the AnnData has no {enumerate_names(missing, noun)}; give the one that was explained, which for its .raw is "
+            f"the AnnData has no {enumerate_names(missing, noun)}; give the one that was explained, which for its "
+            f".raw is "
             f"adata.raw.to_adata()."
         )
     return [place[name] for name in wanted]
@@ -156,7 +157,7 @@ def _places(names: Sequence[str], wanted: Iterable[str], noun: str) -> list[int]
 
 def _keys(prefix: str, names: Sequence[str]) -> list[str]:
     """Keys that a file of HDF5 takes: without slashes, each of them once."""
-    return annotated.made_unique(pd.Index([f"{prefix}{name}".replace("/", "_") for name in names]))
+    return annotated.make_unique(pd.Index([f"{prefix}{name}".replace("/", "_") for name in names]))
 
 
 def _snake(head: str) -> str:

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from shapae.errors import UnknownName
-from shapae.explainer.export import Parts
+from shapae.explainer.export import ExplanationArrays
 from shapae.utils.moments import Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.
-AT_ONCE = 2**22
+BLOCK_BYTES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class OverRows:
+class RowAverages:
     """Averages over rows.
 
     Attributes:
@@ -29,16 +29,16 @@ class OverRows:
     values: Moments
     sizes: Moments
 
-    def __add__(self, other: "OverRows") -> "OverRows":
+    def __add__(self, other: "RowAverages") -> "RowAverages":
         """Over the rows of both."""
-        return OverRows(self.values + other.values, self.sizes + other.sizes)
+        return RowAverages(self.values + other.values, self.sizes + other.sizes)
 
 
-def over_rows(values: NDArray[Any]) -> OverRows:
+def average_over_rows(values: NDArray[Any]) -> RowAverages:
     """The averages of ``values`` (n, d, k)."""
-    features = torch.split(torch.from_numpy(values), max(1, AT_ONCE // values[:, :1].nbytes), dim=1)
+    features = torch.split(torch.from_numpy(values), max(1, BLOCK_BYTES // values[:, :1].nbytes), dim=1)
     pairs = [(_moments(few), _moments(few.abs())) for few in features]
-    return OverRows(*(concatenate(parts, axis=0) for parts in zip(*pairs, strict=True)))
+    return RowAverages(*(concatenate(parts, axis=0) for parts in zip(*pairs, strict=True)))
 
 
 def _moments(values: torch.Tensor) -> Moments:
@@ -64,7 +64,7 @@ class Importance:
             ``tolerance``.
     """
 
-    over: OverRows
+    over: RowAverages
     feature_names: Sequence[str]
     output_names: Sequence[str]
     made_by: dict[str, Any] = field(default_factory=dict)
@@ -74,10 +74,10 @@ class Importance:
     @classmethod
     def of(cls, explanation: Any) -> "Importance":
         """Of an ``Explanation`` of one output or several."""
-        parts = Parts.of(explanation)
+        parts = ExplanationArrays.of(explanation)
         made_by = explanation.made_by
         residual = parts.residual.mean(axis=0)
-        return cls(over_rows(parts.values), parts.features, parts.outputs, made_by, residual, explanation.used)
+        return cls(average_over_rows(parts.values), parts.features, parts.outputs, made_by, residual, explanation.used)
 
     @property
     def rows(self) -> int:
@@ -97,12 +97,12 @@ class Importance:
     @property
     def mean_abs_error(self) -> NDArray[Any]:
         """(d, k): standard error of ``mean_abs``; NaN for a single row."""
-        return _error(self.over.sizes)
+        return _standard_error(self.over.sizes)
 
     @property
     def mean_error(self) -> NDArray[Any]:
         """(d, k): standard error of ``mean``; NaN for a single row."""
-        return _error(self.over.values)
+        return _standard_error(self.over.values)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -147,6 +147,6 @@ class Importance:
         return pd.concat(tables, names=["output", "feature"])
 
 
-def _error(moments: Moments) -> NDArray[Any]:
+def _standard_error(moments: Moments) -> NDArray[Any]:
     error = moments.standard_error
     return np.full_like(moments.mean, np.nan) if error is None else error

@@ -17,7 +17,7 @@ from shapae.backends.compared import Compared
 from shapae.errors import TooLarge
 from shapae.explainer.chunks import COPIES, Chunk, plan
 from shapae.explainer.found import Found
-from shapae.explainer.importance import OverRows
+from shapae.explainer.importance import RowAverages
 from shapae.explainer.scores import base_values, scored
 from shapae.explainer.worker import (
     BATCH,
@@ -30,7 +30,7 @@ from shapae.explainer.worker import (
     averaged_until,
 )
 from shapae.heads.score import Score
-from shapae.tables.table import Streamed
+from shapae.tables.table import TableStream
 from shapae.utils.memory import CHUNK_BYTES, batches, bytes_per_row, format_bytes
 from shapae.utils.parallel import progress_bar
 
@@ -45,7 +45,7 @@ class Turn(NamedTuple):
 
 
 Against = Callable[[Turn], Attribution]
-Averaged = tuple[OverRows, list[NDArray[Any]]]
+Averaged = tuple[RowAverages, list[NDArray[Any]]]
 # Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
 AVERAGES = 16
 
@@ -72,7 +72,7 @@ class Job:
     progress: bool | None
     tolerance: float | None
 
-    def found(self, rows: Streamed) -> Found:
+    def found(self, rows: TableStream) -> Found:
         """What is found for each of ``rows``."""
         n = len(rows)
         self._refuse_result(n)
@@ -84,7 +84,7 @@ class Job:
         found.base_values = self._base_values(rows, base, found.used, batch)
         return found
 
-    def over_rows(self, rows: Streamed) -> tuple[OverRows, NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def over_rows(self, rows: TableStream) -> tuple[RowAverages, NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Averages over ``rows``, (n, k) scores of these, (k,) their mean base value and (n,) ``Found.used``.
 
         Raises:
@@ -93,7 +93,8 @@ class Job:
         taken = AVERAGES * self.row_result
         if taken > self.memory / 2:
             raise TooLarge(
-                f"the averages over the rows take {format_bytes(taken)}, and may take half of memory='{format_bytes(self.memory)}'; "
+                f"the averages over the rows take {format_bytes(taken)}, and may take half of "
+                f"memory='{format_bytes(self.memory)}'; "
                 f"explain fewer outputs, or allow memory='{format_bytes(3 * taken)}'."
             )
         chunks, batch = self._plan(len(rows), taken)
@@ -109,22 +110,22 @@ class Job:
         used = np.concatenate(ended) if ended else np.full(len(rows), len(base))
         return over, scores, self._base_values(rows, base, used, batch).mean(axis=0), used
 
-    def _scored(self, rows: Streamed, batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _scored(self, rows: TableStream, batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """The scores of ``rows`` and of the background."""
         return (
-            scored(self.score.itself, rows, batch, "rows"),
+            scored(self.score.self_scores, rows, batch, "rows"),
             scored(self.score, self.compared.background, batch, "background rows"),
         )
 
-    def _base_values(self, rows: Streamed, base: NDArray[Any], used: NDArray[Any], batch: int) -> NDArray[Any]:
+    def _base_values(self, rows: TableStream, base: NDArray[Any], used: NDArray[Any], batch: int) -> NDArray[Any]:
         used = used if self._in_batches else np.full(len(rows), len(base))
         return base_values(self.score, rows, self.compared, base=base, used=used, batch=batch)
 
-    def scores(self, rows: Streamed) -> NDArray[Any]:
+    def scores(self, rows: TableStream) -> NDArray[Any]:
         """(n, k): the scores of ``rows``."""
-        return scored(self.score.itself, rows, self._plan(len(rows), 0)[1], "rows")
+        return scored(self.score.self_scores, rows, self._plan(len(rows), 0)[1], "rows")
 
-    def trial(self, rows: Streamed) -> Callable[[int], None]:
+    def trial(self, rows: TableStream) -> Callable[[int], None]:
         """A function that explains so many rows, some of ``rows`` again and again.
 
         Raises:
@@ -139,7 +140,7 @@ class Job:
 
         return run
 
-    def _parts(self, rows: Streamed, chunks: list[Chunk]) -> Iterator[Part]:
+    def _parts(self, rows: TableStream, chunks: list[Chunk]) -> Iterator[Part]:
         """The values of each block of rows."""
         against = self._sharing(chunks)
         if self.tolerance is not None:
@@ -166,7 +167,7 @@ class Job:
         return [Turn(slice(0, b), min(most, FIRST * 2**turn)) for turn in range(ROUNDS)]
 
     def _run(
-        self, work: Callable[..., T], against: Against, rows: Streamed, jobs: Sequence[tuple[list[Turn], slice]]
+        self, work: Callable[..., T], against: Against, rows: TableStream, jobs: Sequence[tuple[list[Turn], slice]]
     ) -> Iterator[T]:
         """What ``work`` finds for each job, turns and a block of rows; in their order."""
         seeds = self._seeds(len(rows)) if self.compared.backend.DRAWS else range(len(rows))
@@ -198,8 +199,10 @@ class Job:
         if result > self.memory / 2:
             raise TooLarge(
                 f"the values of {n} rows and their standard errors take {format_bytes(result)}, and may take half of "
-                f"memory='{format_bytes(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer outputs, or "
-                f"allow memory='{format_bytes(3 * result)}'. For averages over all rows, summarize(X) holds no row's values."
+                f"memory='{format_bytes(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer "
+                f"outputs, or "
+                f"allow memory='{format_bytes(3 * result)}'. For averages over all rows, summarize(X) holds no "
+                f"row's values."
             )
 
     def _plan(self, n: int, taken: float) -> tuple[list[Chunk], int]:

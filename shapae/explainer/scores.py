@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.compared import Compared
-from shapae.heads.checks import refuse_infinite
+from shapae.heads.checks import check_finite_scores
 from shapae.heads.score import Score
-from shapae.tables.table import Streamed
+from shapae.tables.table import TableStream
 from shapae.utils.memory import batches
 
 
-def scored(score: Callable[[Tensor], Tensor], rows: Tensor | Streamed, batch: int, what: str) -> NDArray[Any]:
+def scored(score: Callable[[Tensor], Tensor], rows: Tensor | TableStream, batch: int, what: str) -> NDArray[Any]:
     """The scores of ``rows``, (n, k).
 
     Args:
@@ -29,12 +29,12 @@ def scored(score: Callable[[Tensor], Tensor], rows: Tensor | Streamed, batch: in
     """
     with torch.no_grad():
         scores = torch.cat([score(rows[block]) for block in batches(len(rows), batch)])
-    refuse_infinite(score, rows, scores, what)
+    check_finite_scores(score, rows, scores, what)
     return np.asarray(scores.cpu())
 
 
 def base_values(
-    score: Score, rows: Tensor | Streamed, compared: Compared, *, base: NDArray[Any], used: NDArray[Any], batch: int
+    score: Score, rows: Tensor | TableStream, compared: Compared, *, base: NDArray[Any], used: NDArray[Any], batch: int
 ) -> NDArray[Any]:
     """(n, k): mean score of the background rows that each of ``rows`` was compared with.
 
@@ -49,7 +49,7 @@ def base_values(
     weights = compared.shares
     if score.anchored:
         parts = zip(_each(rows, batch), (compared.background[:count] for count in used.tolist()), strict=True)
-        against = (scored(score.at(row), part, batch, "background rows") for row, part in parts)
+        against = (scored(score.anchored_at(row), part, batch, "background rows") for row, part in parts)
         return np.stack([_mean(scores, weights) for scores in against])
     if weights is not None:
         return np.repeat(_mean(base, weights)[None], len(rows), axis=0)
@@ -57,7 +57,7 @@ def base_values(
     return np.asarray(means[used - 1], base.dtype)
 
 
-def _each(rows: Tensor | Streamed, batch: int) -> Iterator[Tensor]:
+def _each(rows: Tensor | TableStream, batch: int) -> Iterator[Tensor]:
     return (row for block in batches(len(rows), batch) for row in rows[block])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends import Attribution
-from shapae.explainer.importance import OverRows, over_rows
+from shapae.explainer.importance import RowAverages, average_over_rows
 from shapae.utils.context import torch_threads
 from shapae.utils.moments import Moments
 
@@ -110,15 +110,15 @@ def _sure(total: Moments, tolerance: float) -> NDArray[Any]:
 
 def averaged_over_rows(
     against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, draws: int = 0
-) -> tuple[OverRows, list[NDArray[Any]]]:
+) -> tuple[RowAverages, list[NDArray[Any]]]:
     """Averages of the values of ``rows``, and no ``Part.used``; see ``attributed``, and ``Head.draws``."""
     moments = attributed(against, rows, seeds, parent)
-    return over_rows((moments.average_outputs() if draws else moments).mean), []
+    return average_over_rows((moments.average_outputs() if draws else moments).mean), []
 
 
 def averaged_until(
     against: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], parent: int, *, tolerance: float
-) -> tuple[OverRows, list[NDArray[Any]]]:
+) -> tuple[RowAverages, list[NDArray[Any]]]:
     """Averages of the values of ``rows``, and ``Part.used``; see ``attributed_until``."""
     part = attributed_until(against, rows, seeds, parent, tolerance=tolerance)
-    return over_rows(part.mean), [part.used] if part.used is not None else []
+    return average_over_rows(part.mean), [part.used] if part.used is not None else []

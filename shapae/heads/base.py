@@ -48,7 +48,7 @@ class Head(nn.Module):
         return "" if self.chosen is None else f"chosen={self.chosen}"
 
 
-class Single(Head):
+class ScalarHead(Head):
     """Base of the heads with one output.
 
     Attributes:
@@ -62,7 +62,7 @@ class Single(Head):
         return [self.output]
 
 
-class OfUnits(Head):
+class PerUnitHead(Head):
     """Base of the heads with one output for each latent unit.
 
     Args:

@@ -11,7 +11,7 @@ from shapae.heads.score import Score
 from shapae.utils.torch_trace import first_nonfinite
 
 
-def refuse_unsteady(score: Score, rows: Tensor) -> None:
+def check_steady(score: Score, rows: Tensor) -> None:
     """Refuse a score that is random, or in which rows influence each other.
 
     Args:
@@ -41,7 +41,7 @@ def refuse_unsteady(score: Score, rows: Tensor) -> None:
         )
 
 
-def refuse_infinite(score: Callable[[Tensor], Tensor], rows: Any, scores: Tensor, what: str) -> None:
+def check_finite_scores(score: Callable[[Tensor], Tensor], rows: Any, scores: Tensor, what: str) -> None:
     """Refuse scores that are not finite.
 
     Args:

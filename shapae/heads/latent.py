@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from shapae.heads.base import HEADS, OfUnits, Single
+from shapae.heads.base import HEADS, PerUnitHead, ScalarHead
 from shapae.heads.losses import Elementwise
 from shapae.models.autoencoder import Autoencoder
 
 
 @HEADS.register("latent")
-class Latent(OfUnits):
+class Latent(PerUnitHead):
     """Each latent unit: score_k(x) = e_k(x), with e the encoder.
 
     Args:
@@ -22,7 +22,7 @@ class Latent(OfUnits):
 
 
 @HEADS.register("latent_norm")
-class LatentNorm(Single):
+class LatentNorm(ScalarHead):
     """Squared length of the latents: score(x) = sum_k e_k(x)**2."""
 
     output = "latent norm"
@@ -38,7 +38,7 @@ class LatentNorm(Single):
 
 
 @HEADS.register("label_free")
-class LabelFree(Single):
+class LabelFree(ScalarHead):
     """Label-free importance: score(z) = <e(x), e(z)>, with e the encoder and x the row being explained.
 
     How much each feature takes part in putting the row where it is among the latents, whichever way these are rotated.

@@ -46,7 +46,7 @@ class Loss(nn.Module):
         raise NotImplementedError
 
 
-class OfDifference(Loss):
+class ElementwiseLoss(Loss):
     """A function of r - x."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
@@ -60,7 +60,7 @@ class OfDifference(Loss):
 
 
 @LOSSES.register("mse")
-class Square(OfDifference):
+class Square(ElementwiseLoss):
     """(r - x)**2."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Square(OfDifference):
 
 
 @LOSSES.register("mae")
-class Absolute(OfDifference):
+class Absolute(ElementwiseLoss):
     """|r - x|."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class _Huber:
 
 
 @LOSSES.register("huber")
-class Huber(OfDifference):
+class Huber(ElementwiseLoss):
     """(r - x)**2 / 2 up to a difference of ``delta``, beyond it delta * (|r - x| - delta / 2).
 
     Args:

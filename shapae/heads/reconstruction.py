@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
-from shapae.heads.base import HEADS, Choice, Head, Single
+from shapae.heads.base import HEADS, Choice, Head, ScalarHead
 from shapae.heads.losses import as_loss
 from shapae.models.autoencoder import Autoencoder
 
 
 @HEADS.register("reconstruction_error")
-class ReconstructionError(Single):
+class ReconstructionError(ScalarHead):
     """Reconstruction error of each row.
 
     score(x) = 1/d * sum_j loss(r_j(x), x_j), with r the model's reconstruction; or loss(r(x), x), for a loss that is
@@ -51,7 +51,7 @@ class ReconstructionError(Single):
         return losses.mean(dim=1) if losses.ndim == 2 else losses
 
 
-class _OfFeatures(Head):
+class _PerFeatureHead(Head):
     """One number for each feature; or for each of the features that are rebuilt worst, whichever these are in a row.
 
     Args:
@@ -74,18 +74,18 @@ class _OfFeatures(Head):
         losses: Tensor = self.loss(autoencoder.reconstruct(rows), autoencoder.target(rows))
         return losses
 
-    def picks(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
+    def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
         """(n, worst, d): 1 at the features with the largest losses, because a product has multipliers."""
         losses = self.losses(autoencoder, anchors)
         d = losses.shape[1]
         largest = losses.topk(min(self.worst or d, d), dim=1).indices
         return (largest.unsqueeze(2) == torch.arange(d, device=losses.device)).to(losses)
 
-    def picked(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
+    def select_worst(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
         """``numbers`` (n, d), or those of the features that are worst in ``anchors``: (n, worst)."""
         if self.worst is None:
             return numbers
-        return torch.bmm(self.picks(autoencoder, anchors), numbers.unsqueeze(2)).squeeze(2)
+        return torch.bmm(self.worst_mask(autoencoder, anchors), numbers.unsqueeze(2)).squeeze(2)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
         """The features, or their ranks."""
@@ -93,7 +93,7 @@ class _OfFeatures(Head):
 
 
 @HEADS.register("feature_error")
-class FeatureError(_OfFeatures):
+class FeatureError(_PerFeatureHead):
     """Reconstruction error of each feature by itself: score_j(x) = loss(r_j(x), x_j).
 
     Args:
@@ -110,11 +110,11 @@ class FeatureError(_OfFeatures):
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, d), or (n, worst)."""
-        return self.picked(autoencoder, self.losses(autoencoder, rows), rows if anchors is None else anchors)
+        return self.select_worst(autoencoder, self.losses(autoencoder, rows), rows if anchors is None else anchors)
 
 
 @HEADS.register("reconstruction")
-class Reconstruction(_OfFeatures):
+class Reconstruction(_PerFeatureHead):
     """Each reconstructed feature: score_j(x) = r_j(x).
 
     Args:
@@ -130,10 +130,10 @@ class Reconstruction(_OfFeatures):
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, d), or (n, worst)."""
-        return self.picked(autoencoder, autoencoder.reconstruct(rows), rows if anchors is None else anchors)
+        return self.select_worst(autoencoder, autoencoder.reconstruct(rows), rows if anchors is None else anchors)
 
 
-class ErrorFromOthers(_OfFeatures):
+class ErrorFromOthers(_PerFeatureHead):
     """Errors of the features that are rebuilt worst, as the other features make them.
 
     score_j(z) = loss(r_j(z'), x_j), with x the row being explained, and z' = z but for z'_j = x_j: feature j itself
@@ -153,7 +153,7 @@ class ErrorFromOthers(_OfFeatures):
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, worst)."""
         anchors = rows if anchors is None else anchors
-        picks = self.picks(autoencoder, anchors)
+        picks = self.worst_mask(autoencoder, anchors)
         mixed = (1 - picks) * rows.unsqueeze(1) + picks * anchors.unsqueeze(1)
         losses = self.losses(autoencoder, mixed.flatten(0, 1)).reshape(mixed.shape)
         return (picks * losses).sum(dim=2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from shapae.errors import ModelError, ShapeError, UnknownName
 from shapae.heads import Head
 from shapae.models.autoencoder import Autoencoder
-from shapae.models.decoder import Decoding
+from shapae.models.decoder import DecoderOnly
 
 
 class Score(nn.Module):
@@ -42,11 +42,11 @@ class Score(nn.Module):
         self.draws = int(getattr(head, "draws", 0))
         self.register_buffer("original", rows[:1].clone(), persistent=False)
         self._columns: slice | list[int] = slice(None)
-        self._width = self._tried(self.explained(rows)).shape[1]
+        self._width = self._tried(self.inputs(rows)).shape[1]
         chosen = getattr(head, "chosen", None)
         if chosen is not None:
             names = self.outputs(features)
-            self._columns = [_position(choice, names, head) for choice in chosen]
+            self._columns = [_output_position(choice, names, head) for choice in chosen]
             if not self._columns or len(set(self._columns)) < len(self._columns):
                 raise ModelError(
                     f"choose one or more outputs of {type(head).__name__}, each once, or None for all; got {chosen}."
@@ -60,16 +60,16 @@ class Score(nn.Module):
             raise
         return numbers
 
-    def explained(self, rows: Tensor) -> Tensor:
+    def inputs(self, rows: Tensor) -> Tensor:
         """What is explained of ``rows`` (n, d): themselves, or their latents (n, m)."""
         return rows if self.source == "input" else self.autoencoder.encode(rows).detach()
 
-    def itself(self, rows: Tensor) -> Tensor:
+    def self_scores(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, k): the scores of ``rows``, each of which is its own anchor."""
-        scores: Tensor = self(self.explained(rows), rows)
+        scores: Tensor = self(self.inputs(rows), rows)
         return scores
 
-    def own(self, explained: Tensor) -> Tensor:
+    def default_anchors(self, explained: Tensor) -> Tensor:
         """Anchors for what is explained, where no others are at hand: itself; for latents, some row."""
         return explained if self.source == "input" else self.original.expand(len(explained), -1)
 
@@ -83,30 +83,31 @@ class Score(nn.Module):
         names = np.array(_output_names(self.head, features, self._width), dtype=object)
         return list(names[self._columns])
 
-    def by_draw(self) -> "Score":
+    def per_sample(self) -> "Score":
         """The same with each of the head's draws, (n, draws), where it has any; else the score itself."""
         every = copy.copy(self)
         every.draws = 0
         return every if self.draws else self
 
-    def at(self, anchor: Tensor) -> nn.Module:
+    def anchored_at(self, anchor: Tensor) -> nn.Module:
         """The score of rows (n, d) that are compared with the row of this ``anchor`` (a,): (n, d) -> (n, k)."""
-        return At(self, anchor) if self.anchored else self
+        return AnchoredScore(self, anchor) if self.anchored else self
 
     def forward(self, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, k).
 
         Args:
             rows: (n, d), some of whose features may be replaced.
-            anchors: (n, a), of the rows being explained, which an anchored score is handed; None for ``own``.
+            anchors: (n, a), of the rows being explained, which an anchored score is handed; None for
+                ``default_anchors``.
 
         Raises:
             ShapeError: The head returns something else.
         """
-        handed = self.own(rows) if anchors is None else anchors
+        handed = self.default_anchors(rows) if anchors is None else anchors
         rows, handed = rows.clone(), handed.clone()  # for heads that write into them
-        model = self.autoencoder if self.source == "input" else Decoding(self.autoencoder, handed)
-        numbers = self.head(model, rows, *([self.explained(handed)] if getattr(self.head, "anchored", False) else []))
+        model = self.autoencoder if self.source == "input" else DecoderOnly(self.autoencoder, handed)
+        numbers = self.head(model, rows, *([self.inputs(handed)] if getattr(self.head, "anchored", False) else []))
         if not isinstance(numbers, Tensor):
             got = type(numbers).__name__
         elif numbers.ndim not in (1, 2) or len(numbers) != len(rows):
@@ -123,8 +124,8 @@ class Score(nn.Module):
         return picked.mean(dim=1, keepdim=True) if self.draws else picked
 
 
-class At(nn.Module):
-    """An anchored score with one anchor for all rows: see ``Score.at``."""
+class AnchoredScore(nn.Module):
+    """An anchored score with one anchor for all rows: see ``Score.anchored_at``."""
 
     anchor: Tensor
 
@@ -139,7 +140,7 @@ class At(nn.Module):
         return numbers
 
 
-class Connected(nn.Module):
+class Differentiable(nn.Module):
     """A score that depends on its rows, if only by nothing: where it does not, autograd refuses."""
 
     def __init__(self, score: nn.Module) -> None:
@@ -159,7 +160,7 @@ def _output_names(head: nn.Module, features: Sequence[str], width: int) -> list[
     return [name] if width == 1 else [f"{name} {output}" for output in range(width)]
 
 
-def _position(choice: str | int, names: list[str], head: nn.Module) -> int:
+def _output_position(choice: str | int, names: list[str], head: nn.Module) -> int:
     """Where ``choice`` stands among ``names``; what is no name is read as a position.
 
     A string of digits is no position where names are digits, too: "12" could be a gene that is not there.

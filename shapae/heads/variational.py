@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
-from shapae.heads.base import HEADS, Choice, OfUnits, Single
+from shapae.heads.base import HEADS, Choice, PerUnitHead, ScalarHead
 from shapae.heads.losses import Elementwise, as_loss
 from shapae.models.autoencoder import Autoencoder
 
 
 @HEADS.register("latent_mean")
-class LatentMean(OfUnits):
+class LatentMean(PerUnitHead):
     """Mean of each latent unit.
 
     Args:
@@ -25,7 +25,7 @@ class LatentMean(OfUnits):
 
 
 @HEADS.register("latent_log_variance")
-class LatentLogVariance(OfUnits):
+class LatentLogVariance(PerUnitHead):
     """Log-variance of each latent unit: where the encoder is not sure.
 
     Args:
@@ -57,7 +57,7 @@ class Divergence(nn.Module):
 
 
 @HEADS.register("unit_kl")
-class UnitKL(OfUnits):
+class UnitKL(PerUnitHead):
     """Divergence of each latent unit from its prior, in nats: which units say something about the row.
 
     Args:
@@ -77,7 +77,7 @@ class UnitKL(OfUnits):
 
 
 @HEADS.register("kl")
-class KL(Single):
+class KL(ScalarHead):
     """Divergence of all latent units from their prior, in nats: how far the row lies from what is usual."""
 
     output = "KL"
@@ -93,7 +93,7 @@ class KL(Single):
 
 
 @HEADS.register("elbo")
-class ELBO(Single):
+class ELBO(ScalarHead):
     """Evidence lower bound of each row, in nats: -sum_j loss(r_j(z), x_j) - beta * KL.
 
     Args:

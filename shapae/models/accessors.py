@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from shapae.errors import ModelError
 from shapae.models import outputs as returned
 
-Way = Callable[[Any, Tensor], Any]
+Accessor = Callable[[Any, Tensor], Any]
 
 
-def as_way(name: str, part: Any, model: nn.Module, *, keys: bool = True) -> Way | None:
+def as_accessor(name: str, part: Any, model: nn.Module, *, keys: bool = True) -> Accessor | None:
     """The way that ``part`` describes: see ``shapae.Autoencoder``.
 
     Args:
@@ -28,21 +28,21 @@ def as_way(name: str, part: Any, model: nn.Module, *, keys: bool = True) -> Way 
     Raises:
         ModelError: It is none of these.
     """
-    if isinstance(part, str) and _has(model, part):
-        return Path(part)
+    if isinstance(part, str) and _has_path(model, part):
+        return ModulePath(part)
     if keys and isinstance(part, (str, int)):
-        return Key(part)
+        return OutputKey(part)
     if part is not None and (isinstance(part, nn.Module) or not callable(part)):
         got = repr(part) if isinstance(part, str) else type(part).__name__
         raise ModelError(
             f"{name} must be a function of the model and the rows, or the path of a part of the model, got {got}; "
             f"write {name}=lambda m, x: m.part(x), or {name}='part', with the part that does it."
         )
-    way: Way | None = part
+    way: Accessor | None = part
     return way
 
 
-def _has(model: nn.Module, path: str) -> bool:
+def _has_path(model: nn.Module, path: str) -> bool:
     try:
         return callable(attrgetter(path)(model))
     except AttributeError:
@@ -54,12 +54,12 @@ def has_forward(model: nn.Module) -> bool:
     return getattr_static(model, "forward") is not nn.Module.forward  # scripted modules find theirs for instances only
 
 
-def methods(model: nn.Module, *names: str) -> list[Way]:
+def find_paths(model: nn.Module, *names: str) -> list[Accessor]:
     """The methods or parts of ``model`` that have one of these names."""
-    return [Path(name) for name in names if _has(model, name)]
+    return [ModulePath(name) for name in names if _has_path(model, name)]
 
 
-class Path:
+class ModulePath:
     """A method or a part of the model."""
 
     def __init__(self, path: str) -> None:
@@ -73,7 +73,7 @@ class Path:
         return self.path
 
 
-class Key:
+class OutputKey:
     """What forward returns under a key, at a position or as an attribute."""
 
     def __init__(self, key: str | int) -> None:
@@ -86,16 +86,17 @@ class Key:
             ModelError: Nothing.
         """
         output = model(rows)
-        found = returned.entries(output)
+        found = returned.output_fields(output)
         if self.key in found:
             return found[self.key]
         raise ModelError(
             f"forward of {type(model).__name__} returns no {self.key!r}, and the model has no part of that name: it "
-            f"returns {returned.listed(output)}. Give one of these keys, or a function of the model and the rows."
+            f"returns {returned.describe_output(output)}. Give one of these keys, or a function of the model and "
+            f"the rows."
         )
 
 
-class Rest:
+class OtherOutputs:
     """What forward returns beside the reconstruction."""
 
     def __call__(self, model: nn.Module, rows: Tensor) -> Any:

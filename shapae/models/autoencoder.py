@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from shapae.errors import ModelError, ShapeError
 from shapae.models import outputs as returned
 from shapae.models import preprocess as preprocessing
-from shapae.models.accessors import Path, Rest, Way, as_way, has_forward, methods
-from shapae.models.noise import Draw, Noise, Running, mean
-from shapae.models.unwrapping import at_least_single, unwrapped
+from shapae.models.accessors import Accessor, ModulePath, OtherOutputs, as_accessor, find_paths, has_forward
+from shapae.models.noise import FixedNoise, ForwardMode, Noise, zero_noise
+from shapae.models.unwrapping import single_precision_template, unwrap
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -53,29 +53,29 @@ class Autoencoder(nn.Module):
         self,
         model: nn.Module,
         *,
-        reconstruct: Way | str | int | None = None,
-        encode: Way | str | int | None = None,
-        decode: Way | str | None = None,
-        latent_distribution: Way | str | int | None = None,
+        reconstruct: Accessor | str | int | None = None,
+        encode: Accessor | str | int | None = None,
+        decode: Accessor | str | None = None,
+        latent_distribution: Accessor | str | int | None = None,
         preprocess: Any = None,
         noise: str | int | Noise | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.")
-        self.model, self.noise = unwrapped(model), _as_noise(noise)
-        self.preprocess = preprocessing.as_module(preprocess, at_least_single(self.model))
+        self.model, self.noise = unwrap(model), _as_noise(noise)
+        self.preprocess = preprocessing.as_module(preprocess, single_precision_template(self.model))
         given = {"reconstruct": reconstruct, "encode": encode, "latent_distribution": latent_distribution}
-        self._ways = {name: as_way(name, way, self.model) for name, way in given.items()}
-        self._ways["decode"] = as_way("decode", decode, self.model, keys=False)
-        for name, found in FOUND.items():
-            self._ways[name] = self._ways[name] or next(iter(methods(self.model, *found)), None)
-        if self._ways["reconstruct"] is None and has_forward(self.model):
-            self._ways["reconstruct"] = Path("forward")
+        self._accessors = {name: as_accessor(name, way, self.model) for name, way in given.items()}
+        self._accessors["decode"] = as_accessor("decode", decode, self.model, keys=False)
+        for name, found in USUAL_NAMES.items():
+            self._accessors[name] = self._accessors[name] or next(iter(find_paths(self.model, *found)), None)
+        if self._accessors["reconstruct"] is None and has_forward(self.model):
+            self._accessors["reconstruct"] = ModulePath("forward")
 
     def target(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d), what the reconstruction is compared with: ``rows``, as the model is handed them."""
-        with Running(self.noise, len(rows)):
+        with ForwardMode(self.noise, len(rows)):
             target: Tensor = self.preprocess(rows)
         return target
 
@@ -85,14 +85,15 @@ class Autoencoder(nn.Module):
         Raises:
             ShapeError: The model returns something else.
         """
-        way = self._ways["reconstruct"]
+        way = self._accessors["reconstruct"]
         if way is None:
             return self.decode(self.encode(rows))
         output = self._run(way, rows)
         got = returned.reconstruction(output, (rows.shape[0], rows.shape[1]))
         if got is None or got.shape != rows.shape:
             raise ShapeError(
-                f"the model must return a reconstruction of shape {tuple(rows.shape)}, got {returned.listed(output)}. "
+                f"the model must return a reconstruction of shape {tuple(rows.shape)}, got "
+                f"{returned.describe_output(output)}. "
                 f"Say which part is the reconstruction: Autoencoder(model, reconstruct=lambda m, x: m(x)[0]), or "
                 f"reconstruct={_example_key(output)} for what forward returns under that key."
             )
@@ -105,12 +106,12 @@ class Autoencoder(nn.Module):
             ModelError: It is not known how the model encodes.
             ShapeError: The encoder returns something else.
         """
-        way = self._ways["encode"] or self._found("encode", rows, returned.distribution, returned.latents)
+        way = self._accessors["encode"] or self._find("encode", rows, returned.distribution, returned.latents)
         output = self._run(way, rows)
         got = returned.latents(output, len(rows))
         if got is None or got.ndim != 2 or len(got) != len(rows):
             raise ShapeError(
-                f"the encoder must return latents of shape ({len(rows)}, m), got {returned.listed(output)}. "
+                f"the encoder must return latents of shape ({len(rows)}, m), got {returned.describe_output(output)}. "
                 f"Say which part are the latents: Autoencoder(model, encode=lambda m, x: m.encoder(x)[0])."
             )
         return got
@@ -122,18 +123,19 @@ class Autoencoder(nn.Module):
             ModelError: It is not known how the model decodes.
             ShapeError: The decoder returns something else.
         """
-        way = self._ways["decode"]
+        way = self._accessors["decode"]
         if way is None:
             raise ModelError(
                 f"{type(self.model).__name__} has neither `decode` nor `decoder`. Say how it decodes: "
                 f"Autoencoder(model, decode=lambda m, z: m.layers[4:](z))."
             )
-        with Running(self.noise, len(latents)):
+        with ForwardMode(self.noise, len(latents)):
             output = way(self.model, latents)
         got = returned.reconstruction(output)
         if got is None or got.ndim != 2 or len(got) != len(latents):
             raise ShapeError(
-                f"the decoder must return rows of shape ({len(latents)}, d), got {returned.listed(output)}. Say which "
+                f"the decoder must return rows of shape ({len(latents)}, d), got "
+                f"{returned.describe_output(output)}. Say which "
                 f"part they are: Autoencoder(model, decode=lambda m, z: m.decoder(z)[0])."
             )
         return got
@@ -145,13 +147,14 @@ class Autoencoder(nn.Module):
             ModelError: It is not known how the model does that.
             ShapeError: The part that was given returns something else.
         """
-        way = self._ways["latent_distribution"] or self._found("latent_distribution", rows, returned.distribution)
+        way = self._accessors["latent_distribution"] or self._find("latent_distribution", rows, returned.distribution)
         output = self._run(way, rows)
         pair = returned.distribution(output, len(rows))
         if pair is None or any(each.shape != pair[0].shape or len(each) != len(rows) for each in pair):
             raise ShapeError(
                 f"the latent distribution must be a pair of mean and log variance, both ({len(rows)}, m), or a normal "
-                f"distribution, got {returned.listed(output)}; latent_distribution=lambda m, x: (m.mu(x), m.logvar(x))."
+                f"distribution, got {returned.describe_output(output)}; latent_distribution=lambda m, x: (m.mu(x), "
+                f"m.logvar(x))."
             )
         return pair
 
@@ -166,14 +169,14 @@ class Autoencoder(nn.Module):
             number: Which draw, from 0.
         """
         twin = copy.copy(self)
-        twin.noise = Draw(number)
+        twin.noise = FixedNoise(number)
         return twin
 
-    def _run(self, way: Way, rows: Tensor) -> Any:
-        with Running(self.noise, len(rows)):
+    def _run(self, way: Accessor, rows: Tensor) -> Any:
+        with ForwardMode(self.noise, len(rows)):
             return way(self.model, self.preprocess(rows.clone()))  # a clone, for models that write into their input
 
-    def _found(self, name: str, rows: Tensor, *reads: Callable[[Any, int], Any]) -> Way:
+    def _find(self, name: str, rows: Tensor, *reads: Callable[[Any, int], Any]) -> Accessor:
         """The part that returns for ``rows`` what one of ``reads``, the first rather than the second, can read.
 
         It is kept, so that it is looked for only once.
@@ -181,24 +184,24 @@ class Autoencoder(nn.Module):
         Raises:
             ModelError: There is none.
         """
-        encode = self._ways["encode"]
-        encoders: list[Way] = [encode] if encode else methods(self.model, "encoder")
-        ways: list[Way] = [*encoders, Rest()] if has_forward(self.model) else encoders
-        tried = [(way, self._tried(way, rows)) for way in ways]
+        encode = self._accessors["encode"]
+        encoders: list[Accessor] = [encode] if encode else find_paths(self.model, "encoder")
+        ways: list[Accessor] = [*encoders, OtherOutputs()] if has_forward(self.model) else encoders
+        tried = [(way, self._try(way, rows)) for way in ways]
         for read in reads:
             for way, output in tried:
                 if read(output, len(rows)) is not None:
-                    self._ways[name] = way
+                    self._accessors[name] = way
                     return way
-        gave = [f"{way} gives {returned.listed(output)}" for way, output in tried]
+        gave = [f"{way} gives {returned.describe_output(output)}" for way, output in tried]
         missing = [] if encoders else ["it has neither `encode` nor `encoder`"]
-        what, mended = MENDED[name]
+        what, mended = REMEDIES[name]
         raise ModelError(
             f"the {what} of {type(self.model).__name__} can't be found: {', '.join([*missing, *gave])}. Say how to "
             f"compute it: Autoencoder(model, {name}={mended})."
         )
 
-    def _tried(self, way: Way, rows: Tensor) -> Any:
+    def _try(self, way: Accessor, rows: Tensor) -> Any:
         try:
             with warnings.catch_warnings(action="ignore"):
                 return self._run(way, rows)
@@ -207,9 +210,9 @@ class Autoencoder(nn.Module):
 
 
 # What is looked for among the methods and parts of a model.
-FOUND = {"reconstruct": ["reconstruct"], "encode": ["encode"], "decode": ["decode", "decoder"]}
+USUAL_NAMES = {"reconstruct": ["reconstruct"], "encode": ["encode"], "decode": ["decode", "decoder"]}
 # What can't be found, and a line that gives it.
-MENDED = {
+REMEDIES = {
     "encode": ("latent space", "lambda m, x: m.layers[:4](x)"),
     "latent_distribution": ("latent distribution", "lambda m, x: (m.mu(x), m.logvar(x))"),
 }
@@ -222,13 +225,13 @@ def as_autoencoder(model: nn.Module | Autoencoder) -> Autoencoder:
 
 def _as_noise(noise: str | int | Noise | None) -> Noise | None:
     if noise == "mean":
-        return mean
+        return zero_noise
     if isinstance(noise, int):
-        return Draw(noise)
+        return FixedNoise(noise)
     if isinstance(noise, str) or not (noise is None or callable(noise)):
         raise ModelError(f"noise must be 'mean', the number of a draw, a function or None, got {noise!r}.")
     return noise
 
 
 def _example_key(output: Any) -> str:
-    return repr(next(iter(returned.entries(output)), 0))
+    return repr(next(iter(returned.output_fields(output)), 0))

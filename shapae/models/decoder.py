@@ -6,7 +6,7 @@ from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
 
 
-class Decoding:
+class DecoderOnly:
     """Stands for an autoencoder in heads whose rows are latents.
 
     Args:

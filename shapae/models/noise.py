@@ -14,12 +14,12 @@ from torch.overrides import TorchFunctionMode
 Noise = Callable[[Tensor, int, int], Tensor]
 
 
-def mean(like: Tensor, n: int, call: int) -> Tensor:
+def zero_noise(like: Tensor, n: int, call: int) -> Tensor:
     """The mean of all draws."""
     return torch.zeros_like(like)
 
 
-class Draw:
+class FixedNoise:
     """One draw of the noise, the same for all rows: a row alone has the one that it has among others.
 
     Args:
@@ -38,7 +38,7 @@ class Draw:
         return one.expand_as(like).clone()  # models write into their noise
 
 
-class Running(TorchFunctionMode):
+class ForwardMode(TorchFunctionMode):
     """What a part of a model asks of torch is answered like this, in this thread, while the part runs.
 
     Where the caller wants gradients, ``torch.no_grad`` and ``torch.inference_mode`` are without effect.
@@ -76,29 +76,35 @@ class Running(TorchFunctionMode):
         return noise(like, self.n, self.calls - 1)
 
 
-Standard = Callable[[Tensor], Tensor]
+StandardNormal = Callable[[Tensor], Tensor]
 
 
-def _randn(standard: Standard, *size: Any, generator: Any = None, **settings: Any) -> Tensor:
+def _randn(standard: StandardNormal, *size: Any, generator: Any = None, **settings: Any) -> Tensor:
     return standard(torch.empty(*size, **settings))
 
 
-def _randn_like(standard: Standard, like: Tensor, *, generator: Any = None, **settings: Any) -> Tensor:
+def _randn_like(standard: StandardNormal, like: Tensor, *, generator: Any = None, **settings: Any) -> Tensor:
     return standard(torch.empty_like(like, **settings))
 
 
 def _normal(
-    standard: Standard, mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, **settings: Any
+    standard: StandardNormal,
+    zero_noise: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Any = None,
+    **settings: Any,
 ) -> Tensor:
-    like = mean + torch.as_tensor(std) if size is None else torch.empty(size, **settings)
-    noise: Tensor = mean + std * standard(like)
+    like = zero_noise + torch.as_tensor(std) if size is None else torch.empty(size, **settings)
+    noise: Tensor = zero_noise + std * standard(like)
     return noise
 
 
 def _normal_(
-    standard: Standard, tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None
+    standard: StandardNormal, tensor: Tensor, zero_noise: float = 0.0, std: float = 1.0, *, generator: Any = None
 ) -> Tensor:
-    return tensor.copy_(mean + std * standard(tensor))
+    return tensor.copy_(zero_noise + std * standard(tensor))
 
 
 # By the function of torch that draws: Normal.rsample, too, and nn.init.normal_ draw by these.

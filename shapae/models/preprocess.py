@@ -57,7 +57,7 @@ def as_module(preprocess: Any, like: Tensor) -> nn.Module:
     if isinstance(preprocess, nn.Module):
         return preprocess
     if hasattr(preprocess, "transform"):
-        return Affine(*_found(preprocess), like)
+        return Affine(*_affine_map(preprocess), like)
     if not isinstance(preprocess, (tuple, list)) or len(preprocess) != 2:
         raise ModelError(
             f"preprocess must be a pair (mean, scale), a fitted transformer such as StandardScaler, or a "
@@ -72,7 +72,7 @@ def as_module(preprocess: Any, like: Tensor) -> nn.Module:
     return Affine(mean, scale, like)
 
 
-def _found(transformer: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def _affine_map(transformer: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mean and scale of an affine transformer, from what it makes of some rows.
 
     Raises:

@@ -24,16 +24,16 @@ from shapae.explainer.explanation import single
 from shapae.utils.context import preserve_rng
 
 
-class Picture(Axes):
+class AxesPicture(Axes):
     """Axes that a notebook shows as a picture when they are the last line of a cell."""
 
     def _repr_png_(self) -> bytes:
         with BytesIO() as file:
-            root(self).savefig(file, format="png")
+            parent_figure(self).savefig(file, format="png")
             return file.getvalue()
 
 
-class Sheet(Figure):
+class FigurePicture(Figure):
     """A figure of several axes that a notebook shows as a picture when it is the last line of a cell."""
 
     def _repr_png_(self) -> bytes:
@@ -42,27 +42,27 @@ class Sheet(Figure):
             return file.getvalue()
 
 
-def sheet(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, of which pyplot does not know."""
-    figure = Sheet(figsize=(width, height), layout="constrained")
+    figure = FigurePicture(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def root(ax: Axes) -> Figure:
+def parent_figure(ax: Axes) -> Figure:
     """The figure that ``ax`` is on, also where it is on a subfigure."""
     figure = ax.get_figure(root=True)
     assert figure is not None  # an Axes that was not removed
     return figure
 
 
-def axes(ax: Axes | None, width: float, height: float) -> Axes:
+def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """``ax`` itself, or one on a new figure of this size in inches, of which pyplot does not know."""
     if ax is not None:
         return ax
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure.add_subplot(axes_class=Picture)
+    return figure.add_subplot(axes_class=AxesPicture)
 
 
 def readable(explanation: shap.Explanation, rows: int | None = None) -> shap.Explanation:
@@ -88,14 +88,14 @@ def escaped(name: str) -> str:
     return str(name).replace("$", r"\$")
 
 
-def neighbours(rows: NDArray[Any]) -> NDArray[Any]:
+def cluster_order(rows: NDArray[Any]) -> NDArray[Any]:
     """An order of ``rows`` (n, d) in which similar ones stand side by side."""
     if len(rows) < 3:
         return np.arange(len(rows))
     return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
 
 
-def colours(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, str]:
+def colors(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, str]:
     """A colour for each name, the same wherever the names come in the same order; shades of grey for controls."""
     palette = [to_hex(each) for each in (*colormaps["tab10"].colors, *colormaps["Set2"].colors)]  # type: ignore[attr-defined]
     greys = {name: str(0.4 + 0.3 * place / max(1, len(controls) - 1)) for place, name in enumerate(controls)}
@@ -103,7 +103,7 @@ def colours(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, s
     return {name: palette[place % len(palette)] for place, name in enumerate(others)} | greys
 
 
-def relabel(ax: Axes, values: dict[int, float]) -> None:
+def relabel_bars(ax: Axes, values: dict[int, float]) -> None:
     """Print the number of each bar with three digits, where shap prints two decimals: "+0" for all small values.
 
     Args:
@@ -118,9 +118,9 @@ def relabel(ax: Axes, values: dict[int, float]) -> None:
 
 
 @contextmanager
-def drawing(ax: Axes) -> Iterator[None]:
+def pyplot_axes(ax: Axes) -> Iterator[None]:
     """Pyplot's current axes are ``ax`` inside; outside, pyplot and the global generators are as they were."""
-    figure = root(ax)
+    figure = parent_figure(ax)
     managers, canvas, current, size = dict(Gcf.figs), figure.canvas, figure.gca(), figure.get_size_inches()
     try:
         with preserve_rng():

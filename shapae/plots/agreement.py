@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import axes, drawing, escaped, neighbours
+from shapae.plots._figure import cluster_order, escaped, new_axes, pyplot_axes
 
 
 def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None = None) -> Axes:
@@ -18,9 +18,9 @@ def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None =
     Returns:
         The Axes; nothing is shown or saved.
     """
-    order = neighbours(agreement.fillna(0).to_numpy())
+    order = cluster_order(agreement.fillna(0).to_numpy())
     shown, names = agreement.to_numpy()[np.ix_(order, order)], [escaped(agreement.index[place]) for place in order]
-    ax = axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
+    ax = new_axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
     image = ax.imshow(shown, aspect="auto", cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest")
     ax.set_xticks(range(len(order)), names, rotation=90)
     ax.set_yticks(range(len(order)), names)
@@ -29,6 +29,6 @@ def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None =
         ax.text(
             column, row, text, ha="center", va="center", fontsize=8, color="white" if abs(number) > 0.6 else "black"
         )
-    with drawing(ax):
+    with pyplot_axes(ax):
         ax.figure.colorbar(image, ax=ax, label=label)
     return ax

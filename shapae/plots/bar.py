@@ -4,7 +4,7 @@ import numpy as np
 import shap
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import axes, drawing, escaped, readable, relabel
+from shapae.plots._figure import escaped, new_axes, pyplot_axes, readable, relabel_bars
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
@@ -24,11 +24,11 @@ def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | Non
     shown = readable(explanation)
     bars = shown.values if shown.values.ndim == 1 else np.abs(shown.values).mean(axis=0)
     largest = np.argsort(-np.abs(bars))[:max_display].tolist()
-    ax = axes(ax, 8, 0.4 * len(largest) + 1.2)
-    with drawing(ax):
+    ax = new_axes(ax, 8, 0.4 * len(largest) + 1.2)
+    with pyplot_axes(ax):
         # Only the features to show, because shap would draw one bar more: the sum of all others.
         shap.plots.bar(shown[..., largest], max_display=len(largest), ax=ax, show=False)
-    relabel(ax, {len(largest) - place: bars[j] for place, j in enumerate(largest)})
+    relabel_bars(ax, {len(largest) - place: bars[j] for place, j in enumerate(largest)})
     if min(bars[largest]) < 0:  # shap has left room for "-0.00" before the names
         left, right = ax.get_xlim()
         ax.set_xlim(left - 0.16 * (right - left), right + 0.06 * (right - left))

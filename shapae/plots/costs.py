@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from shapae.plots._figure import axes, colours, escaped
+from shapae.plots._figure import colors, escaped, new_axes
 
 # Smaller errors stand on the lower edge.
 LEAST = 1e-3
@@ -37,7 +37,7 @@ def draw(
     Returns:
         The Axes; nothing is shown or saved.
     """
-    ax = axes(ax, 7, 5)
+    ax = new_axes(ax, 7, 5)
     _scale(ax, costs.iloc[:, 0], costs.iloc[:, 1])
     errors = costs.iloc[:, 1].clip(lower=LEAST)
     for name in errors.index.intersection([*controls]):
@@ -46,7 +46,7 @@ def draw(
     if reference_error > LEAST:
         ax.axhspan(LEAST / 2, reference_error, color="0.92", label=f"within the error of {escaped(reference)}")
         ax.legend(loc="lower left", frameon=False)
-    colour = colours(costs.index, controls)
+    colour = colors(costs.index, controls)
     dots = pd.DataFrame({"x": costs.iloc[:, 0], "y": errors}).drop(index=[*controls], errors="ignore")
     ax.scatter(dots["x"], dots["y"], color=[colour[name] for name in dots.index], zorder=3)
     at = ax.transAxes.inverted().transform(ax.transData.transform(dots))

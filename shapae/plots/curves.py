@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import axes, colours, escaped
+from shapae.plots._figure import colors, escaped, new_axes
 
 
 def draw(curves: pd.DataFrame, verb: str = "removed", *, controls: Sequence[str] = (), ax: Axes | None = None) -> Axes:
@@ -20,8 +20,8 @@ def draw(curves: pd.DataFrame, verb: str = "removed", *, controls: Sequence[str]
     Returns:
         The Axes; nothing is shown or saved.
     """
-    ax = axes(ax, 7, 5)
-    low, colour = verb == "removed", colours(curves.columns, controls)
+    ax = new_axes(ax, 7, 5)
+    low, colour = verb == "removed", colors(curves.columns, controls)
     for place, name in enumerate(curves.mean().sort_values(ascending=low).index):
         # Lines drawn later are thinner, so that all are seen where they coincide.
         width, style = (1.5, "--") if name in controls else (1.5 + 3.5 * (1 - place / curves.shape[1]), "-")

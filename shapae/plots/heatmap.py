@@ -4,7 +4,7 @@ import shap
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._figure import axes, drawing, escaped, readable
+from shapae.plots._figure import escaped, new_axes, pyplot_axes, readable
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
@@ -24,8 +24,8 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     shown = readable(explanation, rows=2)
     if len(shown.values) < 2:
         raise DataError("this plot takes two rows or more; for one row there is shapae.plots.waterfall.")
-    ax = axes(ax, 9, 6)
-    with drawing(ax):
+    ax = new_axes(ax, 9, 6)
+    with pyplot_axes(ax):
         shap.plots.heatmap(shown, max_display=max_display, ax=ax, show=False)
     ax.set_xlabel(f"rows, clustered by their SHAP values for {escaped(shown.output_names)}")
     return ax

@@ -5,7 +5,7 @@ import shap
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._figure import axes, drawing, escaped, neighbours
+from shapae.plots._figure import cluster_order, escaped, new_axes, pyplot_axes
 
 
 def draw(
@@ -34,11 +34,11 @@ def draw(
     outputs = np.argsort(-size.sum(axis=0))[:max_outputs]
     features = np.argsort(-size[:, outputs].max(axis=1))[:max_display]
     size = size[np.ix_(features, outputs)]
-    rows, columns = neighbours(size), neighbours(size.T)
-    ax = axes(ax, 0.28 * len(columns) + 3, 0.22 * len(rows) + 1.5)
+    rows, columns = cluster_order(size), cluster_order(size.T)
+    ax = new_axes(ax, 0.28 * len(columns) + 3, 0.22 * len(rows) + 1.5)
     image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
     ax.set_yticks(range(len(rows)), [escaped(explanation.feature_names[j]) for j in features[rows]])
     ax.set_xticks(range(len(columns)), [escaped(explanation.output_names[k]) for k in outputs[columns]], rotation=90)
-    with drawing(ax):
+    with pyplot_axes(ax):
         ax.figure.colorbar(image, ax=ax, label="mean |SHAP value|")
     return ax

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import axes, drawing, escaped
+from shapae.plots._figure import escaped, new_axes, pyplot_axes
 
 
 def draw(
@@ -35,7 +35,7 @@ def draw(
     shown = (table / largest).loc[features].to_numpy()
     places = table.rank(ascending=False, method="min").loc[features].to_numpy()
     known = np.full(shown.shape, True) if sure is None else sure.loc[features].to_numpy()
-    ax = axes(ax, 0.5 * table.shape[1] + 3.5, 0.28 * len(features) + 2.5)
+    ax = new_axes(ax, 0.5 * table.shape[1] + 3.5, 0.28 * len(features) + 2.5)
     image = ax.imshow(shown, aspect="auto", cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
     ax.set_yticks(range(len(features)), [escaped(feature) for feature in features])
     ax.set_xticks(range(table.shape[1]), [escaped(column) for column in table.columns], rotation=90)
@@ -44,7 +44,7 @@ def draw(
         colour = "white" if shown[row, column] > 0.5 else "black"
         ax.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     _bars(ax, [cluster_of.get(feature) for feature in features])
-    with drawing(ax):
+    with pyplot_axes(ax):
         ax.figure.colorbar(image, ax=ax, label="part of the\nmethod's largest")
     return ax
 

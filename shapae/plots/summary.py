@@ -3,7 +3,7 @@
 import shap
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import axes, drawing, escaped, readable
+from shapae.plots._figure import escaped, new_axes, pyplot_axes, readable
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
@@ -24,8 +24,8 @@ def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | Non
         Lundberg et al., 2020, https://doi.org/10.1038/s42256-019-0138-9, figure 4
     """
     shown = readable(explanation, rows=2)
-    ax = axes(ax, 8, 0.35 * min(max_display, shown.shape[1]) + 1.2)
-    with drawing(ax):
+    ax = new_axes(ax, 8, 0.35 * min(max_display, shown.shape[1]) + 1.2)
+    with pyplot_axes(ax):
         # Without shap's last line, the sum of all other features: with hundreds of genes it dwarfs each of them.
         shap.plots.beeswarm(
             shown, max_display=max_display, group_remaining_features=False, plot_size=None, ax=ax, show=False

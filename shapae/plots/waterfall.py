@@ -4,7 +4,7 @@ import numpy as np
 import shap
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import axes, drawing, escaped, readable, relabel
+from shapae.plots._figure import escaped, new_axes, pyplot_axes, readable, relabel_bars
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
@@ -24,11 +24,11 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     shown = readable(explanation, rows=1)
     shown.values = shown.values.astype(np.float64)  # shap puts two labels 1e-8 apart, which is nothing in float32
     lines = min(max_display, len(shown.values))
-    ax = axes(ax, 8, 0.5 * lines + 1.5)
-    with drawing(ax):
+    ax = new_axes(ax, 8, 0.5 * lines + 1.5)
+    with pyplot_axes(ax):
         shap.plots.waterfall(shown, max_display=max_display, show=False)
     largest = shown.values[np.argsort(-np.abs(shown.values))]
     values = [*largest[: lines - 1], largest[lines - 1 :].sum()]
-    relabel(ax, {lines - 1 - place: value for place, value in enumerate(values)})
+    relabel_bars(ax, {lines - 1 - place: value for place, value in enumerate(values)})
     ax.set_xlabel(escaped(shown.output_names), fontsize=13, labelpad=16)  # below shap's E[f(X)]
     return ax

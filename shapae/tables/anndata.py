@@ -8,12 +8,12 @@ from shapae.utils.optional import import_optional, is_instance_of
 from shapae.utils.text import enumerate_names
 
 
-def is_annotated(table: object) -> bool:
+def is_anndata(table: object) -> bool:
     """Whether ``table`` is an AnnData."""
     return is_instance_of(table, "anndata", "AnnData")
 
 
-def read(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str]]:
+def read_matrix(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str]]:
     """A matrix of ``adata``, and the names of its columns.
 
     Args:
@@ -42,10 +42,10 @@ def read(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str]]:
         )
     if hasattr(matrix, "to_memory"):  # sparse, in a file
         matrix = matrix.to_memory()
-    return matrix, unique(source.var_names)
+    return matrix, unique_names(source.var_names)
 
 
-def unique(names: Any) -> list[str]:
+def unique_names(names: Any) -> list[str]:
     """``names`` as scanpy makes them unique, with a warning if it has to.
 
     Args:
@@ -54,15 +54,16 @@ def unique(names: Any) -> list[str]:
     repeated = list(dict.fromkeys(names[names.duplicated()]))
     if repeated:
         warnings.warn(
-            f"{enumerate_names(repeated, 'name')} came repeatedly; they were made unique as adata.var_names_make_unique() does: "
+            f"{enumerate_names(repeated, 'name')} came repeatedly; they were made unique as "
+            f"adata.var_names_make_unique() does: "
             f"{repeated[0]}-1 is the second. Call it yourself, before, and it is not said again.",
             NamesWarning,
             stacklevel=2,
         )
-    return made_unique(names)
+    return make_unique(names)
 
 
-def made_unique(names: Any) -> list[str]:
+def make_unique(names: Any) -> list[str]:
     """``names`` as scanpy makes them unique: the second "CD8A" is "CD8A-1"."""
     utils = import_optional("anndata", "AnnData").utils
     with warnings.catch_warnings():

@@ -22,8 +22,8 @@ from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from shapae.errors import DataError, TooLarge, UnknownName
-from shapae.tables.anndata import is_annotated
-from shapae.tables.table import Rows, read_rows, row_names
+from shapae.tables.anndata import is_anndata
+from shapae.tables.table import Table, index_names, read_table
 from shapae.utils.memory import format_bytes
 from shapae.utils.text import enumerate_names
 
@@ -40,7 +40,7 @@ class Background:
         origin: How it was made, in words; None for a table as it came.
     """
 
-    rows: Rows
+    rows: Table
     weights: NDArray[Any] | None = None
     origin: str | None = None
 
@@ -62,7 +62,7 @@ def read_background(background: Any) -> Background:
             f"the background must be a table, got {background}; draw so many rows of one with "
             f"shapae.background.sample(X, {background})."
         )
-    return background if isinstance(background, Background) else Background(read_rows(background, "background"))
+    return background if isinstance(background, Background) else Background(read_table(background, "background"))
 
 
 def tensors(background: Background, like: Tensor, memory: float) -> tuple[Tensor, Tensor | None]:
@@ -84,7 +84,8 @@ def tensors(background: Background, like: Tensor, memory: float) -> tuple[Tensor
     taken = b * d * like.element_size()
     if taken > memory:
         raise TooLarge(
-            f"the background of {b} rows takes {format_bytes(taken)}, and may take memory='{format_bytes(memory)}'; draw some of "
+            f"the background of {b} rows takes {format_bytes(taken)}, and may take memory='{format_bytes(memory)}'; "
+            f"draw some of "
             f"them, shapae.background.sample(X, 100), or allow memory='{format_bytes(4 * taken)}'."
         )
     return background.rows.tensor(like, "background"), None if weights is None else torch.tensor(weights).to(like)
@@ -102,7 +103,7 @@ def weighted(X: Any, weights: Any) -> Background:
     Raises:
         DataError: There are not b of them, or some are not positive numbers.
     """
-    rows = read_rows(X, "background")
+    rows = read_table(X, "background")
     return Background(rows, _weights(weights, len(rows)), f"{len(rows)} rows with weights")
 
 
@@ -118,7 +119,8 @@ def _weights(weights: Any, b: int) -> NDArray[Any]:
         raise DataError("the weights must be positive numbers, but none of them is.")
     if bad:
         raise DataError(
-            f"the weights must be positive numbers, but those of {enumerate_names(bad, 'row')} are zero, negative or not finite; "
+            f"the weights must be positive numbers, but those of {enumerate_names(bad, 'row')} are zero, negative "
+            f"or not finite; "
             f"leave rows out that should not count."
         )
     shares = array / array.max()  # of large numbers the sum may overflow
@@ -136,14 +138,14 @@ def sample(X: Any, count: int, *, seed: int = 0) -> Background:
     Raises:
         DataError: There are not so many.
     """
-    rows = read_rows(X, "background")
+    rows = read_table(X, "background")
     n = len(rows)
-    _refuse_count(count, n)
+    _check_count(count, n)
     chosen = np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
     return Background(rows.of(chosen), origin=f"{count} of {n} rows, drawn with seed {seed}")
 
 
-def _refuse_count(count: int, n: int) -> None:
+def _check_count(count: int, n: int) -> None:
     if not 1 <= count <= n:
         raise DataError(
             f"from {n} rows 1 to {n} can be drawn, got {count}; for all of them, give the table itself as background."
@@ -163,10 +165,10 @@ def stratified(X: Any, by: Any, count: int, *, seed: int = 0) -> Background:
         DataError: There are not so many rows, or not one label for each.
         UnknownName: ``obs`` has no such column.
     """
-    rows = read_rows(X, "background")
+    rows = read_table(X, "background")
     group, kinds = pd.factorize(_labels(X, rows, by))
     n = len(rows)
-    _refuse_count(count, n)
+    _check_count(count, n)
     rng = np.random.default_rng(seed)
     shares = _shares(np.bincount(group), count)
     drawn = [rng.choice(np.flatnonzero(group == kind), share, replace=False) for kind, share in enumerate(shares)]
@@ -202,7 +204,7 @@ def kmeans(X: Any, k: int, *, seed: int = 0) -> Background:
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    rows = read_rows(X, "background")
+    rows = read_table(X, "background")
     n = len(rows)
     if not 1 <= k <= n:
         raise DataError(f"k-means finds 1 to {n} centres of {n} rows, got k={k}.")
@@ -216,10 +218,10 @@ def kmeans(X: Any, k: int, *, seed: int = 0) -> Background:
     sums = csr_array((np.ones(n), (cluster, np.arange(n))), shape=(k, n)) @ table
     centres = (sums.toarray() if issparse(sums) else sums) / sizes[:, None]
     origin = f"{k} centres of k-means of {n} rows, seed {seed}, by the sizes of their clusters"
-    return Background(Rows(centres, rows.names), sizes / sizes.mean(), origin)
+    return Background(Table(centres, rows.names), sizes / sizes.mean(), origin)
 
 
-def contrast(X: Any, labels: Any, rows: Any, against: Any = None) -> tuple[Rows, Background]:
+def contrast(X: Any, labels: Any, rows: Any, against: Any = None) -> tuple[Table, Background]:
     """One group of rows against another: what makes B cells different from the rest.
 
     Args:
@@ -235,7 +237,7 @@ def contrast(X: Any, labels: Any, rows: Any, against: Any = None) -> tuple[Rows,
         DataError: There is not one label for each row, or there are no others.
         UnknownName: There are no rows with such a label.
     """
-    table = read_rows(X, "rows")
+    table = read_table(X, "rows")
     of = _labels(X, table, labels)
     known = [str(label) for label in pd.unique(of)]
     chosen = [_chosen(of, label, known) for label in ([rows] if against is None else [rows, against])]
@@ -254,10 +256,10 @@ def _chosen(labels: NDArray[Any], label: Any, known: list[str]) -> NDArray[Any]:
     return chosen
 
 
-def _labels(X: Any, rows: Rows, by: Any) -> NDArray[Any]:
+def _labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
     if isinstance(by, str):
         by = _column(X, by)
-    names = row_names(by.index) if isinstance(by, pd.Series) else None
+    names = index_names(by.index) if isinstance(by, pd.Series) else None
     if names is not None and rows.row_names is not None and not np.array_equal(names, rows.row_names):
         raise DataError("the labels have other names of rows than the table; give labels.loc[X.index].")
     labels = np.asarray(by, dtype=object)
@@ -272,7 +274,7 @@ def _labels(X: Any, rows: Rows, by: Any) -> NDArray[Any]:
 
 
 def _column(X: Any, name: str) -> Any:
-    if not is_annotated(X):
+    if not is_anndata(X):
         raise DataError(
             f"{name!r} would be a column of the obs of an AnnData, but the table is a {type(X).__name__}; give the "
             f"labels themselves, one for each row."

@@ -7,7 +7,7 @@ from shapae.errors import DataError
 from shapae.utils.text import enumerate_names
 
 
-def refuse_repeated(names: Sequence[str], what: str, remedy: str = "") -> None:
+def check_unique_names(names: Sequence[str], what: str, remedy: str = "") -> None:
     """Refuse names that are not unique.
 
     Args:
@@ -21,11 +21,12 @@ def refuse_repeated(names: Sequence[str], what: str, remedy: str = "") -> None:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(
-            f"the names of the {what} must be unique, but {enumerate_names(repeated, 'column')} came repeatedly{remedy}."
+            f"the names of the {what} must be unique, but {enumerate_names(repeated, 'column')} came "
+            f"repeatedly{remedy}."
         )
 
 
-def refuse_others(got: Sequence[str], expected: Sequence[str], what: str) -> None:
+def check_expected_names(got: Sequence[str], expected: Sequence[str], what: str) -> None:
     """Refuse columns that are not the expected ones, in their order.
 
     Raises:

@@ -11,10 +11,10 @@ from shapae.errors import DataError
 from shapae.utils.context import preserve_rng
 
 # So many items of a data set are taken at once.
-BATCH = 1024
+BATCH_SIZE = 1024
 
 
-def loaded(source: DataLoader[Any] | Dataset[Any], what: str) -> Tensor:
+def read_batches(source: DataLoader[Any] | Dataset[Any], what: str) -> Tensor:
     """All rows of ``source``, in its own order.
 
     Args:
@@ -27,18 +27,18 @@ def loaded(source: DataLoader[Any] | Dataset[Any], what: str) -> Tensor:
     Raises:
         DataError: It gives something else, shuffles, or leaves some rows out.
     """
-    loader = source if isinstance(source, DataLoader) else DataLoader(source, batch_size=BATCH)
-    if not _in_order(loader):
+    loader = source if isinstance(source, DataLoader) else DataLoader(source, batch_size=BATCH_SIZE)
+    if not _keeps_order(loader):
         raise DataError(
             f"the {what} must come all of them, and always in the same order, but this DataLoader shuffles or drops "
             f"some; give its loader.dataset, or make it with shuffle=False and drop_last=False."
         )
     with preserve_rng():  # a DataLoader draws from torch's
-        batches = [_rows(batch, what) for batch in loader]
+        batches = [_first_tensor(batch, what) for batch in loader]
     return torch.cat(batches) if batches else torch.empty(0, 0)
 
 
-def _in_order(loader: DataLoader[Any]) -> bool:
+def _keeps_order(loader: DataLoader[Any]) -> bool:
     if isinstance(loader.dataset, IterableDataset):
         return not loader.drop_last
     batches = loader.batch_sampler
@@ -47,7 +47,7 @@ def _in_order(loader: DataLoader[Any]) -> bool:
     return type(batches) is BatchSampler and type(batches.sampler) is SequentialSampler and not batches.drop_last
 
 
-def _rows(batch: Any, what: str) -> Tensor:
+def _first_tensor(batch: Any, what: str) -> Tensor:
     part = batch[0] if isinstance(batch, Sequence) and len(batch) else batch
     if not isinstance(part, Tensor):
         raise DataError(

@@ -23,14 +23,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from shapae.errors import DataError, TooLarge
-from shapae.tables.table import Rows, read_rows
+from shapae.tables.table import Table, read_table
 from shapae.utils.memory import batches, format_bytes, parse_bytes
 from shapae.utils.text import enumerate_names
 
 __all__ = ["cluster_features", "one_hot", "read_gmt"]
 
 # Bytes of the correlations that are computed at once.
-CORRELATED_AT_ONCE = 2**26
+BLOCK_BYTES = 2**26
 
 
 def one_hot(X: Any, *, separator: str = "_") -> dict[str, list[str]]:
@@ -66,18 +66,18 @@ def _beginnings(name: str, separator: str) -> Iterator[str]:
     return (separator.join(words[:count]) for count in range(1, len(words)))
 
 
-def _binary(rows: Rows) -> NDArray[Any]:
+def _binary(rows: Table) -> NDArray[Any]:
     """(d,): whether a column holds 0 and 1 only."""
     blocks = (rows.dense(block) for block in rows.blocks())
     return np.asarray(np.all([((part == 0) | (part == 1)).all(axis=0) for part in blocks], axis=0))
 
 
-def _sums_to_one(rows: Rows, columns: list[int]) -> bool:
+def _sums_to_one(rows: Table, columns: list[int]) -> bool:
     return all(bool((rows.dense(block)[:, columns].sum(axis=1) == 1).all()) for block in rows.blocks())
 
 
-def _named(X: Any) -> Rows:
-    rows = read_rows(X, "table")
+def _named(X: Any) -> Table:
+    rows = read_table(X, "table")
     if rows.names is None:
         raise DataError("the columns must have names to be grouped; give a DataFrame, pd.DataFrame(X, columns=names).")
     return rows
@@ -112,7 +112,7 @@ def cluster_features(
         raise DataError(f"threshold must be a correlation above 0 and at most 1, got {threshold!r}.")
     if len(rows) < 3 or rows.shape[1] < 2:
         raise DataError(f"correlations need 3 rows and 2 columns or more, got {len(rows)} and {rows.shape[1]}.")
-    _refuse_correlations(rows, parse_bytes(memory))
+    _check_correlations_fit(rows, parse_bytes(memory))
     distances = 1 - np.abs(_correlations(rows, correlation))
     tree = linkage(distances[np.triu_indices(len(distances), 1)].clip(0), "average")
     found = defaultdict(list)
@@ -121,17 +121,18 @@ def cluster_features(
     return {f"{names[0]} and {len(names) - 1} more": names for names in found.values() if len(names) > 1}
 
 
-def _refuse_correlations(rows: Rows, memory: float) -> None:
+def _check_correlations_fit(rows: Table, memory: float) -> None:
     n, d = rows.shape
     taken = 8 * (2 * n * d + 4 * d * d)
     if taken > memory:
         raise TooLarge(
             f"the correlations of {d} features over {n} rows take {format_bytes(taken)}, and may take "
-            f"memory='{format_bytes(memory)}'; give fewer rows or features, or allow memory='{format_bytes(1.01 * taken)}'."
+            f"memory='{format_bytes(memory)}'; give fewer rows or features, or allow "
+            f"memory='{format_bytes(1.01 * taken)}'."
         )
 
 
-def _correlations(rows: Rows, kind: str) -> NDArray[Any]:
+def _correlations(rows: Table, kind: str) -> NDArray[Any]:
     """(d, d), float64; those of a constant feature are 0.
 
     Raises:
@@ -149,7 +150,7 @@ def _correlations(rows: Rows, kind: str) -> NDArray[Any]:
     return np.asarray(table.T @ table)
 
 
-def correlated(rows: NDArray[Any], least: float = 0.9) -> list[list[int]]:
+def correlated_clusters(rows: NDArray[Any], least: float = 0.9) -> list[list[int]]:
     """Clusters of features, each of which correlates with another one of its cluster.
 
     Args:
@@ -163,7 +164,7 @@ def correlated(rows: NDArray[Any], least: float = 0.9) -> list[list[int]]:
     size = np.linalg.norm(centred, axis=0)
     unit = centred / np.where(np.ptp(rows, axis=0) > 0, size, np.inf)
     d = rows.shape[1]
-    pairs = [_pairs(unit, part, least) for part in batches(d, max(1, CORRELATED_AT_ONCE // (8 * d)))]
+    pairs = [_pairs(unit, part, least) for part in batches(d, max(1, BLOCK_BYTES // (8 * d)))]
     first, second = np.concatenate(pairs, axis=1)
     _, cluster = connected_components(coo_array((np.ones(len(first)), (first, second)), (d, d)), directed=False)
     found: dict[int, list[int]] = {}

@@ -37,7 +37,7 @@ class Players:
         features, of = self.members
         return tuple(tuple(features[of == player].tolist()) for player in range(len(self)))
 
-    def of_features(self) -> Tensor:
+    def player_of_feature(self) -> Tensor:
         """(d,): the player of each feature, where each has one."""
         return torch.from_numpy(self.members[1, np.argsort(self.members[0])])
 
@@ -65,9 +65,9 @@ def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Playe
     Raises:
         DataError: A group is empty, or names a feature twice or one that is not there; or groups overlap.
     """
-    _refuse_groups(groups, set(features))
+    _check_groups(groups, set(features))
     if disjoint:
-        _refuse_overlap(groups)
+        _check_overlap(groups)
     grouped = {member for members in groups.values() for member in members}
     alone = [feature for feature in features if feature not in grouped]
     names = [*map(str, groups), *alone]
@@ -83,7 +83,7 @@ def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Playe
     return Players(names, np.array(pairs).T.copy())
 
 
-def _refuse_groups(groups: Groups, features: set[str]) -> None:
+def _check_groups(groups: Groups, features: set[str]) -> None:
     if not isinstance(groups, Mapping):
         raise DataError(
             f"groups must be a dict from names to lists of features, got {type(groups).__name__}; "
@@ -101,7 +101,7 @@ def _refuse_groups(groups: Groups, features: set[str]) -> None:
         raise DataError(f"groups name features that are not there: {', '.join(unknown)}.")
 
 
-def _refuse_overlap(groups: Groups) -> None:
+def _check_overlap(groups: Groups) -> None:
     of = defaultdict(list)
     for name, members in groups.items():
         for member in members:
@@ -109,6 +109,7 @@ def _refuse_overlap(groups: Groups) -> None:
     shared = [f"{member} (in {' and '.join(names)})" for member, names in of.items() if len(names) > 1]
     if shared:
         raise DataError(
-            f"a feature can be in one player only, but groups share {enumerate_names(shared, 'feature')}; take features out, or "
+            f"a feature can be in one player only, but groups share {enumerate_names(shared, 'feature')}; take "
+            f"features out, or "
             f"add up values that may be counted twice, with explanation.grouped(groups)."
         )

@@ -15,20 +15,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from shapae.errors import DataError
 from shapae.tables import anndata as annotated
-from shapae.tables.columns import refuse_others, refuse_repeated
-from shapae.tables.dataloader import loaded
+from shapae.tables.columns import check_expected_names, check_unique_names
+from shapae.tables.dataloader import read_batches
 from shapae.utils.memory import batches
 from shapae.utils.optional import is_instance_of
 from shapae.utils.text import enumerate_names
 
 # Bytes of a table that are looked at, or made dense, at once.
-AT_ONCE = 2**24
+BLOCK_BYTES = 2**24
 # How to mend a DataFrame with two columns of one name.
-FIRST = "; rename them, or keep the first of each: X.loc[:, ~X.columns.duplicated()]"
+KEEP_FIRST = "; rename them, or keep the first of each: X.loc[:, ~X.columns.duplicated()]"
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Table:
     """A table that can be explained: two axes, numbers only, all of them finite.
 
     Attributes:
@@ -57,7 +57,7 @@ class Rows:
         native = np.float64 if part.dtype == np.longdouble else part.dtype.newbyteorder("=")
         return np.array(part, dtype=native, order="C")
 
-    def of(self, chosen: NDArray[Any]) -> "Rows":
+    def of(self, chosen: NDArray[Any]) -> "Table":
         """Some of the rows, by their numbers, which rise; a copy."""
         names = None if self.row_names is None else self.row_names[chosen]
         return replace(self, values=self.values[chosen], row_names=names)
@@ -65,7 +65,7 @@ class Rows:
     def blocks(self) -> list[slice]:
         """All rows, a few at a time."""
         n, d = self.shape
-        return batches(n, max(1, AT_ONCE // (8 * d)))
+        return batches(n, max(1, BLOCK_BYTES // (8 * d)))
 
     def tensor(self, like: Tensor, what: str) -> Tensor:
         """A copy in the dtype and on the device of ``like``.
@@ -80,13 +80,13 @@ class Rows:
         Raises:
             DataError: Some numbers are too large for the dtype.
         """
-        whole, streamed = like.new_empty(self.shape), Streamed(self, like, what)
+        whole, streamed = like.new_empty(self.shape), TableStream(self, like, what)
         for block in self.blocks():
             whole[block] = streamed[block]
         return whole
 
 
-class Streamed:
+class TableStream:
     """Rows as tensors, a block at a time, so that a table which is sparse or in a file is never held as a whole.
 
     Args:
@@ -95,7 +95,7 @@ class Streamed:
         what: What to call the table in errors.
     """
 
-    def __init__(self, rows: Rows, like: Tensor, what: str) -> None:
+    def __init__(self, rows: Table, like: Tensor, what: str) -> None:
         self.rows, self.like, self.what = rows, like, what
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ class Streamed:
         return rows
 
 
-def read_rows(table: Any, what: str) -> Rows:
+def read_table(table: Any, what: str) -> Table:
     """Read ``table``.
 
     Args:
@@ -136,20 +136,22 @@ def read_rows(table: Any, what: str) -> Rows:
         DataError: The table is empty, has not two axes, holds something else than finite numbers, or two columns
             of one name.
     """
-    if isinstance(table, Rows):
+    if isinstance(table, Table):
         return table
-    if annotated.is_annotated(table):
-        return _of_anndata(table, what, None, False)
+    if annotated.is_anndata(table):
+        return _from_anndata(table, what, None, False)
     if isinstance(table, pd.DataFrame):
-        refuse_repeated([str(name) for name in table.columns], what, FIRST)  # narwhals does so too, in other words
+        check_unique_names(
+            [str(name) for name in table.columns], what, KEEP_FIRST
+        )  # narwhals does so too, in other words
     frame = nw.from_native(table, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
-        labels = None if not isinstance(table, pd.DataFrame) else row_names(table.index)
+        labels = None if not isinstance(table, pd.DataFrame) else index_names(table.index)
         return _read(_columns(frame, what), what, [str(name) for name in frame.columns], labels)
-    return _read(loaded(table, what) if isinstance(table, DataLoader | Dataset) else table, what)
+    return _read(read_batches(table, what) if isinstance(table, DataLoader | Dataset) else table, what)
 
 
-def from_anndata(adata: Any, *, layer: str | None = None, raw: bool = False) -> Rows:
+def from_anndata(adata: Any, *, layer: str | None = None, raw: bool = False) -> Table:
     """Another matrix of ``adata`` than its X: a table with its names, that goes wherever a table goes.
 
     Names of genes that come repeatedly are made unique as scanpy does, and you are told.
@@ -163,17 +165,17 @@ def from_anndata(adata: Any, *, layer: str | None = None, raw: bool = False) -> 
         DataError: There is no such matrix, or it does not hold finite numbers.
         UnknownName: There is no such layer.
     """
-    if not annotated.is_annotated(adata):
+    if not annotated.is_anndata(adata):
         raise DataError(f"from_anndata takes an AnnData, got {type(adata).__name__}.")
-    return _of_anndata(adata, "table", layer, raw)
+    return _from_anndata(adata, "table", layer, raw)
 
 
-def _of_anndata(adata: Any, what: str, layer: str | None, raw: bool) -> Rows:
-    matrix, names = annotated.read(adata, layer, raw)
+def _from_anndata(adata: Any, what: str, layer: str | None, raw: bool) -> Table:
+    matrix, names = annotated.read_matrix(adata, layer, raw)
     return _read(matrix, what, names, adata.obs_names.astype(str).to_numpy())
 
 
-def row_names(index: pd.Index) -> NDArray[Any] | None:
+def index_names(index: pd.Index) -> NDArray[Any] | None:
     """The names of rows that are more than their numbers; those of several levels in one string."""
     if index.equals(pd.RangeIndex(len(index))):
         return None
@@ -193,7 +195,7 @@ def _columns(frame: nw.DataFrame[Any], what: str) -> Any:
     return np.stack([frame[name].cast(nw.Float64).to_numpy() for name in frame.columns], axis=1)
 
 
-def _read(table: Any, what: str, names: list[str] | None = None, row_names: NDArray[Any] | None = None) -> Rows:
+def _read(table: Any, what: str, names: list[str] | None = None, row_names: NDArray[Any] | None = None) -> Table:
     array = _array(table, what)
     if array.ndim == 1:
         raise DataError(
@@ -205,8 +207,8 @@ def _read(table: Any, what: str, names: list[str] | None = None, row_names: NDAr
         raise DataError(f"the {what} must be a table (n, d) with n and d at least 1, got {got}.")
     if array.dtype.kind not in "fiub":
         raise DataError(f"the {what} must be a table of real numbers, got dtype {array.dtype}.")
-    rows = Rows(array.tocsr() if issparse(array) else array, names, row_names)
-    _refuse_infinite(rows, what)
+    rows = Table(array.tocsr() if issparse(array) else array, names, row_names)
+    _check_finite(rows, what)
     return rows
 
 
@@ -224,7 +226,7 @@ def _array(table: Any, what: str) -> Any:
         raise DataError(f"the {what} must be a table (n, d), got {type(table).__name__}: {error}") from error
 
 
-def _refuse_infinite(rows: Rows, what: str) -> None:
+def _check_finite(rows: Table, what: str) -> None:
     if issparse(rows.values) and np.isfinite(rows.values.data).all():
         return
     count, lines, columns = 0, [], np.zeros(rows.shape[1], dtype=bool)
@@ -243,7 +245,7 @@ def _refuse_infinite(rows: Rows, what: str) -> None:
         )
 
 
-def refuse_width(rows: Rows, width: int, what: str) -> None:
+def check_n_features(rows: Table, width: int, what: str) -> None:
     """Refuse another number of columns.
 
     Raises:
@@ -254,7 +256,7 @@ def refuse_width(rows: Rows, width: int, what: str) -> None:
         raise DataError(f"got {got} columns in the {what}, expected {width}.")
 
 
-def agreed_names(rows: Rows, names: Sequence[str] | None, what: str) -> list[str] | None:
+def resolve_feature_names(rows: Table, names: Sequence[str] | None, what: str) -> list[str] | None:
     """The names of the columns, where both ``rows`` and ``names`` may have none.
 
     Raises:
@@ -263,15 +265,15 @@ def agreed_names(rows: Rows, names: Sequence[str] | None, what: str) -> list[str
     if names is None:
         return rows.names
     names = [str(name) for name in names]
-    refuse_repeated(names, "features")
+    check_unique_names(names, "features")
     if rows.names is None:
-        refuse_width(rows, len(names), what)
+        check_n_features(rows, len(names), what)
     else:
-        refuse_others(rows.names, names, what)
+        check_expected_names(rows.names, names, what)
     return names
 
 
-def same(rows: Streamed, background: Tensor) -> bool:
+def same(rows: TableStream, background: Tensor) -> bool:
     """Whether ``background`` holds these rows and no others, in their order."""
     pairs = ((rows[block], background[block]) for block in rows.rows.blocks())
     return rows.shape == background.shape and all(torch.equal(*pair) for pair in pairs)

@@ -47,3 +47,16 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def inference_state(module: nn.Module, like: Tensor, *, gradients: bool = False) -> Iterator[None]:
+    """Run a user's model inside: in eval mode and outside of ``torch.inference_mode``; afterwards all is as it was.
+
+    Args:
+        module: The model, or a module that holds it.
+        like: A tensor on the device of the model, whose random generator is preserved.
+        gradients: Whether gradients are recorded.
+    """
+    with eval_mode(module), preserve_rng(like), torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        yield

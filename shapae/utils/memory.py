@@ -3,31 +3,54 @@
 import re
 from collections.abc import Callable
 from math import log10
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from shapae.errors import DataError
 
-# Rows are cut into this many blocks where they can be, enough to tell the time left, or into so many for each worker,
-# enough to share out evenly. What a backend does once for each block should be little against the rest.
+# Minimum number of blocks that rows are cut into, so that a progress bar can tell the time left; and minimum number of
+# blocks for each worker, so that the workers get equal shares. More blocks would repeat what is computed once a block.
 MIN_BLOCKS = 8
-
-
 BLOCKS_PER_WORKER = 4
-
-
-# Bytes of a chunk's result, with its copies, where the chunks stay in this process: it is copied while in the cache,
-# and what is done once for each chunk is little against it.
+# Bytes of the result of a chunk, with its copies, if the chunk stays in this process: the result is copied while it is
+# in the cache, and the fixed cost of a chunk is small beside it.
 CHUNK_BYTES = 2**27
-
-
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
+class Sliceable(Protocol):
+    """Rows of which some can be taken as a tensor."""
+
+    def __len__(self) -> int:
+        """n."""
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        """(m, d)."""
+
+
 def batches(total: int, size: int) -> list[slice]:
-    """``total`` things in pieces of ``size``, the last of which may be smaller."""
+    """Slices of ``size`` items that cover ``total`` items; the last slice may be shorter.
+
+    >>> batches(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def batched(function: Callable[[Tensor], Tensor], rows: Sliceable, size: int) -> Tensor:
+    """Call ``function`` on batches of rows.
+
+    Args:
+        function: From rows (m, d) to results (m, ...), row by row.
+        rows: (n, d).
+        size: Number of rows per batch.
+
+    Returns:
+        (n, ...), the results of all batches.
+    """
+    return torch.cat([function(rows[batch]) for batch in batches(len(rows), size)])
 
 
 def bytes_per_row(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:

@@ -1,29 +1,69 @@
-"""A bar with the time left, in terminals and notebooks."""
+"""One function for many tasks, on joblib's workers, with a progress bar."""
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
+import torch
+from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from shapae.utils.context import torch_threads
+
 T = TypeVar("T")
-SECONDS = 1.0
+# Seconds before a bar appears: shorter work needs none.
+DELAY = 1.0
 
 
-def progress_bar(items: Iterable[T], total: int, progress: bool | None, what: str = "explaining") -> Iterator[T]:
-    """The ``items``, with a bar.
+def parallel_map(
+    function: Callable[..., T],
+    tasks: Iterable[tuple[Any, ...]],
+    total: int,
+    *,
+    n_jobs: int | None,
+    progress: bool | None,
+    label: str = "explaining",
+) -> Iterator[T]:
+    """Call ``function`` with the arguments of each task, on workers.
+
+    Each worker process computes with one torch thread, so that the workers share the cores.
 
     Args:
-        items: One after the other.
-        total: How many there are.
-        progress: True or False; None for a bar that appears after a second, where somebody can see it.
-        what: What is being done.
+        function: It must be picklable, as must the arguments.
+        tasks: Tuples of arguments. A task is made when a worker is ready for it.
+        total: Number of tasks.
+        n_jobs: Number of workers, as in joblib.
+        progress: See ``progress_bar``.
+        label: Text of the bar.
+
+    Returns:
+        The results, in the order of the tasks.
+    """
+    call, parent = delayed(_call), os.getpid()
+    results: Iterator[T] = Parallel(n_jobs, return_as="generator")(call(parent, function, task) for task in tasks)
+    return progress_bar(results, total, progress, label)
+
+
+def _call(parent: int, function: Callable[..., T], task: tuple[Any, ...]) -> T:
+    with torch_threads(torch.get_num_threads() if os.getpid() == parent else 1):
+        return function(*task)
+
+
+def progress_bar(items: Iterable[T], total: int, progress: bool | None, label: str = "explaining") -> Iterator[T]:
+    """Show a bar with an estimate of the time left while the items are consumed.
+
+    Args:
+        items: Items that take time.
+        total: Number of items.
+        progress: Whether the bar is shown. None: a terminal or a notebook shows it after a second.
+        label: Text of the bar.
 
     Yields:
         The items.
     """
-    # Not tqdm's own rule, which takes a notebook for a file that nobody looks at.
+    # tqdm itself takes a notebook for a file that nobody looks at.
     seen = sys.stderr.isatty() or "ipykernel" in sys.modules
-    delay, shown = (SECONDS, seen) if progress is None else (0.0, progress)
-    with tqdm(items, total=total, desc=what, disable=not shown, delay=delay, leave=False) as bar:
+    delay, shown = (DELAY, seen) if progress is None else (0.0, progress)
+    with tqdm(items, total=total, desc=label, disable=not shown, delay=delay, leave=False) as bar:
         yield from bar

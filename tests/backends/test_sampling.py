@@ -27,7 +27,7 @@ def shapley_values(game, row):
     """(players, k), from all orders of the players; what each coalition is worth is a weighted mean, written out."""
     weights = np.ones(len(game.background)) if game.weights is None else game.weights.numpy()
     player_of = np.arange(len(row)) if game.players is None else game.players.numpy()
-    score, players, worth = game.score.at(row), range(player_of.max() + 1), {}
+    score, players, worth = game.score.anchored_at(row), range(player_of.max() + 1), {}
 
     def of(coalition):
         if coalition not in worth:
@@ -89,7 +89,7 @@ def test_values_add_up_however_few_are_drawn(head, weighted, grouped, draws, row
     game, x = game_of(background, head=head, weighted=weighted, grouped=grouped), torch.tensor(rows)
     weights = game.counts / game.counts.sum()
     with torch.no_grad():
-        base = [weights @ game.score.at(row)(game.background) for row in x]
+        base = [weights @ game.score.anchored_at(row)(game.background) for row in x]
         want = game.score(x) - torch.stack(base)
     got = cases.attribution(sampling, game)(x, seeds=range(len(x)))
     np.testing.assert_allclose(got.mean.sum(axis=1), want, rtol=0, atol=1e-14)

@@ -94,10 +94,10 @@ def test_half_precision_is_computed_in_float32(backend, dtype):
 @pytest.mark.parametrize("name", ["U-shaped with cat", "nn.TransformerEncoderLayer", "max and min over features"])
 def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monkeypatch):
     model, rows, background = cases.build(ZOO[name]), *(torch.tensor(cases.table(n, D, seed=n)) for n in (3, 4))
-    want = deepshap.Against(model, background).moments(rows)
-    monkeypatch.setattr(backward, "BLOCK", block)
-    monkeypatch.setattr("shapae.deepshap.engine.REPLAYED", replayed)
-    got = deepshap.Against(model, background).moments(rows)
+    want = deepshap.DeepShap(model, background).attribute(rows)
+    monkeypatch.setattr(backward, "BLOCK_BYTES", block)
+    monkeypatch.setattr("shapae.deepshap.engine.REPLAY_BYTES", replayed)
+    got = deepshap.DeepShap(model, background).attribute(rows)
     assert got.count == want.count
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-13)
     np.testing.assert_allclose(got.spread, want.spread, rtol=0, atol=1e-12)
@@ -112,10 +112,10 @@ def test_no_more_pairs_than_fit_are_walked_over_at_once(make, d, monkeypatch):
     rows, background = (torch.tensor(cases.table(n, d, seed=n)) for n in (9, 13))
     widest, block = [], 20 * 8 * (8 if make is cases.Question else 64)
     function = error(model) if make is cases.Question else model  # not folded
-    monkeypatch.setattr(backward, "BLOCK", block)
-    total = backward.total
-    monkeypatch.setattr(backward, "total", lambda terms: (widest.append(total(terms)), widest[-1])[1])
-    deepshap.Against(function, background).moments(rows)
+    monkeypatch.setattr(backward, "BLOCK_BYTES", block)
+    sum_terms = backward.sum_terms
+    monkeypatch.setattr(backward, "sum_terms", lambda terms: (widest.append(sum_terms(terms)), widest[-1])[1])
+    deepshap.DeepShap(function, background).attribute(rows)
     assert len(widest) > 1
     assert max(term.nbytes for term in widest) <= block
 
@@ -170,7 +170,7 @@ def test_intervals_cover_the_truth_of_a_linear_autoencoder():
     truth = x * (x @ q + linear) - np.diag(q)
     covered = []
     for seed in range(400):
-        found = deepshap.Against(error(model), torch.tensor(cases.table(200, seed=1000 + seed))).moments(X)
+        found = deepshap.DeepShap(error(model), torch.tensor(cases.table(200, seed=1000 + seed))).attribute(X)
         covered.append(np.abs(found.mean[..., 0] - truth) <= 1.96 * found.standard_error[..., 0])
     assert 0.93 <= np.mean(covered) <= 0.97
 
@@ -540,9 +540,9 @@ def test_values_are_averages_by_weight_over_the_background(kind):
 def test_parts_of_a_weighted_background_merge_by_the_sums_of_their_weights():
     model, rows = cases.build(cases.Question), torch.tensor(cases.table(5, seed=1))
     background, weights = torch.tensor(cases.table(7, seed=2)), torch.tensor([1.0, 2, 3, 0.5, 1, 4, 0.1]).double()
-    whole = deepshap.Against(model, background, weights=weights).moments(rows)
+    whole = deepshap.DeepShap(model, background, weights=weights).attribute(rows)
     parts = [
-        deepshap.Against(model, background[part], weights=weights[part]).moments(rows)
+        deepshap.DeepShap(model, background[part], weights=weights[part]).attribute(rows)
         for part in (slice(0, 2), slice(2, 7))
     ]
     np.testing.assert_allclose((parts[0] + parts[1]).mean, whole.mean, rtol=0, atol=1e-12)

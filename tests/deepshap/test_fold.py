@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from shapae import deepshap
 from shapae.deepshap import backward
 from shapae.deepshap.feedforward import contraction, deviations
-from shapae.deepshap.feedforward.chain import Chain, as_chain
+from shapae.deepshap.feedforward.chain import FeedForward, as_feedforward
 from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tracing.record import record
@@ -48,12 +48,12 @@ def taken(function, rows=X, background=B):
     """The tape of ``function``, its chain if it is one, and the values of rows and background on the tape."""
     tape = record(function, background[0], lambda op, kinds: rule_for(op, kinds) is not None)
     x, b = replay(tape, rows), replay(tape, background)
-    return SimpleNamespace(tape=tape, chain=as_chain(tape, b), x=x, b=b)
+    return SimpleNamespace(tape=tape, chain=as_feedforward(tape, b), x=x, b=b)
 
 
 def every_order(chain, b=7):
     """All that are implemented, and of those by deviations all choices of C."""
-    found, bends = contraction.orders(chain, b), len(chain.bends)
+    found, bends = contraction.orders(chain, b), len(chain.nonlinearities)
     choices = itertools.product([True, False], repeat=bends) if found and bends > 1 else ()
     return [*found, *(Deviations(0.0, centred) for centred in choices)]
 
@@ -68,17 +68,17 @@ def assert_same_values(parts, precision=1e-12, least=1):
     tape, chain, x, b = parts.tape, parts.chain, parts.x, parts.b
     weights = torch.arange(1, len(b[0]) + 1).to(b[0])
     want, walked, weighted = (
-        backward.averaged(tape, x, b),
-        backward.averaged(chain, x, b),
-        backward.averaged(tape, x, b, weights),
+        backward.attribute_pairs(tape, x, b),
+        backward.attribute_pairs(chain, x, b),
+        backward.attribute_pairs(tape, x, b, weights),
     )
     assert_near(walked.mean, want.mean, precision)
     assert_near(walked.spread, want.spread, precision)
     orders = every_order(chain, len(b[0]))
     assert len(orders) >= least
     for order in orders:
-        assert_near(contraction.folded(chain, order, x, b).numpy(), want.mean, precision)
-        assert_near(contraction.folded(chain, order, x, b, weights / weights.sum()).numpy(), weighted.mean, precision)
+        assert_near(contraction.contract(chain, order, x, b).numpy(), want.mean, precision)
+        assert_near(contraction.contract(chain, order, x, b, weights / weights.sum()).numpy(), weighted.mean, precision)
 
 
 # What is a chain
@@ -87,7 +87,7 @@ def assert_same_values(parts, precision=1e-12, least=1):
 class Case(NamedTuple):
     make: Callable
     widths: tuple
-    bends: tuple
+    nonlinearities: tuple
     run: Callable = lambda model, x: model(x)
 
 
@@ -216,15 +216,15 @@ def test_chains_are_found(name, dtype):
     into, out = ([each.sizes[axis] for each in chain.maps] for axis in (1, 0))
     assert (*into, out[-1]) == CHAINS[name].widths
     assert into[1:] == out[:-1]
-    assert tuple(bend and bend.name for bend in chain.bends) == CHAINS[name].bends
-    errors = {"pow", "mul"} & {*CHAINS[name].bends}
+    assert tuple(bend and bend.name for bend in chain.nonlinearities) == CHAINS[name].nonlinearities
+    errors = {"pow", "mul"} & {*CHAINS[name].nonlinearities}
     assert (chain.skip is not None) == (bool(errors) and name != "linear autoencoder")
 
 
 def jacobian(parts, source, target):
     """Of the value at ``target``, while what comes out of bends, and the row, are held still: all but ``source``."""
     at = {slot: value[0] for slot, value in parts.x.items()}
-    still = {source, *(bend.slot for bend in parts.chain.bends if bend)}
+    still = {source, *(bend.slot for bend in parts.chain.nonlinearities if bend)}
 
     def run(value):
         values = at | {source: value}
@@ -295,7 +295,7 @@ def test_one_number_beside_the_diagonal_makes_it_a_matrix(spoiled):
 
 def test_matrices_are_computed_in_chunks_as_in_one_piece(monkeypatch):
     want = [each.matrix for each in case("norm after the activation").chain.maps]
-    monkeypatch.setattr("shapae.deepshap.feedforward.chain.AT_ONCE", 1)
+    monkeypatch.setattr("shapae.deepshap.feedforward.chain.NUMBERS_AT_ONCE", 1)
     for got, matrix in zip(case("norm after the activation").chain.maps, want, strict=True):
         assert_near(got.matrix, matrix)
 
@@ -351,12 +351,12 @@ NETS = [
 @pytest.mark.parametrize(("widths", "names"), NETS)
 def test_values_are_those_of_each_pair_written_out(widths, names):
     model = mixed(widths, names)
-    found = deepshap.Against(model, B).moments(X)
-    assert (found.spread is None) == (widths[-1] > contraction.FEW)
+    found = deepshap.DeepShap(model, B).attribute(X)
+    assert (found.spread is None) == (widths[-1] > contraction.FEW_OUTPUTS)
     assert_near(found.mean, written_out(model, names, X, B))
     for order in every_order(taken(model).chain):
         parts = taken(model)
-        assert_near(contraction.folded(parts.chain, order, parts.x, parts.b).numpy(), written_out(model, names, X, B))
+        assert_near(contraction.contract(parts.chain, order, parts.x, parts.b).numpy(), written_out(model, names, X, B))
 
 
 @pytest.mark.parametrize(("widths", "names"), NETS)
@@ -366,9 +366,9 @@ def test_pairs_that_coincide_or_do_so_in_a_hidden_unit_have_the_derivative(width
     across = torch.linalg.qr(model[0].weight[:1].T, mode="complete").Q[:, 3]  # leaves the first unit as it is
     rows[0], rows[1], background[2] = background[0], background[1] + across, background[3]
     parts = taken(model, rows, background)
-    assert_near(parts.x[parts.chain.bends[0].live[0]][1].flatten()[0], model[0](background[1])[0])
+    assert_near(parts.x[parts.chain.nonlinearities[0].live[0]][1].flatten()[0], model[0](background[1])[0])
     assert_same_values(parts)
-    assert_near(deepshap.Against(model, background).moments(rows).mean, written_out(model, names, rows, background))
+    assert_near(deepshap.DeepShap(model, background).attribute(rows).mean, written_out(model, names, rows, background))
 
 
 def test_a_row_against_itself_has_the_values_zero():
@@ -376,7 +376,7 @@ def test_a_row_against_itself_has_the_values_zero():
         parts = case(name)
         b = {slot: value[:1] for slot, value in parts.x.items()}
         for order in every_order(parts.chain, 1):
-            np.testing.assert_array_equal(contraction.folded(parts.chain, order, b, b), 0)
+            np.testing.assert_array_equal(contraction.contract(parts.chain, order, b, b), 0)
 
 
 @pytest.mark.parametrize("name", ["one hidden layer", "three hidden layers", "narrow between", "error of each feature"])
@@ -386,11 +386,11 @@ def test_the_size_of_the_blocks_makes_no_difference(name, block, monkeypatch):
     sum_up = contraction._sum_up
 
     def watched(chain, order, x, b, *rest):
-        seen.append((len(x[0]), contraction._block(chain.widths, order, b[0])[1]))
+        seen.append((len(x[0]), contraction._block_sizes(chain.widths, order, b[0])[1]))
         sum_up(chain, order, x, b, *rest)
 
     monkeypatch.setattr(contraction, "_sum_up", watched)
-    monkeypatch.setattr(contraction, "BLOCK", block)
+    monkeypatch.setattr(contraction, "BLOCK_BYTES", block)
     assert_same_values(parts)
     if block != 1000:
         assert {*seen} == {(1, 1) if block == 1 else (5, 7)}
@@ -402,11 +402,11 @@ def test_a_block_is_not_larger_than_it_may_be(monkeypatch):
     for name in computed:
         monkeypatch.setattr(contraction, name, lambda *args, name=name: _noted(computed[name](*args), sizes))
     for name, block in itertools.product(("two hidden layers", "three hidden layers"), (1000, 2000, 4000)):
-        monkeypatch.setattr(contraction, "BLOCK", block)
+        monkeypatch.setattr(contraction, "BLOCK_BYTES", block)
         parts = case(name)
         for order in contraction.orders(parts.chain, 7):
             sizes.clear()
-            contraction.folded(parts.chain, order, parts.x, parts.b)
+            contraction.contract(parts.chain, order, parts.x, parts.b)
             assert max(left + right for left, right in zip(sizes[::2], sizes[1::2], strict=True)) <= block
 
 
@@ -420,8 +420,8 @@ def test_a_row_has_the_same_values_alone_and_one_background_row_is_enough(name):
     parts = case(name)
     one, few = ({slot: value[2:3] for slot, value in values.items()} for values in (parts.x, parts.b))
     for order in every_order(parts.chain):
-        together = contraction.folded(parts.chain, order, parts.x, parts.b)
-        assert_near(contraction.folded(parts.chain, order, one, parts.b).numpy(), together[2:3].numpy())
+        together = contraction.contract(parts.chain, order, parts.x, parts.b)
+        assert_near(contraction.contract(parts.chain, order, one, parts.b).numpy(), together[2:3].numpy())
     for x, b in ((one, parts.b), (parts.x, few), (one, few)):
         assert_same_values(SimpleNamespace(tape=parts.tape, chain=parts.chain, x=x, b=b))
 
@@ -435,7 +435,7 @@ def test_values_of_random_nets_add_up_in_every_order():
         bend = bends[generator.integers(len(bends))]
         model = cases.build(mlp, d, *hidden, k, bend=bend, seed=seed)
         rows, background = (torch.tensor(generator.normal(size=(n, d))) for n in (3, 4))
-        found = deepshap.Against(model, background).moments(rows)
+        found = deepshap.DeepShap(model, background).attribute(rows)
         rise = model(rows) - model(background).mean(dim=0)
         np.testing.assert_allclose(found.mean.sum(axis=1), rise, rtol=0, atol=1e-12)
         assert_same_values(taken(model, rows, background))
@@ -443,10 +443,10 @@ def test_values_of_random_nets_add_up_in_every_order():
 
 def test_a_pickled_against_gives_the_same_values():
     model = cases.build(cases.Question)
-    against = deepshap.Against(model, B)
-    want = against.moments(X)
+    against = deepshap.DeepShap(model, B)
+    want = against.attribute(X)
     again = pickle.loads(pickle.dumps(against))
-    np.testing.assert_array_equal(again.moments(X).mean, want.mean)
+    np.testing.assert_array_equal(again.attribute(X).mean, want.mean)
     assert {*vars(pickle.loads(pickle.dumps(against)))} == {"function", "background", "anchors", "weights"}
 
 
@@ -518,8 +518,8 @@ def test_what_is_no_chain_is_walked_over_as_it_is(name):
     model, rows, background = cases.build(found.make, dtype=dtype), X.to(dtype), B.to(dtype)
     parts = taken(lambda x: found.run(model, x), rows, background)
     assert parts.chain is None
-    got = deepshap.Against(lambda x: found.run(model, x), background).moments(rows)
-    assert_near(got.mean, backward.averaged(parts.tape.in_dtype(dtype), parts.x, parts.b).mean, 0)
+    got = deepshap.DeepShap(lambda x: found.run(model, x), background).attribute(rows)
+    assert_near(got.mean, backward.attribute_pairs(parts.tape.in_dtype(dtype), parts.x, parts.b).mean, 0)
     rise = found.run(model, rows) - found.run(model, background).mean(dim=0)
     np.testing.assert_allclose(got.mean.sum(axis=1), rise, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12)
 
@@ -541,9 +541,9 @@ def test_infinite_multipliers_are_refused_by_the_walk_also_where_the_chain_is_fo
     parts = taken(lambda x: last(bend(first(x))))
     assert torch.isfinite(parts.x[parts.tape.result.slot]).all()
     for order in every_order(parts.chain):
-        assert contraction.folded(parts.chain, order, parts.x, parts.b) is None
+        assert contraction.contract(parts.chain, order, parts.x, parts.b) is None
     with pytest.raises(ModelError, match=rf"multipliers of aten\.{name}\.default in .*are not"):
-        deepshap.Against(lambda x: last(bend(first(x))), B).moments(X)
+        deepshap.DeepShap(lambda x: last(bend(first(x))), B).attribute(X)
 
 
 def test_one_infinite_row_is_enough(monkeypatch):
@@ -551,17 +551,17 @@ def test_one_infinite_row_is_enough(monkeypatch):
     model = net(6, 4, 7)
     parts = taken(lambda x: model(INFINITE["exp"][0](x)), torch.cat([X * 1e-6, X[:1] * 10]), B * 1e-6)
     for block in (1, 2**20):
-        monkeypatch.setattr(contraction, "BLOCK", block)
+        monkeypatch.setattr(contraction, "BLOCK_BYTES", block)
         for order in contraction.orders(parts.chain, 7):
-            assert contraction.folded(parts.chain, order, parts.x, parts.b) is None
+            assert contraction.contract(parts.chain, order, parts.x, parts.b) is None
             finite = {slot: value[:5] for slot, value in parts.x.items()}
-            assert torch.isfinite(contraction.folded(parts.chain, order, finite, parts.b)).all()
+            assert torch.isfinite(contraction.contract(parts.chain, order, finite, parts.b)).all()
 
 
 def test_what_can_not_be_folded_is_walked_over(monkeypatch):
     model, parts = net(6, 4, 7), taken(net(6, 4, 7))
-    monkeypatch.setattr("shapae.deepshap.engine.folded", lambda *args: None)
-    found, want = deepshap.Against(model, B).moments(X), backward.averaged(parts.tape, parts.x, parts.b)
+    monkeypatch.setattr("shapae.deepshap.engine.contract", lambda *args: None)
+    found, want = deepshap.DeepShap(model, B).attribute(X), backward.attribute_pairs(parts.tape, parts.x, parts.b)
     assert_near(found.mean, want.mean)
     assert_near(found.spread, want.spread)
 
@@ -577,18 +577,20 @@ def test_a_pausing_walk_stops_while_all_multipliers_are_small_and_goes_on_as_if_
     parts = case(name)
     tape = parts.chain if merged else parts.tape
     seed = torch.eye(len(parts.x[tape.result.slot][0])).double()
-    start = backward.begun(tape, parts.x, parts.b, seed)
-    paused, through = start.on(pausing=True), start.on()
+    start = backward.start(tape, parts.x, parts.b, seed)
+    paused, through = start.advance(pausing=True), start.advance()
     assert all(1 in term.shape[1:3] for terms in paused.at.values() for term in terms)
     assert any(term.shape[1] == 5 for terms in paused.at.values() for term in terms)
     assert any(term.shape[2] == 7 for terms in paused.at.values() for term in terms)
-    assert paused.steps[-1].slot == max(bend.slot for bend in parts.chain.bends if bend and bend.name == "tanh")
+    assert paused.steps[-1].slot == max(
+        bend.slot for bend in parts.chain.nonlinearities if bend and bend.name == "tanh"
+    )
     assert [*through.at] == [0]
-    want = backward.total(through.at[0])
-    assert_near(backward.total(paused.on().at[0]), want)
+    want = backward.sum_terms(through.at[0])
+    assert_near(backward.sum_terms(paused.advance().at[0]), want)
     rows, background = slice(1, 4), slice(2, 9)
     for each in (paused, start):
-        assert_near(backward.total(each.cut(rows, background).on().at[0]), want[:, rows, background])
+        assert_near(backward.sum_terms(each.select(rows, background).advance().at[0]), want[:, rows, background])
 
 
 # What it costs
@@ -596,45 +598,48 @@ def test_a_pausing_walk_stops_while_all_multipliers_are_small_and_goes_on_as_if_
 
 def cheapest(model, *tables):
     parts = taken(model, *tables)
-    return contraction.cheapest(parts.chain, parts.b)
+    return contraction.best_order(parts.chain, parts.b)
 
 
 def test_many_outputs_are_folded_and_few_are_walked():
     assert cheapest(net(6, 4, 12)) == contraction.orders(taken(net(6, 4, 12)).chain, 7)[0]
-    assert cheapest(net(3, 3, 4, 12), X[:, :3], B[:, :3]).late
-    for k in range(1, contraction.FEW + 1):
+    assert cheapest(net(3, 3, 4, 12), X[:, :3], B[:, :3]).last_layer_after_mean
+    for k in range(1, contraction.FEW_OUTPUTS + 1):
         assert cheapest(net(6, 4, 3, k)) is None
-        assert deepshap.Against(net(6, 4, k), B).moments(X).spread is not None
-    assert cheapest(net(6, 4, contraction.FEW + 1)) is not None
+        assert deepshap.DeepShap(net(6, 4, k), B).attribute(X).spread is not None
+    assert cheapest(net(6, 4, contraction.FEW_OUTPUTS + 1)) is not None
 
 
 def test_what_is_cheaper_is_taken(monkeypatch):
-    monkeypatch.setattr(deviations, "CALLS", 0)  # else it is never the best of such small ones
+    monkeypatch.setattr(deviations, "CALL_COST", 0)  # else it is never the best of such small ones
     taken_ones = []
     for widths in ((6, 4, 12), (6, 4, 3, 12), (2, 9, 9, 9), (12, 12, 12, 5), (6, 12, 2, 12, 6), (30, 90, 90, 90)):
         for b in (1, 10, 100):
             tables = (torch.tensor(cases.table(each, widths[0])) for each in (1, b))
             parts = taken(net(*widths, bend=nn.ReLU), *tables)
-            several = [deviations.lean(parts.chain, parts.b)] if len(widths) > 3 else []
+            several = [deviations.best_deviations(parts.chain, parts.b)] if len(widths) > 3 else []
             costs = [order.cost for order in (*contraction.orders(parts.chain, b), *several)]
-            best, walking = contraction.cheapest(parts.chain, parts.b), contraction.walking(parts.chain, b).cost
+            best, walking = (
+                contraction.best_order(parts.chain, parts.b),
+                contraction.backward_order(parts.chain, b).cost,
+            )
             assert (best is None) == (walking <= min(costs))
             assert best is None or best.cost == min(costs)
             taken_ones.append(type(best))
-    assert {*taken_ones} == {type(None), contraction.Order, Deviations}
+    assert {*taken_ones} == {type(None), contraction.ContractionOrder, Deviations}
 
 
 def test_how_many_rows_are_explained_does_not_change_what_is_done():
     for k in (4, 5):
-        against = deepshap.Against(net(6, 4, k), B)
-        assert {against.moments(X[:n]).spread is None for n in (1, 2, 5)} == {k == 5}
+        against = deepshap.DeepShap(net(6, 4, k), B)
+        assert {against.attribute(X[:n]).spread is None for n in (1, 2, 5)} == {k == 5}
 
 
 @pytest.mark.parametrize("hidden", [(4,), (4, 3), (4, 3, 5)])
 def test_costs_rise_with_the_background_and_the_outputs(hidden):
     def costs(b, k):
         chain = taken(net(6, *hidden, k)).chain
-        return np.array([order.cost for order in (*contraction.orders(chain, b), contraction.walking(chain, b))])
+        return np.array([order.cost for order in (*contraction.orders(chain, b), contraction.backward_order(chain, b))])
 
     assert (np.diff([costs(b, 6) for b in (1, 2, 5, 100)], axis=0) > 0).all()
     assert (np.diff([costs(7, k) for k in (1, 2, 5, 100)], axis=0) >= 0).all()
@@ -677,34 +682,36 @@ def test_multiplications_that_are_counted_are_those_that_torch_does(monkeypatch)
         parts = taken(net(d, *hidden, k))
         chain = parts.chain
         orders = contraction.orders(chain, b)
-        assert {(order.meet, order.late): order.cost for order in orders} == costs
-        contraction.folded(chain, orders[0], parts.x, parts.b)  # the matrices are there from now on
+        assert {(order.meeting_layer, order.last_layer_after_mean): order.cost for order in orders} == costs
+        contraction.contract(chain, orders[0], parts.x, parts.b)  # the matrices are there from now on
         for order in orders:
             with Counting() as counting:
-                contraction.folded(chain, order, parts.x, parts.b)
+                contraction.contract(chain, order, parts.x, parts.b)
             assert counting.count == n * order.cost
         with Counting() as counting:
-            backward.averaged(chain, parts.x, parts.b)
-        assert counting.count == n * contraction.walking(chain, b).cost + k * k * hidden[-1]
+            backward.attribute_pairs(chain, parts.x, parts.b)
+        assert counting.count == n * contraction.backward_order(chain, b).cost + k * k * hidden[-1]
 
 
 @pytest.mark.parametrize(("widths", "bend"), [((40, 50, 60, 30), nn.ReLU), ((30, 40, 50, 40, 30), nn.LeakyReLU)])
 def test_multiplications_by_deviations_are_as_many_as_the_background_tells(widths, bend, monkeypatch):
     monkeypatch.setattr(deviations, "TRAFFIC", 0)
-    monkeypatch.setattr(deviations, "CALLS", 0)
+    monkeypatch.setattr(deviations, "CALL_COST", 0)
     rows, background = (torch.tensor(cases.table(n, widths[0], seed=n)) for n in (9, 50))
     parts = taken(net(*widths, bend=bend), rows, background)
-    order = deviations.lean(parts.chain, parts.b)
-    contraction.folded(parts.chain, order, parts.x, parts.b)
+    order = deviations.best_deviations(parts.chain, parts.b)
+    contraction.contract(parts.chain, order, parts.x, parts.b)
     with Counting() as counting:
-        contraction.folded(parts.chain, order, parts.x, parts.b)
+        contraction.contract(parts.chain, order, parts.x, parts.b)
     assert 0.8 < counting.count / (9 * order.cost) < 1.25
 
 
 def test_slopes_that_are_the_row_s_own_cost_nothing():
     """Of ReLU those of pairs on one side of the kink, whose E is 0 to the last bit."""
     parts = taken(net(6, 9, 9, 9, bend=nn.ReLU))
-    for bend, (own, every) in zip(parts.chain.bends, deviations._slopes(parts.chain, parts.x, parts.b), strict=True):
+    for bend, (own, every) in zip(
+        parts.chain.nonlinearities, deviations._slopes(parts.chain, parts.x, parts.b), strict=True
+    ):
         x, b = (values[bend.live[0]] for values in (parts.x, parts.b))
         apart = (x[:, None] > 0) != (b[None] > 0)
         assert torch.equal(every != own, apart.flatten(2))
@@ -717,20 +724,20 @@ def test_diagonal_maps_cost_nothing(monkeypatch):
     n, b, d, p, q = 5, 7, 6, 4, 3
     orders = contraction.orders(parts.chain, b)
     want = {(1, True): b * (d * q * p + d * p * d), (2, True): b * (d * p * q + d * q * d)}
-    assert {(order.meet, order.late): order.cost for order in orders} == want
+    assert {(order.meeting_layer, order.last_layer_after_mean): order.cost for order in orders} == want
     assert parts.chain.multiplications == d * p + p * q + q * d
-    contraction.folded(parts.chain, orders[0], parts.x, parts.b)
+    contraction.contract(parts.chain, orders[0], parts.x, parts.b)
     for order in orders:
         with Counting() as counting:
-            contraction.folded(parts.chain, order, parts.x, parts.b)
+            contraction.contract(parts.chain, order, parts.x, parts.b)
         assert counting.count == n * order.cost
 
 
 def test_a_walk_goes_over_the_chain_where_the_pairs_are_worth_its_matrices(monkeypatch):
-    walked, averaged = [], backward.averaged
+    walked, averaged = [], backward.attribute_pairs
     watched = lambda tape, *values: walked.append(type(tape)) or averaged(tape, *values)  # noqa: E731
-    monkeypatch.setattr("shapae.deepshap.engine.averaged", watched)
-    want = deepshap.Against(net(6, 4, 2), B[:1]).moments(X).mean[:1]
-    assert_near(deepshap.Against(net(6, 4, 2), B[:1]).moments(X[:1]).mean, want)
-    deepshap.Against(net(6, 4, 2), B).moments(X)
-    assert walked == [Chain, Tape, Chain]
+    monkeypatch.setattr("shapae.deepshap.engine.attribute_pairs", watched)
+    want = deepshap.DeepShap(net(6, 4, 2), B[:1]).attribute(X).mean[:1]
+    assert_near(deepshap.DeepShap(net(6, 4, 2), B[:1]).attribute(X[:1]).mean, want)
+    deepshap.DeepShap(net(6, 4, 2), B).attribute(X)
+    assert walked == [FeedForward, Tape, FeedForward]

@@ -7,7 +7,7 @@ import torch
 
 from shapae import Autoencoder, Explainer, backends
 from shapae.errors import AdditivityWarning, TooLarge, UnknownName
-from shapae.explainer.importance import Importance, over_rows
+from shapae.explainer.importance import Importance, average_over_rows
 from tests import cases
 
 NAMES = list("abcdef")
@@ -64,7 +64,7 @@ def test_the_background_may_be_cut_too(model, monkeypatch):
 
 def test_standard_errors_cover_the_truth():
     draws = np.random.default_rng(0).standard_normal((1000, 60, 1, 1)) + 0.3
-    averages = [over_rows(each) for each in draws]
+    averages = [average_over_rows(each) for each in draws]
     errors = np.array([each.values.standard_error.item() for each in averages])
     means = np.array([each.values.mean.item() for each in averages])
     assert 0.93 <= (np.abs(means - 0.3) <= 1.96 * errors).mean() <= 0.97
@@ -73,7 +73,7 @@ def test_standard_errors_cover_the_truth():
 @pytest.fixture
 def importance():
     values = np.array([[[1.0, -5.0], [-2.0, 0.0], [0.5, 1.0]], [[3.0, 5.0], [-4.0, 2.0], [0.5, -1.0]]])
-    return Importance(over_rows(values), ["x", "y", "z"], ["p", "q"])
+    return Importance(average_over_rows(values), ["x", "y", "z"], ["p", "q"])
 
 
 def test_the_table_of_one_output_has_the_most_important_feature_first(importance):

@@ -145,5 +145,5 @@ def test_pairs_are_cut_into_blocks_of_any_size_with_the_same_values(monkeypatch)
 
     x, b = torch.tensor(cases.table(7, 4, seed=1)), torch.tensor(cases.table(11, 4, seed=2))
     want = deepshap.attribute(function, x, b, anchors=x)
-    monkeypatch.setattr("shapae.deepshap.backward.BLOCK", 200)
+    monkeypatch.setattr("shapae.deepshap.backward.BLOCK_BYTES", 200)
     torch.testing.assert_close(deepshap.attribute(function, x, b, anchors=x), want, rtol=0, atol=1e-14)

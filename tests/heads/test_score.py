@@ -7,7 +7,7 @@ from torch import nn
 from shapae import Autoencoder
 from shapae.errors import ModelError, ShapeError
 from shapae.heads import Head, ReconstructionError
-from shapae.heads.checks import refuse_infinite, refuse_unsteady
+from shapae.heads.checks import check_finite_scores, check_steady
 from shapae.heads.score import Score
 from tests import cases
 
@@ -65,7 +65,7 @@ def test_a_model_that_mixes_rows_is_refused(kind):
     with pytest.raises(
         ModelError, match="mixes rows: .*BatchNorm with track_running_stats=False, or a mean over dim=0"
     ):
-        refuse_unsteady(score, X)
+        check_steady(score, X)
 
 
 @pytest.mark.parametrize("size", [1, 1e-5])
@@ -74,7 +74,7 @@ def test_a_model_that_is_random_in_eval_mode_is_refused(size):
         torch.random.fork_rng(),
         pytest.raises(ModelError, match="random in eval mode: two runs .* differ.*lambda m, x"),
     ):
-        refuse_unsteady(score_of(lambda rows: rows + 1 + size * torch.randn_like(rows)), X)
+        check_steady(score_of(lambda rows: rows + 1 + size * torch.randn_like(rows)), X)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1, 1e9])
@@ -82,15 +82,15 @@ def test_a_model_that_is_random_in_eval_mode_is_refused(size):
 def test_rounding_is_not_taken_for_mixing(scale, dtype):
     model = cases.build(cases.Nested, dtype=dtype)
     score = Score(Autoencoder(model), ReconstructionError(), list("abcdef"), X.to(dtype)).eval()
-    refuse_unsteady(score, scale * X.to(dtype))
+    check_steady(score, scale * X.to(dtype))
 
 
 def test_scores_that_are_not_finite_are_counted_and_their_first_row_is_named():
     score, scores = score_of(lambda rows: rows), torch.zeros(5, 2)
-    refuse_infinite(score, X, scores, "background rows")
+    check_finite_scores(score, X, scores, "background rows")
     scores[3, 1], scores[4, 0] = torch.nan, torch.inf
     with pytest.raises(ModelError, match="NaN or infinite scores for 2 of 5 background rows, first for row 3"):
-        refuse_infinite(score, X, scores, "background rows")
+        check_finite_scores(score, X, scores, "background rows")
 
 
 def test_the_operators_that_make_infinity_and_nan_are_named_with_their_module():
@@ -100,13 +100,13 @@ def test_the_operators_that_make_infinity_and_nan_are_named_with_their_module():
         r"and aten\.mul\.Tensor in Score\.autoencoder\.model, the first to make NaN\."
     )
     with torch.no_grad(), pytest.raises(ModelError, match=message):
-        refuse_infinite(score, X, score(X), "rows")
+        check_finite_scores(score, X, score(X), "rows")
 
 
 def test_weights_that_are_nan_are_named():
     score = score_of(lambda rows: rows * torch.tensor(torch.nan))
     with torch.no_grad(), pytest.raises(ModelError, match=r"look at the weights, which are not finite\."):
-        refuse_infinite(score, X, score(X), "rows")
+        check_finite_scores(score, X, score(X), "rows")
 
 
 def test_a_head_without_a_forward_says_so(model):

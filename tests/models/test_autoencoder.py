@@ -14,7 +14,7 @@ from torch.distributions import Independent, Normal
 from shapae import Autoencoder, Explainer
 from shapae.errors import ModelError, ShapeError
 from shapae.models.autoencoder import as_autoencoder
-from shapae.models.unwrapping import example
+from shapae.models.unwrapping import template_tensor
 from tests import cases
 
 X = torch.tensor(cases.table(4))
@@ -401,12 +401,12 @@ def test_the_model_is_shared_and_left_alone():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_dtype_is_that_of_the_parameters_or_else_of_the_rows(dtype):
-    assert example(cases.build(cases.Question, dtype=dtype), X).dtype == dtype
-    assert example(nn.BatchNorm1d(3, affine=False).to(dtype), X).dtype == dtype
-    assert example(nn.Identity(), X.to(dtype)).dtype == dtype
-    assert example(nn.Identity(), X.long()).dtype == torch.float32
+    assert template_tensor(cases.build(cases.Question, dtype=dtype), X).dtype == dtype
+    assert template_tensor(nn.BatchNorm1d(3, affine=False).to(dtype), X).dtype == dtype
+    assert template_tensor(nn.Identity(), X.to(dtype)).dtype == dtype
+    assert template_tensor(nn.Identity(), X.long()).dtype == torch.float32
 
 
 def test_half_precision_is_refused():
     with pytest.raises(ModelError, match=r"float32 or float64, got torch\.float16; use model\.float\(\)"):
-        example(cases.build(cases.Question, dtype=torch.float16), X)
+        template_tensor(cases.build(cases.Question, dtype=torch.float16), X)

@@ -11,7 +11,7 @@ from torch.distributions import Independent, LowRankMultivariateNormal, Normal
 
 from shapae import Autoencoder, Explainer
 from shapae.errors import ModelError
-from shapae.models.noise import Draw
+from shapae.models.noise import FixedNoise
 from tests import cases
 
 X = torch.tensor(cases.table(4))
@@ -83,14 +83,14 @@ def test_a_draw_is_the_same_for_all_rows_and_each_time(kind):
 
 @pytest.mark.parametrize("n", [1, 4, 5])
 def test_several_draws_at_once_differ_but_are_the_same_for_all_rows(n):
-    noise = Draw(3)(torch.empty(2, n, 3), n, 0)
+    noise = FixedNoise(3)(torch.empty(2, n, 3), n, 0)
     assert torch.equal(noise, noise[:, :1].expand(2, n, 3))
-    assert torch.equal(noise[:, 0], Draw(3)(torch.empty(2, 1, 3), 1, 0)[:, 0])
+    assert torch.equal(noise[:, 0], FixedNoise(3)(torch.empty(2, 1, 3), 1, 0)[:, 0])
     assert len(noise[:, 0].unique()) == 6
 
 
 def test_draws_are_standard_normal_and_differ_between_calls_and_numbers():
-    draws = torch.stack([Draw(number)(X, 4, call)[0] for number in range(40) for call in range(40)])
+    draws = torch.stack([FixedNoise(number)(X, 4, call)[0] for number in range(40) for call in range(40)])
     assert len(draws.unique(dim=0)) == 1600
     torch.testing.assert_close(draws.mean(dim=0), torch.zeros(6).double(), atol=0.12, rtol=0)
     torch.testing.assert_close(draws.T.cov(), torch.eye(6).double(), atol=0.16, rtol=0)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from shapae import Autoencoder, Explainer
-from shapae.models.unwrapping import copied, unwrapped
+from shapae.models.unwrapping import deep_copy, unwrap
 from tests import cases
 
 X = torch.tensor(cases.table(4))
@@ -33,7 +33,7 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("kind", WRAPPERS)
 def test_a_model_is_taken_out_of_its_wrappers(kind, model):
-    got = unwrapped(WRAPPERS[kind](model))
+    got = unwrap(WRAPPERS[kind](model))
     assert type(got) is cases.Question
     assert torch.equal(Autoencoder(WRAPPERS[kind](model)).encode(X), got.encoder(X))
     assert kind == "averaged" or got is model
@@ -41,7 +41,7 @@ def test_a_model_is_taken_out_of_its_wrappers(kind, model):
 
 def test_what_is_no_wrapper_stays():
     model = Holding("module", cases.build(cases.Question))
-    assert unwrapped(model) is model
+    assert unwrap(model) is model
 
 
 def compiled_within(model):
@@ -66,7 +66,7 @@ def test_compiled_parts_are_explained_as_they_were_and_stay_compiled(compiled, r
 
 def test_what_replaces_compiled_parts_shares_their_parameters():
     model = compiled_within(compiled_in_place(cases.build(cases.Nested)))
-    got = unwrapped(model)
+    got = unwrap(model)
     assert type(got.encoder) is cases.Half
     assert all(one is other for one, other in zip(got.parameters(), model.parameters(), strict=True))
     assert all(one is other for one, other in zip(got.buffers(), model.buffers(), strict=True))
@@ -77,7 +77,7 @@ def test_results_of_the_last_forward_pass_can_be_copied():
     model.encoder.last = model.encoder(X)
     with pytest.raises(RuntimeError, match="deepcopy"):
         copy.deepcopy(model)
-    twin = copied(model)
+    twin = deep_copy(model)
     assert torch.equal(twin.encoder.last, model.encoder.last)
     assert twin.encoder.last is not model.encoder.last
     assert model.encoder.last.grad_fn is not None

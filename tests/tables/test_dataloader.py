@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from shapae.errors import DataError
-from shapae.tables.dataloader import loaded
+from shapae.tables.dataloader import read_batches
 from tests import cases
 
 ROWS = torch.tensor(cases.table(7))
@@ -46,12 +46,12 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_all_rows_come_in_their_order(kind):
-    np.testing.assert_array_equal(loaded(SOURCES[kind](), "rows"), ROWS)
+    np.testing.assert_array_equal(read_batches(SOURCES[kind](), "rows"), ROWS)
 
 
 def test_the_generators_are_as_they_were():
     before = cases.world()
-    loaded(DataLoader(TensorDataset(ROWS), batch_size=2), "rows")
+    read_batches(DataLoader(TensorDataset(ROWS), batch_size=2), "rows")
     assert cases.world() == before
 
 
@@ -70,13 +70,13 @@ UNSTEADY = {
 @pytest.mark.parametrize("kind", UNSTEADY)
 def test_a_loader_that_shuffles_or_drops_is_refused(kind):
     with pytest.raises(DataError, match=r"rows must come all of them, .* give its loader\.dataset, or .*shuffle=Fal"):
-        loaded(UNSTEADY[kind](), "rows")
+        read_batches(UNSTEADY[kind](), "rows")
 
 
 def test_batches_of_something_else_are_refused():
     with pytest.raises(DataError, match=r"batches of the background must be tensors .*got dict; write a Dataset"):
-        loaded(Items([{"x": row} for row in ROWS]), "background")
+        read_batches(Items([{"x": row} for row in ROWS]), "background")
 
 
 def test_no_rows_at_all_are_an_empty_table():
-    assert loaded(Items([]), "rows").shape == (0, 0)
+    assert read_batches(Items([]), "rows").shape == (0, 0)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from shapae import Explainer
 from shapae.errors import DataError, TooLarge
-from shapae.tables.table import Streamed, agreed_names, read_rows
+from shapae.tables.table import TableStream, read_table, resolve_feature_names
 from tests import cases
 
 NAMES = list("abcdef")
@@ -79,7 +79,7 @@ def frozen(table):
 @pytest.mark.parametrize("kind", [*ARRAYS, *FRAMES])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_kind_of_table_gives_the_same_tensor(kind, dtype):
-    rows = read_rows(frozen((ARRAYS | FRAMES)[kind]()), "rows")
+    rows = read_table(frozen((ARRAYS | FRAMES)[kind]()), "rows")
     tensor = rows.tensor(torch.empty(0, dtype=dtype), "rows")
     assert tensor.dtype == dtype
     assert not tensor.requires_grad
@@ -90,7 +90,7 @@ def test_every_kind_of_table_gives_the_same_tensor(kind, dtype):
 @pytest.mark.parametrize("kind", FILES)
 def test_a_table_in_a_file_stays_there_and_gives_the_same_tensor(kind, tmp_path):
     table = FILES[kind](tmp_path)
-    rows = read_rows(table, "rows")
+    rows = read_table(table, "rows")
     assert not isinstance(rows.values, np.ndarray) or np.shares_memory(rows.values, table)
     np.testing.assert_array_equal(rows.tensor(torch.empty(0, dtype=torch.float64), "rows"), GOOD)
     np.testing.assert_array_equal(rows.of(np.array([1, 3])).values, GOOD[[1, 3]])
@@ -102,7 +102,7 @@ DTYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_dtype_of_numbers_is_read(dtype):
     table = np.abs(GOOD).astype(dtype)
-    tensor = read_rows(table, "rows").tensor(torch.empty(0, dtype=torch.float64), "rows")
+    tensor = read_table(table, "rows").tensor(torch.empty(0, dtype=torch.float64), "rows")
     np.testing.assert_array_equal(tensor, table.astype(np.float64))
 
 
@@ -110,13 +110,13 @@ def test_any_dtype_of_numbers_is_read(dtype):
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float32"])
 def test_a_sparse_table_of_any_dtype_is_read(kind, dtype):
     table = np.abs(GOOD).astype(dtype)
-    rows = read_rows(sparse.csr_matrix(table) if kind == "csr matrix" else sparse.csr_array(table), "rows")
+    rows = read_table(sparse.csr_matrix(table) if kind == "csr matrix" else sparse.csr_array(table), "rows")
     np.testing.assert_array_equal(rows.tensor(torch.empty(0, dtype=torch.float64), "rows"), table.astype(float))
 
 
 def test_numbers_of_a_sparse_table_that_stand_twice_are_added_up():
     table = sparse.coo_array(([1.0, 2.0, 5.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
-    np.testing.assert_array_equal(read_rows(table, "rows").dense(slice(None)), [[0, 3], [5, 0]])
+    np.testing.assert_array_equal(read_table(table, "rows").dense(slice(None)), [[0, 3], [5, 0]])
 
 
 class Narrow(nn.Module):
@@ -160,7 +160,7 @@ def test_a_sparse_background_that_does_not_fit_is_refused_with_the_number_and_a_
 
 
 def test_blocks_are_copies_in_the_dtype_of_the_model():
-    streamed = Streamed(read_rows(GOOD, "rows"), torch.empty(0, dtype=torch.float64), "rows")
+    streamed = TableStream(read_table(GOOD, "rows"), torch.empty(0, dtype=torch.float64), "rows")
     streamed[:2].zero_()
     np.testing.assert_array_equal(streamed[1:3], GOOD[1:3])
     assert (len(streamed), streamed.shape) == (4, (4, 6))
@@ -181,7 +181,7 @@ INDEXES = {
 @pytest.mark.parametrize("kind", INDEXES)
 def test_the_names_of_rows_are_kept_if_they_are_more_than_their_numbers(kind):
     index, want = INDEXES[kind]
-    rows = read_rows(pd.DataFrame(GOOD, index, NAMES), "rows")
+    rows = read_table(pd.DataFrame(GOOD, index, NAMES), "rows")
     assert (None if rows.row_names is None else pd.Index(rows.row_names).tolist()) == want
 
 
@@ -195,12 +195,12 @@ def test_truth_values_are_numbers(kind):
         frame, want = frame.assign(a=GOOD[:, 0] > 0), np.hstack([GOOD[:, :1] > 0, GOOD[:, 1:]])
     else:
         frame, want = (frame > 0).astype({"bool": bool, "nullable bool": "boolean"}[kind]), GOOD > 0
-    np.testing.assert_array_equal(read_rows(frame, "rows").tensor(torch.empty(0), "rows").numpy(), want)
+    np.testing.assert_array_equal(read_table(frame, "rows").tensor(torch.empty(0), "rows").numpy(), want)
 
 
 def test_the_tensor_is_a_copy():
     for table in (GOOD.copy(), torch.tensor(GOOD)):
-        read_rows(table, "rows").tensor(torch.empty(0, dtype=torch.float64), "rows").zero_()
+        read_table(table, "rows").tensor(torch.empty(0, dtype=torch.float64), "rows").zero_()
         np.testing.assert_array_equal(np.asarray(table), GOOD)
 
 
@@ -251,18 +251,18 @@ BAD = {
 def test_what_is_no_table_of_numbers_is_refused_and_named(kind, what):
     table, message = BAD[kind]
     with pytest.raises(DataError, match=f"^the {what} .*{message}"):
-        read_rows(table, what)
+        read_table(table, what)
 
 
 def test_repeated_columns_are_named():
     with pytest.raises(
         DataError, match="names of the rows must be unique, but columns a, b came repeatedly; .*duplicated"
     ):
-        read_rows(pd.DataFrame(GOOD, columns=list("aabbcd")), "rows")
+        read_table(pd.DataFrame(GOOD, columns=list("aabbcd")), "rows")
 
 
 def test_numbers_too_large_for_the_model_are_refused():
-    rows = read_rows(GOOD * 1e300, "rows")
+    rows = read_table(GOOD * 1e300, "rows")
     assert rows.tensor(torch.empty(0, dtype=torch.float64), "rows").isfinite().all()
     with pytest.raises(
         DataError, match=r"some numbers of the rows are too large for the model's torch\.float32; scale them"
@@ -284,16 +284,16 @@ DIFFERENT = {
 @pytest.mark.parametrize("kind", DIFFERENT)
 def test_other_columns_are_refused_and_named(kind):
     got, message = DIFFERENT[kind]
-    rows = read_rows(pd.DataFrame(cases.table(2, len(got)), columns=got), "rows")
+    rows = read_table(pd.DataFrame(cases.table(2, len(got)), columns=got), "rows")
     with pytest.raises(DataError, match=message):
-        agreed_names(rows, NAMES, "rows")
+        resolve_feature_names(rows, NAMES, "rows")
 
 
 def test_an_array_takes_the_names_that_are_known_if_it_has_as_many_columns():
-    assert agreed_names(read_rows(GOOD, "rows"), tuple(NAMES), "rows") == NAMES
-    assert agreed_names(read_rows(GOOD, "rows"), None, "rows") is None
-    assert agreed_names(read_rows(named(GOOD), "rows"), None, "rows") == NAMES
+    assert resolve_feature_names(read_table(GOOD, "rows"), tuple(NAMES), "rows") == NAMES
+    assert resolve_feature_names(read_table(GOOD, "rows"), None, "rows") is None
+    assert resolve_feature_names(read_table(named(GOOD), "rows"), None, "rows") == NAMES
     with pytest.raises(DataError, match="got 6 columns in the rows, expected 3"):
-        agreed_names(read_rows(GOOD, "rows"), NAMES[:3], "rows")
+        resolve_feature_names(read_table(GOOD, "rows"), NAMES[:3], "rows")
     with pytest.raises(DataError, match="names of the features must be unique, but column a came repeatedly"):
-        agreed_names(read_rows(GOOD, "rows"), list("aabcde"), "rows")
+        resolve_feature_names(read_table(GOOD, "rows"), list("aabcde"), "rows")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from shapae.utils.context import eval_mode, preserve_rng, torch_threads
+from shapae.utils.context import eval_mode, inference_state, preserve_rng, torch_threads
 from tests import cases
 
 
@@ -60,3 +60,18 @@ def test_threads_are_borrowed(ending):
     enter(torch_threads(before + 1), lambda: seen.append(torch.get_num_threads()), ending)
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_model_is_run_in_eval_mode_also_within_inference_mode(gradients, ending):
+    model = nn.Sequential(nn.Linear(2, 1), nn.Dropout()).train()
+    before, seen = (cases.snapshot(model), cases.world()), []
+
+    def run():
+        draw()
+        seen.append((model.training, model(torch.ones(1, 2)).requires_grad, torch.is_inference_mode_enabled()))
+
+    with torch.inference_mode():
+        enter(inference_state(model, torch.zeros(1), gradients=gradients), run, ending)
+    assert seen == [(False, gradients, False)]
+    assert (cases.snapshot(model), cases.world()) == before

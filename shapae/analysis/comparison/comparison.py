@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shapae import plots
-from shapae.analysis.comparison.evaluation import APART, Case, Judge, Judged
+from shapae.analysis.comparison.evaluation import APART, Evaluation, Evaluator, Setup
 from shapae.analysis.comparison.metrics import rank_correlation
-from shapae.analysis.comparison.resources import Taken
+from shapae.analysis.comparison.resources import Usage
 from shapae.backends import named, names
 from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.models.autoencoder import Autoencoder
-from shapae.plots._figure import sheet
+from shapae.plots._figure import new_figure
 from shapae.tables.background import read_background
-from shapae.tables.table import read_rows
+from shapae.tables.table import read_table
 from shapae.utils.parallel import progress_bar
 
-CONTROLS = RANDOM, STRANGE = "random values", "randomised weights"
+CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
 # The reference for many features: unbiased, and as sure as is wanted.
-DRAWN = "sampling"
+SAMPLED = "sampling"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"
 
 
@@ -95,7 +95,7 @@ class Comparison:
         Returns:
             A figure of which pyplot does not know; nothing is shown or saved.
         """
-        figure = sheet(15, 10)
+        figure = new_figure(15, 10)
         axes = figure.subplots(2, 2)
         plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
         axes[0, 0].set_title("who agrees with whom: 1.00 is best")
@@ -126,7 +126,7 @@ def compare(
 ) -> Comparison:
     """Explain the same rows with several backends, one after the other, and measure how well each does.
 
-    Memory is what ``analysis.comparison.resources.Taken`` says. Curves, infidelity, sensitivity and changes are
+    Memory is what ``analysis.comparison.resources.Usage`` says. Curves, infidelity, sensitivity and changes are
     measured on ``probes`` rows. What the columns are: see ``shapae.metrics``, and the README.
 
     Args:
@@ -153,39 +153,43 @@ def compare(
     """
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     settings["feature_names"] = feature_names
-    compared, table = read_background(background), read_rows(X, "rows")  # once, for all backends
+    compared, table = read_background(background), read_table(X, "rows")  # once, for all backends
     explainer = Explainer(model, compared, backend="gradient", **settings)
-    _refuse_several(explainer)
+    _check_one_output(explainer)
     rows = table.tensor(explainer.background, "rows")
-    case, d = Case(model, compared, table, rows, settings), rows.shape[1]
-    chosen = fitting(d) if backends is None else [*dict.fromkeys(backends)]
+    case, d = Setup(model, compared, table, rows, settings), rows.shape[1]
+    chosen = available_backends(d) if backends is None else [*dict.fromkeys(backends)]
     for name in chosen:
         with suppress(MissingPackage):
             named(name)  # an unknown one is a mistake, not a backend that failed
-    done, against = _referred(case, reference or ("exact" if _takes("exact", d) else DRAWN), tolerance, progress)
-    judge = Judge(case, explainer, against, done, probes=probes, top=top)
+    done, against = _referred(case, reference or ("exact" if _takes("exact", d) else SAMPLED), tolerance, progress)
+    judge = Evaluator(case, explainer, against, done, probes=probes, top=top)
     judged = {
         name: _tried(partial(judge.backend, name)) for name in progress_bar(chosen, len(chosen), progress, "comparing")
     }
     worked = [name for name in chosen if judged[name].explanation is not None]
-    judged[RANDOM] = _tried(judge.random)
-    judged[STRANGE] = _tried(partial(judge.strange, worked[0])) if worked else Judged({"error": "no backend worked"})
-    return _together(judged, judge)
+    judged[RANDOM] = _tried(judge.random_control)
+    judged[RANDOMIZED] = (
+        _tried(partial(judge.randomized_weights_control, worked[0]))
+        if worked
+        else Evaluation({"error": "no backend worked"})
+    )
+    return _comparison(judged, judge)
 
 
 def _referred(
-    case: Case, reference: str | Explanation, tolerance: float, progress: bool | None
-) -> tuple[dict[str, tuple[Taken, Explanation]], Explanation]:
+    case: Setup, reference: str | Explanation, tolerance: float, progress: bool | None
+) -> tuple[dict[str, tuple[Usage, Explanation]], Explanation]:
     """Backends that have explained all rows already, and the reference.
 
     Raises:
         DataError: The reference explains other rows.
     """
     if isinstance(reference, Explanation):
-        _refuse_others(reference, case.rows.cpu().numpy())
+        _check_reference(reference, case.rows.cpu().numpy())
         return {}, reference
     try:
-        if reference == DRAWN:
+        if reference == SAMPLED:
             seed = case.seed + APART
             return {}, case.explain(reference, case.X, tolerance=tolerance, seed=seed, progress=progress)
         taken, explanation = case.timed(reference)
@@ -195,15 +199,15 @@ def _referred(
     return {} if named(reference).DRAWS else {reference: (taken, explanation)}, explanation
 
 
-def _tried(work: Callable[[], Judged]) -> Judged:
+def _tried(work: Callable[[], Evaluation]) -> Evaluation:
     """What ``work`` finds, or the reason why it finds nothing."""
     try:
         return work()
     except Exception as error:  # whatever it is, it is what this backend has to show
-        return Judged({"error": " ".join(f"{type(error).__name__}: {error}".split())})
+        return Evaluation({"error": " ".join(f"{type(error).__name__}: {error}".split())})
 
 
-def _together(judged: dict[str, Judged], judge: Judge) -> Comparison:
+def _comparison(judged: dict[str, Evaluation], judge: Evaluator) -> Comparison:
     table = pd.DataFrame.from_dict({name: each.row for name, each in judged.items()}, orient="index")
     errors = table.pop("error").fillna("") if "error" in table else ""
     explanations = {name: each.explanation for name, each in judged.items() if each.explanation is not None}
@@ -227,7 +231,7 @@ def _together(judged: dict[str, Judged], judge: Judge) -> Comparison:
     )
 
 
-def fitting(features: int) -> list[str]:
+def available_backends(features: int) -> list[str]:
     """Names of the backends that take so many features, and whose libraries are installed."""
     return [name for name in names() if _takes(name, features)]
 
@@ -240,7 +244,7 @@ def _takes(backend: str, features: int) -> bool:
     return True
 
 
-def _refuse_several(explainer: Explainer) -> None:
+def _check_one_output(explainer: Explainer) -> None:
     outputs = explainer.score.outputs(explainer.feature_names)
     if len(outputs) > 1:
         raise DataError(
@@ -249,7 +253,7 @@ def _refuse_several(explainer: Explainer) -> None:
         )
 
 
-def _refuse_others(reference: Explanation, rows: NDArray[Any]) -> None:
+def _check_reference(reference: Explanation, rows: NDArray[Any]) -> None:
     if np.shape(reference.values) != rows.shape or not np.array_equal(reference.data, rows):
         raise DataError(
             f"the reference must explain one output of the same rows, got values of shape "

@@ -20,14 +20,14 @@ from shapae.analysis.comparison.metrics import (
     sensitivity,
     worths,
 )
-from shapae.analysis.comparison.resources import Taken, taking
+from shapae.analysis.comparison.resources import Usage, measure_usage
 from shapae.errors import AdditivityWarning
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
-from shapae.models.unwrapping import copied
+from shapae.models.unwrapping import deep_copy
 from shapae.tables.background import Background, weighted
-from shapae.tables.table import Rows
+from shapae.tables.table import Table
 from shapae.utils.context import eval_mode, preserve_rng
 
 # Points of the curves beside the first, and sets of features whose contributions are checked, for each row.
@@ -39,7 +39,7 @@ AGAIN, APART = 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Setup:
     """What is explained, whatever the backend.
 
     Attributes:
@@ -52,7 +52,7 @@ class Case:
 
     model: nn.Module
     background: Background
-    X: Rows
+    X: Table
     rows: Tensor
     settings: dict[str, Any]
 
@@ -66,10 +66,10 @@ class Case:
             warnings.simplefilter("ignore", AdditivityWarning)
             return Explainer(backend=backend, **given)(rows)
 
-    def timed(self, backend: str) -> tuple[Taken, Explanation]:
+    def timed(self, backend: str) -> tuple[Usage, Explanation]:
         """All rows, after a first one that is not counted."""
         self.explain(backend, self.rows[:1].cpu().numpy())
-        with taking(self.rows.device) as taken:
+        with measure_usage(self.rows.device) as taken:
             explanation = self.explain(backend, self.X)
         return taken, explanation
 
@@ -80,7 +80,7 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Evaluation:
     """What came out.
 
     Attributes:
@@ -94,7 +94,7 @@ class Judged:
     curves: tuple[NDArray[Any], NDArray[Any]] | None = None
 
 
-class Judge:
+class Evaluator:
     """Measures backends on the same rows.
 
     Args:
@@ -108,10 +108,10 @@ class Judge:
 
     def __init__(
         self,
-        case: Case,
+        case: Setup,
         explainer: Explainer,
         reference: Explanation,
-        done: dict[str, tuple[Taken, Explanation]],
+        done: dict[str, tuple[Usage, Explanation]],
         *,
         probes: int,
         top: int,
@@ -124,28 +124,28 @@ class Judge:
         self.probed = np.sort(rng.choice(n, min(probes, n), replace=False))
         self.probes = case.rows[torch.as_tensor(self.probed, device=case.rows.device)]
         self.counts = np.unique(np.linspace(0, d, POINTS + 1).round().astype(int))
-        self.removed = _sets(rng, (len(self.probes), SETS, d))
+        self.removed = _random_subsets(rng, (len(self.probes), SETS, d))
         spread = self.background.std(dim=0, correction=0).cpu().numpy()
         self.moves = rng.uniform(-RADIUS, RADIUS, (MOVES, *self.probes.shape)) * spread
 
-    def backend(self, name: str) -> Judged:
+    def backend(self, name: str) -> Evaluation:
         """All that is measured of a backend."""
         taken, explanation = self.done[name] if name in self.done else self.case.timed(name)
         judged = self.given(explanation)
         cost = {"time (s)": taken.seconds, "peak memory (MB)": taken.bytes / 1e6}
         return replace(judged, row=cost | judged.row | self._steadiness(name))
 
-    def random(self) -> Judged:
+    def random_control(self) -> Evaluation:
         """Of values that are drawn, of the size of the reference's."""
         size = np.sqrt(np.square(self.reference.values).mean())
         drawn = _generator(self.case.seed, 1).standard_normal(self.reference.values.shape)
         return self.given(self._instead(drawn * size))
 
-    def strange(self, backend: str) -> Judged:
+    def randomized_weights_control(self, backend: str) -> Evaluation:
         """Of the values that a backend gives for a model with other weights."""
-        return self.given(self._instead(self.case.explain(backend, self.case.X, model=self._strange).values))
+        return self.given(self._instead(self.case.explain(backend, self.case.X, model=self._randomized_model).values))
 
-    def given(self, explanation: Explanation) -> Judged:
+    def given(self, explanation: Explanation) -> Evaluation:
         """What can be measured of values, wherever they are from."""
         values, reference, errors = explanation.values, self.reference.values, explanation.standard_errors
         deletion, insertion = self._curves(values)
@@ -158,21 +158,21 @@ class Judge:
             f"top {self.top} overlap (fraction)": overlap(values, reference, self.top),
             "deletion area (score)": area(deletion, fractions),
             "insertion area (score)": area(insertion, fractions),
-            "infidelity (score^2)": float(infidelity(values[self.probed], self.removed, self._falls).mean()),
+            "infidelity (score^2)": float(infidelity(values[self.probed], self.removed, self._score_drops).mean()),
         }
-        return Judged(row, explanation, (deletion, insertion))
+        return Evaluation(row, explanation, (deletion, insertion))
 
     @cached_property
-    def _falls(self) -> NDArray[Any]:
+    def _score_drops(self) -> NDArray[Any]:
         """(probes, sets): by how much the score of a row falls when a set of its features is removed."""
         whole = np.ones_like(self.removed[:, :1])
-        kept = self._worths(np.concatenate([whole, ~self.removed], axis=1))
+        kept = self._coalition_values(np.concatenate([whole, ~self.removed], axis=1))
         return np.asarray(kept[:, :1] - kept[:, 1:])
 
     @cached_property
-    def _strange(self) -> Autoencoder:
+    def _randomized_model(self) -> Autoencoder:
         """The model with other weights."""
-        return randomised(self.case.model, self.case.seed)
+        return randomize_weights(self.case.model, self.case.seed)
 
     def _instead(self, values: NDArray[Any]) -> Explanation:
         """An explanation of the reference's rows with other values."""
@@ -185,15 +185,15 @@ class Judge:
             scores=self.reference.scores,
         )
 
-    def _worths(self, coalitions: NDArray[Any]) -> NDArray[Any]:
+    def _coalition_values(self, coalitions: NDArray[Any]) -> NDArray[Any]:
         """(probes, m): the scores of the probes where only some of their features are there: (probes, m, d)."""
         with eval_mode(self.score), preserve_rng(self.background):
-            return worths(self.score.at, self.probes, self.background, coalitions, self.weights)
+            return worths(self.score.anchored_at, self.probes, self.background, coalitions, self.weights)
 
     def _curves(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Mean score of the probes while features are removed, and while they come: (points,) each."""
         left, came = coalitions_of_order(values[self.probed], self.counts)
-        found = self._worths(np.concatenate([left, came], axis=1)).mean(axis=0)
+        found = self._coalition_values(np.concatenate([left, came], axis=1)).mean(axis=0)
         return found[: len(self.counts)], found[len(self.counts) :]
 
     def _steadiness(self, backend: str) -> dict[str, float]:
@@ -204,7 +204,7 @@ class Judge:
             self.case.explain(backend, (probes + move).astype(probes.dtype)).values for move in self.moves
         ])
         other = self.case.explain(backend, probes, seed=seed + AGAIN).values
-        strange = self.case.explain(backend, probes, model=self._strange).values
+        strange = self.case.explain(backend, probes, model=self._randomized_model).values
         return {
             "sensitivity (fraction)": float(sensitivity(before, moved).mean()),
             "change over backgrounds (fraction)": self._over_backgrounds(backend, probes, before),
@@ -229,13 +229,13 @@ class Judge:
         return rows if self.weights is None else weighted(rows, self.weights[chosen])
 
 
-def randomised(model: nn.Module, seed: int) -> Autoencoder:
+def randomize_weights(model: nn.Module, seed: int) -> Autoencoder:
     """A copy whose weights are drawn anew: normal, and in each tensor as large as they were.
 
     Reference:
         Adebayo et al., 2018, section 3.1, https://arxiv.org/abs/1810.03292
     """
-    copy, generator = copied(as_autoencoder(model)), torch.Generator().manual_seed(seed)
+    copy, generator = deep_copy(as_autoencoder(model)), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in copy.model.parameters():
             drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -248,7 +248,7 @@ def _generator(seed: int, which: int) -> np.random.Generator:
     return np.random.default_rng([seed, 0x5A9E, which])
 
 
-def _sets(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[Any]:
+def _random_subsets(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[Any]:
     """Sets of features of any size from one to all, bool."""
     places = rng.random(shape).argsort(axis=2).argsort(axis=2)
     return np.asarray(places < rng.integers(1, shape[2] + 1, size=(*shape[:2], 1)))

@@ -138,7 +138,7 @@ def worths(
 
 
 def area(curve: NDArray[Any], at: NDArray[Any]) -> float:
-    """Under a curve, by trapezes; the mean of the curve if ``at`` goes from 0 to 1."""
+    """Under a curve, by trapezes; the mean of the curve if ``anchored_at`` goes from 0 to 1."""
     return float(np.trapezoid(curve, at))
 
 

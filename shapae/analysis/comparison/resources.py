@@ -17,7 +17,7 @@ _STATUS = Path("/proc/self/statm")
 
 
 @dataclass
-class Taken:
+class Usage:
     """What was taken; filled in when the work is done.
 
     Attributes:
@@ -32,7 +32,7 @@ class Taken:
 
 
 @contextmanager
-def taking(device: torch.device) -> Iterator[Taken]:
+def measure_usage(device: torch.device) -> Iterator[Usage]:
     """Measure what is done inside.
 
     Args:
@@ -41,7 +41,7 @@ def taking(device: torch.device) -> Iterator[Taken]:
     Yields:
         What will be filled in.
     """
-    taken = Taken()
+    taken = Usage()
     with _on_gpu(taken, device) if device.type == "cuda" else _resident(taken):
         start = time.perf_counter()
         try:
@@ -51,7 +51,7 @@ def taking(device: torch.device) -> Iterator[Taken]:
 
 
 @contextmanager
-def _on_gpu(taken: Taken, device: torch.device) -> Iterator[None]:
+def _on_gpu(taken: Usage, device: torch.device) -> Iterator[None]:
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     yield
@@ -60,7 +60,7 @@ def _on_gpu(taken: Taken, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _resident(taken: Taken) -> Iterator[None]:
+def _resident(taken: Usage) -> Iterator[None]:
     _give_back()
     before = largest = _bytes()
     done = threading.Event()

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from shapae.analysis.ranking import methods as importances
 from shapae.analysis.ranking.methods import permutation
 from shapae.analysis.ranking.result import SURE, GlobalRanking
-from shapae.analysis.ranking.task import Case, Fit
+from shapae.analysis.ranking.task import Fit, RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
-from shapae.heads.checks import refuse_infinite, refuse_unsteady
+from shapae.heads.checks import check_finite_scores, check_steady
 from shapae.heads.score import Score
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
-from shapae.models.unwrapping import example, full_precision
+from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background
 from shapae.tables.background import sample as draw
-from shapae.tables.groups import correlated
+from shapae.tables.groups import correlated_clusters
 from shapae.tables.players import players
-from shapae.tables.table import Rows, agreed_names, read_rows, refuse_width
+from shapae.tables.table import Table, check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import eval_mode, preserve_rng
 
 # So many rows are the background where there is none.
@@ -90,7 +90,7 @@ def rank_features(
     start, wanted = time.perf_counter(), _wanted(methods, fit)
     tables = _read(model, X, background, sample, seed)
     among = players(groups or {}, tables.names, disjoint=True)
-    case = Case(
+    case = RankingTask(
         *(tables.autoencoder, tables.rows, tables.background, among.positions),
         repeats=_positive(repeats, "repeats"),
         seed=seed,
@@ -102,7 +102,7 @@ def rank_features(
     with _at_work(case, tables.names):
         found, left_out = _measured(case, wanted, asked=methods is not None)
         raw, errors = (_frame(found, among.names, which) for which in (0, 1))
-        alike = [] if groups or len(case.rows) < ENOUGH else correlated(case.rows.cpu().numpy())
+        alike = [] if groups or len(case.rows) < ENOUGH else correlated_clusters(case.rows.cpu().numpy())
         clusters = _called(alike, tables.names)
         together = _together(case, alike, clusters) if alike and "permutation" in wanted else None
     _warn_of_underrated(together)
@@ -126,10 +126,10 @@ def _wanted(methods: Sequence[str] | None, fit: Fit | None) -> dict[str, list[st
     for each in [methods] if isinstance(methods, str) else methods:
         name, _, column = each.partition(":")
         method = importances.named(name)
-        if column and column not in method.COLUMNS:
-            raise UnknownName(f"quantity of {name}", column, list(method.COLUMNS))
+        if column and column not in method.QUANTITIES:
+            raise UnknownName(f"quantity of {name}", column, list(method.QUANTITIES))
         chosen = wanted.setdefault(name, [])
-        chosen += [column for column in ([column] if column else method.USUAL) if column not in chosen]
+        chosen += [column for column in ([column] if column else method.DEFAULT) if column not in chosen]
     return wanted
 
 
@@ -144,24 +144,24 @@ class _Tables:
 
 
 def _read(model: nn.Module | Autoencoder, X: Any, background: Any, sample: int | None, seed: int) -> _Tables:
-    autoencoder, table = full_precision(as_autoencoder(model)), read_rows(X, "rows")
+    autoencoder, table = full_precision(as_autoencoder(model)), read_table(X, "rows")
     compared = _drawn(table, BACKGROUND, seed) if background is None else _unweighted(background)
-    names = agreed_names(compared, table.names, "background")
-    refuse_width(compared, table.shape[1], "background")
+    names = resolve_feature_names(compared, table.names, "background")
+    check_n_features(compared, table.shape[1], "background")
     some = table if sample is None else _drawn(table, _positive(sample, "sample"), seed)
     if len(some) < 2:
         raise DataError("one row can't be ranked by; give two rows or more.")
-    rows = some.tensor(example(autoencoder, torch.from_numpy(table.dense(slice(1)))), "rows")
+    rows = some.tensor(template_tensor(autoencoder, torch.from_numpy(table.dense(slice(1)))), "rows")
     names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
     return _Tables(autoencoder, rows, compared.tensor(rows, "background"), names)
 
 
-def _drawn(rows: Rows, count: int, seed: int) -> Rows:
+def _drawn(rows: Table, count: int, seed: int) -> Table:
     """So many of the rows, in their order; all of them, if there are fewer."""
     return draw(rows, min(count, len(rows)), seed=seed).rows
 
 
-def _unweighted(background: Any) -> Rows:
+def _unweighted(background: Any) -> Table:
     given = read_background(background)
     if given.weights is not None:
         raise DataError(
@@ -177,19 +177,19 @@ def _positive(number: int, name: str) -> int:
 
 
 @contextmanager
-def _at_work(case: Case, names: Sequence[str]) -> Iterator[None]:
+def _at_work(case: RankingTask, names: Sequence[str]) -> Iterator[None]:
     """The model is in eval mode; it was seen to give each row finite scores of its own."""
     with eval_mode(case.autoencoder), preserve_rng(case.rows), torch.inference_mode(False), torch.no_grad():
         score = Score(case.autoencoder, ReconstructionError(), names, case.rows[[0, -1]])
-        refuse_unsteady(score, case.rows[:64])
+        check_steady(score, case.rows[:64])
         for what, rows in {"rows": case.rows, "background rows": case.background}.items():
-            scores = torch.cat([score(part) for part in torch.split(rows, case.at_once)])
-            refuse_infinite(score, rows, scores, what)
+            scores = torch.cat([score(part) for part in torch.split(rows, case.batch_size)])
+            check_finite_scores(score, rows, scores, what)
         yield
 
 
 def _measured(
-    case: Case, wanted: Mapping[str, Sequence[str]], *, asked: bool
+    case: RankingTask, wanted: Mapping[str, Sequence[str]], *, asked: bool
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Columns (p, 2) of importances and their standard errors; and the methods that the model does not allow.
 
@@ -219,8 +219,8 @@ def _called(clusters: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str
     return {f"{names[each[0]]} and {len(each) - 1} more": [names[j] for j in each] for each in clusters}
 
 
-def _together(case: Case, clusters: Sequence[Sequence[int]], called: Iterable[str]) -> pd.DataFrame:
-    measures = permutation.against_alone(replace(case, players=tuple(map(tuple, clusters))))
+def _together(case: RankingTask, clusters: Sequence[Sequence[int]], called: Iterable[str]) -> pd.DataFrame:
+    measures = permutation.joint_vs_separate(replace(case, players=tuple(map(tuple, clusters))))
     kinds = [f"{kind}{error}" for kind in ("alone", "together", "difference") for error in ("", "_error")]
     return pd.DataFrame(measures.reshape(len(clusters), 6), pd.Index(list(called), name="cluster"), kinds)
 

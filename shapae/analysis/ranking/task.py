@@ -25,7 +25,7 @@ Player = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class RankingTask:
     """What is to be ranked, and by what.
 
     Attributes:
@@ -58,14 +58,14 @@ class Case:
         return self._by_parts(self.autoencoder.target, self.rows)
 
     @cached_property
-    def rebuilt(self) -> Tensor:
+    def reconstruction(self) -> Tensor:
         """(n, d): the reconstructions of the rows."""
         return self.reconstruct(self.rows)
 
     @cached_property
     def errors(self) -> Tensor:
         """(n,): their mean squared errors."""
-        return (self.rebuilt - self.target).square().mean(dim=1)
+        return (self.reconstruction - self.target).square().mean(dim=1)
 
     @cached_property
     def latents(self) -> Tensor:
@@ -73,7 +73,7 @@ class Case:
         return self.encode(self.rows)
 
     @cached_property
-    def middle(self) -> Tensor:
+    def background_mean(self) -> Tensor:
         """(d,): the mean of the background."""
         return self.background.mean(dim=0)
 
@@ -86,7 +86,7 @@ class Case:
         return found
 
     @cached_property
-    def at_once(self) -> int:
+    def batch_size(self) -> int:
         """So many rows are given to the model."""
         taken = bytes_per_row(self.autoencoder.reconstruct, self.rows[[0, -1]])
         return max(1, int(CHUNK_BYTES // taken))
@@ -110,26 +110,28 @@ class Case:
         return values.new_zeros(len(values), len(self.players)).index_add_(1, self.player_of, values)
 
     def _by_parts(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        return torch.cat([function(part) for part in torch.split(rows, self.at_once)])
+        return torch.cat([function(part) for part in torch.split(rows, self.batch_size)])
 
 
-def over_rows(values: Tensor) -> NDArray[Any]:
+def mean_and_error(values: Tensor) -> NDArray[Any]:
     """(n, ...) -> (..., 2): means over the rows, and their standard errors, NaN for a single row."""
     numbers = values.double().cpu().numpy()
     spread = numbers.std(axis=0, ddof=1) if len(numbers) > 1 else np.full(numbers.shape[1:], np.nan)
     return np.stack([numbers.mean(axis=0), spread / np.sqrt(len(numbers))], axis=-1)
 
 
-def for_each_player(case: Case, work: Callable[[Case, Player], NDArray[Any]], what: str) -> NDArray[Any]:
+def map_players(case: RankingTask, work: Callable[[RankingTask, Player], NDArray[Any]], what: str) -> NDArray[Any]:
     """What ``work`` finds for each player, shared out among workers: (p, ...)."""
-    return shared_out(case, partial(_of_players, work), len(case.players), what)
+    return shared_out(case, partial(_map_part, work), len(case.players), what)
 
 
-def _of_players(work: Callable[[Case, Player], NDArray[Any]], case: Case, part: slice) -> NDArray[Any]:
+def _map_part(work: Callable[[RankingTask, Player], NDArray[Any]], case: RankingTask, part: slice) -> NDArray[Any]:
     return np.stack([work(case, player) for player in case.players[part]])
 
 
-def shared_out(case: Case, work: Callable[[Case, slice], NDArray[Any]], total: int, what: str) -> NDArray[Any]:
+def shared_out(
+    case: RankingTask, work: Callable[[RankingTask, slice], NDArray[Any]], total: int, what: str
+) -> NDArray[Any]:
     """What ``work`` finds for all parts of ``total`` things, shared out among workers.
 
     Args:
@@ -149,7 +151,7 @@ def shared_out(case: Case, work: Callable[[Case, slice], NDArray[Any]], total: i
 
 
 def _with_few_threads(
-    work: Callable[[Case, slice], NDArray[Any]], case: Case, part: slice, parent: int
+    work: Callable[[RankingTask, slice], NDArray[Any]], case: RankingTask, part: slice, parent: int
 ) -> NDArray[Any]:
     """In other processes than ``parent`` one thread, as their siblings do."""
     with torch_threads(torch.get_num_threads() if os.getpid() == parent else 1), torch.no_grad():

@@ -7,8 +7,8 @@ from captum.attr._core import deep_lift
 from torch import nn
 
 from shapae.backends.external._common import ACTIVATIONS, alone
-from shapae.heads.score import Connected
-from shapae.models.unwrapping import copied
+from shapae.heads.score import Differentiable
+from shapae.models.unwrapping import deep_copy
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def lent(score: nn.Module, seed: int | None = None) -> Iterator[nn.Module]:
             table.update(dict.fromkeys(ACTIVATIONS, deep_lift.nonlinear))
             # captum's rule for softmax mixes rows, and adds up for none; a plain gradient is in the residual.
             table.pop(nn.Softmax, None)
-            yield Connected(copied(score))
+            yield Differentiable(deep_copy(score))
         finally:
             table.clear()
             table.update(before)

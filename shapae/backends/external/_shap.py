@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from shapae.backends import Game
 from shapae.backends.external._common import ACTIVATIONS, alone, in_pieces
-from shapae.heads.score import Connected
-from shapae.models.unwrapping import copied
+from shapae.heads.score import Differentiable
+from shapae.models.unwrapping import deep_copy
 
 # What shap takes for a model.
 Function = Callable[[NDArray[Any]], NDArray[Any]]
@@ -35,7 +35,7 @@ def lent(score: nn.Module) -> Iterator[nn.Module]:
             table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
             # shap has softmax as elementwise, which it is not: wrong values that add up, so that no residual tells.
             table["Softmax"] = deep_pytorch.passthrough
-            yield Connected(copied(score))
+            yield Differentiable(deep_copy(score))
         finally:
             table.clear()
             table.update(before)
@@ -50,7 +50,7 @@ def lent_as_function(score: nn.Module, like: Tensor, seed: int) -> Iterator[Func
         like: Of the dtype and on the device that it takes.
         seed: Of what is drawn.
     """
-    scored = in_pieces(copied(score))
+    scored = in_pieces(deep_copy(score))
 
     def function(rows: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(scored(torch.as_tensor(rows).to(like)).double().cpu())

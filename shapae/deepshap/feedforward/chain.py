@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from shapae.deepshap.rules import is_affine, is_bend, rule_for
+from shapae.deepshap.rules import is_affine, is_nonlinearity, rule_for
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.rules.terms import merged, total
-from shapae.deepshap.tracing.tape import Live, Step, Tape, Values
+from shapae.deepshap.rules.terms import merge_terms, sum_terms
+from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
 
 # So many random signs tell a diagonal matrix from all others; so many numbers of a matrix are computed at once.
-SIGNS, AT_ONCE = 32, 2**24
+SIGNS, NUMBERS_AT_ONCE = 32, 2**24
 # So many multiplications in a matrix product take as long as one pass over one number.
 TRAFFIC = 8
 # What matrix products fill has rows that are so many numbers apart, or a multiple: else they take up to a third longer.
-APART = 16
+ALIGNMENT = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Affine:
         return pulled
 
     def _all(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
-        size = max(1, AT_ONCE // max(prod(shape) for shape in self.shapes.values()))
+        size = max(1, NUMBERS_AT_ONCE // max(prod(shape) for shape in self.shapes.values()))
         mapped: Tensor = torch.vmap(function, chunk_size=size)(vectors)
         return mapped
 
@@ -111,18 +111,18 @@ class Affine:
         if self.diagonal is not None:
             return multipliers * self.diagonal
         flat = multipliers.flatten(0, -2)
-        out = torch.mm(flat, self.matrix, out=apart(flat, len(flat), self.sizes[1]))
+        out = torch.mm(flat, self.matrix, out=padded_empty(flat, len(flat), self.sizes[1]))
         return out.reshape(*multipliers.shape[:-1], self.sizes[1])
 
 
-def apart(like: Tensor, *shape: int) -> Tensor:
-    """Room for what a product of matrices fills, see ``APART``."""
+def padded_empty(like: Tensor, *shape: int) -> Tensor:
+    """Room for what a product of matrices fills, see ``ALIGNMENT``."""
     *leading, width = shape
-    return like.new_empty(*leading, -(-width // APART) * APART)[..., :width]
+    return like.new_empty(*leading, -(-width // ALIGNMENT) * ALIGNMENT)[..., :width]
 
 
 @dataclass(frozen=True, eq=False)
-class Link:
+class LinearSegment:
     """What comes from the last bend to the next, and past it: affine maps to the same target, to be added up."""
 
     maps: tuple[Affine, ...]
@@ -154,18 +154,18 @@ def _unflattened(term: Tensor, shape: torch.Size) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Chain:
+class FeedForward:
     """A tape as affine maps and elementwise functions that take turns.
 
     Attributes:
         maps: From the row to the scores. Where a narrow value lies between two bends, there are two maps between them.
-        bends: The elementwise step after each map but the last; None where there is none.
+        nonlinearities: The elementwise step after each map but the last; None where there is none.
         skip: From the row to the last bend, past all others, as a reconstruction error has it.
         weights: How many numbers the tape itself multiplies with.
     """
 
     maps: tuple[Affine, ...]
-    bends: tuple[Step | None, ...]
+    nonlinearities: tuple[Step | None, ...]
     skip: Affine | None
     weights: int
 
@@ -190,26 +190,27 @@ class Chain:
         return sum(each.multiplications * min(each.sizes) for each in self.maps)
 
     @cached_property
-    def steps(self) -> tuple[Step | Link, ...]:
+    def steps(self) -> tuple[Step | LinearSegment, ...]:
         """Links and bends in turn: what is affine between two bends is one product, or two."""
         links = [
-            Link((each, self.skip) if self.skip and self.skip.target == each.target else (each,)) for each in self.maps
+            LinearSegment((each, self.skip) if self.skip and self.skip.target == each.target else (each,))
+            for each in self.maps
         ]
-        turns = [step for pair in zip(links, (*self.bends, None), strict=True) for step in pair]
+        turns = [step for pair in zip(links, (*self.nonlinearities, None), strict=True) for step in pair]
         return tuple(step for step in turns if step is not None and step.slot not in step.live)
 
     @property
-    def result(self) -> Live:
+    def result(self) -> Variable:
         """The scores."""
-        return Live(self.maps[-1].target)
+        return Variable(self.maps[-1].target)
 
     @property
     def slots(self) -> list[int]:
         """Where the row is, and what goes into the bends and comes out of them."""
-        return [0, *(slot for bend in self.bends if bend for slot in (bend.slot, bend.live[0]))]
+        return [0, *(slot for bend in self.nonlinearities if bend for slot in (bend.slot, bend.live[0]))]
 
 
-def paired(x: Values, b: Values) -> dict[int, Pair]:
+def pair_values(x: Values, b: Values) -> dict[int, Pair]:
     """Values of rows and of background rows, (n, 1, ...) and (1, b, ...)."""
     return {slot: Pair(x[slot].unsqueeze(1), b[slot].unsqueeze(0)) for slot in b}
 
@@ -218,11 +219,11 @@ def slopes(bend: Step | None, pairs: dict[int, Pair]) -> Tensor:
     """The slopes of a bend between all pairs (n, b, width); (1, 1, 1) where there is no bend."""
     if bend is None:
         return pairs[0].x.new_ones(1, 1, 1)
-    rule = rule_for(bend.op, bend.kinds)
+    rule = rule_for(bend.op, bend.input_dtypes)
     assert rule is not None
     out, into = (pairs[slot].each(torch.Tensor.unsqueeze, 0) for slot in (bend.slot, bend.live[0]))
     parts = rule(bend, [torch.ones_like(out.x[:1, :1])], out, [into for _ in bend.live])
-    found = total(merged([term for terms in parts for term in terms]))[0]
+    found = sum_terms(merge_terms([term for terms in parts for term in terms]))[0]
     return found.expand(len(out.x[0]), len(out.b[0, 0]), *found.shape[2:]).flatten(2)
 
 
@@ -232,8 +233,8 @@ class _Finder:
     def __init__(self, tape: Tape, values: Values) -> None:
         self.steps, self.like = tape.steps, values[0]
         self.shapes = {slot: value.shape[1:] for slot, value in values.items()}
-        self.bends = [step for step in tape.steps if not is_affine(step)]
-        self.stops = {0, *(bend.slot for bend in self.bends)}
+        self.nonlinearities = [step for step in tape.steps if not is_affine(step)]
+        self.stops = {0, *(bend.slot for bend in self.nonlinearities)}
 
     def reached(self, target: int, *stops: int) -> tuple[set[int], tuple[Step, ...]]:
         """The bends and ``stops`` that ``target`` depends on directly, and the steps on the way."""
@@ -264,7 +265,7 @@ class _Finder:
         return [whole]
 
 
-def as_chain(tape: Tape, values: Values) -> Chain | None:
+def as_feedforward(tape: Tape, values: Values) -> FeedForward | None:
     """The chain that a tape is.
 
     Args:
@@ -276,11 +277,11 @@ def as_chain(tape: Tape, values: Values) -> Chain | None:
         multiplies with, as those of a convolution do.
     """
     finder = _Finder(tape, values)
-    bends = finder.bends
-    kinds = {kind for step in tape.steps for kind in (step.kind, *step.kinds)}
-    if not isinstance(tape.result, Live) or not bends or kinds != {finder.like.dtype}:
+    bends = finder.nonlinearities
+    kinds = {kind for step in tape.steps for kind in (step.dtype, *step.input_dtypes)}
+    if not isinstance(tape.result, Variable) or not bends or kinds != {finder.like.dtype}:
         return None
-    if not all(is_bend(step, finder.shapes) for step in bends):
+    if not all(is_nonlinearity(step, finder.shapes) for step in bends):
         return None
     starts, ends = [0, *(bend.slot for bend in bends)], [*(bend.live[0] for bend in bends), tape.result.slot]
     sources = [finder.reached(end)[0] for end in ends]
@@ -294,5 +295,5 @@ def as_chain(tape: Tape, values: Values) -> Chain | None:
     ]
     weights = sum(leaf.numel() for leaf in tree_leaves([step.args for step in tape.steps]) if isinstance(leaf, Tensor))
     skip = finder.affine(0, ends[-2]) if skips else None
-    found = Chain(tuple(each for link in links for each in link), tuple(after[:-1]), skip, weights)
+    found = FeedForward(tuple(each for link in links for each in link), tuple(after[:-1]), skip, weights)
     return found if found.multiplications <= 2 * weights else None

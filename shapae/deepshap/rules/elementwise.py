@@ -9,8 +9,8 @@ from torch import Tensor
 
 from shapae.deepshap.rules.linear import linear
 from shapae.deepshap.rules.slopes import SLOPES, Pair, ratio
-from shapae.deepshap.rules.terms import RULES, Terms, elementwise, half_way
-from shapae.deepshap.tracing.tape import Live, Step
+from shapae.deepshap.rules.terms import RULES, Terms, at_midpoint, elementwise
+from shapae.deepshap.tracing.tape import Step, Variable
 from shapae.errors import ModelError
 
 
@@ -21,7 +21,7 @@ def rescale(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     Reference:
         Shrikumar et al., 2017, section 3.5.1, https://arxiv.org/abs/1704.02685
     """
-    if step.name in SLOPES and isinstance(step.args[0], Live):
+    if step.name in SLOPES and isinstance(step.args[0], Variable):
         args, kwargs = step.filled([x])
         return (m * SLOPES[step.name](*args, **kwargs),)
     return (m * _slope(step.run, out, x),)
@@ -49,7 +49,7 @@ def _slope(function: Callable[[Tensor], Tensor], out: Pair, x: Pair) -> Tensor:
 
 
 @elementwise
-def duel(step: Step, m: Tensor, out: Pair, a: Pair, b: Pair) -> tuple[Tensor, Tensor]:
+def two_player_shapley(step: Step, m: Tensor, out: Pair, a: Pair, b: Pair) -> tuple[Tensor, Tensor]:
     """y = f(a, b), elementwise: the Shapley values of the two arguments.
 
     These are the slopes of each with the other held still, averaged over both values of the other.
@@ -74,20 +74,20 @@ def is_square(step: Step) -> bool:
 def power(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """x ** 2 is x * x; others are elementwise."""
     if is_square(step):
-        return half_way(lambda m, x: (2 * m * x,), terms, live)
-    return (rescale if len(live) == 1 else duel)(step, terms, out, live)
+        return at_midpoint(lambda m, x: (2 * m * x,), terms, live)
+    return (rescale if len(live) == 1 else two_player_shapley)(step, terms, out, live)
 
 
 @RULES.register("_to")
 def cast(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """Another dtype: the same number, or a whole one."""
-    return (linear if step.kind.is_floating_point else rescale)(step, terms, out, live)
+    return (linear if step.dtype.is_floating_point else rescale)(step, terms, out, live)
 
 
 @RULES.register("where")
 def where(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """c a + (1 - c) b: linear if the condition is the same for all rows, else a product."""
-    return (_where if isinstance(step.args[0], Live) else linear)(step, terms, out, live)
+    return (_where if isinstance(step.args[0], Variable) else linear)(step, terms, out, live)
 
 
 @elementwise
@@ -96,11 +96,11 @@ def _where(step: Step, m: Tensor, out: Pair, *live: Pair) -> tuple[Tensor, ...]:
     a, b = (each if isinstance(each, Pair) else Pair(each, each) for each in (a, b))
     choice = (m * (a.middle - b.middle)).masked_fill(condition.delta == 0, 0)
     parts = (choice, m * condition.middle, m * (1 - condition.middle))
-    return tuple(part for part, arg in zip(parts, step.args, strict=True) if isinstance(arg, Live))
+    return tuple(part for part, arg in zip(parts, step.args, strict=True) if isinstance(arg, Variable))
 
 
 @RULES.register("any", "all", "argmax", "argmin", "bucketize", "searchsorted")
-def discrete(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
+def piecewise_constant(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """What jumps has no multiplier; it needs none where it is the same for row and background row.
 
     Raises:

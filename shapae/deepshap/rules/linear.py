@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.rules.terms import RULES, Rule, Terms, by_value, carry, fit, half_way
-from shapae.deepshap.tracing.tape import Live, Step
+from shapae.deepshap.rules.terms import RULES, Rule, Terms, at_midpoint, by_value, sum_to_shape, vmap_leading
+from shapae.deepshap.tracing.tape import Step, Variable
 
 
 def linear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
     """A linear operator: its transpose. Truth values and counts are numbers, too."""
     back = torch.func.vjp(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in live))[1]
-    return by_value(carry(back, m) for m in terms)
+    return by_value(vmap_leading(back, m) for m in terms)
 
 
 LINEAR = (
@@ -41,7 +41,7 @@ def bilinear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Term
     """A product: each factor meets the middle of the other, the two-player Shapley value."""
     if len(live) == 1:
         return linear(step, terms, out, live)
-    return half_way(lambda m, *values: torch.func.vjp(step.run, *values)[1](m), terms, live)
+    return at_midpoint(lambda m, *values: torch.func.vjp(step.run, *values)[1](m), terms, live)
 
 
 RULES.register("convolution", "mv", "dot", "addmv", "addbmm")(bilinear)
@@ -54,12 +54,12 @@ def factors(transposes: Callable[..., Any]) -> Rule:
         def back(m: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
             args, kwargs = step.filled(values)
             parts = zip(transposes(m, *args, **kwargs), step.args, strict=True)
-            return tuple(part() for part, arg in parts if isinstance(arg, Live))
+            return tuple(part() for part, arg in parts if isinstance(arg, Variable))
 
         if len(live) > 1:
-            return half_way(back, terms, live)
+            return at_midpoint(back, terms, live)
         anything = torch.zeros_like(live[0].x[:1, :1, :1])
-        return by_value(carry(back, m, anything) for m in terms)
+        return by_value(vmap_leading(back, m, anything) for m in terms)
 
     return rule
 
@@ -68,7 +68,7 @@ def factors(transposes: Callable[..., Any]) -> Rule:
 @factors
 def mul(m: Tensor, a: Any, b: Any) -> Any:
     """a * b; truth values may be among them."""
-    return lambda: fit(m * b, a), lambda: fit(m * a, b)
+    return lambda: sum_to_shape(m * b, a), lambda: sum_to_shape(m * a, b)
 
 
 @RULES.register("mm", "bmm")
@@ -83,7 +83,7 @@ def mm(m: Tensor, a: Tensor, b: Tensor) -> Any:
 def addmm(m: Tensor, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     """beta * bias + alpha * a @ b."""
     scaled = m if alpha == 1 else alpha * m
-    return lambda: fit(beta * m, bias), lambda: scaled @ b.mT, lambda: a.mT @ scaled
+    return lambda: sum_to_shape(beta * m, bias), lambda: scaled @ b.mT, lambda: a.mT @ scaled
 
 
 # Affine, if only one of the values varies.

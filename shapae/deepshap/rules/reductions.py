@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shapae.deepshap.rules.slopes import Pair, fading, ratio
+from shapae.deepshap.rules.slopes import Pair, phi1, ratio
 from shapae.deepshap.rules.terms import RULES, pairwise
 from shapae.deepshap.tracing.tape import Step
 
@@ -16,11 +16,11 @@ def logsumexp(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """log(sum(exp(x))), as a chain of log, sum and exp, without any of them."""
     _, dim, *keep = *step.args, *step.kwargs.values()
     if not any(keep):
-        m, out = _restored(m, dim, x.x), out.each(_restored, dim, x.x)
+        m, out = _keep_dims(m, dim, x.x), out.each(_keep_dims, dim, x.x)
     return (m * _shares(x, out),)
 
 
-def _restored(value: Tensor, dim: Any, like: Tensor) -> Tensor:
+def _keep_dims(value: Tensor, dim: Any, like: Tensor) -> Tensor:
     """``value`` with the axes ``dim`` that were reduced, of length 1; all axes if there are none."""
     axes = range(like.ndim) if dim in (None, [], ()) else [dim] if isinstance(dim, int) else dim
     shape = [1 if axis in {each % like.ndim for each in axes} else size for axis, size in enumerate(like.shape)]
@@ -29,7 +29,7 @@ def _restored(value: Tensor, dim: Any, like: Tensor) -> Tensor:
 
 def _shares(x: Pair, sums: Pair) -> Tensor:
     """Slope of exp(x) over slope of exp(sums), without overflow since no x is more than its logsumexp."""
-    shares = torch.exp(x.high - sums.high) * fading(x.delta.abs()) / fading(sums.delta.abs())
+    shares = torch.exp(x.high - sums.high) * phi1(x.delta.abs()) / phi1(sums.delta.abs())
     return shares.masked_fill(sums.high == -torch.inf, 0)
 
 
@@ -49,7 +49,7 @@ def _centred(m: Tensor, x: Pair, dim: int) -> Tensor:
 def softmax(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """exp(log_softmax(x)); as exp(x) over a sum it would lose everything where one of the sums is tiny."""
     logs = x.each(torch.log_softmax, step.args[1])
-    inner = m * torch.exp(logs.high) * fading(logs.delta.abs())
+    inner = m * torch.exp(logs.high) * phi1(logs.delta.abs())
     return (_centred(inner.masked_fill(logs.high == -torch.inf, 0), x, step.args[1]),)
 
 
@@ -70,20 +70,20 @@ def amax(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     rest = [axis for axis in range(x.x.ndim) if axis not in axes]
     order = rest + axes
     flat = x.each(lambda value: value.permute(order).flatten(len(rest)))
-    slopes = _shares_of_largest(flat) * m.reshape([x.x.shape[axis] for axis in rest] + [1])
+    slopes = _max_shapley(flat) * m.reshape([x.x.shape[axis] for axis in rest] + [1])
     back = slopes.reshape([x.x.shape[axis] for axis in order]).permute([order.index(axis) for axis in range(x.x.ndim)])
     return (back,)
 
 
-def _shares_of_largest(x: Pair) -> Tensor:
+def _max_shapley(x: Pair) -> Tensor:
     """Multipliers of the maximum over the last axis."""
     width = x.x.shape[-1]
     levels, order = torch.cat([x.x, x.b], dim=-1).sort(dim=-1)
     rises, starts = x.x > x.b, torch.cat([x.x <= x.b, x.x > x.b], dim=-1)
     rising = torch.cat([rises, rises], dim=-1)
     sign = torch.where(starts, 1.0, -1.0).to(levels)
-    opened, closed = (_counted(sign * each, order) for each in (rising, ~rising))
-    above = width - _counted(starts.to(levels), order)
+    opened, closed = (_count_open(sign * each, order) for each in (rising, ~rising))
+    above = width - _count_open(starts.to(levels), order)
     both = torch.lgamma(opened + closed + 1)
     up = torch.exp(torch.lgamma(closed + 1) + torch.lgamma(opened) - both)
     down = torch.exp(torch.lgamma(opened + 1) + torch.lgamma(closed) - both)
@@ -100,6 +100,6 @@ def _shares_of_largest(x: Pair) -> Tensor:
     return ratio(torch.where(rises, risen, fallen), x.delta, each)
 
 
-def _counted(events: Tensor, order: Tensor) -> Tensor:
+def _count_open(events: Tensor, order: Tensor) -> Tensor:
     """How many are open in each gap between the sorted levels."""
     return events.gather(-1, order).cumsum(-1)[..., :-1]

@@ -53,7 +53,7 @@ def ratio(above: Tensor, below: Tensor, limit: Any) -> Tensor:
     return torch.where(below == 0, limit, above / below)
 
 
-def fading(t: Tensor) -> Tensor:
+def phi1(t: Tensor) -> Tensor:
     """(1 - exp(-t)) / t, the mean of exp(-s) over s from 0 to t."""
     return ratio(-torch.expm1(-t), t, 1.0)
 
@@ -109,7 +109,7 @@ def hardswish(x: Pair) -> Tensor:
 @SLOPES.register("exp")
 def exp(x: Pair) -> Tensor:
     """Logarithmic mean of both values of the function."""
-    return x.each(torch.exp).high * fading(x.delta.abs())
+    return x.each(torch.exp).high * phi1(x.delta.abs())
 
 
 @SLOPES.register("expm1")
@@ -135,7 +135,7 @@ def celu(x: Pair, alpha: float = 1) -> Tensor:
 @SLOPES.register("sigmoid")
 def sigmoid(x: Pair) -> Tensor:
     """s(high) - s(low) = s(high) s(-low) (1 - exp(low - high))."""
-    return x.each(torch.sigmoid).high * Pair(-x.x, -x.b).each(torch.sigmoid).high * fading(x.delta.abs())
+    return x.each(torch.sigmoid).high * Pair(-x.x, -x.b).each(torch.sigmoid).high * phi1(x.delta.abs())
 
 
 @SLOPES.register("tanh")

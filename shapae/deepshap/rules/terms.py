@@ -5,7 +5,7 @@ m_u (u_x - u_b) + m_v (v_x - v_b) + ... = m_y (y_x - y_b).
 
 A multiplier is a sum of *terms*, each as small as it can be: the leading axes (outputs, rows, background) of a term
 have length 1 where it does not depend on them. Rules are written for one output, one row and one background row,
-without these axes; ``carry`` takes them through.
+without these axes; ``vmap_leading`` takes them through.
 
 References:
     Shrikumar et al., 2017, https://arxiv.org/abs/1704.02685 (multipliers, rescale rule)
@@ -32,7 +32,7 @@ RULES: Registry[Rule] = Registry("operator with a rule")
 LEADING = 3
 
 
-def carry(function: Callable[..., Any], *tensors: Tensor, axes: int = LEADING) -> Any:
+def vmap_leading(function: Callable[..., Any], *tensors: Tensor, axes: int = LEADING) -> Any:
     """``function`` of single values, for all outputs, rows and background rows.
 
     Args:
@@ -43,39 +43,39 @@ def carry(function: Callable[..., Any], *tensors: Tensor, axes: int = LEADING) -
     Returns:
         What ``function`` gives, with the leading axes, of length 1 where what it gives is the same for all.
     """
-    return tree_map(partial(_narrowed, axes), _mapped(function, tensors, axes))
+    return tree_map(partial(_narrow, axes), _map(function, tensors, axes))
 
 
-def _mapped(function: Callable[..., Any], tensors: Sequence[Tensor], axes: int) -> Any:
+def _map(function: Callable[..., Any], tensors: Sequence[Tensor], axes: int) -> Any:
     if axes == 0:
         return function(*tensors)
     many = [len(tensor) > 1 for tensor in tensors]
     tensors = [tensor if each else tensor[0] for tensor, each in zip(tensors, many, strict=True)]
     if any(many):
         in_dims = tuple(0 if each else None for each in many)
-        return torch.vmap(lambda *single: _mapped(function, single, axes - 1), in_dims=in_dims)(*tensors)
-    return tree_map(lambda out: out.unsqueeze(0), _mapped(function, tensors, axes - 1))
+        return torch.vmap(lambda *single: _map(function, single, axes - 1), in_dims=in_dims)(*tensors)
+    return tree_map(lambda out: out.unsqueeze(0), _map(function, tensors, axes - 1))
 
 
-def _narrowed(axes: int, out: Tensor) -> Tensor:
+def _narrow(axes: int, out: Tensor) -> Tensor:
     """Where nothing depends on an axis, vmap gives one number for all of it."""
     for axis in range(axes):
         out = out if out.stride(axis) else out.narrow(axis, 0, 1)
     return out
 
 
-def total(terms: Terms) -> Tensor:
+def sum_terms(terms: Terms) -> Tensor:
     """The multiplier itself."""
     return reduce(add, sorted(terms, key=Tensor.numel))
 
 
-def merged(terms: Terms) -> Terms:
+def merge_terms(terms: Terms) -> Terms:
     """Terms of the same shape added up."""
     shapes = dict.fromkeys(term.shape for term in terms)
     return [reduce(add, (term for term in terms if term.shape == shape)) for shape in shapes]
 
 
-def fit(m: Tensor, value: Tensor) -> Tensor:
+def sum_to_shape(m: Tensor, value: Tensor) -> Tensor:
     """The multiplier of ``value`` itself, from that of what it was broadcast to."""
     return m.sum_to_size(value.shape)
 
@@ -85,7 +85,7 @@ def by_value(parts: Any) -> list[Terms]:
     return [list(terms) for terms in zip(*parts, strict=True)]
 
 
-def half_way(function: Callable[..., Any], terms: Terms, live: list[Pair]) -> list[Terms]:
+def at_midpoint(function: Callable[..., Any], terms: Terms, live: list[Pair]) -> list[Terms]:
     """``function`` (m, *values) of the values half way between row and background row.
 
     It must be linear in m and affine in the values, as the gradient of a quadratic operator is. Then a term that is
@@ -94,9 +94,9 @@ def half_way(function: Callable[..., Any], terms: Terms, live: list[Pair]) -> li
     parts = []
     for m in terms:
         if m.shape[1] > 1 and m.shape[2] > 1:
-            parts.append(carry(function, m, *(value.middle for value in live)))
+            parts.append(vmap_leading(function, m, *(value.middle for value in live)))
         else:
-            parts += [carry(function, m / 2, *values) for values in zip(*live, strict=True)]
+            parts += [vmap_leading(function, m / 2, *values) for values in zip(*live, strict=True)]
     return by_value(parts)
 
 
@@ -107,7 +107,7 @@ def pairwise(function: Callable[..., Any]) -> Rule:
         def single(m: Tensor, *values: Tensor) -> Any:
             return function(step, m, *_pairs(values))
 
-        return by_value([carry(single, total(terms), *out, *chain(*live))])
+        return by_value([vmap_leading(single, sum_terms(terms), *out, *chain(*live))])
 
     return rule
 
@@ -115,18 +115,18 @@ def pairwise(function: Callable[..., Any]) -> Rule:
 def elementwise(function: Callable[..., Any]) -> Rule:
     """The same for elementwise operators: all values come in the shape of ``out``.
 
-    One that has that shape anyway is broadcast over the leading axes as over all others: faster than ``carry``.
+    One that has that shape anyway is broadcast over the leading axes as over all others: faster than ``vmap_leading``.
     """
 
     def rule(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
         def single(m: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
             out, *narrow = _pairs(values)
             parts = function(step, m, out, *(pair.each(torch.Tensor.expand_as, out.x) for pair in narrow))
-            return tuple(fit(part, pair.x) for part, pair in zip(parts, narrow, strict=True))
+            return tuple(sum_to_shape(part, pair.x) for part, pair in zip(parts, narrow, strict=True))
 
         if len(live) == 1 and live[0].x.shape == out.x.shape:
-            return by_value([function(step, total(terms), out, *live)])
-        return by_value([carry(single, total(terms), *out, *chain(*live))])
+            return by_value([function(step, sum_terms(terms), out, *live)])
+        return by_value([vmap_leading(single, sum_terms(terms), *out, *chain(*live))])
 
     return rule
 

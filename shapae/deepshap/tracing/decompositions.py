@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from shapae.utils.registry import Registry
 
-PARTS: Registry[Callable[..., Any]] = Registry("operator to be taken apart")
+DECOMPOSITIONS: Registry[Callable[..., Any]] = Registry("operator to be taken apart")
 
 
-@PARTS.register("div")
+@DECOMPOSITIONS.register("div")
 def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
     """a / b = a * (1 / b)."""
     if rounding_mode is not None:
@@ -22,14 +22,14 @@ def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
     return a * torch.as_tensor(b, dtype=kind, device=getattr(b, "device", None)).reciprocal()
 
 
-@PARTS.register("var")
+@DECOMPOSITIONS.register("var")
 def var(x: Tensor, *settings: Any, **named: Any) -> Tensor:
     """The mean square of what is left without the mean."""
     squares: Tensor = var_mean(x, *settings, **named)[0]
     return squares
 
 
-@PARTS.register("var_mean")
+@DECOMPOSITIONS.register("var_mean")
 def var_mean(
     x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Any:
@@ -41,7 +41,7 @@ def var_mean(
     return square / freedom, mean if keepdim else x.mean(axes)
 
 
-@PARTS.register("native_batch_norm", "_native_batch_norm_legit")
+@DECOMPOSITIONS.register("native_batch_norm", "_native_batch_norm_legit")
 def batch_norm(x: Tensor, weight: Any, bias: Any, *settings: Any) -> Any:
     """In eval mode, an affine map of each channel."""
     if len(settings) != 5 or settings[2]:  # running mean and variance, training, momentum, eps
@@ -53,32 +53,32 @@ def batch_norm(x: Tensor, weight: Any, bias: Any, *settings: Any) -> Any:
     return out, x.new_empty(0), x.new_empty(0)
 
 
-@PARTS.register("max")
+@DECOMPOSITIONS.register("max")
 def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
     """The largest value, and where it is."""
     return x.amax() if dim is None else (x.amax(dim, keepdim), x.argmax(dim, keepdim))
 
 
-@PARTS.register("min")
+@DECOMPOSITIONS.register("min")
 def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
     """The smallest value, and where it is."""
     return x.amin() if dim is None else (x.amin(dim, keepdim), x.argmin(dim, keepdim))
 
 
-@PARTS.register("amin")
+@DECOMPOSITIONS.register("amin")
 def amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """-max(-x)."""
     return -(-x).amax(dim, keepdim)
 
 
-@PARTS.register("_cdist_forward")
+@DECOMPOSITIONS.register("_cdist_forward")
 def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
     """The norms of all differences."""
     norms: Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, dim=-1)
     return norms
 
 
-@PARTS.register("rrelu_with_noise")
+@DECOMPOSITIONS.register("rrelu_with_noise")
 def rrelu(
     x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
 ) -> Any:
@@ -86,7 +86,7 @@ def rrelu(
     return NotImplemented if training else functional.leaky_relu(x, (lower + upper) / 2)
 
 
-@PARTS.register("max_pool2d_with_indices")
+@DECOMPOSITIONS.register("max_pool2d_with_indices")
 def max_pool2d(
     x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -117,19 +117,19 @@ def _both_axes(size: Any) -> list[int]:
     return sizes * (2 // len(sizes))
 
 
-@PARTS.register("copy")
+@DECOMPOSITIONS.register("copy")
 def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     """The source, in the shape and dtype of what it is written over."""
     return source.to(x.dtype).expand(x.shape)
 
 
-@PARTS.register("masked_fill")
+@DECOMPOSITIONS.register("masked_fill")
 def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
     """A choice between the value and what is there."""
     return torch.where(mask, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
 
 
-@PARTS.register("index_put", "_unsafe_index_put")
+@DECOMPOSITIONS.register("index_put", "_unsafe_index_put")
 def index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Any:
     """One value wherever a mask is true: see ``masked_fill``."""
     mask = indices[0]
@@ -138,7 +138,7 @@ def index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False)
     return masked_fill(x, mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), values.reshape(()))
 
 
-@PARTS.register("prod")
+@DECOMPOSITIONS.register("prod")
 def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
     """Products of two, of these the products of two, and so on."""
     x, dim = (x.reshape(-1), 0) if dim is None else (x, dim if isinstance(dim, int) else dim[0])
@@ -149,7 +149,7 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: tor
     return x if keepdim else x.squeeze(dim)
 
 
-@PARTS.register("_trilinear")
+@DECOMPOSITIONS.register("_trilinear")
 def trilinear(
     a: Tensor, b: Tensor, c: Tensor, expand_a: Any, expand_b: Any, expand_c: Any, axes: Any, unroll_dim: int = 1
 ) -> Tensor:
@@ -161,7 +161,7 @@ def trilinear(
     return (a * b * c).sum(axes)
 
 
-@PARTS.register("unfold")
+@DECOMPOSITIONS.register("unfold")
 def unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
     """Windows along an axis, their values last."""
     starts = torch.arange(0, x.shape[dim] - size + 1, step, device=x.device)

@@ -17,23 +17,23 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from shapae.deepshap.tracing.decompositions import PARTS
-from shapae.deepshap.tracing.tape import Live, Step, Tape, plain_name
+from shapae.deepshap.tracing.decompositions import DECOMPOSITIONS
+from shapae.deepshap.tracing.tape import Step, Tape, Variable, plain_name
 from shapae.errors import UnsupportedOperator
 from shapae.utils.torch_trace import Function, ModuleNames
 
-Whole = Callable[[OpOverload, list[torch.dtype]], bool]
+IsPrimitive = Callable[[OpOverload, list[torch.dtype]], bool]
 
 # They give back what they are given.
 ALIASES = {"alias", "clone", "contiguous", "detach", "lift", "lift_fresh"}
 # They look at the shape only.
-SHAPED = {
+SHAPE_ONLY = {
     *("empty_like", "full_like", "ones_like", "zeros_like", "new_empty", "new_full", "new_ones", "new_zeros"),
     *("rand_like", "randn_like", "randint_like"),
 }
 
 
-def record(function: Function, row: Tensor, whole: Whole, *anchor: Tensor) -> Tape:
+def record(function: Function, row: Tensor, whole: IsPrimitive, *anchor: Tensor) -> Tape:
     """Run ``function`` on one row, and take down what it does.
 
     Args:
@@ -65,7 +65,7 @@ def record(function: Function, row: Tensor, whole: Whole, *anchor: Tensor) -> Ta
             function(*(each.detach().clone().unsqueeze(0) for each in taken))
     slot = recorder.slots.get(id(result))
     steps = tuple(_needed(recorder.steps, {slot}))
-    return Tape(steps, result.detach() if slot is None else Live(slot), tuple(recorder.read), bool(anchor))
+    return Tape(steps, result.detach() if slot is None else Variable(slot), tuple(recorder.read), bool(anchor))
 
 
 def _recorded(function: Function, recorder: "Recorder", taken: list[Tensor]) -> tuple["Recorder", Tensor]:
@@ -87,7 +87,7 @@ def _needed(steps: list[Step], slots: set[int | None]) -> list[Step]:
 class Recorder(TorchDispatchMode):
     """Takes down every operator that has something to do with the tensors that ``function`` takes."""
 
-    def __init__(self, function: Function, taken: list[Tensor], whole: Whole) -> None:
+    def __init__(self, function: Function, taken: list[Tensor], whole: IsPrimitive) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.whole = whole
         self.places = ModuleNames(function)
@@ -105,11 +105,11 @@ class Recorder(TorchDispatchMode):
         live = [leaf for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.slots]
         if not live:
             return op(*args, **kwargs)
-        if plain_name(op) in SHAPED:
+        if plain_name(op) in SHAPE_ONLY:
             made = op(*args, **kwargs)
             self.made[made.untyped_storage().data_ptr()] = made
             return made
-        if _writes(op) and (twin := _twin(op)) is not None:
+        if _writes(op) and (twin := _out_of_place(op)) is not None:
             return self._written(twin, args, kwargs)
         for parts in self._parts(op, [leaf.dtype for leaf in live]):
             with self:
@@ -127,8 +127,8 @@ class Recorder(TorchDispatchMode):
 
     def _parts(self, op: OpOverload, kinds: list[torch.dtype]) -> Iterator[Callable[..., Any]]:
         """Functions that do the same as ``op`` by simpler operators, best first."""
-        if plain_name(op) in PARTS:
-            yield PARTS[plain_name(op)]
+        if plain_name(op) in DECOMPOSITIONS:
+            yield DECOMPOSITIONS[plain_name(op)]
         if not self.whole(op, kinds) and not op._schema.is_mutable and plain_name(op) not in ALIASES:
             if op in decomposition_table:
                 yield decomposition_table[op]
@@ -149,7 +149,7 @@ class Recorder(TorchDispatchMode):
 
     def _argument(self, leaf: Any) -> Any:
         if id(leaf) in self.slots:
-            return Live(self.slots[id(leaf)])
+            return Variable(self.slots[id(leaf)])
         return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
     def _written(self, twin: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -165,7 +165,7 @@ class Recorder(TorchDispatchMode):
         self._rename(first.copy_(out.clone()), out)
         if base is not first:
             with self:
-                self._rename(base, _written_into(base, out, first))
+                self._rename(base, _write_view(base, out, first))
         return first
 
     def _rename(self, tensor: Tensor, value: Tensor) -> None:
@@ -176,11 +176,11 @@ class Recorder(TorchDispatchMode):
             self.slots[id(tensor)] = self.slots[id(value)]
 
 
-def _twin(op: OpOverload) -> OpOverload | None:
+def _out_of_place(op: OpOverload) -> OpOverload | None:
     """The operator that does not write, for one that writes into its first argument: add for add_."""
     packet = getattr(torch.ops.aten, op.overloadpacket.__name__.removesuffix("_"), None)
     twins = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
-    same = (twin for twin in twins if not _writes(twin) and _takes(twin) == _takes(op))
+    same = (twin for twin in twins if not _writes(twin) and _argument_types(twin) == _argument_types(op))
     return next(same, None)
 
 
@@ -189,11 +189,11 @@ def _writes(op: OpOverload) -> bool:
     return bool(arguments) and bool(arguments[0].is_write)
 
 
-def _takes(op: OpOverload) -> list[str]:
+def _argument_types(op: OpOverload) -> list[str]:
     return [str(argument.type) for argument in op._schema.arguments]
 
 
-def _written_into(base: Tensor, value: Tensor, view: Tensor) -> Tensor:
+def _write_view(base: Tensor, value: Tensor, view: Tensor) -> Tensor:
     """``base`` with ``value`` where ``view`` looks at it."""
     everywhere = torch.arange(base.numel(), device=base.device)
     places = everywhere.as_strided(view.size(), view.stride(), view.storage_offset()).reshape(-1)

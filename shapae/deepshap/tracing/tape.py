@@ -22,7 +22,7 @@ def _slice_scatter(
 
 # The same as what was recorded, for operators that vmap does not take in all cases: views of values that do not lie
 # in one piece, an end beyond all sizes.
-RELAXED: dict[str, Any] = {
+VMAP_SAFE: dict[str, Any] = {
     "view": torch.ops.aten.reshape,
     "_unsafe_view": torch.ops.aten.reshape,
     "slice_scatter": _slice_scatter,
@@ -35,7 +35,7 @@ def plain_name(op: OpOverload) -> str:
 
 
 @dataclass(frozen=True)
-class Live:
+class Variable:
     """Stands for a value that varies with the rows, in the arguments of a step."""
 
     slot: int
@@ -47,11 +47,11 @@ class Step:
 
     Attributes:
         op: The operator.
-        args: Its arguments, with ``Live`` for all that vary.
+        args: Its arguments, with ``Variable`` for all that vary.
         kwargs: The same for those that have a name.
         kinds: dtypes of the live arguments, in their order.
         kind: dtype of the tensor.
-        which: Position among the tensors that the operator gives.
+        output_index: Position among the tensors that the operator gives.
         slot: Where the tensor belongs on the tape.
         place: The module that ran the operator.
     """
@@ -59,9 +59,9 @@ class Step:
     op: OpOverload
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    kinds: tuple[torch.dtype, ...]
-    kind: torch.dtype
-    which: int
+    input_dtypes: tuple[torch.dtype, ...]
+    dtype: torch.dtype
+    output_index: int
     slot: int
     place: str
 
@@ -73,7 +73,7 @@ class Step:
     @cached_property
     def live(self) -> list[int]:
         """Slots of the live arguments, in their order."""
-        return [each.slot for each in tree_leaves((self.args, self.kwargs)) if isinstance(each, Live)]
+        return [each.slot for each in tree_leaves((self.args, self.kwargs)) if isinstance(each, Variable)]
 
     def filled(self, values: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with ``values`` in place of the live ones, in their order."""
@@ -82,19 +82,19 @@ class Step:
 
     def run(self, *values: Tensor) -> Tensor:
         """What the operator gives for these live values, which may come in another dtype."""
-        return self.run_as_is(*(value.to(kind) for value, kind in zip(values, self.kinds, strict=True)))
+        return self.run_as_is(*(value.to(kind) for value, kind in zip(values, self.input_dtypes, strict=True)))
 
     def run_as_is(self, *values: Tensor) -> Tensor:
         """The same in the dtype in which they come."""
         args, kwargs = self.filled(values)
-        out: Tensor = tree_leaves(RELAXED.get(self.name, self.op)(*args, **kwargs))[self.which]
-        return out.to(self.kind) if self.kind.is_floating_point else out
+        out: Tensor = tree_leaves(VMAP_SAFE.get(self.name, self.op)(*args, **kwargs))[self.output_index]
+        return out.to(self.dtype) if self.dtype.is_floating_point else out
 
     def in_dtype(self, dtype: torch.dtype) -> "Step":
         """The same with all floating point numbers in one dtype."""
         args, kwargs = tree_map(lambda leaf: _cast(leaf, dtype), (self.args, self.kwargs))
-        kind, *kinds = (dtype if each.is_floating_point else each for each in (self.kind, *self.kinds))
-        return replace(self, args=args, kwargs=kwargs, kind=kind, kinds=tuple(kinds))
+        kind, *kinds = (dtype if each.is_floating_point else each for each in (self.dtype, *self.input_dtypes))
+        return replace(self, args=args, kwargs=kwargs, dtype=kind, input_dtypes=tuple(kinds))
 
 
 def _cast(leaf: Any, dtype: torch.dtype) -> Any:
@@ -102,7 +102,7 @@ def _cast(leaf: Any, dtype: torch.dtype) -> Any:
 
 
 def _filled(arg: Any, left: Iterator[Any]) -> Any:
-    if isinstance(arg, Live):
+    if isinstance(arg, Variable):
         return next(left)
     return type(arg)(_filled(each, left) for each in arg) if isinstance(arg, (list, tuple)) else arg
 
@@ -119,12 +119,12 @@ class Tape:
     """
 
     steps: tuple[Step, ...]
-    result: Live | Tensor
+    result: Variable | Tensor
     read: tuple[str, ...]
     anchored: bool = False
 
     @cached_property
-    def still(self) -> set[int]:
+    def constant_slots(self) -> set[int]:
         """Slots that depend on the anchor alone: the same for a row and all that it is compared with."""
         still = {1} if self.anchored else set()
         for step in self.steps:
@@ -133,9 +133,9 @@ class Tape:
         return still
 
     @cached_property
-    def crossed(self) -> tuple[Step, ...]:
+    def mixed_steps(self) -> tuple[Step, ...]:
         """Steps that depend both on the anchor and on the row that is compared with it, in their order."""
-        found, slots = [], set(self.still)
+        found, slots = [], set(self.constant_slots)
         for step in self.steps:
             if step.slot not in slots and slots.intersection(step.live):
                 slots.add(step.slot)
@@ -148,12 +148,12 @@ class Tape:
 
     def scores(self, values: Values) -> Tensor:
         """(n, k), from the values of n rows."""
-        if isinstance(self.result, Live):
+        if isinstance(self.result, Variable):
             return values[self.result.slot]
         return self.result.expand(len(values[0]), -1)
 
 
-def some_of(values: Values, part: slice) -> Values:
+def select_rows(values: Values, part: slice) -> Values:
     """The values of some of the rows."""
     return {slot: value[part] for slot, value in values.items()}
 

@@ -14,8 +14,8 @@ import shapae
 from shapae import Autoencoder, Explainer, backends, compare, datasets, heads
 from shapae.analysis.comparison import comparison as comparing
 from shapae.analysis.comparison import metrics
-from shapae.analysis.comparison.comparison import CONTROLS, RANDOM, STRANGE
-from shapae.analysis.comparison.evaluation import randomised
+from shapae.analysis.comparison.comparison import CONTROLS, RANDOM, RANDOMIZED
+from shapae.analysis.comparison.evaluation import randomize_weights
 from shapae.errors import DataError, UnknownName
 from shapae.tables import background
 from tests import cases
@@ -125,7 +125,7 @@ def test_randomised_weights_decorrelate():
         model, rows = cases.build(cases.Question, 30, seed=seed), cases.table(6, 30, seed=1)
         mine, strange = (
             Explainer(each, cases.table(7, 30, seed=2), head="reconstruction:0")(rows).values
-            for each in (model, randomised(model, seed))
+            for each in (model, randomize_weights(model, seed))
         )
         found.append(metrics.rank_correlation(mine, strange))
     assert abs(np.mean(found)) < 2.6 * 0.19 / np.sqrt(12)
@@ -143,14 +143,14 @@ def test_the_change_over_seeds_is_the_standard_error_of_what_is_drawn():
 def test_randomised_weights_are_as_large_and_the_model_keeps_its_own():
     model = cases.build(cases.Nested)
     before = cases.snapshot(model)
-    strange = randomised(model, seed=0)
+    strange = randomize_weights(model, seed=0)
     assert cases.snapshot(model) == before
     for mine, other in zip(model.parameters(), strange.model.parameters(), strict=True):
         assert mine.shape == other.shape
         assert torch.equal(mine, other) == (not mine.any())
     sparse = torch.nn.Linear(200, 200)
     torch.nn.init.eye_(sparse.weight)
-    drawn = randomised(sparse, seed=0).model.weight.detach()
+    drawn = randomize_weights(sparse, seed=0).model.weight.detach()
     assert drawn.square().mean().sqrt() == pytest.approx(200**-0.5, rel=0.02)
     assert (drawn != 0).all()
 
@@ -172,8 +172,8 @@ def test_a_backend_that_fails_is_a_row_with_its_reason(failing):
 
 
 def test_by_default_all_backends_that_take_so_many_features_are_compared(monkeypatch):
-    assert comparing.fitting(12) == backends.names()
-    assert comparing.fitting(13) == [name for name in backends.names() if name != "exact"]
+    assert comparing.available_backends(12) == backends.names()
+    assert comparing.available_backends(13) == [name for name in backends.names() if name != "exact"]
     monkeypatch.setattr(comparing, "names", lambda: ["exact", "deep"])  # the others take their time
     assert compared(backends=None, d=14, reference="deep").table.index.tolist() == ["deep", *CONTROLS]
 
@@ -211,7 +211,7 @@ def test_a_backend_whose_library_is_missing_is_a_row_and_not_among_the_default(m
     for name in [name for name in sys.modules if name.startswith("captum") or "captum" in name.rpartition(".")[2]]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "captum", None)
-    assert comparing.fitting(6) == [name for name in backends.names() if not name.startswith("captum")]
+    assert comparing.available_backends(6) == [name for name in backends.names() if not name.startswith("captum")]
     got = compared(backends=["captum_deep", "deep"], reference="deep")
     assert got.table.loc["captum_deep", "error"].startswith("MissingPackage: backend 'captum_deep' needs captum")
     assert got.table.loc["deep", "error"] == ""
@@ -344,4 +344,4 @@ def test_a_backend_has_the_same_colour_in_all_panels(comparison):
 
 def test_the_surface_names_the_function_not_a_module():
     assert callable(shapae.compare)
-    assert STRANGE in CONTROLS
+    assert RANDOMIZED in CONTROLS

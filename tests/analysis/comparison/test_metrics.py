@@ -87,7 +87,7 @@ def test_shapley_values_of_a_sum_are_faithful():
     values = explainer(x).values
     removed = np.random.default_rng(0).random((N, M, D)) < 0.5
     coalitions = np.concatenate([np.ones((N, 1, D), bool), ~removed], axis=1)
-    worths = metrics.worths(explainer.score.at, torch.tensor(x), explainer.background, coalitions)
+    worths = metrics.worths(explainer.score.anchored_at, torch.tensor(x), explainer.background, coalitions)
     np.testing.assert_allclose(metrics.infidelity(values, removed, worths[:, :1] - worths[:, 1:]), 0, atol=1e-20)
     assert metrics.infidelity(2 * values, removed, worths[:, :1] - worths[:, 1:]).min() > 1e-3
 
@@ -124,7 +124,7 @@ def test_worths_are_means_over_the_background(head, at_once, monkeypatch):
     model, x, b = cases.build(cases.Question), cases.table(N), cases.table(3, seed=2)
     score = Explainer(model, b, head=head).score
     coalitions = np.random.default_rng(0).random((N, M, D)) < 0.5
-    got = metrics.worths(score.at, torch.tensor(x), torch.tensor(b), coalitions)
+    got = metrics.worths(score.anchored_at, torch.tensor(x), torch.tensor(b), coalitions)
     for row, m in [(0, 0), (1, 3), (3, 6)]:
         mixed = [torch.tensor(np.where(coalitions[row, m], x[row], other)) for other in b]
         with torch.no_grad():

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from shapae.analysis.comparison.resources import taking
+from shapae.analysis.comparison.resources import measure_usage
 
 SIZE = 80_000_000
 
 
 @pytest.mark.parametrize("make", [lambda: np.ones(SIZE // 8), lambda: torch.ones(SIZE // 4)], ids=["numpy", "torch"])
 def test_what_is_held_inside_is_seen_also_when_it_is_given_back(make):
-    with taking(torch.device("cpu")) as taken:
+    with measure_usage(torch.device("cpu")) as taken:
         held = make()
         time.sleep(0.02)
         del held
@@ -30,7 +30,7 @@ def test_what_was_free_before_and_is_used_again_is_seen():
     first = work()
     keep = bytearray(1000)  # at the end of the heap, so that it does not shrink by itself
     del first
-    with taking(torch.device("cpu")) as taken:
+    with measure_usage(torch.device("cpu")) as taken:
         held = work()
         time.sleep(0.02)
     assert len(held) + len(keep) > 0
@@ -38,6 +38,6 @@ def test_what_was_free_before_and_is_used_again_is_seen():
 
 
 def test_seconds_are_known_also_if_it_fails():
-    with pytest.raises(KeyError), taking(torch.device("cpu")) as taken:
+    with pytest.raises(KeyError), measure_usage(torch.device("cpu")) as taken:
         raise KeyError
     assert taken.seconds >= 0

@@ -18,7 +18,7 @@ from torch import nn
 from shapae import Autoencoder, Explainer
 from shapae.analysis.ranking import methods as importances
 from shapae.analysis.ranking.methods import permutation, retraining
-from shapae.analysis.ranking.task import Case
+from shapae.analysis.ranking.task import RankingTask
 from shapae.errors import ModelError, UnknownName, UnsupportedOperator
 from shapae.heads import ReconstructionError
 from shapae.models.autoencoder import as_autoencoder
@@ -33,14 +33,14 @@ every_grouping = pytest.mark.parametrize("players", [ALONE, SOME], ids=["alone",
 def case(model=None, n=N, players=ALONE, **settings):
     model = cases.build(cases.Question) if model is None else model
     rows, background = (torch.tensor(cases.table(count, seed=seed)) for count, seed in ((n, 1), (7, 2)))
-    return Case(as_autoencoder(model), rows, background, players, **settings)
+    return RankingTask(as_autoencoder(model), rows, background, players, **settings)
 
 
 def measured(name, given, columns=None):
     """(p, q, 2)."""
     method = importances.named(name)
     with torch.no_grad():
-        return method.measure(given, method.USUAL if columns is None else columns)
+        return method.measure(given, method.DEFAULT if columns is None else columns)
 
 
 def error(model, rows, target):
@@ -89,7 +89,7 @@ def test_permutation_is_scikit_learns_with_the_same_shuffles():
     for j in range(D):
         donors = donors_of(calls, table, j)
         assert donors.shape == (3, N)
-        got = permutation.shuffled(given, (j,), ["error"], donors)
+        got = permutation.permutation_effects(given, (j,), ["error"], donors)
         assert got.mean().item() == pytest.approx(want.importances_mean[j], rel=1e-9)
 
 
@@ -102,7 +102,7 @@ def test_permutation_is_captums_for_one_shuffle():
     with torch.no_grad():
         peer = FeaturePermutation(lambda rows: error(given.autoencoder, rows, given.rows), perm_func=shuffle)
         want = -peer.attribute(given.rows).mean(dim=0)
-        got = [permutation.shuffled(given, (j,), ["error"], donors[None]).mean() for j in range(D)]
+        got = [permutation.permutation_effects(given, (j,), ["error"], donors[None]).mean() for j in range(D)]
     np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
@@ -127,7 +127,9 @@ def test_standard_errors_of_permutation_cover_what_another_sample_would_give(rep
             layer.bias.zero_()
     for seed in range(100):
         rows = torch.tensor(cases.table(200, seed=seed))
-        found.append(measured("permutation", Case(as_autoencoder(model), rows, rows, ALONE, repeats, seed), ["error"]))
+        found.append(
+            measured("permutation", RankingTask(as_autoencoder(model), rows, rows, ALONE, repeats, seed), ["error"])
+        )
     means, errors = np.moveaxis(found, -1, 0)[..., 0]
     covered = (np.abs(means - 2 * 0.9 / D) < 1.96 * errors).mean()
     assert 0.93 <= covered <= 0.98  # the fewer shuffles, the more on the safe side
@@ -204,7 +206,7 @@ class Hand(nn.Module):
 def test_gedeon_on_hand_made_weights():
     """Units share (3/4, 1/4) and (0, 1); the first output (1/4, 3/4); the second, without weights, has none."""
     rows = torch.eye(2, dtype=torch.float64)
-    got = measured("weights", Case(as_autoencoder(Hand()), rows, rows, ((0,), (1,))))
+    got = measured("weights", RankingTask(as_autoencoder(Hand()), rows, rows, ((0,), (1,))))
     by_gedeon = np.array([1 / 4 * 3 / 4, 1 / 4 * 1 / 4 + 3 / 4]) / 2
     np.testing.assert_allclose(got[..., 0], np.array([[3, 5**0.5], by_gedeon, [3, 1 + 6]]).T, rtol=1e-12)
     assert (got[..., 1] == 0).all()
@@ -258,7 +260,7 @@ class Doubled(Mixed):
 def test_mutual_information_of_normal_columns():
     """-1/2 log(1 - rho^2), within its standard error."""
     rows = torch.tensor(cases.table(2000, 2))
-    got = measured("mutual_information", Case(as_autoencoder(Mixed()), rows, rows, ((0,), (1,)), 10))
+    got = measured("mutual_information", RankingTask(as_autoencoder(Mixed()), rows, rows, ((0,), (1,)), 10))
     want = -np.log(1 - np.array([0.8, 0.6]) ** 2) / 2
     assert (np.abs(got[:, 0, 0] - want) < 2.5 * got[:, 0, 1]).all()
     assert (got[:, 0, 1] < 0.1 * want).all()
@@ -268,7 +270,7 @@ def test_mutual_information_is_summed_over_latents_and_of_a_group_the_best_featu
     rows = torch.tensor(cases.table(60, 3))
     rows[:, 2] = 1
     one, two = (
-        measured("mutual_information", Case(as_autoencoder(model), rows, rows, players, 3))[:, 0, 0]
+        measured("mutual_information", RankingTask(as_autoencoder(model), rows, rows, players, 3))[:, 0, 0]
         for model, players in ((Mixed(), ((0,), (1,), (2,))), (Doubled(), ((0, 1, 2),)))
     )
     assert one[2] == 0
@@ -277,7 +279,7 @@ def test_mutual_information_is_summed_over_latents_and_of_a_group_the_best_featu
 
 def test_from_few_rows_mutual_information_has_no_standard_error():
     rows = torch.tensor(cases.table(12, 2))
-    got = measured("mutual_information", Case(as_autoencoder(Mixed()), rows, rows, ((0,), (1,)), 3))
+    got = measured("mutual_information", RankingTask(as_autoencoder(Mixed()), rows, rows, ((0,), (1,)), 3))
     assert np.isnan(got[..., 1]).all()
     assert (got[..., 0] >= 0).all()
 
@@ -308,7 +310,7 @@ def test_sage_of_a_linear_autoencoder_is_the_mean_of_exact_shapley_values():
     head = ReconstructionError(target="fixed")
     want = -Explainer(given.autoencoder, given.background, head=head, backend="exact")(given.rows).values.mean(axis=0)
     got = measured("sage", given)[:, 0]
-    one = Case(given.autoencoder, given.rows, given.background[:1], ALONE, 1)
+    one = RankingTask(given.autoencoder, given.rows, given.background[:1], ALONE, 1)
     exact = -Explainer(one.autoencoder, one.background, head=head, backend="exact")(one.rows).values.mean(axis=0)
     np.testing.assert_allclose(measured("sage", one)[:, 0, 0], exact, atol=1e-12)
     assert (np.abs(got[:, 0] - want) < 3 * got[:, 1]).all()
@@ -321,10 +323,10 @@ def losses(given, start):
 @every_grouping
 def test_sage_sums_to_the_loss_that_is_explained(players):
     given = case(players=players)
-    one = Case(given.autoencoder, given.rows, given.background[:1], players, 2)
+    one = RankingTask(given.autoencoder, given.rows, given.background[:1], players, 2)
     explained = losses(one, one.background) - losses(one, one.rows)
     np.testing.assert_allclose(measured("sage", one)[..., 0].sum(), explained.mean(), rtol=1e-10)
-    many = Case(given.autoencoder, given.rows, given.background, players, 100)
+    many = RankingTask(given.autoencoder, given.rows, given.background, players, 100)
     explained = torch.stack([losses(many, start) for start in many.background[:, None]]) - losses(many, many.rows)
     got = measured("sage", many)[:, 0]
     assert abs(got[:, 0].sum() - explained.mean().item()) < np.linalg.norm(got[:, 1])
@@ -364,7 +366,7 @@ def module_case(copy=False, trained_by=cases.fit, **settings):
     columns = [signal + 0.5 * rng.standard_normal((200, 2)), 0.3 * rng.standard_normal((200, 1))]
     rows = torch.tensor(np.hstack([*columns, *([columns[0][:, :1]] if copy else [])]))
     model = cases.fit(cases.build(cases.Linear, rows.shape[1], 1), rows, 200)
-    return Case(
+    return RankingTask(
         as_autoencoder(model), rows, rows, tuple((j,) for j in range(rows.shape[1])), fit=trained_by, **settings
     )
 
@@ -466,7 +468,7 @@ def test_retraining_is_done_on_copies_that_do_not_see_the_feature():
 
     given = module_case(repeats=1)
     before, world = cases.snapshot(given.autoencoder), cases.world()
-    measured("retraining", Case(given.autoencoder, given.rows, given.rows, given.players, 1, fit=watch))
+    measured("retraining", RankingTask(given.autoencoder, given.rows, given.rows, given.players, 1, fit=watch))
     assert cases.snapshot(given.autoencoder) == before
     assert cases.world() == world
     assert [(rows == 0).all(dim=0).tolist() for rows in seen] == [[at == j for at in range(3)] for j in (-1, 0, 1, 2)]
@@ -486,7 +488,7 @@ def test_retraining_is_done_on_copies_that_do_not_see_the_feature():
 def test_a_fit_that_does_not_train_the_model_is_refused(wrong, text):
     given = module_case()
     with pytest.raises(ModelError, match=text):
-        measured("retraining", Case(given.autoencoder, given.rows, given.rows, given.players, fit=wrong))
+        measured("retraining", RankingTask(given.autoencoder, given.rows, given.rows, given.players, fit=wrong))
 
 
 class Killed(Exception):
@@ -505,7 +507,9 @@ def test_retraining_goes_on_where_it_was_killed(tmp_path):
                 raise Killed
             return cases.fit(model, rows, 3)
 
-        one = Case(given.autoencoder, given.rows, given.rows, given.players, 2, seed, fit=counting, folder=folder)
+        one = RankingTask(
+            given.autoencoder, given.rows, given.rows, given.players, 2, seed, fit=counting, folder=folder
+        )
         return measured("retraining", one, [way])
 
     want = run(None, 8)
@@ -526,7 +530,7 @@ import os, signal, torch
 from pathlib import Path
 from shapae.models.autoencoder import as_autoencoder
 from shapae.analysis.ranking.methods import retraining
-from shapae.analysis.ranking.task import Case
+from shapae.analysis.ranking.task import RankingTask
 from tests import cases
 
 def fit(model, rows):
@@ -537,7 +541,7 @@ def fit(model, rows):
     return cases.fit(model, rows, 3)
 
 model, rows = cases.build(cases.Linear, 3, 1), torch.tensor(cases.table(20, 3))
-case = Case(as_autoencoder(model), rows, rows, ((0,), (1,), (2,)), 2, fit=fit, folder=Path("kept"))
+case = RankingTask(as_autoencoder(model), rows, rows, ((0,), (1,), (2,)), 2, fit=fit, folder=Path("kept"))
 retraining.measure(case, ["zero"])
 """
 
@@ -556,7 +560,7 @@ def test_what_a_killed_process_has_left_is_whole(tmp_path):
 
     model, rows = cases.build(cases.Linear, 3, 1), torch.tensor(cases.table(20, 3))
     got, want = (
-        measured("retraining", Case(as_autoencoder(model), rows, rows, ALONE[:3], 2, fit=fit, folder=folder))
+        measured("retraining", RankingTask(as_autoencoder(model), rows, rows, ALONE[:3], 2, fit=fit, folder=folder))
         for folder in (tmp_path / "kept", None)
     )
     assert len(calls) == 4 + 8

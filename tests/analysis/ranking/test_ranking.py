@@ -9,10 +9,10 @@ from torch import nn
 
 from shapae import Autoencoder, GlobalRanking, rank_features
 from shapae.analysis.ranking import methods as importances
-from shapae.analysis.ranking.task import Case
+from shapae.analysis.ranking.task import RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.tables.background import sample
-from shapae.tables.groups import correlated
+from shapae.tables.groups import correlated_clusters
 from tests import cases
 
 NAMES = list("abcdef")
@@ -63,7 +63,7 @@ def test_a_method_that_cannot_tell_features_apart_agrees_with_none():
 
 def test_the_ranking_has_what_the_methods_measure(model, X):
     table = torch.tensor(X.to_numpy())
-    case = Case(Autoencoder(model), table, table, tuple((j,) for j in range(6)))
+    case = RankingTask(Autoencoder(model), table, table, tuple((j,) for j in range(6)))
     got = rank_features(model, X, background=X, methods=[*QUICK, "permutation:reconstruction"])
     columns = ["ablation_mean:error", "ablation_mean:reconstruction", "activations"]
     weights = ["weights:first_layer", "weights:gedeon", "weights:paths"]
@@ -186,8 +186,8 @@ def test_clusters_are_what_correlations_above_nine_tenths_hang_together_by():
     r = np.abs(np.corrcoef(rows[:, [0, 3, 5]].T))
     assert r[0, 1] > 0.9
     assert r[1, 2] > 0.9
-    assert correlated(rows) == [[0, 3, 5], [2, 6]]
-    assert correlated(rows, 0.999) == [[2, 6]]
+    assert correlated_clusters(rows) == [[0, 3, 5], [2, 6]]
+    assert correlated_clusters(rows, 0.999) == [[2, 6]]
 
 
 def copied_case():

@@ -5,7 +5,7 @@ from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
 
-from shapae.analysis.ranking.task import Case
+from shapae.analysis.ranking.task import RankingTask
 from shapae.utils.registry import ModuleRegistry
 
 __all__ = ["named", "names"]
@@ -17,19 +17,19 @@ class Method(Protocol):
     """What a method's file holds.
 
     Attributes:
-        COLUMNS: What it can measure; one empty name if it is one thing only.
-        USUAL: Which of these where nobody says.
+        QUANTITIES: What it can measure; one empty name if it is one thing only.
+        DEFAULT: Which of these where nobody says.
     """
 
-    COLUMNS: Sequence[str]
-    USUAL: Sequence[str]
+    QUANTITIES: Sequence[str]
+    DEFAULT: Sequence[str]
 
-    def measure(self, case: Case, columns: Sequence[str]) -> NDArray[Any]:
+    def measure(self, case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
         """Measure how much each player matters.
 
         Args:
             case: What is to be ranked.
-            columns: q of ``COLUMNS``.
+            columns: q of ``QUANTITIES``.
 
         Returns:
             (p, q, 2): the importances and their standard errors, which are NaN where they are not known.

@@ -8,22 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
+from shapae.analysis.ranking.task import Player, RankingTask, map_players, mean_and_error
 
 
-def _rise(case: Case, rebuilt: Tensor) -> Tensor:
+def _error_increase(case: RankingTask, rebuilt: Tensor) -> Tensor:
     return (rebuilt - case.target).square().mean(dim=1) - case.errors
 
 
-def _change(case: Case, rebuilt: Tensor) -> Tensor:
-    return (rebuilt - case.rebuilt).square().mean(dim=1)
+def _reconstruction_change(case: RankingTask, rebuilt: Tensor) -> Tensor:
+    return (rebuilt - case.reconstruction).square().mean(dim=1)
 
 
-_MEASURES = {"error": _rise, "reconstruction": _change}
-COLUMNS = tuple(_MEASURES)
+_MEASURES = {"error": _error_increase, "reconstruction": _reconstruction_change}
+QUANTITIES = tuple(_MEASURES)
 
 
-def moves(case: Case, player: Player, values: Tensor, columns: Sequence[str]) -> Tensor:
+def perturbation_effects(case: RankingTask, player: Player, values: Tensor, columns: Sequence[str]) -> Tensor:
     """How far each row moves.
 
     "error": the rise of its mean squared error, still compared with the row as it was; otherwise a model that copies
@@ -33,7 +33,7 @@ def moves(case: Case, player: Player, values: Tensor, columns: Sequence[str]) ->
         case: With n rows.
         player: m features.
         values: (n, m) or (m,), what they get.
-        columns: q of ``COLUMNS``.
+        columns: q of ``QUANTITIES``.
 
     Returns:
         (n, q).
@@ -42,10 +42,10 @@ def moves(case: Case, player: Player, values: Tensor, columns: Sequence[str]) ->
     return torch.stack([_MEASURES[column](case, rebuilt) for column in columns], dim=1)
 
 
-def ablated(case: Case, columns: Sequence[str], point: Tensor, what: str) -> NDArray[Any]:
+def ablated(case: RankingTask, columns: Sequence[str], point: Tensor, what: str) -> NDArray[Any]:
     """How far the rows move on average where a player has the values of ``point`` (d,); see ``Method.measure``."""
-    return for_each_player(case, partial(_of_player, columns=columns, point=point), what)
+    return map_players(case, partial(_of_player, columns=columns, point=point), what)
 
 
-def _of_player(case: Case, player: Player, *, columns: Sequence[str], point: Tensor) -> NDArray[Any]:
-    return over_rows(moves(case, player, point[list(player)], columns))
+def _of_player(case: RankingTask, player: Player, *, columns: Sequence[str], point: Tensor) -> NDArray[Any]:
+    return mean_and_error(perturbation_effects(case, player, point[list(player)], columns))

@@ -5,12 +5,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from shapae.analysis.ranking.methods._perturbation import COLUMNS, ablated
-from shapae.analysis.ranking.task import Case
+from shapae.analysis.ranking.methods._perturbation import QUANTITIES, ablated
+from shapae.analysis.ranking.task import RankingTask
 
-USUAL = COLUMNS
+DEFAULT = QUANTITIES
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
-    """How far the rows move, see ``_replaced.moves``."""
-    return ablated(case, columns, case.middle, "ablation_mean")
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
+    """How far the rows move, see ``_replaced.perturbation_effects``."""
+    return ablated(case, columns, case.background_mean, "ablation_mean")

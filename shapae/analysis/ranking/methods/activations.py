@@ -5,12 +5,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
+from shapae.analysis.ranking.task import Player, RankingTask, map_players, mean_and_error
 
-COLUMNS = USUAL = ("",)
+QUANTITIES = DEFAULT = ("",)
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
     """Mean absolute change of the latents where a feature is set to its mean over the background.
 
     mean over rows x and units k of |e_k(x) - e_k(x')|, x' = x but for the feature; with e the encoder. An activation by
@@ -20,9 +20,9 @@ def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
         ModelError: It is not known how the model encodes.
     """
     case.encode(case.rows[:1])
-    return for_each_player(case, _of_player, "activations")
+    return map_players(case, _of_player, "activations")
 
 
-def _of_player(case: Case, player: Player) -> NDArray[Any]:
-    without = case.encode(case.replaced(player, case.middle[list(player)]))
-    return over_rows((without - case.latents).abs().mean(dim=1, keepdim=True))
+def _of_player(case: RankingTask, player: Player) -> NDArray[Any]:
+    without = case.encode(case.replaced(player, case.background_mean[list(player)]))
+    return mean_and_error((without - case.latents).abs().mean(dim=1, keepdim=True))

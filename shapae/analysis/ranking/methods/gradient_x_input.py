@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.analysis.ranking.task import Case, over_rows
+from shapae.analysis.ranking.task import RankingTask, mean_and_error
 from shapae.heads import ReconstructionError
 
-COLUMNS = USUAL = ("moving", "fixed")
+QUANTITIES = DEFAULT = ("moving", "fixed")
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
     """Mean over the rows of |x_i * d error(x) / d x_i|, for each target; see ``heads.ReconstructionError``.
 
     Of the features of one player the products are summed first.
@@ -22,17 +22,17 @@ def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     Reference:
         Shrikumar et al., 2016, https://arxiv.org/abs/1605.01713
     """
-    return np.stack([over_rows(_products(case, column)) for column in columns], axis=1)
+    return np.stack([mean_and_error(_products(case, column)) for column in columns], axis=1)
 
 
-def _products(case: Case, target: str) -> Tensor:
+def _products(case: RankingTask, target: str) -> Tensor:
     """(n, p), absolute."""
     head = ReconstructionError(target=target)
-    parts = torch.split(case.rows, case.at_once)
+    parts = torch.split(case.rows, case.batch_size)
     return case.sums(torch.cat([_slopes(head, case, part) for part in parts]) * case.rows).abs()
 
 
-def _slopes(head: ReconstructionError, case: Case, rows: Tensor) -> Tensor:
+def _slopes(head: ReconstructionError, case: RankingTask, rows: Tensor) -> Tensor:
     with torch.enable_grad():
         leaf = rows.clone().requires_grad_()
         given = [leaf, *([rows] if head.anchored else [])]

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_regression
 
-from shapae.analysis.ranking.task import Case, Player, for_each_player
+from shapae.analysis.ranking.task import Player, RankingTask, map_players
 
-COLUMNS = USUAL = ("",)
+QUANTITIES = DEFAULT = ("",)
 # Each pair of a feature and a latent takes milliseconds.
 LATENTS = 20
 # scikit-learn estimates from so many neighbours.
 NEIGHBOURS = 3
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
     """Mutual information between the feature and each latent, in nats, summed over the latents that vary most.
 
     These are 20 at most. What the latents have in common is counted several times. The model is asked for its latents
@@ -38,10 +38,10 @@ def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     latents = case.latents.double().cpu().numpy()
     varied = np.argsort(-latents.var(axis=0), kind="stable")[:LATENTS]
     kept = latents[:, varied][:, latents[:, varied].var(axis=0) > 0]
-    return for_each_player(case, partial(_of_player, latents=kept), "mutual_information")
+    return map_players(case, partial(_of_player, latents=kept), "mutual_information")
 
 
-def _of_player(case: Case, player: Player, *, latents: NDArray[Any]) -> NDArray[Any]:
+def _of_player(case: RankingTask, player: Player, *, latents: NDArray[Any]) -> NDArray[Any]:
     columns = case.rows[:, list(player)].double().cpu().numpy()
     order = np.random.default_rng(case.seed).permutation(len(columns))
     parts = np.array_split(order, case.repeats)

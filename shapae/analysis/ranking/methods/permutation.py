@@ -9,48 +9,52 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.analysis.ranking.methods._perturbation import COLUMNS, moves
-from shapae.analysis.ranking.task import Case, Player, for_each_player, over_rows
+from shapae.analysis.ranking.methods._perturbation import QUANTITIES, perturbation_effects
+from shapae.analysis.ranking.task import Player, RankingTask, map_players, mean_and_error
 
-USUAL = COLUMNS
+DEFAULT = QUANTITIES
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
-    """How far the rows move, see ``_replaced.moves``, on average over ``repeats`` shuffles, the same for all players.
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
+    """Measure the perturbation effects of shuffles, averaged over ``repeats`` shuffles that all players share.
+
+    See ``_perturbation.perturbation_effects``.
 
     The features of a player are shuffled with one permutation, so that they still fit together.
 
     Reference:
         Breiman, 2001, section 10, https://doi.org/10.1023/A:1010933404324
     """
-    return for_each_player(case, partial(_of_player, columns=columns, donors=_donors(case)), "permutation")
+    return map_players(case, partial(_of_player, columns=columns, donors=_permutations(case)), "permutation")
 
 
-def against_alone(case: Case) -> NDArray[Any]:
+def joint_vs_separate(case: RankingTask) -> NDArray[Any]:
     """The error's importance of each player with its features shuffled one by one, in sum; as one; and the difference.
 
     Returns:
         (p, 3, 2): with their standard errors. A positive difference: the features stand in for each other.
     """
-    return for_each_player(case, partial(_against_alone, donors=_donors(case)), "correlated features")
+    return map_players(case, partial(_joint_vs_separate, donors=_permutations(case)), "correlated features")
 
 
-def _donors(case: Case) -> NDArray[Any]:
+def _permutations(case: RankingTask) -> NDArray[Any]:
     """(repeats, n)."""
     return np.random.default_rng(case.seed).permuted(np.tile(np.arange(len(case.rows)), (case.repeats, 1)), axis=1)
 
 
-def _of_player(case: Case, player: Player, *, columns: Sequence[str], donors: NDArray[Any]) -> NDArray[Any]:
-    return over_rows(shuffled(case, player, columns, donors))
+def _of_player(case: RankingTask, player: Player, *, columns: Sequence[str], donors: NDArray[Any]) -> NDArray[Any]:
+    return mean_and_error(permutation_effects(case, player, columns, donors))
 
 
-def _against_alone(case: Case, player: Player, *, donors: NDArray[Any]) -> NDArray[Any]:
-    one, *alone = (shuffled(case, each, ["error"], donors)[:, 0] for each in (player, *((j,) for j in player)))
+def _joint_vs_separate(case: RankingTask, player: Player, *, donors: NDArray[Any]) -> NDArray[Any]:
+    one, *alone = (
+        permutation_effects(case, each, ["error"], donors)[:, 0] for each in (player, *((j,) for j in player))
+    )
     summed = torch.stack(alone).sum(dim=0)
-    return over_rows(torch.stack([summed, one, one - summed], dim=1))
+    return mean_and_error(torch.stack([summed, one, one - summed], dim=1))
 
 
-def shuffled(case: Case, player: Player, columns: Sequence[str], donors: NDArray[Any]) -> Tensor:
+def permutation_effects(case: RankingTask, player: Player, columns: Sequence[str], donors: NDArray[Any]) -> Tensor:
     """What each row is part of, whose mean is the importance.
 
     A row is part of two moves in each shuffle: its own, and that of the row to which it gives its values. The spread of
@@ -60,7 +64,7 @@ def shuffled(case: Case, player: Player, columns: Sequence[str], donors: NDArray
     Args:
         case: With n rows.
         player: The features that are shuffled together.
-        columns: See ``moves``.
+        columns: See ``perturbation_effects``.
         donors: (repeats, n), for each row the one whose values it gets.
 
     Returns:
@@ -72,7 +76,7 @@ def shuffled(case: Case, player: Player, columns: Sequence[str], donors: NDArray
     received, given = (torch.zeros(len(case.rows), len(columns), dtype=torch.float64) for _ in range(2))
     for donor in torch.from_numpy(donors):
         values = case.rows[donor.to(case.rows.device)][:, list(player)]
-        moved = moves(case, player, values, columns).double().cpu() / len(donors)
+        moved = perturbation_effects(case, player, values, columns).double().cpu() / len(donors)
         received += moved
         given[donor] += moved
     return received + given - given.mean(dim=0)

@@ -14,18 +14,18 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.analysis.ranking.task import Case, Player
+from shapae.analysis.ranking.task import Player, RankingTask
 from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
-from shapae.models.unwrapping import copied
+from shapae.models.unwrapping import deep_copy
 from shapae.utils.context import eval_mode, preserve_rng
 from shapae.utils.parallel import progress_bar
 
-COLUMNS = ("zero", "shuffle", "drop")
-USUAL = ("zero",)
+QUANTITIES = ("zero", "shuffle", "drop")
+DEFAULT = ("zero",)
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
     """Rise of the mean squared error of whole rows, after training a model that does not see the features of a player.
 
     In each repeat half of the rows, drawn anew, train a copy of the model, with the features and without; the other
@@ -69,7 +69,7 @@ def _over_repeats(rises: NDArray[Any], n: int) -> NDArray[Any]:
     return np.stack([rises.mean(axis=-1), np.sqrt((1 / repeats + (n - trained) / trained) * spread)], axis=-1)
 
 
-def _errors(case: Case, way: str, player: Player) -> NDArray[Any]:
+def _errors(case: RankingTask, way: str, player: Player) -> NDArray[Any]:
     """(repeats, d): mean squared errors of the features of the rows that are judged; NaN for a dropped feature."""
     errors_of = _without_columns if way == "drop" else partial(_hidden, way=way)
     with torch.no_grad():
@@ -79,13 +79,13 @@ def _errors(case: Case, way: str, player: Player) -> NDArray[Any]:
 class Split:
     """Which rows train and which are judged in a repeat: the same for all players."""
 
-    def __init__(self, case: Case, repeat: int) -> None:
+    def __init__(self, case: RankingTask, repeat: int) -> None:
         self.rng = np.random.default_rng(np.random.SeedSequence(case.seed, spawn_key=(repeat,)))
         order, self.seed = self.rng.permutation(len(case.rows)), int(self.rng.integers(2**63))
         self.train, self.judge = np.split(order, [len(order) // 2])
 
 
-def _hidden(case: Case, player: Player, split: Split, *, way: str) -> NDArray[Any]:
+def _hidden(case: RankingTask, player: Player, split: Split, *, way: str) -> NDArray[Any]:
     autoencoder = _trained(case, case.rows[split.train], Hidden(case, player, way), split.seed)
     seen, rows = case.rows[split.judge], case.rows[split.judge]
     values = case.rows[split.rng.permutation(split.judge)] if way == "shuffle" else torch.zeros_like(rows)
@@ -93,10 +93,10 @@ def _hidden(case: Case, player: Player, split: Split, *, way: str) -> NDArray[An
     return _judged(autoencoder, seen, autoencoder.target(rows))
 
 
-def _without_columns(case: Case, player: Player, split: Split) -> NDArray[Any]:
+def _without_columns(case: RankingTask, player: Player, split: Split) -> NDArray[Any]:
     units, left = case.autoencoder.target(case.rows), np.setdiff1d(np.arange(case.rows.shape[1]), player)
     train, judge = units[split.train][:, left], units[split.judge][:, left]
-    narrow, errors = copied(case.autoencoder), np.full(units.shape[1], np.nan)
+    narrow, errors = deep_copy(case.autoencoder), np.full(units.shape[1], np.nan)
     narrow.preprocess = nn.Identity()
     try:
         narrow.model = _fitted(case, narrow.model, train, split.seed)
@@ -129,7 +129,7 @@ class Hidden:
         way: "shuffle"; or any other, for 0.
     """
 
-    def __init__(self, case: Case, player: Player, way: str) -> None:
+    def __init__(self, case: RankingTask, player: Player, way: str) -> None:
         self.columns, self.way, self.calls = list(player), way, 0
         self.zero = case.autoencoder.target(torch.zeros_like(case.rows[:1]))
 
@@ -147,13 +147,13 @@ class Hidden:
         return (rows, *given[1:])
 
 
-def _trained(case: Case, rows: Tensor, hidden: Hidden, seed: int) -> Autoencoder:
+def _trained(case: RankingTask, rows: Tensor, hidden: Hidden, seed: int) -> Autoencoder:
     """A copy of the autoencoder, with what ``fit`` makes of its model.
 
     Raises:
         ModelError: That is no model, or another one.
     """
-    twin = copied(case.autoencoder)
+    twin = deep_copy(case.autoencoder)
     handle = twin.model.register_forward_pre_hook(hidden)
     fitted = _fitted(case, twin.model, twin.target(rows), seed)
     handle.remove()
@@ -163,7 +163,7 @@ def _trained(case: Case, rows: Tensor, hidden: Hidden, seed: int) -> Autoencoder
     return twin
 
 
-def _fitted(case: Case, model: nn.Module, rows: Tensor, seed: int) -> nn.Module:
+def _fitted(case: RankingTask, model: nn.Module, rows: Tensor, seed: int) -> nn.Module:
     assert case.fit is not None
     with preserve_rng(rows), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
@@ -194,7 +194,7 @@ def _kept(folder: Path | None, name: str, make: Callable[[], NDArray[Any]]) -> N
     return np.asarray(np.load(path, allow_pickle=False))
 
 
-def _fingerprint(case: Case) -> str:
+def _fingerprint(case: RankingTask) -> str:
     """Of all that the results depend on, but for ``fit``, which has none."""
     settings = ("by feature", case.players, case.repeats, case.seed, case.rows.shape, case.rows.dtype)
     found = hashlib.sha256(repr(settings).encode())

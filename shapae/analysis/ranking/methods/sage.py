@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.analysis.ranking.task import Case, over_rows, shared_out
+from shapae.analysis.ranking.task import RankingTask, mean_and_error, shared_out
 
-COLUMNS = USUAL = ("",)
+QUANTITIES = DEFAULT = ("",)
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
     """Shapley values of v(S) = - mean over rows x and background rows b of |f(x_S, b_rest) - x|^2 / d.
 
     They sum to the mean error of the reconstructions of background rows, compared with the rows, less that of the rows'
@@ -28,14 +28,14 @@ def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
         Covert, Lundberg and Lee, 2020, section 3, https://arxiv.org/abs/2004.00668; for the reverse orders Mitchell et
         al., 2022, section 4.2, https://arxiv.org/abs/2104.12199
     """
-    return over_rows(torch.from_numpy(shared_out(case, _of_rows, len(case.rows), "sage")))[:, None]
+    return mean_and_error(torch.from_numpy(shared_out(case, _of_rows, len(case.rows), "sage")))[:, None]
 
 
-def _of_rows(case: Case, part: slice) -> NDArray[Any]:
+def _of_rows(case: RankingTask, part: slice) -> NDArray[Any]:
     return np.stack([_of_row(case, place) for place in range(part.start, part.stop)])
 
 
-def _of_row(case: Case, place: int) -> NDArray[Any]:
+def _of_row(case: RankingTask, place: int) -> NDArray[Any]:
     """(p,), drawn by the seed and the place of the row."""
     rng = np.random.default_rng(np.random.SeedSequence(case.seed, spawn_key=(place,)))
     gains = np.zeros(len(case.players))
@@ -46,7 +46,7 @@ def _of_row(case: Case, place: int) -> NDArray[Any]:
     return gains
 
 
-def _walked(case: Case, place: int, start: Tensor, order: Tensor) -> NDArray[Any]:
+def _walked(case: RankingTask, place: int, start: Tensor, order: Tensor) -> NDArray[Any]:
     """(p,): by how much the loss falls at each step from ``start`` to the row, when the players join in this order."""
     order = order.to(start.device)
     steps = torch.arange(len(order) + 1, device=start.device)

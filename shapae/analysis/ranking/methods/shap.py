@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shapae.analysis.ranking.task import Case, over_rows
+from shapae.analysis.ranking.task import RankingTask, mean_and_error
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
 
-COLUMNS = USUAL = ("moving", "fixed")
+QUANTITIES = DEFAULT = ("moving", "fixed")
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
     """Mean over the rows of |value| of DeepSHAP, for each target; see ``heads.ReconstructionError``.
 
     Of the features of one player the values are summed first.
@@ -25,8 +25,8 @@ def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
     return np.stack([_of_target(case, column) for column in columns], axis=1)
 
 
-def _of_target(case: Case, target: str) -> NDArray[Any]:
+def _of_target(case: RankingTask, target: str) -> NDArray[Any]:
     head = ReconstructionError(target=target)
     explainer = Explainer(case.autoencoder, case.background, head=head, n_jobs=case.n_jobs, seed=case.seed)
     values = torch.from_numpy(explainer(case.rows).values).to(case.player_of.device)
-    return over_rows(case.sums(values).abs())
+    return mean_and_error(case.sums(values).abs())

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.analysis.ranking.task import Case
+from shapae.analysis.ranking.task import RankingTask
 from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
-from shapae.models.unwrapping import copied
+from shapae.models.unwrapping import deep_copy
 
 
 def _first_layer(weights: list[Tensor]) -> Tensor:
@@ -33,10 +33,10 @@ def _paths(weights: list[Tensor]) -> Tensor:
 
 
 _MEASURES = {"first_layer": _first_layer, "gedeon": _gedeon, "paths": _paths}
-COLUMNS = USUAL = tuple(_MEASURES)
+QUANTITIES = DEFAULT = tuple(_MEASURES)
 
 
-def measure(case: Case, columns: Sequence[str]) -> NDArray[Any]:
+def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
     """What the weights W_1 ... W_L (out, in) of the linear layers say.
 
     "first_layer": the norm of column i of W_1. "gedeon": the share of the feature in its units, times their shares in
@@ -66,7 +66,7 @@ def _layers(autoencoder: Autoencoder, row: Tensor) -> list[Tensor]:
     Raises:
         ModelError: They do not lead one by one from the features to the outputs.
     """
-    twin, ran = copied(autoencoder), list[nn.Linear]()
+    twin, ran = deep_copy(autoencoder), list[nn.Linear]()
     for layer in twin.modules():
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(lambda module, given, out: ran.append(module))
