@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from benchmarks import save
 from shapae import Explainer
-from shapae.backends import Game, sampling
+from shapae.backends import Game
+from shapae.backends.sampling import Sampling
 
 D, B, ROWS, REPEATS, LONG = 100, 100, 3, 5, 10_000
 ORDERS = (2, 5)
@@ -53,12 +54,9 @@ def closed_form(model: nn.Module, rows: Tensor, background: Tensor) -> Values:
 
 def drawn(game: Game, rows: Tensor, draws: int, seed: int) -> Values:
     """(n, d), by about so many draws for each row."""
-    before, sampling.DRAWS = sampling.DRAWS, draws
-    try:
-        seeds = [1000 * seed + row for row in range(len(rows))]
-        return np.asarray(sampling.against(game)(rows, seeds=seeds).mean[..., 0])
-    finally:
-        sampling.DRAWS = before
+    backend, seeds = Sampling(), [1000 * seed + row for row in range(len(rows))]
+    backend.n_samples = draws
+    return np.asarray(backend.bind(game)(rows, seeds=seeds).mean[..., 0])
 
 
 def by_shap(game: Game, rows: Tensor, orders: int, seed: int) -> Values:

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
     from shapae.explainer.importance import Importance
     from shapae.heads import losses
+    from shapae.heads.score import score
     from shapae.models import adapters
     from shapae.models.autoencoder import Autoencoder
     from shapae.tables import background, groups
     from shapae.tables.groups import cluster_features, read_gmt
     from shapae.tables.table import from_anndata
+
+__version__ = "0.1.0"
 
 # Where each name is at home, and each module. They are imported when asked for, because torch and shap take seconds.
 _NAMES = {
@@ -44,6 +47,7 @@ _NAMES = {
     "from_anndata": "tables.table",
     "rank_features": "analysis.ranking.ranking",
     "read_gmt": "tables.groups",
+    "score": "heads.score",
 }
 _MODULES = {
     "adapters": "models.adapters",
@@ -81,6 +85,7 @@ __all__ = [
     "plots",
     "rank_features",
     "read_gmt",
+    "score",
 ]
 
 

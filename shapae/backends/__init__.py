@@ -1,152 +1,156 @@
-"""Backends say how a score is attributed to features. Each file is one; its name is the backend's name."""
+"""Backends say how a score is attributed to features. Each file holds one; those of other libraries are in external/.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+>>> class GradientTimesInput(RowwiseBackend):
+...     additive = False
+...
+...     def attribute_row(self, game, row, seed):
+...         point = row[None].clone().requires_grad_()
+...         gradient, = torch.autograd.grad(game.score(point)[:, 0].sum(), point)
+...         values = gradient * (point - game.background.mean(dim=0))
+...         return Moments(len(game.background), values.detach().unsqueeze(2).numpy())
+>>> import torch, shapae
+>>> model, table = torch.nn.Linear(3, 3), torch.randn(10, 3)
+>>> shapae.Explainer(model, table, backend=GradientTimesInput())(table[:4]).values.shape
+(4, 3)
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Protocol, cast
 
-import torch
-from torch import Tensor, nn
+from shapae.backends.base import Attribution, Backend, RowwiseBackend
+from shapae.backends.game import Game
+from shapae.errors import MissingPackage, ModelError, UnknownName
+from shapae.utils.moments import Moments
 
-from shapae.errors import MissingPackage, UnknownName
-from shapae.utils.moments import Moments, concatenate
-from shapae.utils.registry import ModuleRegistry
+__all__ = [
+    "Attribution",
+    "Backend",
+    "Game",
+    "Moments",
+    "RowwiseBackend",
+    "captum_rules",
+    "named",
+    "names",
+    "register",
+    "shap_rules",
+]
 
-__all__ = ["Backend", "Game", "named", "names"]
-
-_OWN = ("deep", "exact", "gradient", "sampling")
-_EXTERNAL = ModuleRegistry("backend", f"{__name__}.external", [f"{__path__[0]}/external"])
-# Libraries that shapae does without, each an extra of that name.
-EXTRAS = ("captum",)
-
-
-@dataclass(frozen=True, eq=False)
-class Game:
-    """What is shared out: v(S) = mean over the background of score(x_S, b_rest).
-
-    Attributes:
-        score: From rows (n, d) to scores (n, k); in eval mode, and the same afterwards.
-        background: (b, d), floating point.
-        weights: (b,), how much each background row counts, 1 on average; None where all count the same.
-        players: (d,), integers from 0: to which player each feature belongs; None where each is one by itself.
-        draws: About so many draws for each row, where the backend can do with few; None for as many as it likes.
-    """
-
-    score: nn.Module
-    background: Tensor
-    weights: Tensor | None = None
-    players: Tensor | None = None
-    draws: int | None = None
-
-    @property
-    def counts(self) -> Tensor:
-        """(b,), how much each background row counts."""
-        return self.background.new_ones(len(self.background)) if self.weights is None else self.weights
-
-    @property
-    def player_of(self) -> Tensor:
-        """(d,), integers from 0: to which player each feature belongs."""
-        everyone = torch.arange(self.background.shape[1], device=self.background.device)
-        return everyone if self.players is None else self.players
-
-
-class Attribution(Protocol):
-    """Attributes blocks of rows against one background; what they share is computed once."""
-
-    def __call__(self, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-        """Attribute the scores of ``rows`` to their features.
-
-        Args:
-            rows: (n, d), in the dtype and on the device of the background.
-            seeds: n integers, from which all that is drawn for a row is drawn.
-
-        Returns:
-            (n, d, k), or (n, p, k) of p players. Each row sums to score(row) - mean(score(background)), see
-            ``Backend.ADDITIVE``. ``count`` is the sum of the weights, where there are some.
-        """
-
-
-class AnchoredAttribution(Protocol):
-    """The same for a score that is handed an anchor with each row, from the ``against_anchored`` of a backend.
-
-    A backend without that is asked for one row after the other, whose anchor is in the score.
-    """
-
-    def __call__(self, rows: Tensor, anchors: Tensor, *, seeds: Sequence[int]) -> Moments:
-        """See ``Attribution``; ``anchors`` are (n, a)."""
-
-
-class Backend(Protocol):
-    """What a backend's file holds.
-
-    Attributes:
-        ADDITIVE: The values sum to score - base value up to rounding; otherwise, up to their standard errors.
-        REMEDY: What to do where they do not.
-        DRAWS: About how many times it draws for each row; 0 if nothing is drawn.
-        PLAYERS: It takes ``Game.players``. One without this attribute does not.
-    """
-
-    ADDITIVE: bool
-    REMEDY: str
-    DRAWS: int
-    PLAYERS: bool
-
-    def against(self, game: Game) -> Attribution:
-        """What attributes rows; nothing is computed yet."""
-
-    def held(self, background: int, features: int) -> int:
-        """How many rows the score is run on at once, to explain one row.
-
-        Args:
-            background: Number of background rows.
-            features: Number of features, or of players.
-
-        Returns:
-            It does not grow with ``background`` where all of the background has to be there at once; see
-            ``in_parts``.
-        """
-
-
-def by_row(attribute: Callable[[Game, Tensor, int], Moments]) -> Callable[[Game], Attribution]:
-    """The ``against`` of a backend that goes from row to row.
-
-    Args:
-        attribute: ``(game, row, seed)``, with a row (d,), to its values (1, d, k).
-    """
-    return partial(partial, partial(_by_row, attribute))  # no closure, because workers get it pickled
-
-
-def _by_row(
-    attribute: Callable[[Game, Tensor, int], Moments], game: Game, rows: Tensor, *, seeds: Sequence[int]
-) -> Moments:
-    return concatenate([attribute(game, row, seed) for row, seed in zip(rows, seeds, strict=True)], axis=0)
+# Where the class of each name is at home. A file is imported when its backend is asked for.
+_BUILT_IN = {
+    "captum_deep": "external.captum_deep.CaptumDeep",
+    "captum_gradient_shap": "external.captum_gradient_shap.CaptumGradientShap",
+    "captum_shapley": "external.captum_shapley.CaptumShapley",
+    "deep": "deep.Deep",
+    "exact": "exact.Exact",
+    "gradient": "gradient.Gradient",
+    "sampling": "sampling.Sampling",
+    "shap_deep": "external.shap_deep.ShapDeep",
+    "shap_gradient": "external.shap_gradient.ShapGradient",
+    "shap_kernel": "external.shap_kernel.ShapKernel",
+    "shap_partition": "external.shap_partition.ShapPartition",
+    "shap_permutation": "external.shap_permutation.ShapPermutation",
+}
+_REGISTERED: dict[str, Callable[[], Backend]] = {}
+# Libraries that shapae does without, each an extra of its own name.
+_EXTRAS = ("captum",)
 
 
 def names() -> list[str]:
-    """The names of all backends."""
-    return sorted([*_OWN, *_EXTERNAL])
+    """List the names of all backends, with those that were registered."""
+    return sorted([*_BUILT_IN, *_REGISTERED])
+
+
+def register(name: str, make: Callable[[], Backend]) -> None:
+    """Give a backend a name, for ``Explainer(..., backend=name)``.
+
+    Args:
+        name: A name that no backend of shapae has. One that was registered before is replaced.
+        make: Called without arguments, such as a class; it returns the backend.
+
+    Raises:
+        ModelError: The name belongs to a backend of shapae, or ``make`` can't be called.
+    """
+    if name in _BUILT_IN:
+        raise ModelError(f"the name {name!r} belongs to a backend of shapae. Register yours under another name.")
+    if not callable(make):
+        raise ModelError(
+            f"a backend is registered by its class, got an object of {type(make).__name__}. "
+            f"Write register({name!r}, {type(make).__name__}), or hand the object to Explainer(..., backend=...)."
+        )
+    _REGISTERED[name] = make
 
 
 def named(name: str) -> Backend:
-    """The backend of a name.
+    """Return the backend of a name.
 
     Raises:
-        UnknownName: There is no such backend; the message lists them.
-        MissingPackage: It needs a library that is not installed, but could be.
-        ModuleNotFoundError: Something else is not installed.
+        UnknownName: There is no such backend; the message lists all names.
+        MissingPackage: The backend needs a library that is not installed, but could be.
+        ModuleNotFoundError: Another package is not installed.
     """
+    if name in _REGISTERED:
+        return _REGISTERED[name]()
+    if name not in _BUILT_IN:
+        raise UnknownName("backend", name, names())
+    home, _, kind = _BUILT_IN[name].rpartition(".")
     try:
-        if name not in names():
-            raise UnknownName("backend", name, names())
-        return cast(Backend, import_module(f"{__name__}.{name}") if name in _OWN else _EXTERNAL[name])
+        backend: Backend = getattr(import_module(f"{__name__}.{home}"), kind)()
     except ModuleNotFoundError as error:
         library = str(error.name).partition(".")[0]
-        if library not in EXTRAS:
+        if library not in _EXTRAS:
             raise
         raise MissingPackage(f"backend {name!r} needs {library}: pip install 'shapae[{library}]'") from error
+    return backend
 
 
-def in_parts(backend: Backend) -> bool:
-    """Whether it can compare rows with one part of the background after the other."""
-    return backend.held(2, 1) > backend.held(1, 1)
+def as_backend(backend: str | Backend) -> Backend:
+    """Return the backend of a name, or ``backend`` itself.
+
+    Raises:
+        ModelError: It is neither a name nor a backend.
+    """
+    if isinstance(backend, str):
+        return named(backend)
+    if not isinstance(backend, Backend):
+        call = f" Did you mean {backend.__name__}()?" if isinstance(backend, type) else ""
+        raise ModelError(
+            f"the backend must be a name or an object of a subclass of shapae.backends.Backend, got {backend!r}.{call}"
+        )
+    return backend
+
+
+@contextmanager
+def shap_rules() -> Iterator[None]:
+    """Lend shap's DeepExplainer the rules that it lacks, for ``explainer.score`` and other modules.
+
+    Inside, all of torch's elementwise modules and those of shapae's heads follow DeepLIFT's rescale rule. Softmax,
+    which shap takes for elementwise, has its plain gradient, so that shap's own check of the sums can tell. Afterwards
+    shap's table is as it was.
+
+    >>> import shap, torch, shapae
+    >>> model, table = torch.nn.Linear(3, 3), torch.randn(10, 3)
+    >>> score = shapae.score(model, table)
+    >>> with shapae.backends.shap_rules():
+    ...     shap.DeepExplainer(score, table).shap_values(table[:4]).shape
+    (4, 3, 1)
+    """
+    from shapae.backends.external._shap import rules
+
+    with rules():
+        yield
+
+
+@contextmanager
+def captum_rules() -> Iterator[None]:
+    """Lend captum's DeepLift and DeepLiftShap the rules that they lack; see ``shap_rules``.
+
+    Raises:
+        MissingPackage: captum is not installed.
+    """
+    try:
+        from shapae.backends.external._captum import rules
+    except ModuleNotFoundError as error:
+        raise MissingPackage("captum_rules() needs captum: pip install 'shapae[captum]'") from error
+    with rules():
+        yield

@@ -1,4 +1,4 @@
-"""Shapley values from random orders of the players, each one forwards and backwards: for any score and any d."""
+"""Shapley values from random orders of the players, each order forwards and backwards: for any score and any d."""
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -9,106 +9,112 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.backends import Attribution, Game
-from shapae.utils.memory import batches
+from shapae.backends.base import Attribution, Backend
+from shapae.backends.game import Game
+from shapae.utils.memory import batched, batches
 from shapae.utils.moments import Moments, concatenate
 
-ADDITIVE = True
-DRAWS = 400
-PLAYERS = True
-REMEDY = "The score may depend on something else than its rows."
-# So many rows are scored at once.
-AT_ONCE = 2**11
+# Number of rows that are scored at once.
+BATCH_ROWS = 2**11
 
 
-def held(background: int, features: int) -> int:
-    """See ``Backend.held``: a piece of all rows that are mixed, out of the whole background."""
-    return AT_ONCE
+class Sampling(Backend):
+    """Shapley values from about 400 samples of a background row and an order of the players.
 
-
-def against(game: Game) -> Attribution:
-    """See ``Backend.against``."""
-    return partial(attribute, game)
-
-
-def attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-    """Shapley values from about 400 draws of a background row and an order of the players; see ``Attribution``.
-
-    A draw adds the players of a row to the background row in this order, and in the reverse of it; what a player adds
-    to the score is averaged over both. Up to 300 background rows are all drawn, as often as their weights say, so that
-    no error is left that comes from the background; more are drawn in proportion to their weights, and so are fewer
-    where there are to be less than 400 draws. Draws come two by two from the same background row, or from neighbours,
-    so that how much the two differ tells the standard errors.
+    A sample adds the players of a row to the background row in this order, and in the reverse order; the contribution
+    of a player to the score is averaged over both. Up to 300 background rows are all taken, as often as their weights
+    say, so that no error comes from the background. Of more rows some are sampled in proportion to their weights, and
+    so they are if fewer than 400 samples are wanted. Samples come in pairs from the same background row, or from
+    neighbours; the difference of a pair gives the standard errors.
 
     Reference:
         Castro, Gomez and Tejada, 2009, Polynomial calculation of the Shapley value based on sampling; Mitchell et
         al., 2022, section 4.1 (antithetic orders), https://arxiv.org/abs/2104.12199
     """
-    scored = lru_cache(maxsize=1)(partial(_scored, game.background))
-    parts = [_of_one_row(game, row, seed, scored(game.score)) for row, seed in zip(rows, seeds, strict=True)]
-    return concatenate(parts, axis=0)
+
+    supports_groups = True
+    hint = "The score may depend on more than its rows."
+    n_samples = 400
+
+    def rows_in_memory(self, n_background: int, n_players: int) -> int:
+        """See ``Backend.rows_in_memory``: a batch of mixed rows, from the whole background."""
+        return BATCH_ROWS
+
+    def bind(self, game: Game) -> Attribution:
+        """See ``Backend.bind``."""
+        return partial(self._attribute, game)
+
+    def _attribute(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+        score_background = lru_cache(maxsize=1)(partial(_score_rows, game.background))
+        pairs = zip(rows, seeds, strict=True)
+        parts = [self._attribute_row(game, row, seed, score_background(game.score)) for row, seed in pairs]
+        return concatenate(parts, axis=0)
+
+    def _attribute_row(self, game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
+        """Attribute the score of ``row`` against a background of these ``scores``: (1, players, k)."""
+        generator, player_of, weights = np.random.default_rng(seed), game.player_of_feature, game.background_weights
+        n_samples = min(self.n_samples, game.n_samples or self.n_samples)
+        twos, part = _sample_background(np.asarray(weights.cpu()), n_samples // 2, generator)
+        players, samples = game.n_players, twos.size
+        sampled = game.background[torch.as_tensor(twos.ravel(), device=row.device)]
+        places = torch.as_tensor(generator.random((samples, players)).argsort(axis=1), device=row.device)
+        share = torch.as_tensor(part).to(row)[:, None, None]
+        mean = variance = scores.new_zeros(players, scores.shape[1])
+        for few in batches(len(twos), max(1, BATCH_ROWS // (4 * players))):
+            both = slice(2 * few.start, 2 * few.stop)
+            gains = _contributions(game.score, row, sampled[both], places[both], player_of)
+            one, other = gains.reshape(-1, 2, *mean.shape).unbind(1)
+            mean = mean + (share[few] * (one + other) / 2).sum(dim=0)
+            difference = share[few] * (one - other) / 2
+            variance = variance + (difference - difference.mean(dim=1, keepdim=True)).square().sum(dim=0)
+        missing = _score_rows(row[None], game.score)[0] - weights @ scores / weights.sum() - mean.sum(dim=0)
+        # The nearest values that add up. They stay unbiased, as the map is linear, and can't be further from the truth.
+        mean, squares = mean + missing / players, variance * samples * len(twos)
+        return Moments(samples, mean[None].cpu().numpy(), squares[None].cpu().numpy(), n_groups=len(twos) + 1)
 
 
-def _of_one_row(game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
-    """Values of ``row`` against a background of these ``scores``: (1, players, k)."""
-    generator, player_of, score = np.random.default_rng(seed), game.player_of, game.score
-    twos, part = _drawn(np.asarray(game.counts.cpu()), min(DRAWS, game.draws or DRAWS) // 2, generator)
-    players, draws = int(player_of.max()) + 1, twos.size
-    drawn = game.background[torch.as_tensor(twos.ravel(), device=row.device)]
-    places = torch.as_tensor(generator.random((draws, players)).argsort(axis=1), device=row.device)
-    share = torch.as_tensor(part).to(row)[:, None, None]
-    mean = variance = scores.new_zeros(players, scores.shape[1])
-    for few in batches(len(twos), max(1, AT_ONCE // (4 * players))):
-        both = slice(2 * few.start, 2 * few.stop)
-        one, other = _values(score, row, drawn[both], places[both], player_of).reshape(-1, 2, *mean.shape).unbind(1)
-        mean = mean + (share[few] * (one + other) / 2).sum(dim=0)
-        apart = share[few] * (one - other) / 2
-        variance = variance + (apart - apart.mean(dim=1, keepdim=True)).square().sum(dim=0)
-    missing = _scored(row[None], score)[0] - game.counts @ scores / game.counts.sum() - mean.sum(dim=0)
-    # To the nearest values that add up. These stay unbiased, as that is linear; and can't be further from the truth.
-    mean, spread = mean + missing / players, variance * draws * len(twos)
-    return Moments(draws, mean[None].cpu().numpy(), spread[None].cpu().numpy(), draws=len(twos) + 1)
-
-
-def _drawn(counts: NDArray[Any], pairs: int, generator: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Which background rows, (pairs, 2), and what part of the whole each pair stands for, (pairs,)."""
-    whole = counts.astype(np.float64) / counts.sum(dtype=np.float64)
-    present = np.flatnonzero(whole)
+def _sample_background(
+    weights: NDArray[Any], pairs: int, generator: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sample background rows, (pairs, 2), and the share of the whole that each pair stands for, (pairs,)."""
+    shares = weights.astype(np.float64) / weights.sum(dtype=np.float64)
+    present = np.flatnonzero(shares)
     if len(present) <= 1.5 * pairs:
-        often = np.maximum(1, np.rint(whole[present] * pairs)).astype(int)
-        return np.stack([present.repeat(often)] * 2, axis=1), (whole[present] / often).repeat(often)
-    # Each two from an equal part of the whole: there, a row is as wide as its weight.
+        often = np.maximum(1, np.rint(shares[present] * pairs)).astype(int)
+        return np.stack([present.repeat(often)] * 2, axis=1), (shares[present] / often).repeat(often)
+    # Each pair from an equal part of the whole, in which a row is as wide as its weight.
     at = (np.arange(pairs)[:, None] + generator.random((pairs, 2))) / pairs
-    return np.searchsorted(whole.cumsum(), at, side="right").clip(max=len(counts) - 1), np.full(pairs, 1 / pairs)
+    return np.searchsorted(shares.cumsum(), at, side="right").clip(max=len(weights) - 1), np.full(pairs, 1 / pairs)
 
 
-def _values(score: nn.Module, row: Tensor, drawn: Tensor, places: Tensor, player_of: Tensor) -> Tensor:
-    """What each player adds to the score in each order, forwards and backwards: (draws, players, k).
+def _contributions(score: nn.Module, row: Tensor, sampled: Tensor, places: Tensor, player_of: Tensor) -> Tensor:
+    """Compute the contribution of each player in each order, forwards and backwards: (samples, players, k).
 
     Args:
         score: (n, d) -> (n, k).
         row: (d,).
-        drawn: (draws, d), background rows.
-        places: (draws, players), when each player comes.
+        sampled: (samples, d), background rows.
+        places: (samples, players), position of each player in the order.
         player_of: (d,).
     """
-    draws, players = places.shape
+    samples, players = places.shape
     when = places[:, player_of]
 
     def gap(at: Tensor) -> Tensor:
-        """The score where the first players are those of ``row``, less the score where all others are."""
+        """Score with the first players from ``row``, less the score with all the other players from it."""
         first = when[at // players] < (at % players).unsqueeze(1)
-        others = drawn[at // players]
-        return _scored(torch.where(first, row, others), score) - _scored(torch.where(first, others, row), score)
+        others = sampled[at // players]
+        mixed = torch.where(first, row, others), torch.where(first, others, row)
+        return _score_rows(mixed[0], score) - _score_rows(mixed[1], score)
 
-    parts = torch.split(torch.arange(draws * players, device=row.device), AT_ONCE // 2)
-    gaps = torch.cat([gap(part) for part in parts]).reshape(draws, players, -1)
-    # With all players it is the opposite of that with none.
+    gaps = batched(gap, torch.arange(samples * players, device=row.device), BATCH_ROWS // 2)
+    gaps = gaps.reshape(samples, players, -1)
+    # The gap with all players is the opposite of the gap with none.
     gains = torch.cat([gaps, -gaps[:, :1]], dim=1).diff(dim=1) / 2
     return gains.gather(1, places.unsqueeze(2).expand_as(gains))
 
 
-def _scored(rows: Tensor, score: nn.Module) -> Tensor:
-    """(n, d) -> (n, k), so many rows at a time."""
+def _score_rows(rows: Tensor, score: nn.Module) -> Tensor:
+    """(n, d) -> (n, k)."""
     with torch.no_grad():
-        return torch.cat([score(part) for part in torch.split(rows, AT_ONCE)])
+        return batched(score, rows, BATCH_ROWS)

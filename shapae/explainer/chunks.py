@@ -1,55 +1,129 @@
-"""Work cut into chunks that fit the memory: blocks of rows x background rows."""
+"""Work cut into chunks that fit the memory: blocks of rows x parts of the background."""
 
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shapae.errors import TooLarge
-from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, MIN_BLOCKS, batches, format_bytes
+from joblib import effective_n_jobs
 
-# What a row needs beside the tensors that autograd keeps of it: gradients, differences and the copies of hooks.
+from shapae.backends.base import Backend
+from shapae.backends.game import Game
+from shapae.errors import TooLarge
+from shapae.heads.score import Score
+from shapae.utils.memory import (
+    BLOCKS_PER_WORKER,
+    CHUNK_BYTES,
+    MIN_BLOCKS,
+    batches,
+    bytes_per_row,
+    format_bytes,
+)
+
+# Copies of the tensors of a row that are held besides those that autograd saves: gradients, differences, and what
+# hooks keep.
 COPIES = 4
-# Where one process does it all, no block is so small that all its rows together hold less than this: what is done once
-# for a block would be much against the rest, and there is little time left to be told.
-WORTH_A_BLOCK = 2**30
+# Bytes below which a block of rows is not cut further if one process does all the work: the fixed cost of a block
+# would be large beside it, and such a block takes so little time that a progress bar needs no more blocks.
+MIN_BLOCK_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A block of rows x background rows, the unit of parallel work."""
+class Settings:
+    """Settings of an Explainer that say how its work is done.
 
-    rows: slice
-    background: slice
+    Attributes:
+        n_jobs: Number of workers, as in joblib.
+        memory: Number of bytes that may be held at once.
+        seed: Random seed.
+        progress: Whether a bar is shown, see ``utils.parallel.progress_bar``.
+        tolerance: See ``Explainer``.
+    """
+
+    n_jobs: int | None
+    memory: float
+    seed: int
+    progress: bool | None
+    tolerance: float | None
 
 
-def plan(n: int, b: int, held: Callable[[int], float], result: float, room: float, *, jobs: int = 1) -> list[Chunk]:
-    """Cut ``n`` rows x ``b`` background rows.
+@dataclass(frozen=True)
+class Plan:
+    """A cut of n rows x b background rows into chunks.
 
-    The background is cut only where one row against all of it does not fit.
+    Attributes:
+        blocks: Slices of the rows.
+        parts: Slices of the background. A chunk is a block of rows against a part of the background.
+        batch_size: Number of rows that can be scored at once.
+    """
+
+    blocks: list[slice]
+    parts: list[slice]
+    batch_size: int
+
+
+def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserved: float) -> Plan:
+    """Plan the attribution of ``n`` rows.
 
     Args:
+        backend: It says how many rows it holds at once.
+        game: Its score is a ``Score``.
         n: Number of rows.
-        b: Number of background rows.
-        held: From a number of background rows to the bytes that one row against them takes; does not fall.
-        result: Bytes that the result of one row takes.
-        room: Bytes that a chunk may take.
-        jobs: Number of workers.
-
-    Returns:
-        Chunks that cover each pair once, those of the same rows one after the other.
+        settings: Number of workers and memory.
+        reserved: Number of bytes of the memory that are taken already.
 
     Raises:
         TooLarge: Not even one row against one background row fits.
     """
-    width = bisect_right(range(1, b + 1), room, key=held)
+    jobs, background = int(effective_n_jobs(settings.n_jobs)), game.background
+    row_bytes, room = bytes_per_row(game.score, background[[0, -1]]), (settings.memory - reserved) / jobs
+    players = game.n_players if backend.supports_groups else game.n_features
+    blocks, parts = cut(
+        n,
+        len(background),
+        bytes_held=lambda count: backend.rows_in_memory(count, players) * row_bytes * COPIES,
+        result=COPIES * result_bytes(game) * players // game.n_players,
+        room=room,
+        jobs=jobs,
+    )
+    return Plan(blocks, parts, max(1, int(min(room, CHUNK_BYTES) // row_bytes)))
+
+
+def result_bytes(game: Game) -> int:
+    """Count the bytes of the values of one row, with all samples of its head."""
+    score = game.score
+    assert isinstance(score, Score)
+    return game.n_players * score.width * max(1, score.draws) * game.background.element_size()
+
+
+def cut(
+    n: int, b: int, bytes_held: Callable[[int], float], result: float, room: float, *, jobs: int = 1
+) -> tuple[list[slice], list[slice]]:
+    """Cut ``n`` rows x ``b`` background rows.
+
+    The background is cut only if one row against all of it does not fit.
+
+    Args:
+        n: Number of rows.
+        b: Number of background rows.
+        bytes_held: From a number of background rows to the bytes that are held for one row; it does not fall.
+        result: Number of bytes of the result of one row.
+        room: Number of bytes that a chunk may take.
+        jobs: Number of workers.
+
+    Returns:
+        Blocks of rows, and parts of the background.
+
+    Raises:
+        TooLarge: Not even one row against one background row fits.
+    """
+    width = bisect_right(range(1, b + 1), room, key=bytes_held)
     if width == 0:
         raise TooLarge(
-            f"one row against one background row takes about {format_bytes(held(1))}, but there is room for "
-            f"{format_bytes(room)}; "
-            f"raise memory=, lower n_jobs=, or explain fewer outputs."
+            f"one row against one background row takes about {format_bytes(bytes_held(1))}, but there is room for "
+            f"{format_bytes(room)}. Raise memory=, lower n_jobs=, or explain fewer outputs."
         )
     height = -(-n // max(MIN_BLOCKS, BLOCKS_PER_WORKER * jobs))
     if jobs == 1:
-        room, height = min(room, CHUNK_BYTES), max(height, int(WORTH_A_BLOCK // held(b)))
+        room, height = min(room, CHUNK_BYTES), max(height, int(MIN_BLOCK_BYTES // bytes_held(b)))
     height = max(1, min(height, n, int(room // result)))
-    return [Chunk(rows, part) for rows in batches(n, height) for part in batches(b, width)]
+    return batches(n, height), batches(b, width)

@@ -1,4 +1,4 @@
-"""What a call would take, found out by a short one."""
+"""Estimate of the cost of a call, from short trials."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from torch.utils.flop_counter import flop_registry
 
 from shapae.utils.memory import format_bytes
 
-# Seconds that a trial should take to tell how long all of it would.
-ENOUGH = 0.25
+# Seconds that a trial should take, so that its duration can be extrapolated.
+TRIAL_SECONDS = 0.25
 aten = torch.ops.aten
 FLOPS: dict[Any, Callable[..., int]] = flop_registry | {
     aten.addmm_: flop_registry[aten.addmm],
@@ -25,13 +25,13 @@ FLOPS: dict[Any, Callable[..., int]] = flop_registry | {
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a call would take.
+    """Cost of a call.
 
     Attributes:
-        rows: How many rows are to be explained.
-        multiplications: In products of matrices, and in convolutions.
-        bytes: Of the values and their standard errors.
-        seconds: With the threads of this process; workers share the same cores.
+        rows: Number of rows to explain.
+        multiplications: Number of multiplications in products of matrices, and in convolutions.
+        bytes: Bytes of the values and their standard errors.
+        seconds: Time with the threads of this process; workers share the same cores.
     """
 
     rows: int
@@ -40,7 +40,7 @@ class Estimate:
     seconds: float
 
     def __str__(self) -> str:
-        """For a person to read."""
+        """Cost in one sentence."""
         return (
             f"{self.rows} rows: {self.multiplications:.2g} multiplications, about {self.seconds:.2g} s, "
             f"{format_bytes(self.bytes)} of values"
@@ -48,10 +48,9 @@ class Estimate:
 
 
 class Products(TorchDispatchMode):
-    """Counts two flops for each multiplication in a product of matrices.
+    """Counter of flops: two for each multiplication in a product of matrices.
 
-    As torch's FlopCounterMode, which misses ``addmm_``, ``baddbmm_``, ``mv`` and ``dot``, and which
-    ``torch.autograd.grad`` of a leaf does not run in.
+    torch's FlopCounterMode misses ``addmm_``, ``baddbmm_``, ``mv`` and ``dot``, and ``torch.autograd.grad`` of a leaf.
     """
 
     def __init__(self) -> None:
@@ -70,16 +69,16 @@ class Products(TorchDispatchMode):
         return out
 
 
-def estimated(run: Callable[[int], Any], rows: int, size: int) -> Estimate:
-    """What ``run(rows)`` would take, from runs with fewer rows.
+def estimate(run: Callable[[int], Any], rows: int, size: int) -> Estimate:
+    """Estimate the cost of ``run(rows)`` from runs with fewer rows.
 
     Args:
-        run: Explains so many rows, some of them again and again.
-        rows: How many are to be explained.
-        size: Bytes of what is found for one row.
+        run: Function that explains a number of rows, some rows again and again.
+        rows: Number of rows to explain.
+        size: Bytes of the result of one row.
     """
     some, seconds = 1, _seconds(run, 1)  # the first run prepares what all of them share
-    while (seconds := _seconds(run, some)) < ENOUGH and some < rows:
+    while (seconds := _seconds(run, some)) < TRIAL_SECONDS and some < rows:
         some = min(2 * some, rows)
     with Products() as products:
         run(some)

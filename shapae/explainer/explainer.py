@@ -1,10 +1,11 @@
-"""The Explainer: what is given is checked, and what comes out is put together."""
+"""The Explainer: it checks its input, binds model, head and background, and puts the result together."""
 
 import copy
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,58 +13,62 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shapae import backends, heads
-from shapae.backends.compared import Compared
+from shapae.backends import Backend, as_backend
+from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
-from shapae.explainer.estimate import Estimate, estimated
+from shapae.explainer.attributions import Attributions, additivity_tolerance
+from shapae.explainer.chunks import Settings, result_bytes
+from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
-from shapae.explainer.found import promised
 from shapae.explainer.importance import Importance
-from shapae.explainer.provenance import versions
-from shapae.explainer.run import Job
-from shapae.heads.checks import check_steady
-from shapae.heads.score import Score
+from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
+from shapae.explainer.versions import versions
+from shapae.heads.checks import check_score
+from shapae.heads.functions import HeadFunction, as_head, head_name
+from shapae.heads.score import Score, make_score
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
-from shapae.utils.context import eval_mode, preserve_rng
+from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
+
+# Number of rows, of those to explain and of the background, on which the score is checked.
+CHECKED_ROWS = 64
 
 
 class Explainer:
-    """Explains an autoencoder: ``Explainer(model, background)(X)``.
+    """Explain an autoencoder: ``Explainer(model, background)(X)``.
 
     Args:
-        model: Trained. It is put into eval mode while it is used, and comes back as it was. One in half precision is
-            computed in float32, on a copy.
-        background: (b, d), the table to compare with: 100 typical rows are a good start. ``shapae.background`` draws
-            them, and makes backgrounds whose rows count by weight.
-        head: Which numbers are explained: a name ("reconstruction_error", "feature_error", "reconstruction",
-            "latent"), a name with one output ("latent:3", "reconstruction:CD79A"), or an nn.Module with
-            ``forward(autoencoder, rows)``.
-        backend: How they are attributed, one of ``shapae.backends.names()``.
-        n_jobs: Number of workers, as in joblib; None for what an outer ``joblib.parallel_config`` says, or 1.
-        memory: Bound on what is held at once: "1GB", or a number of bytes.
-        seed: Of all that is drawn.
-        progress: True or False; None for a bar that appears, where somebody can see it, if the work takes
+        model: Trained. It is put into eval mode while it is used, and comes back as it was. A model in half precision
+            is computed in float32, on a copy.
+        background: (b, d), the table to compare with: 100 typical rows are a good start. ``shapae.background`` samples
+            them, and makes weighted backgrounds.
+        head: The numbers to explain: a name ("reconstruction_error", "feature_error", "reconstruction", "latent"), a
+            name with one output ("latent:3", "reconstruction:CD79A"), an nn.Module with ``forward(autoencoder, rows)``,
+            or a function of the autoencoder and the rows.
+        backend: The attribution method: one of ``shapae.backends.names()``, or a ``shapae.backends.Backend``.
+        n_jobs: Number of workers, as in joblib; None for the number of an outer ``joblib.parallel_config``, or 1.
+        memory: Bound on the memory that is used at once: "1GB", or a number of bytes.
+        seed: Random seed.
+        progress: Whether a bar is shown; None for a bar that appears in terminals and notebooks if the work takes
             more than a second.
         feature_names: d names, for a background that has none.
-        tolerance: Each row is compared with background rows, in random order, only until the standard errors of its
-            values are at most this part of its largest value; ``explanation.used`` says how many it took. Its base
-            value is the mean score of these. Backends that draw, out of all of the background, draw again instead;
-            "sampling" begins with about 100 draws. None for all of the background, and as many draws as the backend
-            makes by itself.
-        groups: From names to names of features, each in one group at most; see ``shapae.groups``. Each group is
-            explained as one: as one player of backends that can ("exact" and "sampling"), otherwise by the sum of the
-            values of its features.
-        source: "input" to explain by the features of the rows; "latent" by their latents, through the decoder alone:
-            the rows are encoded, and what the decoder makes of the latents is compared with the rows themselves.
+        tolerance: Each row is compared with background rows, in random order, until the standard errors of its
+            values are at most this fraction of its largest value. ``explanation.used`` has the number of background
+            rows, whose mean score is the base value. A backend that samples from the whole background takes more
+            samples instead; "sampling" begins with about 100. None: the whole background, and the backend's own number
+            of samples.
+        groups: From names to names of features, each in at most one group; see ``shapae.groups``. A group is one player
+            of backends that support groups ("exact" and "sampling"); otherwise the values of its features are summed.
+        source: "input" to explain by the features of the rows; "latent" to explain by their latents, through the
+            decoder alone: the decoded latents are compared with the rows that they were encoded from.
 
     Raises:
         DataError: The background is not a table of finite numbers, or its names are not ``feature_names``; or the
-            groups are none of these; or the backend or weights have no use for a ``tolerance``.
+            groups are not as described; or the backend or the weights do not allow a ``tolerance``.
         TooLarge: The background does not fit into ``memory``.
         ModelError: The model or head returns something that can't be explained.
         UnknownName: There is no such head, output or backend.
@@ -74,8 +79,8 @@ class Explainer:
         model: nn.Module | Autoencoder,
         background: Any,
         *,
-        head: str | nn.Module = "reconstruction_error",
-        backend: str = "deep",
+        head: str | nn.Module | HeadFunction = "reconstruction_error",
+        backend: str | Backend = "deep",
         n_jobs: int | None = None,
         memory: str | float = "1GB",
         seed: int = 0,
@@ -85,48 +90,69 @@ class Explainer:
         groups: Mapping[str, Sequence[str]] | None = None,
         source: str = "input",
     ) -> None:
-        self._backend = backends.named(backend)
-        self.backend, self.n_jobs, self.seed, self.progress = backend, n_jobs, seed, progress
-        self.memory, self.head, self.tolerance = parse_bytes(memory), str(head), tolerance
-        given = read_background(background)
-        self._origin, self._names = given.origin, resolve_feature_names(given.rows, feature_names, "background")
-        autoencoder, module = full_precision(as_autoencoder(model)), full_precision(heads.as_head(head))
+        self._backend = as_backend(backend)
+        self.backend = backend if isinstance(backend, str) else type(backend).__name__
+        self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
+        self.memory, self.tolerance = parse_bytes(memory), tolerance
+        table = read_background(background)
+        self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
+        autoencoder, module = full_precision(as_autoencoder(model)), full_precision(as_head(head))
+        self.head = head_name(head)
         with torch.inference_mode(False):
-            like = template_tensor(autoencoder, torch.from_numpy(given.rows.dense(slice(1))))
-            self.background, weights = tensors(given, like, self.memory)
-        self.score = self._scoring(autoencoder, module, source)
-        with eval_mode(autoencoder), preserve_rng(self.background), torch.no_grad():
-            explained = self.score.inputs(self.background)
-        names = self._explained_names(self.feature_names, explained.shape[1])
-        playing = players(groups, names, disjoint=True) if groups else None
+            like = template_tensor(autoencoder, torch.from_numpy(table.rows.dense(slice(1))))
+            self.background, weights = tensors(table, like, self.memory)
+        score = self._make_score(autoencoder, module, source)
+        with inference_state(autoencoder, self.background):
+            inputs = score.inputs(self.background)
+        names = self._input_names(self.feature_names, score.source, inputs.shape[1])
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
-        self._compared = Compared(self._backend, explained, weights, playing)
-        self._refuse_tolerance()
+        self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
+        self._check_tolerance()
 
-    def _scoring(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:
-        with eval_mode(nn.ModuleList([autoencoder, head])), preserve_rng(self.background), torch.no_grad():
-            return Score(autoencoder, head, self.feature_names, self.background[[0, -1]], source)
+    def _make_score(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:
+        return make_score(autoencoder, head, self.feature_names, self.background[[0, -1]], source)
 
-    def with_head(self, head: str | nn.Module) -> "Explainer":
-        """The same explainer, of the same model, for another head.
+    def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
+        """Return the same explainer, of the same model, for another head.
 
         Args:
             head: See ``Explainer``, also for what is raised.
         """
-        other = copy.copy(self)
-        other.head = str(head)
-        other.score = self._scoring(self.score.autoencoder, full_precision(heads.as_head(head)), self.score.source)
-        other._refuse_tolerance()
+        other, score = copy.copy(self), self._score
+        other.head = head_name(head)
+        module = full_precision(as_head(head))
+        other._game = replace(self._game, score=self._make_score(score.autoencoder, module, score.source))
+        other._check_tolerance()
         return other
 
     @property
+    def _score(self) -> Score:
+        assert isinstance(self._game.score, Score)
+        return self._game.score
+
+    @property
+    def score(self) -> Score:
+        """The explained score as an nn.Module, rows (n, d) -> numbers (n, k), for explainers of other libraries.
+
+        It shares the parameters of the model, in eval mode, and none of its modules; so a library that mutates it
+        leaves the model alone. ``score.predict`` is the same as a function of arrays. See also
+        ``shapae.backends.shap_rules``.
+        """
+        return self._score.detached()
+
+    @property
     def feature_names(self) -> list[str]:
-        """One for each column: from the background, or as given, or "feature 0" and so on."""
+        """Names of the columns: those of the background, or as given, or "feature 0" and so on."""
         return self._names or [f"feature {feature}" for feature in range(self.background.shape[1])]
 
     @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs that are explained."""
+        return self._score.outputs()
+
+    @property
     def groups(self) -> dict[str, list[str]] | None:
-        """The groups that are explained, with the names of their features; None if there are none."""
+        """Groups that are explained, with the names of their features; None if there are none."""
         return self._groups
 
     def __call__(self, X: Any) -> Explanation:
@@ -145,59 +171,47 @@ class Explainer:
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """
         start = time.perf_counter()
-        with self._at_work(X) as (names, rows):
-            found, data = self._job.found(rows), self._data(rows)
-        outputs = self.score.outputs(names)
-        arrays = {name: getattr(found, name) for name in ("values", "base_values", "scores", "residual", "errors")}
-        if len(outputs) == 1:
-            arrays = {name: array if array is None else array[..., 0] for name, array in arrays.items()}
-        explanation = Explanation(
-            **{"standard_errors" if name == "errors" else name: array for name, array in arrays.items()},
-            data=self._compared.players.means(data) if self._compared.players else data,
-            feature_names=self._features(names),
-            output_names=outputs[0] if len(outputs) == 1 else outputs,
-            used=found.used if self.tolerance is not None else None,
-            made_by=self._record(time.perf_counter() - start, rows),
-            row_names=rows.rows.row_names,
-        )
-        missed = found.missed(self._backend.ADDITIVE)
-        if missed:
-            warnings.warn(f"{missed} {self._backend.REMEDY}", AdditivityWarning, stacklevel=2)
+        with self._running(X) as (names, rows):
+            found = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
+            explanation = self._explanation(found, names, rows, start)
+        message = found.additivity_message(self._backend.additive)
+        if message:
+            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=2)
         return explanation
 
     def summarize(self, X: Any) -> Importance:
-        """How much each feature matters to each output over all rows of ``X``, whose values are never held at once.
+        """Average the values of all rows of ``X``, which are never held at once.
 
         Args:
             X: (n, d), with the columns of the background.
 
         Returns:
-            Averages over the rows, (d, k).
+            Mean |value| and mean value of each feature for each output, with standard errors over the rows.
 
         Raises:
             TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
         """
         start = time.perf_counter()
-        with self._at_work(X) as (names, rows):
-            over, scores, base, used = self._job.over_rows(rows)
-        residual = scores.mean(axis=0) - base - over.values.mean.sum(axis=0)
-        spread, promise = promised(scores, base[None], over.sizes.mean.sum(axis=0))
-        if self._backend.ADDITIVE and (np.abs(residual) > promise).any():
+        with self._running(X) as (names, rows):
+            averages, scores, base = average_rows(self._backend, self._ordered_game, rows, self._settings)
+        residual = scores.mean(axis=0) - base - averages.values.mean.sum(axis=0)
+        spread, tolerance = additivity_tolerance(scores, base[None], averages.sizes.mean.sum(axis=0))
+        if self._backend.additive and (np.abs(residual) > tolerance).any():
             warnings.warn(
                 f"the mean values do not add up to the mean score: the residual is {np.abs(residual).max():.3g}, where "
-                f"the scores spread over {spread.max():.3g}. {self._backend.REMEDY}",
+                f"the scores spread over {spread.max():.3g}. {self._backend.hint}",
                 AdditivityWarning,
                 stacklevel=2,
             )
-        made_by = self._record(time.perf_counter() - start, rows)
-        used_up = used if self.tolerance is not None else None
-        return Importance(over, self._features(names), self.score.outputs(names), made_by, residual, used_up)
+        made_by = self._record(start, rows)
+        outputs = self._score.outputs(names)
+        return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
 
     def estimate(self, n: int) -> Estimate:
-        """What explaining ``n`` rows against all of the background would take, from trials of about a second.
+        """Estimate the cost of explaining ``n`` rows against the whole background, from trials of about a second.
 
         Args:
-            n: How many rows; rows of the background stand for them.
+            n: Number of rows; rows of the background stand for them.
 
         Returns:
             Multiplications, bytes of the values and their standard errors, seconds.
@@ -208,11 +222,12 @@ class Explainer:
         """
         if n < 1:
             raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
-        with self._at_work(self.background) as (_, rows):
-            return estimated(self._job.trial(rows), n, 2 * self._job.row_result)
+        with self._running(self.background) as (_, rows):
+            run = trial(self._backend, self._ordered_game, rows, self._settings)
+            return estimate(run, n, 2 * result_bytes(self._game))
 
     def scores(self, X: Any) -> NDArray[Any]:
-        """The scores of ``X``, which are not explained.
+        """Score the rows of ``X`` without explaining them.
 
         Args:
             X: (n, d), with the columns of the background.
@@ -224,73 +239,100 @@ class Explainer:
             DataError: See ``__call__``.
             ModelError: See ``__call__``.
         """
-        with self._at_work(X) as (_, rows):
-            scores = self._job.scores(rows)
+        with self._running(X) as (_, rows):
+            scores = self_scores(self._backend, self._game, rows, self._settings)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     @contextmanager
-    def _at_work(self, X: Any) -> Iterator[tuple[list[str], TableStream]]:
-        """The names of the columns and the rows of ``X``, while the model is in eval mode."""
+    def _running(self, X: Any) -> Iterator[tuple[list[str], TableStream]]:
+        """Read ``X``, and check the score on some rows: the names of its columns, and its rows."""
         table = read_table(X, "rows")
-        free = table.names and not self._compared.players
+        free = table.names and not self._game.players
         names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
-        with eval_mode(self.score), preserve_rng(self.background), torch.inference_mode(False), torch.enable_grad():
+        with inference_state(self._score, self.background, gradients=True):
             rows = TableStream(table, self.background, "rows")
-            check_steady(self.score, self.score.inputs(torch.cat([rows[:64], self.background[:64]])))
+            some = torch.cat([rows[:CHECKED_ROWS], self.background[:CHECKED_ROWS]])
+            check_score(self._score, self._score.inputs(some))
             yield names or self.feature_names, rows
 
     @property
-    def _job(self) -> Job:
-        in_batches = self.tolerance is not None and backends.in_parts(self._backend)
-        compared = self._compared.shuffled(self.seed) if in_batches else self._compared
-        return Job(self.score, compared, self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
+    def _settings(self) -> Settings:
+        return Settings(self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
 
-    def _refuse_tolerance(self) -> None:
-        parts = backends.in_parts(self._backend)
+    @property
+    def _ordered_game(self) -> Game:
+        """The game, with its background in random order if rows are compared with only a part of it."""
+        in_batches = self.tolerance is not None and self._backend.splits_background
+        return self._game.shuffle(self.seed) if in_batches else self._game
+
+    def _check_tolerance(self) -> None:
         if self.tolerance is None:
             return
         if not 0 < self.tolerance < np.inf:
             raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {self.tolerance!r}.")
-        if not parts and not self._backend.DRAWS:
+        if not self._backend.splits_background and not self._backend.n_samples:
             raise DataError(
-                f"backend={self.backend!r} needs all of the background at once and draws nothing, so that it can't "
-                f"stop early; leave tolerance= out, or use backend='deep'."
+                f"backend={self.backend!r} needs the whole background at once and samples nothing, so that it can't "
+                f"stop early. Leave tolerance= out, or use backend='deep'."
             )
-        if parts and self._compared.weights is not None:
+        if self._backend.splits_background and self._game.weights is not None:
             raise DataError(
-                "standard errors are not known with weights, so that a tolerance has nothing to go by; leave "
-                "tolerance= out, or draw a background without weights, shapae.background.sample(X, 100)."
+                "standard errors are not known with weights, so that a tolerance can't be tested. Leave tolerance= "
+                "out, or sample a background without weights: shapae.background.sample(X, 100)."
             )
-        if self.score.draws:
-            raise DataError(f"{self.head} has draws of its own, so that a tolerance says too little; leave one out.")
+        if self._score.draws:
+            raise DataError(
+                f"{self.head} has samples of its own, which a tolerance does not see. Leave tolerance= or draws= out."
+            )
+
+    def _explanation(self, found: Attributions, names: list[str], rows: TableStream, start: float) -> Explanation:
+        outputs, data = self._score.outputs(names), self._data(rows)
+        arrays = ("values", "base_values", "scores", "residual", "standard_errors")
+        given = {name: getattr(found, name) for name in arrays}
+        if len(outputs) == 1:
+            given = {name: array if array is None else array[..., 0] for name, array in given.items()}
+        return Explanation(
+            **given,
+            data=self._game.players.means(data) if self._game.players else data,
+            feature_names=self._player_names(names),
+            output_names=outputs[0] if len(outputs) == 1 else outputs,
+            used=found.used if self.tolerance is not None else None,
+            made_by=self._record(start, rows),
+            row_names=rows.rows.row_names,
+        )
 
     def _data(self, rows: TableStream) -> NDArray[Any]:
-        """What is explained of ``rows``, (n, d) or (n, m)."""
-        if self.score.source == "input":
+        """Inputs of the score for ``rows``: (n, d), or (n, m) latents."""
+        if self._score.source == "input":
             return np.asarray(rows.rows.tensor(self.background, "rows").cpu())
         with torch.no_grad():
-            return torch.cat([self.score.inputs(rows[block]) for block in rows.rows.blocks()]).cpu().numpy()
+            return torch.cat([self._score.inputs(rows[block]) for block in rows.rows.blocks()]).cpu().numpy()
 
-    def _explained_names(self, features: list[str], count: int) -> list[str]:
-        return features if self.score.source == "input" else [f"latent {unit}" for unit in range(count)]
+    @staticmethod
+    def _input_names(features: list[str], source: str, count: int) -> list[str]:
+        return features if source == "input" else [f"latent {unit}" for unit in range(count)]
 
-    def _features(self, names: list[str]) -> list[str]:
-        if self._compared.players:
-            return self._compared.players.names
-        return self._explained_names(names, self._compared.width)
+    def _player_names(self, features: list[str]) -> list[str]:
+        if self._game.players:
+            return self._game.players.names
+        return self._input_names(features, self._score.source, self._game.n_features)
 
-    def _record(self, seconds: float, rows: TableStream) -> dict[str, Any]:
+    def _record(self, start: float, rows: TableStream) -> dict[str, Any]:
+        """Record what made a result: enough to compute it again."""
         note = "the rows are also the background, so that each is compared with itself, too"
-        source = self.score.source if self.score.source != "input" else None
-        given = {"background": self._origin, "groups": self._groups, "source": source}
-        given |= {"note": note} if same(rows, self.background) else {}
+        optional = {
+            "background": self._origin,
+            "groups": self._groups,
+            "source": self._score.source if self._score.source != "input" else None,
+            "note": note if same(rows, self.background) else None,
+        }
         return {
             "head": self.head,
             "backend": self.backend,
             "b": len(self.background),
             "seed": self.seed,
             "versions": versions(),
-            "seconds": round(seconds, 3),
-            **{name: each for name, each in given.items() if each is not None},
+            "seconds": round(time.perf_counter() - start, 3),
+            **{name: each for name, each in optional.items() if each is not None},
         }

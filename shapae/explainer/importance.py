@@ -14,7 +14,7 @@ from shapae.explainer.export import ExplanationArrays
 from shapae.utils.moments import Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.
-BLOCK_BYTES = 2**22
+CACHE_BYTES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,29 +22,33 @@ class RowAverages:
     """Averages over rows.
 
     Attributes:
-        values: Of the values, (d, k).
-        sizes: Of their absolute values, (d, k).
+        values: Averages of the values, (d, k).
+        sizes: Averages of their absolute values, (d, k).
+        used: (n,). Number of background rows, or of samples, that each row took; None if each row took all of them.
     """
 
     values: Moments
     sizes: Moments
+    used: NDArray[Any] | None = None
 
     def __add__(self, other: "RowAverages") -> "RowAverages":
-        """Over the rows of both."""
-        return RowAverages(self.values + other.values, self.sizes + other.sizes)
+        """Merge the averages over other rows."""
+        used = None if self.used is None or other.used is None else np.concatenate([self.used, other.used])
+        return RowAverages(self.values + other.values, self.sizes + other.sizes, used)
 
 
-def average_over_rows(values: NDArray[Any]) -> RowAverages:
-    """The averages of ``values`` (n, d, k)."""
-    features = torch.split(torch.from_numpy(values), max(1, BLOCK_BYTES // values[:, :1].nbytes), dim=1)
+def average_over_rows(values: NDArray[Any], used: NDArray[Any] | None = None) -> RowAverages:
+    """Average ``values`` (n, d, k) over the rows; ``used`` is (n,), see ``RowAverages``."""
+    features = torch.split(torch.from_numpy(values), max(1, CACHE_BYTES // values[:, :1].nbytes), dim=1)
     pairs = [(_moments(few), _moments(few.abs())) for few in features]
-    return RowAverages(*(concatenate(parts, axis=0) for parts in zip(*pairs, strict=True)))
+    averaged, sizes = (concatenate(parts, axis=0) for parts in zip(*pairs, strict=True))
+    return RowAverages(averaged, sizes, used)
 
 
 def _moments(values: torch.Tensor) -> Moments:
     mean = values.mean(dim=0)
-    spread = (values - mean).square_().sum(dim=0)
-    return Moments(len(values), mean.double().numpy(), spread.double().numpy())
+    squares = (values - mean).square_().sum(dim=0)
+    return Moments(len(values), mean.double().numpy(), squares.double().numpy())
 
 
 @dataclass(frozen=True, eq=False)

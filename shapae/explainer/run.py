@@ -1,224 +1,200 @@
-"""The work of an Explainer: what fits into the memory, cut into chunks, spread over workers, merged."""
+"""All chunks on all workers: the attributions of many rows, or their averages."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial, reduce
-from itertools import groupby
+from itertools import islice
 from operator import add
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
-from shapae.backends import Attribution, in_parts
-from shapae.backends.compared import Compared
+from shapae.backends.base import Attribution, Backend, bind
+from shapae.backends.game import Game
 from shapae.errors import TooLarge
-from shapae.explainer.chunks import COPIES, Chunk, plan
-from shapae.explainer.found import Found
+from shapae.explainer.attributions import Attributions
+from shapae.explainer.chunks import Plan, Settings, plan_chunks, result_bytes
 from shapae.explainer.importance import RowAverages
-from shapae.explainer.scores import base_values, scored
+from shapae.explainer.scores import base_values, score_rows
 from shapae.explainer.worker import (
-    BATCH,
-    FIRST,
-    ROUNDS,
-    Part,
-    attributed,
-    attributed_until,
-    averaged_over_rows,
-    averaged_until,
+    attribute_block,
+    attribute_until_converged,
+    average_block,
+    average_until_converged,
 )
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
-from shapae.utils.memory import CHUNK_BYTES, batches, bytes_per_row, format_bytes
-from shapae.utils.parallel import progress_bar
+from shapae.utils.memory import batches, format_bytes
+from shapae.utils.moments import Moments
+from shapae.utils.parallel import parallel_map
+from shapae.utils.random import row_seeds
 
 T = TypeVar("T")
-
-
-class Turn(NamedTuple):
-    """What rows are compared with at once, and ``Game.draws``."""
-
-    background: slice
-    draws: int | None = None
-
-
-Against = Callable[[Turn], Attribution]
-Averaged = tuple[RowAverages, list[NDArray[Any]]]
-# Averages over rows are held as means and spreads of values and of their sizes, in float64, with room for one more.
+# Background rows per round until convergence.
+BACKGROUND_BATCH = 16
+# Samples per row in the first round, which double in each further round, and the largest number of rounds.
+FIRST_SAMPLES, MAX_ROUNDS = 100, 64
+# Size of the averages beside that of the values of one row: means and spreads of values and of their sizes, in float64,
+# and room for the averages that are being merged.
 AVERAGES = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """Attributes scores.
+def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> Attributions:
+    """Attribute the scores of all rows.
 
-    Attributes:
-        score: What is attributed.
-        compared: With what rows are compared, in which order, and by which backend.
-        n_jobs: As in joblib.
-        memory: Bytes that may be held at once.
-        seed: Of all that is drawn.
-        progress: See ``progress_bar``.
-        tolerance: See ``Explainer``.
+    Args:
+        backend: Any backend.
+        game: Its score is a ``Score``.
+        rows: (n, d).
+        settings: Workers, memory, random seed, progress and tolerance.
+
+    Raises:
+        TooLarge: The result takes more than half of the memory, or the smallest chunk does not fit.
     """
+    n = len(rows)
+    check_result_fits(game, n, settings.memory)
+    plan = plan_chunks(backend, game, n, settings, reserved=2 * n * result_bytes(game))
+    scores, background_scores = _score(game, rows, plan)
+    result = Attributions(scores, len(background_scores), game.n_players)
+    for block, moments in zip(plan.blocks, _attribute_blocks(backend, game, rows, plan, settings), strict=True):
+        result.put(block, moments)
+    used = _background_used(backend, game, result.used, settings)
+    result.base_values = base_values(
+        game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size
+    )
+    return result
 
-    score: Score
-    compared: Compared
-    n_jobs: int | None
-    memory: float
-    seed: int
-    progress: bool | None
-    tolerance: float | None
 
-    def found(self, rows: TableStream) -> Found:
-        """What is found for each of ``rows``."""
-        n = len(rows)
-        self._refuse_result(n)
-        chunks, batch = self._plan(n, 2 * n * self.row_result)
-        scores, base = self._scored(rows, batch)
-        found, start = Found(scores, len(base), self.compared.width), 0
-        for part in self._parts(rows, chunks):
-            start = found.put(start, part)
-        found.base_values = self._base_values(rows, base, found.used, batch)
-        return found
+def average_rows(
+    backend: Backend, game: Game, rows: TableStream, settings: Settings
+) -> tuple[RowAverages, NDArray[Any], NDArray[Any]]:
+    """Average the attributions over all rows, whose values are never held at once.
 
-    def over_rows(self, rows: TableStream) -> tuple[RowAverages, NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Averages over ``rows``, (n, k) scores of these, (k,) their mean base value and (n,) ``Found.used``.
+    Args:
+        backend: See ``attribute_rows``.
+        game: See ``attribute_rows``.
+        rows: (n, d).
+        settings: See ``attribute_rows``.
 
-        Raises:
-            TooLarge: They take more than half of the memory.
-        """
-        taken = AVERAGES * self.row_result
-        if taken > self.memory / 2:
-            raise TooLarge(
-                f"the averages over the rows take {format_bytes(taken)}, and may take half of "
-                f"memory='{format_bytes(self.memory)}'; "
-                f"explain fewer outputs, or allow memory='{format_bytes(3 * taken)}'."
-            )
-        chunks, batch = self._plan(len(rows), taken)
-        scores, base = self._scored(rows, batch)
-        if self.tolerance is None:
-            turns = [Turn(chunk.background) for chunk in chunks if chunk.rows == chunks[0].rows]
-            work: Callable[..., Averaged] = partial(averaged_over_rows, draws=self.score.draws)
-        else:
-            turns, work = self._turns, partial(averaged_until, tolerance=self.tolerance)
-        jobs = [(turns, block) for block in _blocks(chunks)]
-        found = self._run(work, self._sharing(chunks), rows, jobs)
-        over, ended = reduce(lambda one, other: (one[0] + other[0], one[1] + other[1]), found)
-        used = np.concatenate(ended) if ended else np.full(len(rows), len(base))
-        return over, scores, self._base_values(rows, base, used, batch).mean(axis=0), used
+    Returns:
+        The averages; the scores of the rows, (n, k); and their mean base value, (k,).
 
-    def _scored(self, rows: TableStream, batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The scores of ``rows`` and of the background."""
-        return (
-            scored(self.score.self_scores, rows, batch, "rows"),
-            scored(self.score, self.compared.background, batch, "background rows"),
+    Raises:
+        TooLarge: The averages take more than half of the memory, or the smallest chunk does not fit.
+    """
+    reserved = AVERAGES * result_bytes(game)
+    if reserved > settings.memory / 2:
+        raise TooLarge(
+            f"the averages over the rows need {format_bytes(reserved)}, but only half of "
+            f"memory='{format_bytes(settings.memory)}' may be used for them. Select fewer outputs, or set "
+            f"memory='{format_bytes(3 * reserved)}'."
+        )
+    plan = plan_chunks(backend, game, len(rows), settings, reserved)
+    scores, background_scores = _score(game, rows, plan)
+    if settings.tolerance is None:
+        games, draws = [game.slice(part) for part in plan.parts], _score_of(game).draws
+        work: Callable[..., RowAverages] = partial(average_block, draws=draws)
+    else:
+        games, work = rounds(backend, game), partial(average_until_converged, tolerance=settings.tolerance)
+    tasks = [(games, block) for block in plan.blocks]
+    averages = reduce(add, _run(work, backend, rows, tasks, plan, settings))
+    used = np.full(len(rows), len(game.background)) if averages.used is None else averages.used
+    used = _background_used(backend, game, used, settings)
+    base = base_values(game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size)
+    return averages, scores, base.mean(axis=0)
+
+
+def self_scores(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> NDArray[Any]:
+    """Score all rows, each of which is its own anchor: (n, k)."""
+    plan = plan_chunks(backend, game, len(rows), settings, reserved=0)
+    return score_rows(_score_of(game).self_scores, rows, plan.batch_size)
+
+
+def trial(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> Callable[[int], None]:
+    """Prepare a function that explains a given number of rows in this process: some rows, again and again.
+
+    Raises:
+        TooLarge: Not even one row fits into the memory.
+    """
+    plan = plan_chunks(backend, game, 1, settings, reserved=0)
+    bound, some = [bind(backend, game.slice(part)) for part in plan.parts], rows[slice(None)]
+
+    def run(count: int) -> None:
+        average_block(bound, some[np.arange(count) % len(some)], range(count))
+
+    return run
+
+
+def check_result_fits(game: Game, n: int, memory: float) -> None:
+    """Check that the values of n rows, and their standard errors, take at most half of the memory.
+
+    Raises:
+        TooLarge: They take more.
+    """
+    result, most = 2 * n * result_bytes(game), int(memory / 4 // result_bytes(game))
+    if result > memory / 2:
+        raise TooLarge(
+            f"the values of {n} rows and their standard errors need {format_bytes(result)}, but only half of "
+            f"memory='{format_bytes(memory)}' may be used for them. Explain at most {max(1, most)} rows at a time, "
+            f"select fewer outputs, or set memory='{format_bytes(3 * result)}'. If averages over rows are enough, "
+            f"summarize(X) needs no such array."
         )
 
-    def _base_values(self, rows: TableStream, base: NDArray[Any], used: NDArray[Any], batch: int) -> NDArray[Any]:
-        used = used if self._in_batches else np.full(len(rows), len(base))
-        return base_values(self.score, rows, self.compared, base=base, used=used, batch=batch)
 
-    def scores(self, rows: TableStream) -> NDArray[Any]:
-        """(n, k): the scores of ``rows``."""
-        return scored(self.score.self_scores, rows, self._plan(len(rows), 0)[1], "rows")
-
-    def trial(self, rows: TableStream) -> Callable[[int], None]:
-        """A function that explains so many rows, some of ``rows`` again and again.
-
-        Raises:
-            TooLarge: Not even one row fits into the memory.
-        """
-        chunks, _ = self._plan(1, 0)
-        against = self._sharing(chunks)
-        given, some = [against(Turn(chunk.background)) for chunk in chunks], rows[slice(None)]
-
-        def run(count: int) -> None:
-            averaged_over_rows(given, some[np.arange(count) % len(some)], range(count), os.getpid())
-
-        return run
-
-    def _parts(self, rows: TableStream, chunks: list[Chunk]) -> Iterator[Part]:
-        """The values of each block of rows."""
-        against = self._sharing(chunks)
-        if self.tolerance is not None:
-            work = partial(attributed_until, tolerance=self.tolerance)
-            yield from self._run(work, against, rows, [(self._turns, block) for block in _blocks(chunks)])
-            return
-        moments = self._run(attributed, against, rows, [([Turn(chunk.background)], chunk.rows) for chunk in chunks])
-        for _, block in groupby(zip(chunks, moments, strict=True), key=lambda pair: pair[0].rows):
-            merged = reduce(add, (part for _, part in block))
-            merged = merged.average_outputs() if self.score.draws else merged
-            yield Part(merged.mean, merged.standard_error)
-
-    @property
-    def _in_batches(self) -> bool:
-        """Whether rows are compared with some of the background only, and then more of it."""
-        return self.tolerance is not None and in_parts(self.compared.backend)
-
-    @property
-    def _turns(self) -> list[Turn]:
-        """Of a row, one after the other, until its values are sure enough."""
-        b, most = len(self.compared.background), self.compared.backend.DRAWS
-        if self._in_batches:
-            return [Turn(part) for part in batches(b, BATCH)]
-        return [Turn(slice(0, b), min(most, FIRST * 2**turn)) for turn in range(ROUNDS)]
-
-    def _run(
-        self, work: Callable[..., T], against: Against, rows: TableStream, jobs: Sequence[tuple[list[Turn], slice]]
-    ) -> Iterator[T]:
-        """What ``work`` finds for each job, turns and a block of rows; in their order."""
-        seeds = self._seeds(len(rows)) if self.compared.backend.DRAWS else range(len(rows))
-        task, parent = delayed(work), os.getpid()
-        done: Iterator[T] = Parallel(self.n_jobs, return_as="generator")(
-            task([against(turn) for turn in turns], rows[block], seeds[block], parent) for turns, block in jobs
-        )
-        return progress_bar(done, len(jobs), self.progress)
-
-    def _seeds(self, n: int) -> list[int]:
-        """One for each row, by its position."""
-        return [int(row.generate_state(1)[0]) for row in np.random.SeedSequence(self.seed).spawn(n)]
-
-    def _sharing(self, chunks: Sequence[Chunk]) -> Against:
-        """From a turn to what attributes in it: each time the same, if all of the background fits."""
-        against = partial(self.compared.against, self.score)
-        fits = chunks[0].background == slice(0, len(self.compared.background))
-        made = cache(against) if fits else against
-        return lambda turn: made(turn.background.start, turn.background.stop, turn.draws)
-
-    @property
-    def row_result(self) -> int:
-        """Bytes of the values of one row, with all draws of them."""
-        numbers = self.compared.width * self.score.width * max(1, self.score.draws)
-        return numbers * self.compared.background.element_size()
-
-    def _refuse_result(self, n: int) -> None:
-        result, most = 2 * n * self.row_result, int(self.memory / 4 // self.row_result)
-        if result > self.memory / 2:
-            raise TooLarge(
-                f"the values of {n} rows and their standard errors take {format_bytes(result)}, and may take half of "
-                f"memory='{format_bytes(self.memory)}'; explain at most {max(1, most)} rows at a time, or fewer "
-                f"outputs, or "
-                f"allow memory='{format_bytes(3 * result)}'. For averages over all rows, summarize(X) holds no "
-                f"row's values."
-            )
-
-    def _plan(self, n: int, taken: float) -> tuple[list[Chunk], int]:
-        """Chunks of ``n`` rows, and how many rows can be scored at once, beside so many bytes that are taken."""
-        jobs, background, width = int(effective_n_jobs(self.n_jobs)), self.compared.background, self.compared.attributed
-        row_bytes, room = bytes_per_row(self.score, background[[0, -1]]), (self.memory - taken) / jobs
-        chunks = plan(
-            n,
-            len(background),
-            held=lambda count: self.compared.backend.held(count, width) * row_bytes * COPIES,
-            result=COPIES * self.row_result * width // self.compared.width,
-            room=room,
-            jobs=jobs,
-        )
-        return chunks, max(1, int(min(room, CHUNK_BYTES) // row_bytes))
+def rounds(backend: Backend, game: Game) -> list[Game]:
+    """List the games of all rounds until convergence: batches of the background, or ever more samples."""
+    if backend.splits_background:
+        return [game.slice(part) for part in batches(len(game.background), BACKGROUND_BATCH)]
+    counts = [min(backend.n_samples, FIRST_SAMPLES * 2**number) for number in range(MAX_ROUNDS)]
+    games = {count: game.sampled(count) for count in counts}  # rounds of the same size share what is bound
+    return [games[count] for count in counts]
 
 
-def _blocks(chunks: Iterable[Chunk]) -> list[slice]:
-    return [rows for rows, _ in groupby(chunks, key=lambda chunk: chunk.rows)]
+def _score_of(game: Game) -> Score:
+    assert isinstance(game.score, Score)
+    return game.score
+
+
+def _score(game: Game, rows: TableStream, plan: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Score the rows and the background: (n, k) and (b, k)."""
+    scores = score_rows(_score_of(game).self_scores, rows, plan.batch_size)
+    return scores, score_rows(game.score, game.background, plan.batch_size, "background rows")
+
+
+def _background_used(backend: Backend, game: Game, used: NDArray[Any], settings: Settings) -> NDArray[Any]:
+    """Number of background rows that each row was compared with: (n,). Samples come from all of them."""
+    stopped_early = settings.tolerance is not None and backend.splits_background
+    return used if stopped_early else np.full(len(used), len(game.background))
+
+
+def _attribute_blocks(
+    backend: Backend, game: Game, rows: TableStream, plan: Plan, settings: Settings
+) -> Iterator[Moments]:
+    """Attribute each block of rows, in their order."""
+    if settings.tolerance is not None:
+        games, work = rounds(backend, game), partial(attribute_until_converged, tolerance=settings.tolerance)
+        yield from _run(work, backend, rows, [(games, block) for block in plan.blocks], plan, settings)
+        return
+    games = [game.slice(part) for part in plan.parts]
+    tasks = [([each], block) for block in plan.blocks for each in games]
+    chunks = _run(attribute_block, backend, rows, tasks, plan, settings)
+    for _ in plan.blocks:
+        merged = reduce(add, islice(chunks, len(games)))
+        yield merged.average_outputs() if _score_of(game).draws else merged
+
+
+def _run(
+    work: Callable[..., T],
+    backend: Backend,
+    rows: TableStream,
+    tasks: Sequence[tuple[list[Game], slice]],
+    plan: Plan,
+    settings: Settings,
+) -> Iterator[T]:
+    """Do ``work`` for each task, games and a block of rows, on all workers."""
+    seeds = row_seeds(settings.seed, len(rows)) if backend.n_samples else range(len(rows))
+    attribution: Callable[[Game], Attribution] = partial(bind, backend)
+    if len(plan.parts) == 1:  # then all blocks share what is bound; otherwise one part is held at a time
+        attribution = cache(attribution)
+    arguments = (([attribution(game) for game in games], rows[block], seeds[block]) for games, block in tasks)
+    return parallel_map(work, arguments, len(tasks), n_jobs=settings.n_jobs, progress=settings.progress)

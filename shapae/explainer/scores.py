@@ -1,4 +1,4 @@
-"""Scores of many rows, a few at a time, and the base values that they are compared with."""
+"""Scores of many rows, in batches, and the base values that they are compared with."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,57 +8,60 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.backends.compared import Compared
+from shapae.backends.game import Game
 from shapae.heads.checks import check_finite_scores
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
-from shapae.utils.memory import batches
+from shapae.utils.memory import batched, batches
 
 
-def scored(score: Callable[[Tensor], Tensor], rows: Tensor | TableStream, batch: int, what: str) -> NDArray[Any]:
-    """The scores of ``rows``, (n, k).
+def score_rows(
+    score: Callable[[Tensor], Tensor], rows: Tensor | TableStream, batch_size: int, what: str = "rows"
+) -> NDArray[Any]:
+    """Score ``rows``: (n, k).
 
     Args:
         score: From rows (n, d) to scores (n, k).
         rows: (n, d).
-        batch: So many at a time.
+        batch_size: Number of rows that are scored at once.
         what: "rows" or "background rows", for errors.
 
     Raises:
-        ModelError: Some are NaN or infinite.
+        ModelError: Some scores are NaN or infinite.
     """
     with torch.no_grad():
-        scores = torch.cat([score(rows[block]) for block in batches(len(rows), batch)])
+        scores = batched(score, rows, batch_size)
     check_finite_scores(score, rows, scores, what)
     return np.asarray(scores.cpu())
 
 
 def base_values(
-    score: Score, rows: Tensor | TableStream, compared: Compared, *, base: NDArray[Any], used: NDArray[Any], batch: int
+    game: Game, rows: Tensor | TableStream, *, background_scores: NDArray[Any], used: NDArray[Any], batch_size: int
 ) -> NDArray[Any]:
-    """(n, k): mean score of the background rows that each of ``rows`` was compared with.
+    """Compute the mean score of the background rows that each row was compared with: (n, k).
 
     Args:
-        score: Of one row against others, where it is anchored.
+        game: Its background is in the order in which rows were compared with it.
         rows: (n, d).
-        compared: With what, in the order in which it was gone through.
-        base: (b, k), scores of its background, each of which is its own anchor.
-        used: (n,), how many of its rows.
-        batch: So many rows can be scored at once.
+        background_scores: (b, k), scores of the background, each row of which is its own anchor.
+        used: (n,), number of background rows that each row was compared with.
+        batch_size: Number of rows that can be scored at once.
     """
-    weights = compared.shares
-    if score.anchored:
-        parts = zip(_each(rows, batch), (compared.background[:count] for count in used.tolist()), strict=True)
-        against = (scored(score.anchored_at(row), part, batch, "background rows") for row, part in parts)
-        return np.stack([_mean(scores, weights) for scores in against])
+    weights = None if game.weights is None else game.weights.cpu().numpy()
+    score = game.score
+    if isinstance(score, Score) and score.anchored:
+        parts = zip(_each_row(rows, batch_size), (game.background[:count] for count in used.tolist()), strict=True)
+        scores = (score_rows(score.anchored_at(row), part, batch_size, "background rows") for row, part in parts)
+        return np.stack([_mean(each, weights) for each in scores])
     if weights is not None:
-        return np.repeat(_mean(base, weights)[None], len(rows), axis=0)
-    means = base.cumsum(axis=0, dtype=np.float64) / np.arange(1, len(base) + 1)[:, None]
-    return np.asarray(means[used - 1], base.dtype)
+        return np.repeat(_mean(background_scores, weights)[None], len(rows), axis=0)
+    sums = background_scores.cumsum(axis=0, dtype=np.float64)
+    means = sums / np.arange(1, len(background_scores) + 1)[:, None]
+    return np.asarray(means[used - 1], background_scores.dtype)
 
 
-def _each(rows: Tensor | TableStream, batch: int) -> Iterator[Tensor]:
-    return (row for block in batches(len(rows), batch) for row in rows[block])
+def _each_row(rows: Tensor | TableStream, batch_size: int) -> Iterator[Tensor]:
+    return (row for batch in batches(len(rows), batch_size) for row in rows[batch])
 
 
 def _mean(scores: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:

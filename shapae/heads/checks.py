@@ -1,4 +1,4 @@
-"""Scores that can't be explained are refused before the work starts."""
+"""Checks of scores before the work starts: deterministic, row by row, finite."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,31 +10,47 @@ from shapae.errors import ModelError
 from shapae.heads.score import Score
 from shapae.utils.torch_trace import first_nonfinite
 
+# Number of rows at each end of a batch that are also scored alone.
+SCORED_ALONE = 4
 
-def check_steady(score: Score, rows: Tensor) -> None:
-    """Refuse a score that is random, or in which rows influence each other.
+
+def check_score(score: Score, rows: Tensor) -> None:
+    """Check that a score is deterministic, and that it scores each row by itself.
 
     Args:
         score: In eval mode.
-        rows: (2 or more, d), some of which differ; the first and last four are also scored alone.
+        rows: (2 or more, d), some of which differ; a few of them are also scored alone.
 
     Raises:
-        ModelError: Two runs differ, or a row alone has other scores than among the others.
+        ModelError: Two runs differ, or a row has another score alone than in a batch.
     """
     with torch.no_grad():
-        together, again, some = score(rows), score(rows), [*range(len(rows))[:4], *range(len(rows))[-4:]]
+        batch = score(rows)
+        _check_deterministic(batch, score(rows))
+        ends = [*range(len(rows))[:SCORED_ALONE], *range(len(rows))[-SCORED_ALONE:]]
         try:
-            alone = torch.cat([score(rows[row : row + 1]) for row in some])
+            alone = torch.cat([score(rows[row : row + 1]) for row in ends])
         except ValueError:  # batch statistics of a single row
-            alone = torch.full_like(together[some], torch.inf)
-    tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
-    if (together - again).abs().max() > tolerance:
+            alone = torch.full_like(batch[ends], torch.inf)
+        _check_rows_independent(batch[ends], alone, _tolerance(batch))
+
+
+def _tolerance(scores: Tensor) -> Tensor:
+    tolerance: Tensor = torch.finfo(scores.dtype).eps ** 0.5 * scores.abs().max()
+    return tolerance
+
+
+def _check_deterministic(scores: Tensor, again: Tensor) -> None:
+    if (scores - again).abs().max() > _tolerance(scores):
         raise ModelError(
             "the model is random in eval mode: two runs on the same rows differ. Autoencoder(model, noise='mean') puts "
-            "the mean in place of Gaussian noise; where the numbers are drawn otherwise, say what to run instead: "
+            "the mean in place of Gaussian noise. If the model draws other random numbers, say what to run instead: "
             "Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
         )
-    if (together[some] - alone).abs().max() > tolerance:
+
+
+def _check_rows_independent(batch: Tensor, alone: Tensor, tolerance: Tensor) -> None:
+    if (batch - alone).abs().max() > tolerance:
         raise ModelError(
             "the model mixes rows: a row alone has another score than in a batch. Batch statistics are a usual "
             "cause: BatchNorm with track_running_stats=False, or a mean over dim=0. Each row must be scored by itself."
@@ -42,16 +58,16 @@ def check_steady(score: Score, rows: Tensor) -> None:
 
 
 def check_finite_scores(score: Callable[[Tensor], Tensor], rows: Any, scores: Tensor, what: str) -> None:
-    """Refuse scores that are not finite.
+    """Check that scores are finite.
 
     Args:
-        score: Gave the scores.
-        rows: (n, d), a tensor or anything that gives one of some of its rows.
+        score: The function that gave the scores.
+        rows: (n, d), a tensor, or rows of which slices are tensors.
         scores: (n, k).
         what: "rows" or "background rows", for the message.
 
     Raises:
-        ModelError: Some are NaN or infinite; their rows are named, and the operator that made the first of them.
+        ModelError: Some scores are NaN or infinite; the first row is named, and the first operator that made them.
     """
     bad = (~torch.isfinite(scores)).any(dim=1).nonzero().flatten().tolist()
     if bad:

@@ -2,14 +2,24 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError, UnknownName
-from shapae.heads import Head
-from shapae.models.autoencoder import Autoencoder
+from shapae.heads.functions import as_head, output_names
+from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.decoder import DecoderOnly
+from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
+from shapae.tables.table import read_table, resolve_feature_names
+from shapae.utils.context import inference_state
+from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
+
+# Number of rows on which a score is tried when it is made.
+TRIAL_ROWS = 2
 
 
 class Score(nn.Module):
@@ -17,16 +27,16 @@ class Score(nn.Module):
 
     Args:
         autoencoder: Its modules are shared, not copied.
-        head: With ``forward(autoencoder, rows)``; or ``forward(autoencoder, rows, anchors)``, if it has a true
-            attribute ``anchored``.
+        head: A module with ``forward(autoencoder, rows)``; or with ``forward(autoencoder, rows, anchors)``, if its
+            attribute ``anchored`` is true.
         features: d names, among which the head may choose.
-        rows: (2 or more, d), some rows to try it on.
+        rows: (2 or more, d), rows on which the score is tried.
         source: "input" to score rows; "latent" to score latents (n, m), with the rows (n, d) that they were encoded
             from as their anchors.
 
     Raises:
         ShapeError: The head returns neither (n,) nor (n, k).
-        ModelError: No output was chosen, or one twice; or the source is none.
+        ModelError: No output was chosen, or one output twice; or there is no such source.
     """
 
     original: Tensor
@@ -40,19 +50,21 @@ class Score(nn.Module):
         self.autoencoder, self.head, self.source = autoencoder, head, source
         self.anchored = source == "latent" or bool(getattr(head, "anchored", False))
         self.draws = int(getattr(head, "draws", 0))
+        self.needs_anchors = False
         self.register_buffer("original", rows[:1].clone(), persistent=False)
         self._columns: slice | list[int] = slice(None)
-        self._width = self._tried(self.inputs(rows)).shape[1]
+        self._width = self._try(self.inputs(rows)).shape[1]
+        self._features = list(features)
+        names = output_names(head, features, self._width)
         chosen = getattr(head, "chosen", None)
         if chosen is not None:
-            names = self.outputs(features)
             self._columns = [_output_position(choice, names, head) for choice in chosen]
             if not self._columns or len(set(self._columns)) < len(self._columns):
                 raise ModelError(
                     f"choose one or more outputs of {type(head).__name__}, each once, or None for all; got {chosen}."
                 )
 
-    def _tried(self, rows: Tensor) -> Tensor:
+    def _try(self, rows: Tensor) -> Tensor:
         try:
             numbers: Tensor = self(rows)
         except Exception as error:
@@ -61,7 +73,7 @@ class Score(nn.Module):
         return numbers
 
     def inputs(self, rows: Tensor) -> Tensor:
-        """What is explained of ``rows`` (n, d): themselves, or their latents (n, m)."""
+        """Compute the inputs of the score for ``rows`` (n, d): the rows themselves, or their latents (n, m)."""
         return rows if self.source == "input" else self.autoencoder.encode(rows).detach()
 
     def self_scores(self, rows: Tensor) -> Tensor:
@@ -69,63 +81,86 @@ class Score(nn.Module):
         scores: Tensor = self(self.inputs(rows), rows)
         return scores
 
-    def default_anchors(self, explained: Tensor) -> Tensor:
-        """Anchors for what is explained, where no others are at hand: itself; for latents, some row."""
-        return explained if self.source == "input" else self.original.expand(len(explained), -1)
+    def default_anchors(self, inputs: Tensor) -> Tensor:
+        """Choose anchors for inputs without anchors: the inputs themselves; for latents, one row of the background."""
+        return inputs if self.source == "input" else self.original.expand(len(inputs), -1)
 
     @property
     def width(self) -> int:
         """k."""
         return len(np.arange(self._width)[self._columns])
 
-    def outputs(self, features: Sequence[str]) -> list[str]:
-        """The names of the k outputs, for features of these names."""
-        names = np.array(_output_names(self.head, features, self._width), dtype=object)
-        return list(names[self._columns])
+    def outputs(self, features: Sequence[str] | None = None) -> list[str]:
+        """Name the k outputs.
+
+        Args:
+            features: d names; None for the names that the score was made with.
+        """
+        names = output_names(self.head, self._features if features is None else features, self._width)
+        return list(np.array(names, dtype=object)[self._columns])
 
     def per_sample(self) -> "Score":
-        """The same with each of the head's draws, (n, draws), where it has any; else the score itself."""
+        """Make each sample of the head an output, (n, draws), if the head has samples; else return the score itself."""
         every = copy.copy(self)
         every.draws = 0
         return every if self.draws else self
 
     def anchored_at(self, anchor: Tensor) -> nn.Module:
-        """The score of rows (n, d) that are compared with the row of this ``anchor`` (a,): (n, d) -> (n, k)."""
+        """Bind ``anchor`` (a,): the score of rows (n, d) that are compared with its row, (n, d) -> (n, k)."""
         return AnchoredScore(self, anchor) if self.anchored else self
+
+    def detached(self) -> "Score":
+        """Copy the modules, in eval mode, with the parameters and buffers of the model itself.
+
+        So other libraries may put hooks and attributes on the copy. An anchored score then needs its anchors, because
+        a library that mixes rows would score each mixture against itself.
+        """
+        twin = share_parameters(self).eval()
+        twin.needs_anchors = self.anchored
+        return twin
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Score the rows of an array, for libraries that take a function: shap.KernelExplainer, shapiq, LIME.
+
+        Args:
+            X: (n, d), any numbers.
+
+        Returns:
+            (n,), or (n, k) for k outputs, in the dtype of the model.
+        """
+        rows = torch.as_tensor(np.asarray(X)).to(self.original)
+        with inference_state(self, rows):
+            size = max(1, int(CHUNK_BYTES // bytes_per_row(self, self.original.expand(2, -1))))
+            scores: NDArray[Any] = batched(self, rows, size).cpu().numpy()
+        return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def forward(self, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, k).
 
         Args:
             rows: (n, d), some of whose features may be replaced.
-            anchors: (n, a), of the rows being explained, which an anchored score is handed; None for
-                ``default_anchors``.
+            anchors: (n, a), the rows being explained, for an anchored score; None for ``default_anchors``.
 
         Raises:
             ShapeError: The head returns something else.
+            ModelError: The score needs anchors, and there are none.
         """
+        if anchors is None and self.needs_anchors:
+            raise ModelError(
+                "this score compares each row with the row being explained, its anchor, and got none. Explain one row "
+                "at a time with score.anchored_at(row), a module of (n, d) -> (n, k)."
+            )
         handed = self.default_anchors(rows) if anchors is None else anchors
         rows, handed = rows.clone(), handed.clone()  # for heads that write into them
         model = self.autoencoder if self.source == "input" else DecoderOnly(self.autoencoder, handed)
-        numbers = self.head(model, rows, *([self.inputs(handed)] if getattr(self.head, "anchored", False) else []))
-        if not isinstance(numbers, Tensor):
-            got = type(numbers).__name__
-        elif numbers.ndim not in (1, 2) or len(numbers) != len(rows):
-            got = str(tuple(numbers.shape))
-        else:
-            got = "" if numbers.is_floating_point() else f"{numbers.dtype}, which has no gradient"
-        if got:
-            raise ShapeError(
-                f"the head {type(self.head).__name__} must return one number per row ({len(rows)},) or k numbers "
-                f"per row ({len(rows)}, k), floating point, got {got}."
-            )
-        numbers = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
-        picked: Tensor = numbers[:, self._columns]
-        return picked.mean(dim=1, keepdim=True) if self.draws else picked
+        extra = [self.inputs(handed)] if getattr(self.head, "anchored", False) else []
+        numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows))
+        chosen: Tensor = numbers[:, self._columns]
+        return chosen.mean(dim=1, keepdim=True) if self.draws else chosen
 
 
 class AnchoredScore(nn.Module):
-    """An anchored score with one anchor for all rows: see ``Score.anchored_at``."""
+    """An anchored score with one anchor for all rows; see ``Score.anchored_at``."""
 
     anchor: Tensor
 
@@ -141,7 +176,7 @@ class AnchoredScore(nn.Module):
 
 
 class Differentiable(nn.Module):
-    """A score that depends on its rows, if only by nothing: where it does not, autograd refuses."""
+    """A score that depends on its rows, if only by nothing: autograd refuses one that does not depend on them."""
 
     def __init__(self, score: nn.Module) -> None:
         super().__init__()
@@ -153,20 +188,80 @@ class Differentiable(nn.Module):
         return numbers
 
 
-def _output_names(head: nn.Module, features: Sequence[str], width: int) -> list[str]:
-    if isinstance(head, Head):
-        return head.output_names(features, width)
-    name = type(head).__name__
-    return [name] if width == 1 else [f"{name} {output}" for output in range(width)]
+def score(
+    model: nn.Module | Autoencoder,
+    X: Any,
+    head: Any = "reconstruction_error",
+    *,
+    feature_names: Sequence[str] | None = None,
+) -> Score:
+    """Wrap an autoencoder as a module of one number per row, for explainers of other libraries.
+
+    The module shares the parameters of the model, in eval mode, and none of its modules; so a library that mutates it
+    leaves the model alone. Its ``predict`` is the same as a function of arrays.
+
+    Args:
+        model: Trained.
+        X: (n, d), any table of a row or more: it says how many features there are, and their names.
+        head: See ``Explainer``.
+        feature_names: d names, for a table that has none.
+
+    Raises:
+        DataError: ``X`` is not a table of finite numbers.
+        ModelError: The model or head returns something that can't be explained.
+        UnknownName: There is no such head or output.
+
+    >>> import shap, torch, shapae
+    >>> model, table = torch.nn.Linear(3, 3), torch.randn(10, 3)
+    >>> shap.GradientExplainer(shapae.score(model, table), table).shap_values(table[:2]).shape
+    (2, 3, 1)
+    """
+    autoencoder, module = full_precision(as_autoencoder(model)), full_precision(as_head(head))
+    table = read_table(X, "rows")
+    names = resolve_feature_names(table, feature_names, "rows")
+    with torch.inference_mode(False):
+        rows = torch.from_numpy(table.dense(slice(TRIAL_ROWS)))
+        rows = rows.to(template_tensor(autoencoder, rows)).repeat(TRIAL_ROWS, 1)[:TRIAL_ROWS]
+    names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
+    return make_score(autoencoder, module, names, rows).detached()
+
+
+def make_score(
+    autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor, source: str = "input"
+) -> Score:
+    """Make a ``Score`` while the model is in eval mode; the arguments are those of ``Score``."""
+    with inference_state(nn.ModuleList([autoencoder, head]), rows):
+        return Score(autoencoder, head, features, rows, source)
+
+
+def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:
+    """Check what a head returned, and give it two axes: (n, k).
+
+    Raises:
+        ShapeError: It is neither (n,) nor (n, k), or it has no gradient.
+    """
+    if not isinstance(numbers, Tensor):
+        got = type(numbers).__name__
+    elif numbers.ndim not in (1, 2) or len(numbers) != n:
+        got = str(tuple(numbers.shape))
+    else:
+        got = "" if numbers.is_floating_point() else f"{numbers.dtype}, which has no gradient"
+    if got:
+        raise ShapeError(
+            f"the head {type(head).__name__} must return one number per row ({n},) or k numbers per row ({n}, k), "
+            f"floating point, got {got}."
+        )
+    checked: Tensor = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
+    return checked
 
 
 def _output_position(choice: str | int, names: list[str], head: nn.Module) -> int:
-    """Where ``choice`` stands among ``names``; what is no name is read as a position.
+    """Find the position of ``choice`` among ``names``; a choice that is no name is read as a position.
 
-    A string of digits is no position where names are digits, too: "12" could be a gene that is not there.
+    A string of digits is no position if there are names of digits, too: "12" could be a gene that is missing.
 
     Raises:
-        UnknownName: It is neither.
+        UnknownName: It is neither a name nor a position.
     """
     if choice in names:
         return names.index(str(choice))

@@ -20,6 +20,12 @@ def deep_copy(module: M) -> M:
     return copy.deepcopy(module, _last_results(module))
 
 
+def share_parameters(module: M) -> M:
+    """Copy ``module`` with the parameters and buffers of the original: hooks, attributes and modes are its own."""
+    memo: dict[int, Any] = {id(each): each for each in parameters_and_buffers(module)}
+    return copy.deepcopy(module, _last_results(module) | memo)
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The model within wrappers of torch.compile, DataParallel, Lightning and the like.
 

@@ -1,4 +1,4 @@
-"""Averages that can be taken in parts."""
+"""Means and their standard errors, which can be computed in parts and merged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,33 +10,35 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What was averaged over ``count`` background rows or draws.
+    """Mean over background rows or samples, and the sum of squared deviations from it.
 
     Attributes:
-        count: How many were averaged; the sum of their weights, where they do not count the same.
-        mean: (n, d, k). Their average.
-        spread: (n, d, k). Sum of their squared deviations from ``mean``, over ``draws`` groups of them, each squared
-            deviation as often as its group has members; None where it is not known.
-        draws: How many groups; ``count`` if each is one by itself.
+        count: Number of items that were averaged, or the sum of their weights. An array (n, 1, 1) where the rows were
+            averaged over different numbers of items.
+        mean: (n, d, k).
+        sum_of_squares: (n, d, k). Sum of the squared deviations from ``mean``, over ``n_groups`` groups of items, each
+            squared deviation as often as its group has members (Welford's M2). None where the spread is not known.
+        n_groups: Number of groups; 0 stands for ``count``, where each item is a group by itself.
 
     Two parts merge by weighted sums, see ``__add__``:
 
     >>> part = lambda *x: Moments(len(x), np.mean(x), np.var(x) * len(x))
     >>> both, whole = part(1.0, 2.0) + part(6.0), part(1.0, 2.0, 6.0)
-    >>> bool(np.isclose(both.mean, whole.mean) and np.isclose(both.spread, whole.spread))
+    >>> bool(np.isclose(both.mean, whole.mean) and np.isclose(both.sum_of_squares, whole.sum_of_squares))
     True
     """
 
-    count: float
+    count: Any
     mean: NDArray[Any]
-    spread: NDArray[Any] | None = None
-    draws: float = 0
+    sum_of_squares: NDArray[Any] | None = None
+    n_groups: Any = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "draws", self.draws or self.count)
+        if np.ndim(self.n_groups) == 0 and not self.n_groups:
+            object.__setattr__(self, "n_groups", self.count)
 
     def __add__(self, other: "Moments") -> "Moments":
-        """The moments of both parts together.
+        """Merge the moments of two parts.
 
         Reference:
             Chan, Golub and LeVeque, 1979, Updating formulae and a pairwise algorithm for computing sample
@@ -45,36 +47,53 @@ class Moments:
         count = self.count + other.count
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.count / count)
-        if self.spread is None or other.spread is None:
+        if self.sum_of_squares is None or other.sum_of_squares is None:
             return Moments(count, mean)
         between = delta * delta * (self.count * other.count / count)
-        return Moments(count, mean, self.spread + other.spread + between, self.draws + other.draws)
+        squares = self.sum_of_squares + other.sum_of_squares + between
+        return Moments(count, mean, squares, self.n_groups + other.n_groups)
 
-    def average_outputs(self) -> "Moments":
-        """(n, d, 1): the average over outputs that are draws of one number."""
-        mean = self.mean.mean(axis=2, keepdims=True)
-        return Moments(self.mean.shape[2], mean, ((self.mean - mean) ** 2).sum(axis=2, keepdims=True))
+    @classmethod
+    def empty(cls, n: int, like: "Moments") -> "Moments":
+        """Allocate moments of n rows, to be filled by ``put``."""
+        mean, squares = (np.empty_like(like.mean, shape=(n, *like.mean.shape[1:])) for _ in range(2))
+        count, n_groups = np.zeros((2, n, 1, 1), like.mean.dtype)
+        return cls(count, mean, squares, n_groups)
 
-    def as_group(self) -> "Moments":
-        """The same as one group, if the spread within is not known: several of these tell how much they differ."""
-        return self if self.spread is not None else replace(self, spread=np.zeros_like(self.mean), draws=1)
+    def put(self, rows: NDArray[Any], other: "Moments") -> None:
+        """Write the moments of some rows into arrays of ``empty``."""
+        assert self.sum_of_squares is not None
+        self.count[rows], self.mean[rows], self.n_groups[rows] = other.count, other.mean, other.n_groups
+        self.sum_of_squares[rows] = other.sum_of_squares
 
     def select(self, rows: Any) -> "Moments":
-        """Those of some rows, which are chosen as in numpy."""
-        return replace(self, mean=self.mean[rows], spread=None if self.spread is None else self.spread[rows])
+        """Select rows, as in numpy, of moments whose rows share one ``count``."""
+        squares = None if self.sum_of_squares is None else self.sum_of_squares[rows]
+        return replace(self, mean=self.mean[rows], sum_of_squares=squares)
+
+    def as_group(self) -> "Moments":
+        """Take moments without a known spread as one group: several groups tell how much they differ."""
+        if self.sum_of_squares is not None:
+            return self
+        return replace(self, sum_of_squares=np.zeros_like(self.mean), n_groups=1)
+
+    def average_outputs(self) -> "Moments":
+        """Average over the outputs, which are samples of one number: (n, d, k) becomes (n, d, 1)."""
+        mean = self.mean.mean(axis=2, keepdims=True)
+        return Moments(self.mean.shape[2], mean, ((self.mean - mean) ** 2).sum(axis=2, keepdims=True))
 
     @property
     def standard_error(self) -> NDArray[Any] | None:
         """(n, d, k): standard error of ``mean``; None where it is not known."""
-        if self.spread is None or self.draws < 2:
+        if self.sum_of_squares is None or np.min(self.n_groups) < 2:
             return None
-        return np.asarray(np.sqrt(self.spread / (self.count * (self.draws - 1))))
+        return np.asarray(np.sqrt(self.sum_of_squares / (self.count * (self.n_groups - 1))))
 
 
 def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
-    """The moments of different rows (axis 0) or outputs (axis 2), all over the same background or draws."""
-    if len(parts) == 1:  # lest it be copied
+    """Concatenate the moments of different rows (axis 0) or outputs (axis 2), over the same background or samples."""
+    if len(parts) == 1:  # without a copy
         return parts[0]
-    spreads = [part.spread for part in parts if part.spread is not None]
+    squares = [part.sum_of_squares for part in parts if part.sum_of_squares is not None]
     mean = np.concatenate([part.mean for part in parts], axis)
-    return Moments(parts[0].count, mean, np.concatenate(spreads, axis) if spreads else None, parts[0].draws)
+    return Moments(parts[0].count, mean, np.concatenate(squares, axis) if squares else None, parts[0].n_groups)

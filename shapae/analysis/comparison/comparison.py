@@ -63,7 +63,7 @@ class Comparison:
         background say how much another background would change, which changes all backends alike: they count 0.
         """
         errors = self.reference.standard_errors
-        if self.reference_name in names() and not named(self.reference_name).DRAWS:
+        if self.reference_name in names() and not named(self.reference_name).n_samples:
             return 0.0
         if errors is None:
             return float("nan")
@@ -196,7 +196,7 @@ def _referred(
     except Exception as error:
         error.add_note(f"(this is the reference, {reference!r}, with which all others are to be compared)")
         raise
-    return {} if named(reference).DRAWS else {reference: (taken, explanation)}, explanation
+    return {} if named(reference).n_samples else {reference: (taken, explanation)}, explanation
 
 
 def _tried(work: Callable[[], Evaluation]) -> Evaluation:
@@ -238,7 +238,7 @@ def available_backends(features: int) -> list[str]:
 
 def _takes(backend: str, features: int) -> bool:
     try:
-        named(backend).held(1, features)
+        named(backend).rows_in_memory(1, features)
     except (TooLarge, MissingPackage):
         return False
     return True

@@ -19,7 +19,7 @@ from shapae.analysis.ranking.result import SURE, GlobalRanking
 from shapae.analysis.ranking.task import Fit, RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
-from shapae.heads.checks import check_finite_scores, check_steady
+from shapae.heads.checks import check_finite_scores, check_score
 from shapae.heads.score import Score
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import full_precision, template_tensor
@@ -181,7 +181,7 @@ def _at_work(case: RankingTask, names: Sequence[str]) -> Iterator[None]:
     """The model is in eval mode; it was seen to give each row finite scores of its own."""
     with eval_mode(case.autoencoder), preserve_rng(case.rows), torch.inference_mode(False), torch.no_grad():
         score = Score(case.autoencoder, ReconstructionError(), names, case.rows[[0, -1]])
-        check_steady(score, case.rows[:64])
+        check_score(score, case.rows[:64])
         for what, rows in {"rows": case.rows, "background rows": case.background}.items():
             scores = torch.cat([score(part) for part in torch.split(rows, case.batch_size)])
             check_finite_scores(score, rows, scores, what)

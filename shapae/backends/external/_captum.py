@@ -1,4 +1,4 @@
-"""What keeps captum harmless and right: a copy of the score, its table of nonlinear modules borrowed."""
+"""Keep captum harmless and right: it gets a copy of the score, and its table of nonlinear modules is borrowed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,27 +6,28 @@ from contextlib import contextmanager
 from captum.attr._core import deep_lift
 from torch import nn
 
-from shapae.backends.external._common import ACTIVATIONS, alone
+from shapae.backends.external._common import ACTIVATIONS, exclusive
 from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
 
 
 @contextmanager
-def lent(score: nn.Module, seed: int | None = None) -> Iterator[nn.Module]:
-    """A copy of ``score`` for captum to mutate, with the rescale rule for all elementwise modules in its table.
+def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
+    """Copy ``score`` for captum to mutate, with the rescale rule for all elementwise modules in its table."""
+    with exclusive(), rules():
+        yield Differentiable(deep_copy(score))
 
-    Args:
-        score: (n, d) -> (n, k).
-        seed: Of what captum draws.
-    """
+
+@contextmanager
+def rules() -> Iterator[None]:
+    """Enter the rescale rule for all elementwise modules into captum's table; see ``shapae.backends.captum_rules``."""
     table = deep_lift.SUPPORTED_NON_LINEAR
-    with alone(seed):
-        before = dict(table)
-        try:
-            table.update(dict.fromkeys(ACTIVATIONS, deep_lift.nonlinear))
-            # captum's rule for softmax mixes rows, and adds up for none; a plain gradient is in the residual.
-            table.pop(nn.Softmax, None)
-            yield Differentiable(deep_copy(score))
-        finally:
-            table.clear()
-            table.update(before)
+    before = dict(table)
+    try:
+        table.update(dict.fromkeys(ACTIVATIONS, deep_lift.nonlinear))
+        # captum's rule for softmax mixes rows, and its values do not add up; a plain gradient shows in the residual.
+        table.pop(nn.Softmax, None)
+        yield
+    finally:
+        table.clear()
+        table.update(before)

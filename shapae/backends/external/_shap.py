@@ -1,6 +1,6 @@
-"""What keeps shap's explainers harmless and right: a copy of the score, its operator table borrowed."""
+"""Keep shap's explainers harmless and right: they get a copy of the score, and their operator table is borrowed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,76 +10,86 @@ from numpy.typing import NDArray
 from shap.explainers._deep import deep_pytorch
 from torch import Tensor, nn
 
-from shapae.backends import Game
-from shapae.backends.external._common import ACTIVATIONS, alone, in_pieces
+from shapae.backends.external._common import ACTIVATIONS, exclusive, in_batches
+from shapae.backends.game import Game
 from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
 
-# What shap takes for a model.
+# The kind of model that shap's other explainers take.
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @contextmanager
-def lent(score: nn.Module) -> Iterator[nn.Module]:
-    """A copy of ``score`` for shap to mutate, with rules for all of its modules in shap's table.
+def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
+    """Copy ``score`` for shap to mutate, with rules for all of its modules in shap's table.
 
-    Elementwise functions get the rescale rule of DeepLIFT. Modules that shap does not know keep their plain
-    gradient, as shap does with a warning: what that breaks is in the residual.
+    Modules that shap does not know keep their plain gradient, as they do in shap with a warning: a wrong sum is in the
+    residual.
     """
-    table = deep_pytorch.op_handler
-    with alone():
-        before = dict(table)
-        try:
-            for module in score.modules():
-                table.setdefault(type(module).__name__, deep_pytorch.passthrough)
-            table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
-            # shap has softmax as elementwise, which it is not: wrong values that add up, so that no residual tells.
-            table["Softmax"] = deep_pytorch.passthrough
-            yield Differentiable(deep_copy(score))
-        finally:
-            table.clear()
-            table.update(before)
+    with exclusive(), rules(score.modules()):
+        yield Differentiable(deep_copy(score))
 
 
 @contextmanager
-def lent_as_function(score: nn.Module, like: Tensor, seed: int) -> Iterator[Function]:
-    """A copy of ``score`` from arrays to arrays, for explainers that draw from the global generator.
+def rules(modules: Iterable[nn.Module] = ()) -> Iterator[None]:
+    """Enter the rescale rule for all elementwise modules into shap's table; see ``shapae.backends.shap_rules``.
+
+    Args:
+        modules: Modules that pass gradients on where shap has no rule for them.
+    """
+    table = deep_pytorch.op_handler
+    before = dict(table)
+    try:
+        for module in modules:
+            table.setdefault(type(module).__name__, deep_pytorch.passthrough)
+        table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
+        # shap takes softmax for elementwise, which it is not: wrong values that add up, so that no residual tells.
+        table["Softmax"] = deep_pytorch.passthrough
+        yield
+    finally:
+        table.clear()
+        table.update(before)
+
+
+@contextmanager
+def copy_as_function(score: nn.Module, like: Tensor, seed: int) -> Iterator[Function]:
+    """Copy ``score`` as a function of arrays, for explainers that draw from the global generator.
 
     Args:
         score: (n, d) -> (n, k).
-        like: Of the dtype and on the device that it takes.
-        seed: Of what is drawn.
+        like: A tensor of the dtype and on the device of the score.
+        seed: Random seed.
     """
-    scored = in_pieces(deep_copy(score))
+    scores = in_batches(deep_copy(score))
 
     def function(rows: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(scored(torch.as_tensor(rows).to(like)).double().cpu())
+        return np.asarray(scores(torch.as_tensor(rows).to(like)).double().cpu())
 
-    with alone(seed):
+    with exclusive(seed):
         yield function
 
 
 class Masker:
     """Background rows for shap, each as often in every coalition, so that they can be weighted.
 
-    shap's own masker leaves out rows that are as they were, and the mean over the background is one without weights.
+    shap's own masker leaves out unchanged rows, and its mean over the background has no weights.
 
     Args:
-        game: Its background, and how much each of its rows counts.
-        clustering: (d - 1, 4), of the features, as scipy's.
+        game: Its background and weights are used.
+        clustering: (d - 1, 4), linkage of the features, as in scipy.
     """
 
     def __init__(self, game: Game, clustering: NDArray[Any] | None = None) -> None:
-        self._rows, counts = game.background.cpu().numpy(), game.counts.cpu().numpy()
-        self._weights = counts / counts.mean()
+        self._rows, weights = game.background.cpu().numpy(), game.background_weights.cpu().numpy()
+        self._weights = weights / weights.mean()
         self.shape, self.clustering = self._rows.shape, clustering
 
     def __call__(self, mask: Any, row: NDArray[Any]) -> NDArray[Any]:
-        """(b, d): the background, with the features of ``row`` where ``mask`` has them."""
+        """(b, d): the background, with the features of ``row`` where ``mask`` is true."""
         return np.asarray(np.where(mask, row, self._rows))
 
     def weighted(self, function: Function) -> Function:
-        """``function``, so that the mean over the background is the weighted one."""
+        """Weight the results of ``function``, so that their plain mean over the background is the weighted mean."""
 
         def weighted(rows: NDArray[Any]) -> NDArray[Any]:
             return np.asarray(function(rows) * np.tile(self._weights, len(rows) // len(self._weights))[:, None])

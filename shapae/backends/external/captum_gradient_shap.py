@@ -1,52 +1,43 @@
-"""captum's GradientShap: expected gradients, drawn for one row and one output at a time."""
+"""captum's GradientShap: expected gradients, sampled for one row and one output at a time."""
 
 import numpy as np
 import torch
 from captum.attr import GradientShap
 from torch import Tensor
 
-from shapae.backends import Game, by_row
-from shapae.backends.external._captum import lent
+from shapae.backends.base import RowwiseBackend
+from shapae.backends.external._captum import patched_copy
+from shapae.backends.game import Game
 from shapae.utils.moments import Moments
 
-ADDITIVE = False
-DRAWS = 200
-PLAYERS = False
-REMEDY = "The gradient may jump or be missing somewhere; use backend='deep' to see whether it agrees."
-# captum draws from rows of equal weight: so many, each as often as its weight says, to one.
-COPIES = 2**14
+# Number of rows that stand for a weighted background, since captum weights all rows equally.
+POOL = 2**14
 
 
-def held(background: int, features: int) -> int:
-    """See ``Backend.held``: as many rows as are drawn, out of the whole background."""
-    return DRAWS
-
-
-def attribute(game: Game, row: Tensor, seed: int) -> Moments:
-    """E[(x - b) * grad score(b + t (x - b))] from 200 draws of b and t in [0, 1]; see ``by_row``.
+class CaptumGradientShap(RowwiseBackend):
+    """Expected gradients of captum: E[(x - b) * grad score(b + t (x - b))] over background rows b and t in [0, 1].
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
     """
-    background, draws = _equal(game, seed), row.repeat(DRAWS, 1)
-    with lent(game.score) as copy:
-        values = []
-        for output in range(copy(row[None]).shape[1]):
-            np.random.seed(seed)  # noqa: NPY002 (captum draws from it; the same for all outputs)
-            values.append(GradientShap(copy).attribute(draws, background, n_samples=1, target=output))
-    found = torch.stack(values, dim=-1).detach()  # (draws, d, k)
-    mean = found.mean(dim=0, keepdim=True)
-    return Moments(DRAWS, mean.cpu().numpy(), (found - mean).square().sum(dim=0, keepdim=True).cpu().numpy())
 
+    additive = False
+    hint = "The gradient may jump or be missing somewhere. Use backend='deep' to see whether it agrees."
+    n_samples = 200
 
-def _equal(game: Game, seed: int) -> Tensor:
-    """The background; where it is weighted, many of its rows, which stand for it without weights."""
-    if game.weights is None:
-        return game.background
-    ends, generator = game.weights.double().cumsum(0), np.random.default_rng(seed)
-    at = (torch.arange(COPIES) + generator.random()) / COPIES
-    chosen = torch.searchsorted(ends / ends[-1], at.to(ends), right=True).clamp(max=len(ends) - 1)
-    return game.background[chosen]
+    def rows_in_memory(self, n_background: int, n_players: int) -> int:
+        """See ``Backend.rows_in_memory``: the samples, from the whole background."""
+        return self.n_samples
 
-
-against = by_row(attribute)
+    def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
+        """See ``RowwiseBackend.attribute_row``."""
+        background, samples = game.resample(POOL, seed), row.repeat(self.n_samples, 1)
+        with patched_copy(game.score) as copy:
+            values = []
+            for output in range(copy(row[None]).shape[1]):
+                np.random.seed(seed)  # noqa: NPY002 (captum draws from it; the same samples for all outputs)
+                values.append(GradientShap(copy).attribute(samples, background, n_samples=1, target=output))
+        stacked = torch.stack(values, dim=-1).detach()  # (samples, d, k)
+        mean = stacked.mean(dim=0, keepdim=True)
+        squares = (stacked - mean).square().sum(dim=0, keepdim=True)
+        return Moments(self.n_samples, mean.cpu().numpy(), squares.cpu().numpy())

@@ -1,40 +1,39 @@
-"""shap.KernelExplainer: a weighted regression on coalitions, all of them if there are few features."""
+"""shap.KernelExplainer: a weighted regression on coalitions, on all of them if there are few features."""
 
 import numpy as np
 import shap
 from shap.utils._legacy import DenseData
 from torch import Tensor
 
-from shapae.backends import Game, by_row
-from shapae.backends.external._shap import lent_as_function
+from shapae.backends.base import RowwiseBackend
+from shapae.backends.external._shap import copy_as_function
+from shapae.backends.game import Game
 from shapae.utils.moments import Moments
 
-ADDITIVE = True
-DRAWS = 2048
-PLAYERS = True
-REMEDY = "shap drops features that hardly differ from the background; backend='sampling' does not."
 
-
-def held(background: int, features: int) -> int:
-    """See ``Backend.held``: all of the background for each coalition."""
-    return background * min(DRAWS + 2 * features, int(2 ** min(features, 30)))
-
-
-def attribute(game: Game, row: Tensor, seed: int) -> Moments:
-    """Shapley values from 2048 + 2 d coalitions, or all of them, without shap's choice of ten features.
+class ShapKernel(RowwiseBackend):
+    """Shapley values from 2048 + 2 d coalitions, or from all of them, without shap's choice of ten features.
 
     Reference:
         Lundberg and Lee, 2017, section 4.1, https://arxiv.org/abs/1705.07874
     """
-    players, counts = game.player_of.cpu().numpy(), game.counts.double().cpu().numpy()
-    groups = [np.flatnonzero(players == player) for player in range(players.max() + 1)]
-    names = [str(player) for player in range(len(groups))]
-    background = DenseData(game.background.cpu().numpy(), names, groups, counts / counts.sum())
-    with lent_as_function(game.score, row, seed) as function:
-        values = shap.KernelExplainer(function, background).shap_values(
-            row[None].cpu().numpy(), nsamples=DRAWS + 2 * len(groups), l1_reg=False, silent=True
-        )
-    return Moments(float(counts.sum()), values)
 
+    supports_groups = True
+    hint = "shap drops features that hardly differ from the background; backend='sampling' does not."
+    n_samples = 2048
 
-against = by_row(attribute)
+    def rows_in_memory(self, n_background: int, n_players: int) -> int:
+        """See ``Backend.rows_in_memory``: the background for each coalition."""
+        return n_background * min(self.n_samples + 2 * n_players, int(2 ** min(n_players, 30)))
+
+    def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
+        """See ``RowwiseBackend.attribute_row``."""
+        players, weights = game.player_of_feature.cpu().numpy(), game.background_weights.double().cpu().numpy()
+        groups = [np.flatnonzero(players == player) for player in range(game.n_players)]
+        names = [str(player) for player in range(len(groups))]
+        background = DenseData(game.background.cpu().numpy(), names, groups, weights / weights.sum())
+        with copy_as_function(game.score, row, seed) as function:
+            values = shap.KernelExplainer(function, background).shap_values(
+                row[None].cpu().numpy(), nsamples=self.n_samples + 2 * len(groups), l1_reg=False, silent=True
+            )
+        return Moments(float(weights.sum()), values)

@@ -1,0 +1,89 @@
+"""The cooperative game whose Shapley values are computed: a score, a background and players."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shapae.tables.players import Players
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """The game v(S) = mean over the background of score(x_S, b_rest), for a row x and a coalition S of its features.
+
+    Attributes:
+        score: From rows (n, d) to scores (n, k), in eval mode.
+        background: (b, d), floating point: rows; or (b, m), latents.
+        weights: (b,), weight of each background row, 1 on average. None: all rows count the same.
+        players: Groups of features that are replaced together. None: each feature is a player by itself.
+        n_samples: Approximate number of samples per row, for backends that sample. None: the backend's own number.
+    """
+
+    score: nn.Module
+    background: Tensor
+    weights: Tensor | None = None
+    players: Players | None = None
+    n_samples: int | None = None
+
+    @property
+    def n_features(self) -> int:
+        """d."""
+        return self.background.shape[1]
+
+    @property
+    def n_players(self) -> int:
+        """Number of features, or of groups."""
+        return len(self.players) if self.players else self.n_features
+
+    @property
+    def background_weights(self) -> Tensor:
+        """(b,): weight of each background row."""
+        return self.background.new_ones(len(self.background)) if self.weights is None else self.weights
+
+    @property
+    def player_of_feature(self) -> Tensor:
+        """(d,), integers from 0: the player of each feature."""
+        features = self.players.player_of_feature() if self.players else torch.arange(self.n_features)
+        return features.to(self.background.device)
+
+    def slice(self, rows: slice) -> "Game":
+        """The same game against some rows of the background."""
+        return replace(
+            self, background=self.background[rows], weights=None if self.weights is None else self.weights[rows]
+        )
+
+    def sampled(self, n_samples: int) -> "Game":
+        """The same game with another number of samples."""
+        return replace(self, n_samples=n_samples)
+
+    def detached(self) -> "Game":
+        """The same game with tensors of its own: a view would be pickled with the whole tensor that it is a view of."""
+        weights = None if self.weights is None else self.weights.clone()
+        return replace(self, background=self.background.clone(), weights=weights)
+
+    def shuffle(self, seed: int) -> "Game":
+        """The same game with the background in random order; it must have no weights."""
+        order = np.random.default_rng(seed).permutation(len(self.background))
+        return replace(self, background=self.background[torch.as_tensor(order, device=self.background.device)])
+
+    def resample(self, count: int, seed: int) -> Tensor:
+        """Rows that stand for the weighted background where all rows count the same.
+
+        Systematic resampling: each row is there as often as its weight says, to the nearest whole number, and exactly
+        so on average over the seeds.
+
+        Args:
+            count: Number of rows, if the background is weighted.
+            seed: Random seed.
+
+        Returns:
+            (count, d); the background itself, (b, d), if it has no weights.
+        """
+        if self.weights is None:
+            return self.background
+        ends = np.cumsum(self.weights.double().cpu().numpy())
+        at = (np.random.default_rng(seed).random() + np.arange(count)) * ends[-1] / count
+        chosen = np.searchsorted(ends, at, side="right").clip(max=len(ends) - 1)
+        return self.background[torch.as_tensor(chosen, device=self.background.device)]

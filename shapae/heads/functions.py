@@ -1,0 +1,111 @@
+"""Heads of the user's own: modules and plain functions, and the names of their outputs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from shapae.errors import ModelError
+from shapae.heads.base import HEADS, Head
+
+HeadFunction = Callable[..., Tensor]
+
+
+class FunctionHead(nn.Module):
+    """A plain function as a head.
+
+    Args:
+        function: From an autoencoder and rows (n, d) to numbers (n,) or (n, k). Its attributes ``output_names`` and
+            ``anchored`` count, see ``Head``.
+    """
+
+    def __init__(self, function: HeadFunction) -> None:
+        super().__init__()
+        self.function = function
+        self.anchored = bool(getattr(function, "anchored", False))
+
+    def forward(self, autoencoder: Any, rows: Tensor, *anchors: Tensor) -> Tensor:
+        """(n, d) -> (n,), or (n, k)."""
+        return self.function(autoencoder, rows, *anchors)
+
+    def extra_repr(self) -> str:
+        """Name of the function."""
+        return function_name(self.function)
+
+
+def function_name(function: Any) -> str:
+    """Name a function, or an object that is called; a lambda has no name of its own.
+
+    >>> function_name(len), function_name(lambda x: x)
+    ('len', 'score')
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    return "score" if name == "<lambda>" else str(name)
+
+
+def head_name(head: str | nn.Module | HeadFunction) -> str:
+    """Name a head for the record of a result: its name, the representation of a module, or the name of a function."""
+    return head if isinstance(head, str) else str(head) if isinstance(head, nn.Module) else function_name(head)
+
+
+def as_head(head: str | nn.Module | HeadFunction) -> nn.Module:
+    """Return the head of a name, the head of a function, or ``head`` itself.
+
+    Raises:
+        ModelError: It is neither a name nor a module nor a function.
+        UnknownName: There is no such head.
+    """
+    if isinstance(head, str):
+        return named(head)
+    if isinstance(head, nn.Module):
+        return head
+    if isinstance(head, type) or not callable(head):
+        call = f" Did you mean {head.__name__}()?" if isinstance(head, type) else ""
+        raise ModelError(
+            f"the head must be a name, a torch.nn.Module, or a function of the autoencoder and the rows, got "
+            f"{head!r}.{call}"
+        )
+    return FunctionHead(head)
+
+
+def named(name: str) -> Head:
+    """Return the head of a name: "latent" for all its outputs, "latent:3" or "reconstruction:CD79A" for one output.
+
+    >>> named("latent:3")
+    Latent(chosen=['3'])
+
+    Raises:
+        UnknownName: There is no such head; the message lists all names.
+    """
+    kind, colon, choice = name.partition(":")
+    head = HEADS[kind]()
+    if colon:
+        head.chosen = [choice]
+    return head
+
+
+def output_names(head: nn.Module, features: Sequence[str], width: int) -> list[str]:
+    """Name the outputs of a head before any are chosen.
+
+    Args:
+        head: Its attribute ``output_names`` is a list of names, or a method as in ``Head``. Heads without it are named
+            after their class or function.
+        features: d names.
+        width: Number of outputs.
+
+    Raises:
+        ModelError: The names of the head are not unique, or not as many as its outputs.
+    """
+    owner = head.function if isinstance(head, FunctionHead) else head
+    given = getattr(owner, "output_names", None)
+    if given is None:
+        name = function_name(owner) if isinstance(head, FunctionHead) else type(head).__name__
+        return [name] if width == 1 else [f"{name} {output}" for output in range(width)]
+    given = given(features, width) if callable(given) else given
+    names = [given] if isinstance(given, str) else [str(name) for name in given]
+    if len(names) != width or len({*names}) < width:
+        raise ModelError(
+            f"output_names of the head {type(owner).__name__} must be {width} different names, one for each output, "
+            f"got {names}."
+        )
+    return names
