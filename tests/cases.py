@@ -15,7 +15,7 @@ from shap.explainers._deep.deep_pytorch import op_handler
 from torch import nn
 
 from shapae import heads
-from shapae.backends import compared
+from shapae.backends.base import bind
 
 D = 6
 # Names that files and pictures do not like.
@@ -213,5 +213,5 @@ def world():
 
 
 def attribution(backend, game):
-    """What attributes rows of a game whose score may be anchored."""
-    return compared._attribution(backend, game, game.score)
+    """Attribution of rows in a game whose score may be anchored."""
+    return bind(backend, game)

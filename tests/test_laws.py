@@ -36,8 +36,8 @@ SCORES = {
 MODELS = [cases.Question, cases.Nested, cases.Linear]
 every_backend = pytest.mark.parametrize("backend", backends.names())
 every_head = pytest.mark.parametrize("head", HEADS)
-DETERMINISTIC = [name for name in backends.names() if not backends.named(name).DRAWS]
-IN_PARTS = [name for name in backends.names() if backends.in_parts(backends.named(name))]
+DETERMINISTIC = [name for name in backends.names() if not backends.named(name).n_samples]
+IN_PARTS = [name for name in backends.names() if backends.named(name).splits_background]
 
 # Other libraries draw one by one, which is slow; the laws hold for any number of draws.
 FEWER = {"shap_gradient": 60, "captum_gradient_shap": 60, "shap_permutation": 3, "captum_shapley": 8}
@@ -47,7 +47,7 @@ FEWER = {"shap_gradient": 60, "captum_gradient_shap": 60, "shap_permutation": 3,
 def _fewer_draws(request, monkeypatch):
     if request.node.callspec.params.get("where") != "processes":  # these have modules of their own
         for backend, draws in FEWER.items():
-            monkeypatch.setattr(backends.named(backend), "DRAWS", draws)
+            monkeypatch.setattr(type(backends.named(backend)), "n_samples", draws)
 
 
 def explain(model, background, rows, *, head="error mse", **settings):
@@ -87,7 +87,7 @@ def test_values_sum_to_the_score_minus_the_base_value(backend, head, make, dtype
     room = precision * max(np.abs(scores).max(), np.abs(background).max())
     np.testing.assert_allclose(got.scores, scores, rtol=0, atol=room)
     np.testing.assert_allclose(got.base_values, np.broadcast_to(background.mean(axis=0), scores.shape), atol=room)
-    if not backends.named(backend).ADDITIVE:
+    if not backends.named(backend).additive:
         room = room + 4 * got.standard_errors.sum(axis=1)
     missed = np.abs(scores - background.mean(axis=0) - got.values.sum(axis=1))
     assert (missed <= room).all(), missed.max()
@@ -178,7 +178,7 @@ def test_the_number_of_jobs_makes_no_difference(backend, head, where, model, row
 def memory_for(explainer, n, b, outputs=1):
     """Bytes that are just enough for the values of ``n`` rows, and one row against ``b`` background rows at once."""
     per_row = bytes_per_row(explainer.score, explainer.background[[0, -1]])
-    held = backends.named(explainer.backend).held(b, cases.D)
+    held = backends.named(explainer.backend).rows_in_memory(b, cases.D)
     return held * per_row * COPIES + 2 * n * cases.D * outputs * 8
 
 
@@ -203,13 +203,13 @@ def test_what_needs_all_of_the_background_gets_it_in_little_memory(backend, mode
 
 def sizes_seen(backend, monkeypatch):
     """A list, which will hold the sizes of all backgrounds that the backend is given."""
-    module, seen = backends.named(backend), []
+    kind, seen = type(backends.named(backend)), []
 
-    def against(game, really=module.against):
+    def bind(self, game, really=kind.bind):
         seen.append(len(game.background))
-        return really(game)
+        return really(self, game)
 
-    monkeypatch.setattr(module, "against", against)
+    monkeypatch.setattr(kind, "bind", bind)
     return seen
 
 
@@ -237,7 +237,7 @@ def test_the_order_of_the_background_makes_no_difference(backend, model, rows, b
 
 @pytest.mark.parametrize("backend", sorted({*backends.names()} - {*DETERMINISTIC}))
 def test_draws_depend_on_the_seed_and_the_position_only(backend, model, rows, background, monkeypatch):
-    monkeypatch.setattr(backends.named(backend), "DRAWS", 20)  # fewer than there are coalitions
+    monkeypatch.setattr(type(backends.named(backend)), "n_samples", 20)  # fewer than there are coalitions
     twins = np.stack([rows[0]] * 2)
     values, again, other = (explain(model, background, twins, backend=backend, seed=s).values for s in (0, 0, 1))
     np.testing.assert_array_equal(values, again)
@@ -255,7 +255,7 @@ def test_a_row_that_is_the_whole_background_gets_exactly_zero(backend, model, ro
 @every_backend
 def test_rows_that_are_also_in_the_background_add_up(backend, model, rows):
     got = explain(model, rows, rows, backend=backend)
-    room = 0 if backends.named(backend).ADDITIVE else 4 * got.standard_errors.sum(axis=1)
+    room = 0 if backends.named(backend).additive else 4 * got.standard_errors.sum(axis=1)
     assert (np.abs(got.residual) <= 1e-10 + room).all()
 
 

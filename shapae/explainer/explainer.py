@@ -105,8 +105,8 @@ class Explainer:
         with inference_state(autoencoder, self.background):
             inputs = score.inputs(self.background)
         names = self._input_names(self.feature_names, score.source, inputs.shape[1])
-        self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
+        self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._check_tolerance()
 
     def _make_score(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:

@@ -14,68 +14,13 @@ from shapae import Explainer, backends
 from shapae.backends import Game
 from shapae.errors import TooLarge
 from tests import cases
+from tests.closed_forms import CLOSED, affine, moving_error
 
 PRECISE = pytest.mark.parametrize("backend", ["deep", "shap_deep", "exact"])
 DRAWN = pytest.mark.parametrize("backend", ["gradient", "shap_gradient"])
 RULED = pytest.mark.parametrize("backend", ["deep", "shap_deep"])
 
 
-def affine(*layers):
-    """Matrix and offset of affine ``layers``, one after the other."""
-    matrix, offset = np.eye(layers[0].in_features), np.zeros(layers[0].in_features)
-    for layer in layers:
-        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-        matrix, offset = weight @ matrix, weight @ offset + bias
-    return matrix, offset
-
-
-def pairs(x, b):
-    """x - b and x + b of all pairs: (n, b, d) each."""
-    return x[:, None] - b, x[:, None] + b
-
-
-def moving_error(model, x, b):
-    """phi_i = mean_b (x_i - b_i) [Q (x + b) + q]_i with A = W - I, Q = A'A/d, q = 2 A'c/d."""
-    w, c = affine(model.encoder, model.decoder)
-    a, d = w - np.eye(len(w)), len(w)
-    delta, total = pairs(x, b)
-    return (delta * (total @ (a.T @ a / d) + 2 * a.T @ c / d)).mean(axis=1)
-
-
-def feature_error(model, x, b):
-    """The same quadratic form for the error of output j: phi_ij = mean_b (x_i - b_i) A_ji [A (x + b) + 2 c]_j."""
-    w, c = affine(model.encoder, model.decoder)
-    a = w - np.eye(len(w))
-    delta, total = pairs(x, b)
-    return np.einsum("nbi,ji,nbj->nij", delta, a, total @ a.T + 2 * c) / len(b)
-
-
-def linear(matrix, x, b):
-    """phi_ik = (x_i - mean b_i) M_ki."""
-    return (x - b.mean(axis=0))[:, :, None] * matrix.T
-
-
-def label_free(model, x, b):
-    """phi_i = (x_i - mean b_i) [E' e(x)]_i."""
-    e, c = affine(model.encoder)
-    return (x - b.mean(axis=0)) * ((x @ e.T + c) @ e)
-
-
-def latent_norm(model, x, b):
-    """phi_i = mean_b (x_i - b_i) [E' (e(x) + e(b))]_i."""
-    e, c = affine(model.encoder)
-    delta, total = pairs(x, b)
-    return (delta * ((total @ e.T + 2 * c) @ e)).mean(axis=1)
-
-
-CLOSED = {
-    "reconstruction_error": moving_error,
-    "feature_error": feature_error,
-    "reconstruction": lambda model, x, b: linear(affine(model.encoder, model.decoder)[0], x, b),
-    "latent": lambda model, x, b: linear(affine(model.encoder)[0], x, b),
-    "label_free": label_free,
-    "latent_norm": latent_norm,
-}
 closed_forms = pytest.mark.parametrize("head", CLOSED)
 
 
@@ -289,9 +234,9 @@ def test_drawn_values_cover_the_truth_as_their_standard_errors_say():
 @pytest.mark.parametrize("name", backends.names())
 def test_every_backend_keeps_to_the_protocol(name):
     backend = backends.named(name)
-    assert isinstance(backend.ADDITIVE, bool)
-    assert backend.REMEDY.endswith(".")
-    assert 1 <= backend.held(1, 3) <= backend.held(5, 3)
+    assert isinstance(backend.additive, bool)
+    assert backend.hint.endswith(".")
+    assert 1 <= backend.rows_in_memory(1, 3) <= backend.rows_in_memory(5, 3)
 
 
 class Enabling(nn.Module):

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from shapae import Explainer, backends
-from shapae.backends.external import captum_shapley, shap_kernel, shap_partition, shap_permutation
+from shapae.backends.external import captum_shapley, shap_partition
+from shapae.backends.external.shap_kernel import ShapKernel
 from shapae.errors import AdditivityWarning, MissingPackage
 from tests import cases
-from tests.backends.test_backends import ACTIVATIONS, CLOSED, affine, moving_error
-from tests.backends.test_sampling import assert_unbiased, every_game, game_of, shapley_values
+from tests.backends.test_backends import ACTIVATIONS
+from tests.backends.test_sampling import assert_unbiased, every_game, game_of
+from tests.closed_forms import CLOSED, affine, moving_error, shapley_values
 
 ADAPTED = [
     *("shap_kernel", "shap_permutation", "shap_partition", "captum_deep", "captum_gradient_shap", "captum_shapley"),
@@ -80,7 +82,7 @@ def test_the_kernel_keeps_more_than_ten_features():
 @pytest.mark.parametrize("head", ["latent", "fixed"])
 def test_orders_of_permutation_are_unbiased(head, rows, background):
     game, row = game_of(background, head=head), torch.tensor(rows[0])
-    found = cases.attribution(shap_permutation, game)(row.expand(60, -1), seeds=range(60)).mean
+    found = cases.attribution(backends.named("shap_permutation"), game)(row.expand(60, -1), seeds=range(60)).mean
     z = (found.mean(axis=0) - shapley_values(game, row)) / (found.std(axis=0, ddof=1) / np.sqrt(60))
     assert np.abs(z).max() < 4
 
@@ -190,14 +192,14 @@ def test_captum_gradient_shap_is_unbiased_for_quadratic_scores(head, weighted, r
 @every_game
 def test_captum_shapley_is_unbiased(head, weighted, grouped, rows, background):
     game = game_of(background, head=head, weighted=weighted, grouped=grouped)
-    assert_unbiased(captum_shapley, game, torch.tensor(rows[0]), runs=60)
+    assert_unbiased(backends.named("captum_shapley"), game, torch.tensor(rows[0]), runs=60)
 
 
 @pytest.mark.parametrize("most", [1, 40])
 def test_captum_shapley_in_pieces_has_the_same_values(most, rows, background, monkeypatch):
     game = game_of(background, head="latent", weighted=True, grouped=True)
     want = values("captum_shapley", game, rows)
-    monkeypatch.setattr(captum_shapley, "MOST", most)
+    monkeypatch.setattr(captum_shapley, "MAX_VALUES", most)
     np.testing.assert_allclose(values("captum_shapley", game, rows), want, rtol=0, atol=1e-7)
 
 
@@ -210,9 +212,9 @@ def test_nothing_is_said(backend, model, rows, capfd, caplog):
 
 
 def test_kernel_draws_from_its_seed_where_there_are_too_many_coalitions(rows, background, monkeypatch):
-    monkeypatch.setattr(shap_kernel, "DRAWS", 20)
+    monkeypatch.setattr(ShapKernel, "n_samples", 20)
     game, twins = game_of(background), torch.tensor(rows[:1]).expand(3, -1)
-    first, again, other = cases.attribution(shap_kernel, game)(twins, seeds=[4, 4, 5]).mean
+    first, again, other = cases.attribution(ShapKernel(), game)(twins, seeds=[4, 4, 5]).mean
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
 

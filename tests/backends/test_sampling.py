@@ -1,7 +1,5 @@
 """Drawn Shapley values against all orders, all coalitions, closed forms and their own standard errors."""
 
-from itertools import permutations
-
 import numpy as np
 import pytest
 import torch
@@ -9,40 +7,20 @@ from torch import nn
 
 from shapae import Explainer, heads
 from shapae.backends import Game, sampling
+from shapae.backends.sampling import Sampling
+from shapae.tables.players import Players
 from tests import cases
-from tests.backends.test_backends import CLOSED, moving_error
+from tests.closed_forms import CLOSED, moving_error, shapley_values
 
 WEIGHTS = torch.tensor([0.0, 2.5, 0.5, 1.0, 0.25, 2.0, 0.75], dtype=torch.float64)
-PLAYERS = torch.tensor([0, 1, 0, 2, 1, 3])
+PLAYERS = Players([*"abcd"], np.array([[0, 1, 2, 3, 4, 5], [0, 1, 0, 2, 1, 3]]))
 
 
 def game_of(background, *, head="reconstruction_error", weighted=False, grouped=False, make=cases.Question):
     """A game of the background, seven rows."""
     head = heads.ReconstructionError(target="fixed") if head == "fixed" else head
-    score = Explainer(cases.build(make), background, head=head).score
+    score = Explainer(cases.build(make), background, head=head)._score
     return Game(score, torch.tensor(background), WEIGHTS if weighted else None, PLAYERS if grouped else None)
-
-
-def shapley_values(game, row):
-    """(players, k), from all orders of the players; what each coalition is worth is a weighted mean, written out."""
-    weights = np.ones(len(game.background)) if game.weights is None else game.weights.numpy()
-    player_of = np.arange(len(row)) if game.players is None else game.players.numpy()
-    score, players, worth = game.score.anchored_at(row), range(player_of.max() + 1), {}
-
-    def of(coalition):
-        if coalition not in worth:
-            joined = torch.tensor([player in coalition for player in player_of])
-            with torch.no_grad():
-                scores = score(torch.where(joined, row, game.background)).numpy()
-            worth[coalition] = (weights[:, None] * scores).sum(axis=0) / weights.sum()
-        return worth[coalition]
-
-    orders = list(permutations(players))
-    values = np.zeros((len(players), len(of(frozenset()))))
-    for order in orders:
-        for place, player in enumerate(order):
-            values[player] += of(frozenset(order[: place + 1])) - of(frozenset(order[:place]))
-    return values / len(orders)
 
 
 def assert_unbiased(backend, game, row, *, runs=200):
@@ -66,7 +44,9 @@ every_game = pytest.mark.parametrize(
 
 @every_game
 def test_values_are_unbiased(head, weighted, grouped, rows, background):
-    assert_unbiased(sampling, game_of(background, head=head, weighted=weighted, grouped=grouped), torch.tensor(rows[0]))
+    assert_unbiased(
+        Sampling(), game_of(background, head=head, weighted=weighted, grouped=grouped), torch.tensor(rows[0])
+    )
 
 
 @pytest.mark.parametrize("b", [20, 110])
@@ -85,13 +65,13 @@ def test_values_cover_the_exact_ones_as_their_standard_errors_say(b):
 @every_game
 @pytest.mark.parametrize("draws", [4, 9, 30])
 def test_values_add_up_however_few_are_drawn(head, weighted, grouped, draws, rows, background, monkeypatch):
-    monkeypatch.setattr(sampling, "DRAWS", draws)
+    monkeypatch.setattr(Sampling, "n_samples", draws)
     game, x = game_of(background, head=head, weighted=weighted, grouped=grouped), torch.tensor(rows)
-    weights = game.counts / game.counts.sum()
+    weights = game.background_weights / game.background_weights.sum()
     with torch.no_grad():
         base = [weights @ game.score.anchored_at(row)(game.background) for row in x]
         want = game.score(x) - torch.stack(base)
-    got = cases.attribution(sampling, game)(x, seeds=range(len(x)))
+    got = cases.attribution(Sampling(), game)(x, seeds=range(len(x)))
     np.testing.assert_allclose(got.mean.sum(axis=1), want, rtol=0, atol=1e-14)
 
 
@@ -119,7 +99,7 @@ def test_many_features_and_background_rows_have_the_closed_form_within_their_sta
 @pytest.mark.parametrize("weighted", [False, True])
 def test_up_to_300_background_rows_are_all_drawn_in_twos_and_count_what_they_weigh(b, weighted):
     counts = np.random.default_rng(1).exponential(size=b) if weighted else np.ones(b)
-    twos, part = sampling._drawn(counts, sampling.DRAWS // 2, np.random.default_rng(0))
+    twos, part = sampling._sample_background(counts, Sampling.n_samples // 2, np.random.default_rng(0))
     assert 300 <= twos.size <= 900
     np.testing.assert_array_equal(twos[:, 0], twos[:, 1])
     np.testing.assert_allclose(np.bincount(twos[:, 0], part, minlength=b), counts / counts.sum(), rtol=1e-12)
@@ -130,7 +110,8 @@ def test_more_background_rows_are_drawn_in_proportion_to_their_weights(weighted)
     counts = np.random.default_rng(1).exponential(size=700) if weighted else np.ones(700)
     counts[::5] = 0
     drawn = np.stack([
-        sampling._drawn(counts, sampling.DRAWS // 2, np.random.default_rng(seed))[0] for seed in range(400)
+        sampling._sample_background(counts, Sampling.n_samples // 2, np.random.default_rng(seed))[0]
+        for seed in range(400)
     ])
     assert drawn.shape[1:] == (200, 2)
     share = np.bincount(drawn.ravel(), minlength=700) / drawn.size
@@ -144,7 +125,7 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
     x, seeds = torch.tensor(rows), range(len(rows))
     repeated = Game(game.score, game.background.repeat_interleave(weights.int(), dim=0))
     got, want = (
-        cases.attribution(sampling, each)(x, seeds=seeds).mean
+        cases.attribution(Sampling(), each)(x, seeds=seeds).mean
         for each in (Game(game.score, game.background, weights / weights.mean()), repeated)
     )
     np.testing.assert_allclose(got, want, rtol=0, atol=0.02 * np.abs(want).max())
@@ -154,11 +135,11 @@ def test_whole_weights_are_rows_that_are_there_as_often(rows, background):
 
 def test_pieces_make_no_difference(rows, background, monkeypatch):
     game = game_of(background, head="latent", weighted=True, grouped=True)
-    want = cases.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
-    monkeypatch.setattr(sampling, "AT_ONCE", 6)
-    got = cases.attribution(sampling, game)(torch.tensor(rows), seeds=range(5))
+    want = cases.attribution(Sampling(), game)(torch.tensor(rows), seeds=range(5))
+    monkeypatch.setattr(sampling, "BATCH_ROWS", 6)
+    got = cases.attribution(Sampling(), game)(torch.tensor(rows), seeds=range(5))
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(got.spread, want.spread, rtol=1e-10)
+    np.testing.assert_allclose(got.sum_of_squares, want.sum_of_squares, rtol=1e-10)
 
 
 class Counting(nn.Module):
@@ -172,9 +153,9 @@ class Counting(nn.Module):
 
 
 def test_no_more_rows_are_scored_at_once_than_are_said_to_be_held(monkeypatch):
-    monkeypatch.setattr(sampling, "AT_ONCE", 40)
+    monkeypatch.setattr(sampling, "BATCH_ROWS", 40)
     x = cases.table(3, 30)
     explainer = Explainer(Counting(), x, head="reconstruction:3", backend="sampling")
     Counting.most = 0
     explainer(x[:1])
-    assert Counting.most <= sampling.held(3, 30)
+    assert Counting.most <= Sampling().rows_in_memory(3, 30)

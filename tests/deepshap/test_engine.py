@@ -100,7 +100,7 @@ def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monke
     got = deepshap.DeepShap(model, background).attribute(rows)
     assert got.count == want.count
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-13)
-    np.testing.assert_allclose(got.spread, want.spread, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(got.sum_of_squares, want.sum_of_squares, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

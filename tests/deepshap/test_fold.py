@@ -73,7 +73,7 @@ def assert_same_values(parts, precision=1e-12, least=1):
         backward.attribute_pairs(tape, x, b, weights),
     )
     assert_near(walked.mean, want.mean, precision)
-    assert_near(walked.spread, want.spread, precision)
+    assert_near(walked.sum_of_squares, want.sum_of_squares, precision)
     orders = every_order(chain, len(b[0]))
     assert len(orders) >= least
     for order in orders:
@@ -352,7 +352,7 @@ NETS = [
 def test_values_are_those_of_each_pair_written_out(widths, names):
     model = mixed(widths, names)
     found = deepshap.DeepShap(model, B).attribute(X)
-    assert (found.spread is None) == (widths[-1] > contraction.FEW_OUTPUTS)
+    assert (found.sum_of_squares is None) == (widths[-1] > contraction.FEW_OUTPUTS)
     assert_near(found.mean, written_out(model, names, X, B))
     for order in every_order(taken(model).chain):
         parts = taken(model)
@@ -563,7 +563,7 @@ def test_what_can_not_be_folded_is_walked_over(monkeypatch):
     monkeypatch.setattr("shapae.deepshap.engine.contract", lambda *args: None)
     found, want = deepshap.DeepShap(model, B).attribute(X), backward.attribute_pairs(parts.tape, parts.x, parts.b)
     assert_near(found.mean, want.mean)
-    assert_near(found.spread, want.spread)
+    assert_near(found.sum_of_squares, want.sum_of_squares)
 
 
 # Where the walk pauses
@@ -606,7 +606,7 @@ def test_many_outputs_are_folded_and_few_are_walked():
     assert cheapest(net(3, 3, 4, 12), X[:, :3], B[:, :3]).last_layer_after_mean
     for k in range(1, contraction.FEW_OUTPUTS + 1):
         assert cheapest(net(6, 4, 3, k)) is None
-        assert deepshap.DeepShap(net(6, 4, k), B).attribute(X).spread is not None
+        assert deepshap.DeepShap(net(6, 4, k), B).attribute(X).sum_of_squares is not None
     assert cheapest(net(6, 4, contraction.FEW_OUTPUTS + 1)) is not None
 
 
@@ -632,7 +632,7 @@ def test_what_is_cheaper_is_taken(monkeypatch):
 def test_how_many_rows_are_explained_does_not_change_what_is_done():
     for k in (4, 5):
         against = deepshap.DeepShap(net(6, 4, k), B)
-        assert {against.attribute(X[:n]).spread is None for n in (1, 2, 5)} == {k == 5}
+        assert {against.attribute(X[:n]).sum_of_squares is None for n in (1, 2, 5)} == {k == 5}
 
 
 @pytest.mark.parametrize("hidden", [(4,), (4, 3), (4, 3, 5)])

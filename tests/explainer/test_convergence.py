@@ -8,7 +8,8 @@ from shapae import Explainer, backends
 from shapae.errors import DataError
 from shapae.explainer.estimate import Products
 from shapae.explainer.importance import Importance
-from shapae.explainer.worker import BATCH, ENOUGH, FIRST
+from shapae.explainer.run import BACKGROUND_BATCH, FIRST_SAMPLES
+from shapae.explainer.worker import MIN_GROUPS
 from tests import cases
 
 ROWS, MANY = cases.table(12, seed=1), cases.table(400, seed=2)
@@ -23,7 +24,7 @@ def test_each_row_stops_when_it_is_sure_and_still_adds_up(backend, head, model):
     stopped = got.used < len(MANY)
     assert stopped.any()
     assert (errors.max(axis=1) <= 0.2 * np.abs(values).max(axis=1))[stopped].all()
-    assert set(got.used[stopped] % BATCH) == {0}
+    assert set(got.used[stopped] % BACKGROUND_BATCH) == {0}
 
 
 def test_rows_use_the_first_rows_of_one_random_order(model):
@@ -69,7 +70,7 @@ def test_standard_errors_of_batches_say_how_far_the_values_are_from_those_of_all
 
 def test_nobody_is_sure_after_a_few_batches(model):
     got = Explainer(model, MANY, head="reconstruction", tolerance=10)(ROWS)
-    assert set(got.used) == {ENOUGH * BATCH}
+    assert set(got.used) == {MIN_GROUPS * BACKGROUND_BATCH}
 
 
 @pytest.mark.parametrize("tolerance", [0, -1, np.nan, np.inf])
@@ -84,7 +85,7 @@ DRAWING = pytest.mark.parametrize(("backend", "tolerance"), [("gradient", 0.1), 
 @DRAWING
 def test_backends_that_draw_draw_again_until_they_are_sure(backend, tolerance, model):
     once, got = (Explainer(model, MANY, backend=backend, tolerance=each)(ROWS) for each in (10, tolerance))
-    assert set(once.used) == {{"gradient": backends.named("gradient").DRAWS, "sampling": FIRST}[backend]}
+    assert set(once.used) == {{"gradient": backends.named("gradient").n_samples, "sampling": FIRST_SAMPLES}[backend]}
     assert set(got.used % once.used) == {0}
     assert got.used.max() > got.used.min()
     assert (got.standard_errors.max(axis=1) <= tolerance * np.abs(got.values).max(axis=1)).all()
@@ -98,7 +99,7 @@ def test_drawn_again_is_drawn_anew_and_what_is_drawn_first_is_what_is_drawn_with
 ):
     with monkeypatch.context() as patched:
         if backend == "sampling":
-            patched.setattr(backends.named(backend), "DRAWS", FIRST)
+            patched.setattr(type(backends.named(backend)), "n_samples", FIRST_SAMPLES)
         want = Explainer(model, MANY, backend=backend)(ROWS)
     once = Explainer(model, MANY, backend=backend, tolerance=10)(ROWS)
     np.testing.assert_array_equal(once.values, want.values)
@@ -116,9 +117,9 @@ def test_drawn_again_is_drawn_anew_and_what_is_drawn_first_is_what_is_drawn_with
 
 
 def test_nobody_draws_again_for_ever(model, monkeypatch):
-    monkeypatch.setattr("shapae.explainer.run.ROUNDS", 3)
+    monkeypatch.setattr("shapae.explainer.run.MAX_ROUNDS", 3)
     got = Explainer(model, MANY, backend="sampling", tolerance=1e-9)(ROWS)
-    assert set(got.used) == {FIRST + 2 * FIRST + 4 * FIRST}
+    assert set(got.used) == {FIRST_SAMPLES + 2 * FIRST_SAMPLES + 4 * FIRST_SAMPLES}
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
 
@@ -127,11 +128,11 @@ def test_backends_that_draw_and_go_through_the_background_stop_early(backend, mo
     got = Explainer(model, MANY, backend=backend, tolerance=0.2)(ROWS[:3])
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
     assert (got.used < len(MANY)).any()
-    assert set(got.used[got.used < len(MANY)] % BATCH) == {0}
+    assert set(got.used[got.used < len(MANY)] % BACKGROUND_BATCH) == {0}
 
 
 def test_a_backend_that_needs_all_of_the_background_and_draws_nothing_can_not_stop_early(model):
-    with pytest.raises(DataError, match="backend='shap_partition' needs all of the background .* use backend='deep'"):
+    with pytest.raises(DataError, match="backend='shap_partition' needs the whole background .* use backend='deep'"):
         Explainer(model, MANY, backend="shap_partition", tolerance=0.1)
 
 

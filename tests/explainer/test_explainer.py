@@ -327,10 +327,10 @@ def test_a_model_without_latents_is_refused_where_they_are_wanted(background):
 )
 def test_a_result_that_does_not_fit_is_refused_with_two_ways_that_work(head, n, memory, model, background):
     rows = cases.table(n, seed=5)
-    with pytest.raises(TooLarge, match=f"the values of {n} rows and their standard errors take .*take half") as error:
+    with pytest.raises(TooLarge, match=f"the values of {n} rows and their standard errors need .* only half") as error:
         Explainer(model, background, head=head, memory=memory)(rows)
-    count = int(re.search(r"explain at most (\d+) rows at a time", str(error.value))[1])
-    advised = parse_bytes(re.search(r"allow memory='(.*?)'", str(error.value))[1])
+    count = int(re.search(r"Explain at most (\d+) rows at a time", str(error.value))[1])
+    advised = parse_bytes(re.search(r"set memory='(.*?)'", str(error.value))[1])
     per_row = 2 * 6 * 8 * (6 if head == "reconstruction" else 1)
     assert count == parse_bytes(memory) / 2 // per_row
     assert n * per_row <= advised / 2
@@ -340,7 +340,7 @@ def test_a_result_that_does_not_fit_is_refused_with_two_ways_that_work(head, n, 
 
 
 def test_a_row_that_does_not_fit_is_refused_and_more_workers_have_less_room_each(model, rows, background):
-    with pytest.raises(TooLarge, match=r"one row against one background row takes about .*raise memory="):
+    with pytest.raises(TooLarge, match=r"one row against one background row takes about .*Raise memory="):
         Explainer(model, background, backend="exact", memory=20_000)(rows)
     Explainer(model, background, backend="exact", memory=200_000)(rows)
     with pytest.raises(TooLarge, match=r"lower n_jobs="):
@@ -424,4 +424,4 @@ def test_progress_is_shown_to_who_wants_it(progress, model, rows, background, ca
 
 
 def test_the_default_backend_is_additive(model, background):
-    assert backends.named(Explainer(model, background).backend).ADDITIVE
+    assert backends.named(Explainer(model, background).backend).additive

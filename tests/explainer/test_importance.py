@@ -7,6 +7,7 @@ import torch
 
 from shapae import Autoencoder, Explainer, backends
 from shapae.errors import AdditivityWarning, TooLarge, UnknownName
+from shapae.explainer.chunks import plan_chunks
 from shapae.explainer.importance import Importance, average_over_rows
 from tests import cases
 
@@ -45,10 +46,10 @@ def test_a_summary_does_not_depend_on_how_the_rows_are_cut(memory, model):
 
 def test_a_summary_is_made_where_the_values_would_not_fit_and_the_refusal_says_so(model):
     explainer = Explainer(model, cases.table(9), head="reconstruction", memory="60kB")
-    with pytest.raises(TooLarge, match=r"summarize\(X\) holds no row's values"):
+    with pytest.raises(TooLarge, match=r"If averages over rows are enough, summarize\(X\) needs no such array"):
         explainer(cases.table(150))
     explainer.summarize(cases.table(150))
-    with pytest.raises(TooLarge, match=r"the averages over the rows take 4\.608 kB, .* allow memory='13\.82 kB'"):
+    with pytest.raises(TooLarge, match=r"the averages over the rows need 4\.608 kB, .* set memory='13\.82 kB'"):
         Explainer(model, cases.table(9), head="reconstruction", memory="9kB").summarize(cases.table(2))
 
 
@@ -57,8 +58,7 @@ def test_the_background_may_be_cut_too(model, monkeypatch):
     rows, background = cases.table(4, seed=3), cases.table(40)
     want = np.abs(Explainer(model, background)(rows).values).mean(axis=0)
     got = Explainer(model, background, memory="25kB")
-    parts = {(chunk.background.start, chunk.background.stop) for chunk in got._job._plan(4, 0)[0]}
-    assert len(parts) > 1
+    assert len(plan_chunks(got._backend, got._game, 4, got._settings, reserved=0).parts) > 1
     np.testing.assert_allclose(got.summarize(rows).mean_abs[:, 0], want, rtol=0, atol=1e-12)
 
 

@@ -7,7 +7,7 @@ import torch
 from shapae import Explainer, heads
 from shapae.errors import DataError, ModelError
 from tests import cases
-from tests.backends.test_backends import affine, linear, pairs
+from tests.closed_forms import affine, linear, pairs
 
 
 def encoded(model, rows):
@@ -117,8 +117,8 @@ class OneDraw(torch.nn.Module):
 
 
 def test_a_tolerance_and_draws_are_one_too_many(background):
-    with pytest.raises(DataError, match="has draws of its own, so that a tolerance says too little"):
+    with pytest.raises(DataError, match="has samples of its own, which a tolerance does not see"):
         Explainer(cases.build(cases.Variational), background, head=heads.ELBO(draws=8), tolerance=0.1)
     explainer = Explainer(cases.build(cases.Variational), background, head="kl", tolerance=0.1)
-    with pytest.raises(DataError, match="has draws of its own, so that a tolerance says too little"):
+    with pytest.raises(DataError, match="has samples of its own, which a tolerance does not see"):
         explainer.with_head(heads.ELBO(draws=8))

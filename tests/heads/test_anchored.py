@@ -8,7 +8,7 @@ from torch import nn
 from shapae import Autoencoder, Explainer, backends, deepshap, heads
 from shapae.errors import ModelError
 from tests import cases
-from tests.backends.test_backends import affine, pairs
+from tests.closed_forms import affine, pairs
 
 HEADS = {
     "fixed mse": lambda: heads.ReconstructionError(target="fixed"),
@@ -20,7 +20,7 @@ HEADS = {
     "worst reconstructions": lambda: heads.Reconstruction(worst=2),
     "from others": lambda: heads.ErrorFromOthers(2),
 }
-EXACT = [name for name in backends.names() if backends.named(name).ADDITIVE]
+EXACT = [name for name in backends.names() if backends.named(name).additive]
 
 
 class Held(nn.Module):

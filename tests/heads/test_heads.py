@@ -83,14 +83,16 @@ def test_a_head_prints_what_was_chosen(units):
     assert str(heads.Latent(units)) in {"Latent(chosen=[3])", "Latent(chosen=['3'])"}
 
 
-def test_a_head_is_a_name_or_a_module():
+def test_a_head_is_a_name_a_module_or_a_function():
     head = heads.Latent()
     assert heads.as_head(head) is head
     assert isinstance(heads.as_head("latent:3"), heads.Latent)
-    with pytest.raises(ModelError, match=r"a name or a torch.nn.Module, got <class .*; did you mean Latent\(\)\?"):
+    with pytest.raises(ModelError, match=r"got <class .*\. Did you mean Latent\(\)\?"):
         heads.as_head(heads.Latent)
-    with pytest.raises(ModelError, match="must be a name or a torch.nn.Module, got <function"):
-        heads.as_head(lambda autoencoder, rows: rows)
+    with pytest.raises(ModelError, match="must be a name, a torch.nn.Module, or a function .* got 3"):
+        heads.as_head(3)
+    rows = torch.ones(2, 3)
+    assert torch.equal(heads.as_head(lambda autoencoder, rows: 2 * rows)(None, rows), 2 * rows)
 
 
 def test_outputs_have_names(autoencoder):

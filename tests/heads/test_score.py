@@ -7,7 +7,7 @@ from torch import nn
 from shapae import Autoencoder
 from shapae.errors import ModelError, ShapeError
 from shapae.heads import Head, ReconstructionError
-from shapae.heads.checks import check_finite_scores, check_steady
+from shapae.heads.checks import check_finite_scores, check_score
 from shapae.heads.score import Score
 from tests import cases
 
@@ -65,7 +65,7 @@ def test_a_model_that_mixes_rows_is_refused(kind):
     with pytest.raises(
         ModelError, match="mixes rows: .*BatchNorm with track_running_stats=False, or a mean over dim=0"
     ):
-        check_steady(score, X)
+        check_score(score, X)
 
 
 @pytest.mark.parametrize("size", [1, 1e-5])
@@ -74,7 +74,7 @@ def test_a_model_that_is_random_in_eval_mode_is_refused(size):
         torch.random.fork_rng(),
         pytest.raises(ModelError, match="random in eval mode: two runs .* differ.*lambda m, x"),
     ):
-        check_steady(score_of(lambda rows: rows + 1 + size * torch.randn_like(rows)), X)
+        check_score(score_of(lambda rows: rows + 1 + size * torch.randn_like(rows)), X)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1, 1e9])
@@ -82,7 +82,7 @@ def test_a_model_that_is_random_in_eval_mode_is_refused(size):
 def test_rounding_is_not_taken_for_mixing(scale, dtype):
     model = cases.build(cases.Nested, dtype=dtype)
     score = Score(Autoencoder(model), ReconstructionError(), list("abcdef"), X.to(dtype)).eval()
-    check_steady(score, scale * X.to(dtype))
+    check_score(score, scale * X.to(dtype))
 
 
 def test_scores_that_are_not_finite_are_counted_and_their_first_row_is_named():

@@ -22,7 +22,7 @@ COUNTS = np.array([3, 1, 4, 1, 5, 2, 6])  # of the seven rows of the background
 every_backend = pytest.mark.parametrize("backend", backends.names())
 # Those that go through the background, and those that draw from it one row after the other.
 PRECISE = [
-    name for name in backends.names() if not backends.named(name).DRAWS and backends.in_parts(backends.named(name))
+    name for name in backends.names() if not backends.named(name).n_samples and backends.named(name).splits_background
 ]
 DRAWN = ["gradient", "shap_gradient", "captum_gradient_shap"]
 HEADS = {
@@ -114,13 +114,13 @@ def test_a_summary_counts_by_weight_too(head, rows, background):
 @every_backend
 def test_weights_reach_workers(backend, rows, background):
     explainer = Explainer(cases.build(cases.Question), weighted(background, COUNTS), backend=backend)
-    here = explainer._compared.against(explainer.score, 0, 7)
+    here = cases.attribution(backends.named(backend), explainer._game)
     there, some = pickle.loads(pickle.dumps(here)), torch.tensor(rows[:2])
     np.testing.assert_array_equal(there(some, seeds=[3, 4]).mean, here(some, seeds=[3, 4]).mean)
 
 
 def test_a_tolerance_has_nothing_to_go_by_with_weights(background):
-    with pytest.raises(DataError, match=r"not known with weights, .* leave tolerance= out, or draw .*sample\(X, 100\)"):
+    with pytest.raises(DataError, match=r"not known with weights, .* Leave tolerance= out, or .*sample\(X, 100\)"):
         Explainer(cases.build(cases.Question), weighted(background, COUNTS), tolerance=0.1)
 
 

@@ -22,7 +22,7 @@ from tests import cases
 NAMES = list("abcdef")
 GROUPS = {"first": ["b", "e"], "second": ["f", "a", "d"]}
 every_backend = pytest.mark.parametrize("backend", backends.names())
-PLAYING = [name for name in backends.names() if getattr(backends.named(name), "PLAYERS", False)]
+PLAYING = [name for name in backends.names() if backends.named(name).supports_groups]
 SUMMING = sorted({*backends.names()} - {*PLAYING})
 
 
@@ -119,7 +119,7 @@ def test_players_have_the_values_of_all_orders_in_which_they_may_join(backend, m
             return float(((model(torch.tensor(row)) - torch.tensor(row)) ** 2).mean())
 
     want = [shapley(score, row, background, [[1, 4], [5, 0, 3], [2]]) for row in rows]
-    drawn = backends.named(backend).DRAWS and got.standard_errors is not None
+    drawn = backends.named(backend).n_samples and got.standard_errors is not None
     room = 1e-9 + (5 * got.standard_errors if drawn else 0)
     assert (np.abs(got.values - want) <= room).all()
 
@@ -133,7 +133,7 @@ def test_players_share_the_score_with_every_backend(backend, head, model, rows, 
     assert got.values.shape == (2, 3, *plain.values.shape[2:])
     np.testing.assert_allclose(got.data[:, 0], rows[:2][:, [1, 4]].mean(axis=1), rtol=0, atol=1e-14)
     np.testing.assert_allclose(got.scores, plain.scores, rtol=0, atol=1e-14)
-    if backends.named(backend).ADDITIVE:
+    if backends.named(backend).additive:
         np.testing.assert_allclose(got.residual, 0, atol=1e-12)
     if backend in SUMMING:
         want = Explainer(model, named(background), head=head, backend=backend)(named(rows[:2])).grouped(GROUPS)
@@ -171,7 +171,7 @@ def test_groups_do_with_a_tolerance(backend, model, rows):
 @every_backend
 def test_groups_reach_workers(backend, model, rows, background):
     explainer = Explainer(model, named(background), backend=backend, groups=GROUPS)
-    here = explainer._compared.against(explainer.score, 0, 7)
+    here = cases.attribution(backends.named(backend), explainer._game)
     there, row = pickle.loads(pickle.dumps(here)), torch.tensor(rows[:1])
     np.testing.assert_array_equal(there(row, seeds=[3]).mean, here(row, seeds=[3]).mean)
 
