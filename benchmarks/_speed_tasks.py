@@ -70,11 +70,8 @@ Tool = Callable[[Workload], Any]
 def tools(task: Task, model: GeneAutoencoder, rows: Tensor, background: Tensor) -> dict[str, Tool]:
     """Return names and functions that explain a workload; each has its own model, as shap and captum add hooks."""
     for_shapae, for_shap, for_captum = (copy.deepcopy(model) for _ in range(3))
-    gradient, batch, k = (
-        task.backend == "gradient",
-        captum_batch(task, len(background)),
-        count_outputs(task, model, rows),
-    )
+    batch, k = captum_batch(task, len(background)), count_outputs(task, model, rows)
+    gradient = task.backend == "gradient"
     samples = {"samples": SAMPLES} if gradient else {}
 
     def by_shapae(work: Workload) -> Tensor:
