@@ -29,7 +29,7 @@ def main() -> None:
     )
     table, error = comparison.table, comparison.reference_error
     print(table.drop(columns="error").T.to_string(float_format="{:.3g}".format))
-    print(f"\nrelative standard error of the reference, {comparison.reference_name}: {error:.3f}; total time {seconds:.0f} s")
+    print(f"\nreference {comparison.reference_name}: relative standard error {error:.3f}; total time {seconds:.0f} s")
     results: dict[str, Any] = {"rows": options.rows, "seconds": seconds, "reference error": error}
     save("backends_on_genes", results | {"table": table.astype(object).where(table.notna(), None).to_dict("index")})
     comparison.plot().savefig(RESULTS / "backends_on_genes.png", dpi=70)
