@@ -1,14 +1,12 @@
-"""Chains of several shapes: the chosen order against the walk over the tape, and what the cost model says of both.
+"""Feed-forward chains: the chosen order of the products beside the backward pass over the tape, and the cost model.
 
 ``python -m benchmarks.feedforward [--features 600] [--background 100] [--rows 4] [--repeats 3]``. float32, one
-process. Each repeat runs both once, in turn; the table holds medians.
+process. Each repeat runs both once, in turn; the table holds the ratio of their medians.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -17,6 +15,8 @@ from torch import Tensor, nn
 
 import shapae
 from benchmarks import save
+from benchmarks._peers import SquaredError
+from benchmarks._timing import medians, time_in_turn
 from shapae.deepshap import DeepShap
 from shapae.deepshap.backward import attribute_pairs
 from shapae.deepshap.feedforward.contraction import backward_order
@@ -27,14 +27,14 @@ Layers = Callable[[int], list[nn.Module]]
 
 
 def layers(*widths: int, activation: Callable[[], nn.Module] = nn.ReLU, norm: bool = False) -> list[nn.Module]:
-    """Linear, BatchNorm if wanted, activation; the last layer is only linear."""
-    found: list[nn.Module] = []
-    for into, out in zip(widths, widths[1:], strict=False):
-        found += [nn.Linear(into, out), *([nn.BatchNorm1d(out)] if norm else []), activation()]
-    return found[: -2 if norm else -1]
+    """Create linear layers, each but the last with an activation and, if ``norm``, a BatchNorm."""
+    modules: list[nn.Module] = []
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        modules += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if norm else []), activation()]
+    return modules[: -2 if norm else -1]
 
 
-# Each from d features; the number of outputs is the last width.
+# Names to functions from the number of features to layers; the number of outputs is the last width.
 CHAINS: dict[str, Layers] = {
     "one hidden layer, to latents": lambda d: layers(d, 3 * d // 4, d // 2),
     "two hidden layers, to outputs": lambda d: layers(d, 3 * d // 4, 3 * d // 4, d),
@@ -49,45 +49,37 @@ CHAINS: dict[str, Layers] = {
 }
 
 
-class SquaredError(nn.Module):
-    """Of a network, from rows (n, d) to (n, 1)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, 1)."""
-        errors: Tensor = (self.network(rows) - rows) ** 2
-        return errors.mean(dim=1, keepdim=True)
-
-
-def walked(against: DeepShap, rows: Tensor) -> Moments:
-    """The values by the walk over the tape, as if there were no chain."""
-    return reduce(add, (attribute_pairs(against._tape, replay(against._tape, rows), part) for part in against._parts))
+def backward_pass(explained: DeepShap, rows: Tensor) -> Moments:
+    """Compute the attributions by the backward pass over the tape, which any network can use."""
+    tape = explained._tape
+    return reduce(add, (attribute_pairs(tape, replay(tape, rows), part) for part in explained._parts))
 
 
 def measure(name: str, d: int, b: int, n: int, repeats: int) -> dict[str, Any]:
-    """Seconds of both, and what they should be, as a ratio."""
+    """Measure how many times as fast the chosen order is, and compute the ratio that the cost model predicts."""
     torch.manual_seed(0)
     network: nn.Module = nn.Sequential(*CHAINS[name](d)).eval()
     network = SquaredError(network) if name.endswith("squared error") else network
     table = torch.tensor(shapae.datasets.gene_modules(b + n, d).X.to_numpy())
-    against, rows = DeepShap(network, table[:b]), table[b:]
-    runs: dict[str, Callable[[Tensor], Any]] = {"chosen": against.attribute, "walk": lambda some: walked(against, some)}
-    seconds: dict[str, list[float]] = {way: [] for way in runs}
+    explained, rows = DeepShap(network, table[:b]), table[b:]
+    runs = {"chosen": partial(explained.attribute, rows), "backward": partial(backward_pass, explained, rows)}
     with torch.no_grad():
-        for _ in range(repeats + 1):  # the first prepares
-            for way, run in runs.items():
-                start = time.perf_counter()
-                run(rows)
-                seconds[way].append(time.perf_counter() - start)
-    chain, order = against._chain, against._order
+        time_in_turn(runs, 1)  # the first call prepares
+        median = medians(time_in_turn(runs, repeats))
+    ratio = median["backward"] / median["chosen"]
+    return {
+        "chain": name,
+        "order": str(explained._order),
+        "predicted": predicted_ratio(explained, b),
+        "measured": ratio,
+    }
+
+
+def predicted_ratio(explained: DeepShap, b: int) -> float:
+    """Compute how many times as fast the chosen order is by the cost model."""
+    chain, order = explained._chain, explained._order
     assert chain is not None
-    plain = backward_order(chain, b).cost
-    predicted = plain / order.cost if order else chain.weights / chain.multiplications
-    medians = {way: statistics.median(each[1:]) for way, each in seconds.items()}
-    return {"chain": name, "order": str(order), "predicted": predicted, "measured": medians["walk"] / medians["chosen"]}
+    return backward_order(chain, b).cost / order.cost if order else chain.weights / chain.multiplications
 
 
 def main() -> None:
@@ -98,13 +90,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    found = []
-    print("| chain | times as fast as the walk | predicted | order |\n|---|---|---|---|")
+    results = []
+    print("| chain | times as fast as the backward pass | predicted | order |\n|---|---|---|---|")
     for name in CHAINS:
-        found.append(measure(name, options.features, options.background, options.rows, options.repeats))
-        each = found[-1]
+        each = measure(name, options.features, options.background, options.rows, options.repeats)
+        results.append(each)
         print(f"| {name} | {each['measured']:.1f} | {each['predicted']:.1f} | {each['order']} |", flush=True)
-    save("feedforward", {"measured": found} | vars(options))
+    save("feedforward", {"measured": results} | vars(options))
 
 
 if __name__ == "__main__":
