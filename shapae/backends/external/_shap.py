@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from shapae.backends.external._common import ACTIVATIONS, exclusive, in_batches
 from shapae.backends.game import Game
+from shapae.heads.base import HEADS
+from shapae.heads.functions import FunctionHead
 from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
 
@@ -40,8 +42,8 @@ def rules(modules: Iterable[nn.Module] = ()) -> Iterator[None]:
     table = deep_pytorch.op_handler
     before = dict(table)
     try:
-        for module in modules:
-            table.setdefault(type(module).__name__, deep_pytorch.passthrough)
+        for kind in (*HEADS.values(), FunctionHead, *map(type, modules)):
+            table.setdefault(kind.__name__, deep_pytorch.passthrough)
         table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
         # shap takes softmax for elementwise, which it is not: wrong values that add up, so that no residual tells.
         table["Softmax"] = deep_pytorch.passthrough

@@ -1,0 +1,119 @@
+"""Heads from outside: plain functions, and names of outputs."""
+
+import numpy as np
+import pytest
+import torch
+from joblib import parallel_config
+from torch import nn
+
+from shapae import Explainer, heads
+from shapae.errors import ModelError
+from tests import cases
+from tests.closed_forms import CLOSED
+
+
+def squared_error(autoencoder, rows):
+    return (autoencoder.reconstruct(rows) - rows).square().mean(dim=1)
+
+
+def fixed_error(autoencoder, rows, anchors):
+    return (autoencoder.reconstruct(rows) - anchors).square().mean(dim=1)
+
+
+fixed_error.anchored = True
+
+
+def two_latents(autoencoder, rows):
+    return autoencoder.encode(rows)[:, :2]
+
+
+two_latents.output_names = ["size", "colour"]
+
+
+def explain(head, rows, background, **settings):
+    return Explainer(cases.build(cases.Linear), background, head=head, **settings)(rows)
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact", "sampling"])
+def test_a_function_is_a_head(backend, rows, background):
+    got = explain(squared_error, rows, background, backend=backend)
+    want = CLOSED["reconstruction_error"](cases.build(cases.Linear), rows, background)
+    np.testing.assert_allclose(got.values, want, rtol=0, atol=1e-12)
+    assert got.output_names == "squared_error"
+    assert got.made_by["head"] == "squared_error"
+
+
+@pytest.mark.parametrize("where", ["loky", "threading"])
+def test_a_lambda_reaches_workers(where, rows, background):
+    with parallel_config(backend=where):
+        got = explain(lambda autoencoder, x: autoencoder.encode(x)[:, 1], rows, background, n_jobs=2)
+    want = explain("latent:1", rows, background)
+    np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-14)
+    assert got.output_names == "score"
+
+
+def test_a_function_may_be_anchored(rows, background):
+    got, want = (explain(head, rows, background) for head in (fixed_error, heads.ReconstructionError(target="fixed")))
+    np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-12)
+
+
+class Named(nn.Module):
+    """Two latents, with names."""
+
+    def __init__(self, output_names):
+        super().__init__()
+        self.output_names = output_names
+
+    def forward(self, autoencoder, rows):
+        return two_latents(autoencoder, rows)
+
+
+class NamedByMethod(nn.Module):
+    """Two latents, named after the features."""
+
+    def forward(self, autoencoder, rows):
+        return two_latents(autoencoder, rows)
+
+    def output_names(self, features, width):
+        return [f"like {name}" for name in features[:width]]
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        (two_latents, ["size", "colour"]),
+        (Named(["a", "b"]), ["a", "b"]),
+        (Named(("a", "b")), ["a", "b"]),
+        (Named(np.array(["a", "b"])), ["a", "b"]),
+        (NamedByMethod(), ["like feature 0", "like feature 1"]),
+        (lambda autoencoder, rows: two_latents(autoencoder, rows), ["score 0", "score 1"]),
+    ],
+)
+def test_names_of_outputs_are_honoured(head, names, rows, background):
+    got = explain(head, rows, background)
+    assert list(got.output_names) == names
+    np.testing.assert_array_equal(got.output(names[1]).values, got.values[..., 1])
+    assert list(Explainer(cases.build(cases.Linear), background, head=head).summarize(rows).table) == names
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "a"], "ab", ["a", "b", "c"]])
+def test_names_that_do_not_fit_are_refused(names, background):
+    with pytest.raises(ModelError, match=r"output_names of the head Named must be 2 different names, .* got \["):
+        Explainer(cases.build(cases.Linear), background, head=Named(names))
+
+
+def test_a_user_head_chooses_among_its_names(rows, background):
+    head = Named(["a", "b"])
+    head.chosen = ["b"]
+    got = explain(head, rows, background)
+    assert got.output_names == "b"
+    np.testing.assert_array_equal(got.values, explain("latent:1", rows, background).values)
+
+
+def test_a_function_of_rows_that_it_writes_into_is_explained_as_it_was(rows, background):
+    def head(autoencoder, x):
+        x.mul_(2)
+        return x[:, 0] + torch.zeros(len(x), dtype=x.dtype)
+
+    got = explain(head, rows, background, backend="exact")
+    np.testing.assert_allclose(got.values[:, 0], 2 * (rows[:, 0] - background[:, 0].mean()), atol=1e-12)
