@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from torch import nn
 
 from shapae import plots
 from shapae.errors import DataError
@@ -121,7 +122,7 @@ def explain_anomalies(explainer: Explainer, X: Any, top: int = 10, *, worst: int
     )
 
 
-def _check_explainer(explainer: Explainer) -> Any:
+def _check_explainer(explainer: Explainer) -> str | nn.Module:
     """Check that the explainer attributes the reconstruction error to features.
 
     Returns:
@@ -132,9 +133,10 @@ def _check_explainer(explainer: Explainer) -> Any:
     """
     head = explainer.score.head
     if not isinstance(head, ReconstructionError) or explainer.groups or explainer.score.source != "input":
+        groups = " and groups" if explainer.groups else ""
         raise DataError(
-            f"explain_anomalies got an Explainer with head {explainer.head!r}{' and groups' if explainer.groups else ''}"
-            f" and source {explainer.score.source!r}. It takes attributions of the reconstruction error to features. "
-            f"Pass Explainer(model, background, head='reconstruction_error')."
+            f"explain_anomalies got an Explainer with head {explainer.head!r}{groups} and source "
+            f"{explainer.score.source!r}. It takes attributions of the reconstruction error to features. Pass "
+            f"Explainer(model, background, head='reconstruction_error')."
         )
     return head.loss if getattr(head.loss, "by_feature", True) else "mse"
