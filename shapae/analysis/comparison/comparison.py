@@ -272,7 +272,7 @@ def _check_one_output(explainer: Explainer) -> None:
 def _check_reference(reference: Explanation, rows: NDArray[Any]) -> None:
     if np.shape(reference.values) != rows.shape or not np.array_equal(reference.data, rows):
         raise DataError(
-            f"the reference explains other rows or several outputs: its values have shape {np.shape(reference.values)}, "
-            f"the rows {rows.shape}. It must explain one output of the same rows. Pass "
+            f"the reference explains other rows or several outputs: its values have shape "
+            f"{np.shape(reference.values)}, the rows {rows.shape}. It must explain one output of the same rows. Pass "
             f"reference=Explainer(model, background, head=head, backend='sampling')(X)."
         )
