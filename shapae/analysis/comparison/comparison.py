@@ -39,7 +39,7 @@ class Comparison:
     Attributes:
         table: One row for each; units are in the names of the columns. A failed backend has the reason in the column
             "error", and no numbers.
-        explanations: Explanations by name, those of the controls included.
+        explanations: Explanations of the backends and controls by name.
         reference: Explanation that the others are compared with.
         reference_name: Backend of the reference.
         agreement: Spearman's correlations over the features, averaged over the rows, of all pairs and the reference.

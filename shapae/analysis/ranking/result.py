@@ -39,7 +39,10 @@ class GlobalRanking:
 
     @property
     def table(self) -> pd.DataFrame:
-        """(p, q): ``raw`` as shares that sum to 1. Negative importances count as 0; a method may have no others."""
+        """(p, q): ``raw`` as shares that sum to 1. Negative importances count as 0.
+
+        The column of a method without positive importances is all 0.
+        """
         return self._shares(self.raw.clip(lower=0))
 
     @property
@@ -90,7 +93,7 @@ class GlobalRanking:
         labels = {
             "spearman": "Spearman's rank correlation",
             "kendall": "Kendall's rank correlation",
-            "overlap": f"part of the {self.top} most important features in common",
+            "overlap": f"fraction of the {self.top} most important features in common",
         }
         if measure not in labels:
             raise UnknownName("measure of agreement", measure, list(labels))

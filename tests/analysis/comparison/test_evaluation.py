@@ -46,15 +46,15 @@ def test_deepshap_is_exact_for_a_linear_autoencoder():
 
 def test_the_change_over_backgrounds_is_the_standard_error_over_the_background():
     """Root mean square over many rows and backgrounds, for a backend that uses every background row."""
-    found = []
+    ratios = []
     for seed in range(4):
         rows, background = cases.table(30, seed=20 + seed), cases.table(60, seed=seed)
         model = cases.build(cases.Linear)
         got = compare(model, background, rows, backends=["deep"], reference="deep", probes=30, seed=seed)
         explanation = got.explanations["deep"]
         expected = np.linalg.norm(explanation.standard_errors) / np.linalg.norm(explanation.values)
-        found.append(got.table.loc["deep", "change over backgrounds (fraction)"] / expected)
-    assert np.sqrt(np.mean(np.square(found))) == pytest.approx(1, abs=0.4)
+        ratios.append(got.table.loc["deep", "change over backgrounds (fraction)"] / expected)
+    assert np.sqrt(np.mean(np.square(ratios))) == pytest.approx(1, abs=0.4)
 
 
 def test_random_values_find_a_known_support_no_better_than_chance():
@@ -73,15 +73,15 @@ def test_random_values_find_a_known_support_no_better_than_chance():
 
 def test_attributions_with_randomised_weights_are_uncorrelated():
     """The standard deviation over seeds of a correlation of independent values is 0.19 for 30 features."""
-    found = []
+    correlations = []
     for seed in range(12):
         model, rows = cases.build(cases.Question, 30, seed=seed), cases.table(6, 30, seed=1)
         original, randomized = (
             Explainer(each, cases.table(7, 30, seed=2), head="reconstruction:0")(rows).values
             for each in (model, randomize_weights(model, seed))
         )
-        found.append(metrics.rank_correlation(original, randomized))
-    assert abs(np.mean(found)) < 2.6 * 0.19 / np.sqrt(12)
+        correlations.append(metrics.rank_correlation(original, randomized))
+    assert abs(np.mean(correlations)) < 2.6 * 0.19 / np.sqrt(12)
 
 
 def test_the_change_over_seeds_is_the_standard_error_of_random_samples():
