@@ -1,1 +1,1 @@
-"""What is built on the Explainer: anomalies, rankings, comparisons."""
+"""Analyses with the Explainer: anomalies, rankings, comparisons."""

@@ -1,4 +1,4 @@
-"""Why rows are anomalous: the features that rebuild badly, and what the others have to do with it."""
+"""Explanations of anomalies: the features with large reconstruction errors, and the other features' contributions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from torch import nn
 
 from shapae import plots
 from shapae.errors import DataError
@@ -19,15 +20,15 @@ from shapae.tables.table import read_table
 
 @dataclass(frozen=True, eq=False)
 class Anomalies:
-    """The m rows with the largest reconstruction errors, the largest first.
+    """The m rows with the largest reconstruction errors, in descending order.
 
     Attributes:
-        rows: (m,). Their positions in the table.
-        explanation: Of their reconstruction errors: (m, d).
-        feature_errors: m x d. The error of each feature by itself, not attributed to any other.
-        worst: (m, w). Positions of the w features that rebuild worst in each row, the worst first.
-        others: What the other features do to the error of each of these: (m, d, w), or (m, d) of one. Positive values
-            contribute to it, negative ones offset it; the feature itself has 0.
+        rows: (m,). Positions of the anomalies in the table.
+        explanation: Explanation of their reconstruction errors: (m, d).
+        feature_errors: m x d. Error of each feature itself, not attributed to any other feature.
+        worst: (m, w). Positions of the w features with the largest errors in each row, in descending order.
+        others: Attributions of the errors of these features to the other features: (m, d, w), or (m, d) if w is 1.
+            Positive values contribute to the error, negative values offset it; the feature itself has 0.
     """
 
     rows: NDArray[Any]
@@ -38,11 +39,11 @@ class Anomalies:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One line for each row and each feature that rebuilds badly: its error, and what is behind it.
+        """One line for each anomaly and each of its worst features: the error, and the features that cause it.
 
-        Columns: ``error``; ``part`` of the row's sum of all features' errors; ``value`` of the feature itself in the
-        explanation of the whole error; ``contributing`` and ``offsetting``, the three other features with the largest
-        positive and negative values, as text.
+        Columns: ``error``; ``part`` of the sum of the row's errors; ``value`` of the feature itself in the explanation
+        of the row's error; ``contributing`` and ``offsetting``, the three other features with the largest positive and
+        negative values, as text.
         """
         lines = [self._line(row, rank) for row in range(len(self.rows)) for rank in range(self.worst.shape[1])]
         return pd.DataFrame(lines).set_index(["row", "feature"])
@@ -64,6 +65,7 @@ class Anomalies:
         }
 
     def _largest(self, values: NDArray[Any]) -> str:
+        """Join the names of the three largest values, if positive."""
         order = np.argsort(-values, kind="stable")[:3]
         return ", ".join(self._names[feature] for feature in order if values[feature] > 0)
 
@@ -72,12 +74,12 @@ class Anomalies:
         return list(self.explanation.feature_names)
 
     def waterfall(self, place: int = 0, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
-        """Draw how the features lead from the mean error of the background to that of one row.
+        """Draw the attributions from the mean error of the background to the error of one anomaly.
 
         Args:
-            place: Which of the anomalies, counted from the worst, 0.
-            max_display: How many features.
-            ax: Where to draw; None for a new figure.
+            place: Position of the anomaly in ``rows``; 0 is the largest error.
+            max_display: Maximum number of features.
+            ax: Axes to draw on; None for a new figure.
 
         Returns:
             The Axes; nothing is shown or saved.
@@ -89,38 +91,52 @@ def explain_anomalies(explainer: Explainer, X: Any, top: int = 10, *, worst: int
     """Explain the rows with the largest reconstruction errors.
 
     Args:
-        explainer: Of the reconstruction error, with any loss.
-        X: (n, d), with the columns of the background. All rows are scored, ``top`` of them are explained.
-        top: How many rows.
-        worst: How many badly rebuilt features of each.
+        explainer: Explainer of the reconstruction error, with any loss.
+        X: (n, d), with the columns of the background. All rows are scored, ``top`` rows are explained.
+        top: Number of anomalies.
+        worst: Number of features with the largest errors per anomaly.
 
     Raises:
-        DataError: The explainer is of another head, of groups or of latents, or ``top`` or ``worst`` is less than 1;
-            for others see ``Explainer.__call__``.
+        DataError: The explainer has another head, groups or source="latent"; or ``top`` or ``worst`` is less than 1.
+            For errors of the table see ``Explainer.__call__``.
 
     Reference:
         Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407
     """
-    head = explainer.score.head
-    if not isinstance(head, ReconstructionError) or explainer.groups or explainer.score.source != "input":
-        raise DataError(
-            f"explain_anomalies takes an Explainer of features with head='reconstruction_error', got head "
-            f"{explainer.head!r}{' and groups' if explainer.groups else ''} and source {explainer.score.source!r}."
-        )
+    loss = _check_explainer(explainer)
     if top < 1 or worst < 1:
         raise DataError(f"top and worst must be at least 1, got {top} and {worst}.")
-    loss = head.loss if getattr(head.loss, "by_feature", True) else "mse"
     table = read_table(X, "rows")
     rows = np.argsort(-explainer.scores(table), kind="stable")[:top]
-    rising = np.sort(rows)
-    some = table.of(rising).of(np.searchsorted(rising, rows))
-    explanation = explainer(some)
-    errors = explainer.with_head(FeatureError(loss=loss)).scores(some)
-    names = pd.Index(rows if some.row_names is None else some.row_names, name="row")
+    sorted_rows = np.sort(rows)
+    anomalies = table.of(sorted_rows).of(np.searchsorted(sorted_rows, rows))
+    explanation = explainer(anomalies)
+    errors = explainer.with_head(FeatureError(loss=loss)).scores(anomalies)
+    names = pd.Index(rows if anomalies.row_names is None else anomalies.row_names, name="row")
     return Anomalies(
         rows,
         explanation,
         pd.DataFrame(errors, names, list(explanation.feature_names)),
         np.argsort(-errors, axis=1, kind="stable")[:, :worst],
-        explainer.with_head(ErrorFromOthers(worst, loss))(some),
+        explainer.with_head(ErrorFromOthers(worst, loss))(anomalies),
     )
+
+
+def _check_explainer(explainer: Explainer) -> str | nn.Module:
+    """Check that the explainer attributes the reconstruction error to features.
+
+    Returns:
+        Its loss, or "mse" if its loss has no errors of single features.
+
+    Raises:
+        DataError: It explains another head, groups or latents.
+    """
+    head = explainer.score.head
+    if not isinstance(head, ReconstructionError) or explainer.groups or explainer.score.source != "input":
+        groups = " and groups" if explainer.groups else ""
+        raise DataError(
+            f"explain_anomalies got an Explainer with head {explainer.head!r}{groups} and source "
+            f"{explainer.score.source!r}. It takes attributions of the reconstruction error to features. Pass "
+            f"Explainer(model, background, head='reconstruction_error')."
+        )
+    return head.loss if getattr(head.loss, "by_feature", True) else "mse"

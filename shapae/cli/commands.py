@@ -1,9 +1,8 @@
-"""The command line. Each command calls one public verb; what takes seconds to import is imported inside."""
+"""Command line. Each command calls one public function; slow imports are inside of the functions."""
 
 import sys
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,27 @@ app = typer.Typer(
 )
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")]
+Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
+Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
+Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet, .h5ad or .npy.")]
+Background = Annotated[
+    str, typer.Option(help="Number of rows drawn from the data (all rows, if there are fewer), or a file.")
+]
+Head = Annotated[str, typer.Option(help="Score to explain, such as latent:3.")]
+Backend = Annotated[str, typer.Option(help="Attribution method.")]
+Backends = Annotated[
+    str | None, typer.Option(help="Names, separated by commas; by default all that take the number of features.")
+]
+Reference = Annotated[str | None, typer.Option(help="Backend that the others are compared with.")]
+Methods = Annotated[str | None, typer.Option(help="Names, separated by commas, such as permutation,weights:gedeon.")]
+Repeats = Annotated[int, typer.Option(help="Number of repetitions of each random step.")]
+Sample = Annotated[int | None, typer.Option(help="Use a random sample of this many rows.")]
+Tolerance = Annotated[
+    float | None, typer.Option(help="Stop when the standard errors are below this fraction of the largest value.")
+]
+Jobs = Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")]
+Memory = Annotated[str, typer.Option(help="Bound on the memory.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 @app.command()
@@ -24,69 +44,69 @@ def demo(out: Out = Path("demo"), force: Force = False) -> None:
     typer.echo(run(out, force=force))
 
 
-Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
-Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
-Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet, .h5ad or .npy.")]
-Background = Annotated[
-    str, typer.Option(help="Number of rows drawn from the data (all of them, if there are fewer), or a file.")
-]
-Head = Annotated[str, typer.Option(help="What is explained, such as latent:3.")]
-Backend = Annotated[str, typer.Option(help="How it is attributed.")]
-Jobs = Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")]
-Memory = Annotated[str, typer.Option(help="Bound on what is held at once.")]
-Seed = Annotated[int, typer.Option(help="Of all that is drawn.")]
-Tolerance = Annotated[float | None, typer.Option(help="Stop when the standard errors are below this part of a value.")]
-
-
-@app.command()
-def explain(
-    model: Model,
-    weights: Weights,
-    data: Data,
-    out: Out,
-    background: Background = "100",
-    head: Head = "reconstruction_error",
-    backend: Backend = "deep",
-    n_jobs: Jobs = None,
-    memory: Memory = "1GB",
-    seed: Seed = 0,
-    tolerance: Tolerance = None,
-    force: Force = False,
+def _add_explaining_command(
+    name: str, summary: str, default_head: str, write: Callable[[Any, Any, Path], None]
 ) -> None:
-    """Explain a model on a table: the explanation, a table of importances and pictures in a folder."""
+    """Add a command that runs an Explainer.
+
+    Args:
+        name: Name of the command.
+        summary: Help text of the command.
+        default_head: Default of ``--head``.
+        write: Function that runs an explainer on rows and writes the results to a folder.
+    """
+
+    @app.command(name, help=summary)
+    def command(
+        model: Model,
+        weights: Weights,
+        data: Data,
+        out: Out,
+        background: Background = "100",
+        head: Head = default_head,
+        backend: Backend = "deep",
+        n_jobs: Jobs = None,
+        memory: Memory = "1GB",
+        seed: Seed = 0,
+        tolerance: Tolerance = None,
+        force: Force = False,
+    ) -> None:
+        settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
+
+        def explain_and_write(rows: Any, folder: Path) -> None:
+            from shapae.cli.files import load_model
+            from shapae.explainer.explainer import Explainer
+
+            inputs = load_model(model, weights), _load_background(background, rows, seed)
+            write(Explainer(*inputs, memory=memory, seed=seed, **settings), rows, folder)
+
+        _write(data, out, force, explain_and_write)
+
+
+def _explain(explainer: Any, rows: Any, folder: Path) -> None:
     from shapae.cli.reports import write_results
 
-    made = partial(_explainer, model, weights, background, head=head, backend=backend, tolerance=tolerance)
-    made = partial(made, n_jobs=n_jobs, memory=memory, seed=seed)
-    _write(data, out, force, lambda rows, folder: write_results(made(rows)(rows), folder))
+    write_results(explainer(rows), folder)
 
 
-@app.command()
-def summarize(
-    model: Model,
-    weights: Weights,
-    data: Data,
-    out: Out,
-    background: Background = "100",
-    head: Head = "latent",
-    backend: Backend = "deep",
-    n_jobs: Jobs = None,
-    memory: Memory = "1GB",
-    seed: Seed = 0,
-    tolerance: Tolerance = None,
-    force: Force = False,
-) -> None:
-    """Tables of what matters to each output over all rows, however many these are, in a folder."""
+def _summarize(explainer: Any, rows: Any, folder: Path) -> None:
     from shapae.cli.reports import write_importance
 
-    made = partial(_explainer, model, weights, background, head=head, backend=backend, tolerance=tolerance)
-    made = partial(made, n_jobs=n_jobs, memory=memory, seed=seed)
-    _write(data, out, force, lambda rows, folder: write_importance(made(rows).summarize(rows), folder))
+    write_importance(explainer.summarize(rows), folder)
 
 
-Methods = Annotated[str | None, typer.Option(help="With commas between, such as permutation,weights:gedeon.")]
-Repeats = Annotated[int, typer.Option(help="How often what is random is done.")]
-Sample = Annotated[int | None, typer.Option(help="So many of the rows are used.")]
+_add_explaining_command(
+    "explain",
+    "Explain a model on a table; write the explanation, a table of importances and pictures to a folder.",
+    "reconstruction_error",
+    _explain,
+)
+_add_explaining_command(
+    "summarize",
+    "Average attributions over all rows of a table of any length; write tables of importances to a folder.",
+    "latent",
+    _summarize,
+)
 
 
 @app.command()
@@ -103,23 +123,19 @@ def rank(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Rank the features by several methods: tables of importances and agreement, and pictures, in a folder."""
-    from shapae.analysis.ranking.ranking import rank_features
-    from shapae.cli.files import load_model
-    from shapae.cli.reports import write_ranking
-
+    """Rank the features by several methods; write tables and pictures of importances and agreement to a folder."""
     options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
-    options["methods"] = None if methods is None else [method.strip() for method in methods.split(",")]
+    options["methods"] = _split(methods)
 
     def write(rows: Any, folder: Path) -> None:
-        compared = _background(background, rows, seed)
-        write_ranking(rank_features(load_model(model, weights), rows, background=compared, **options), folder)
+        from shapae.analysis.ranking.ranking import rank_features
+        from shapae.cli.files import load_model
+        from shapae.cli.reports import write_ranking
+
+        reference = _load_background(background, rows, seed)
+        write_ranking(rank_features(load_model(model, weights), rows, background=reference, **options), folder)
 
     _write(data, out, force, write)
-
-
-Backends = Annotated[str | None, typer.Option(help="Names with commas between; all that take so many features.")]
-Reference = Annotated[str | None, typer.Option(help="Backend that the others are compared with.")]
 
 
 @app.command()
@@ -137,23 +153,28 @@ def compare(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Which backend to believe: a table and a picture of all of them beside a reference, in a folder."""
-    from shapae.analysis.comparison.comparison import compare
-    from shapae.cli.files import load_model
-    from shapae.cli.reports import write_comparison
-
+    """Compare backends with a reference; write a table and a picture to a folder."""
     options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
-    options["backends"] = [name.strip() for name in backends.split(",")] if backends else None
+    options["backends"] = _split(backends or None)
 
     def write(rows: Any, folder: Path) -> None:
-        found = compare(load_model(model, weights), _background(background, rows, seed), rows, **options)
-        write_comparison(found.table, found.plot(), folder)
+        from shapae.analysis.comparison.comparison import compare
+        from shapae.cli.files import load_model
+        from shapae.cli.reports import write_comparison
+
+        comparison = compare(load_model(model, weights), _load_background(background, rows, seed), rows, **options)
+        write_comparison(comparison.table, comparison.plot(), folder)
 
     _write(data, out, force, write)
 
 
+def _split(names: str | None) -> list[str] | None:
+    """Split names at commas."""
+    return None if names is None else [name.strip() for name in names.split(",")]
+
+
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
-    """What ``write`` makes of the table in ``data``, to the folder ``out``."""
+    """Load the table ``data`` and write its results to the folder ``out`` as a whole or not at all."""
     from shapae.cli.files import load_table
     from shapae.cli.reports import NAMES
     from shapae.utils.directories import atomic_directory
@@ -163,15 +184,8 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 
 
-def _explainer(model: str, weights: Path, background: str, rows: Any, *, seed: int, **settings: Any) -> Any:
-    from shapae.cli.files import load_model
-    from shapae.explainer.explainer import Explainer
-
-    return Explainer(load_model(model, weights), _background(background, rows, seed), seed=seed, **settings)
-
-
-def _background(background: str, rows: Any, seed: int) -> Any:
-    """So many of the rows, or what a file holds."""
+def _load_background(background: str, rows: Any, seed: int) -> Any:
+    """Draw a number of rows, or load a file."""
     from shapae.cli.files import load_table
     from shapae.tables.background import sample
 
@@ -185,7 +199,7 @@ def main() -> None:
     from shapae.errors import ShapaeError
 
     warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
-    sys.path.insert(0, "")  # the user's model is in a package of the folder that this is run from
+    sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:
         app()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""An explanation as a folder for people: the explanation itself, a table of importances, pictures."""
+"""Folders of results: explanations, tables and pictures."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from shapae.plots._figure import parent_figure
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
-# All that may be in a folder of results, and be replaced by new ones.
+# Names of all files and folders of results: only these may be replaced by new results.
 NAMES = (
     *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
     *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
@@ -24,19 +24,19 @@ NAMES = (
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write ``table``, with an apostrophe before names that a spreadsheet would run as a formula."""
-    table.rename(index=_harmless, columns=_harmless).to_csv(path)
+    table.rename(index=_escape_formula, columns=_escape_formula).to_csv(path)
 
 
-def _harmless(name: object) -> str:
+def _escape_formula(name: object) -> str:
     return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
 
 
 def write_results(explanation: Explanation, folder: Path) -> None:
-    """Write the explanation, the importances and the pictures that suit it.
+    """Write the explanation, its importances and its pictures.
 
     Args:
-        explanation: Of one output or several.
-        folder: Empty; see ``folder.written_whole`` for one that is written whole or not at all.
+        explanation: Explanation of one output or several.
+        folder: Empty folder, such as that of ``utils.directories.atomic_directory``.
     """
     explanation.save(folder / EXPLANATION)
     write_csv(Importance.of(explanation).table, folder / TABLE)
@@ -48,7 +48,7 @@ def write_importance(importance: Importance, folder: Path) -> None:
     """Write the table of importances, and the most important features of each output.
 
     Args:
-        importance: Of one output or several.
+        importance: Importances for one output or several.
         folder: See ``write_results``.
     """
     write_csv(importance.table, folder / TABLE)
@@ -60,7 +60,7 @@ def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None
 
     Args:
         table: One row for each backend.
-        picture: Of a ``Comparison``.
+        picture: Figure of a ``Comparison``.
         folder: See ``write_results``.
     """
     write_csv(table, folder / f"{COMPARISON}.csv")
@@ -68,9 +68,9 @@ def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None
 
 
 def write_ranking(ranking: GlobalRanking, folder: Path) -> None:
-    """Write the tables and the pictures of a ranking; see ``results.write_results`` for the folder."""
-    for ending, frame in {"": ranking.table, "_raw": ranking.raw, "_errors": ranking.errors}.items():
-        write_csv(frame, folder / f"{RANKING}{ending}.csv")
+    """Write the tables and the pictures of a ranking; see ``write_results`` for the folder."""
+    for suffix, frame in {"": ranking.table, "_raw": ranking.raw, "_errors": ranking.errors}.items():
+        write_csv(frame, folder / f"{RANKING}{suffix}.csv")
     write_csv(ranking.agreement, folder / f"{AGREEMENT}.csv")
     if ranking.together is not None:
         write_csv(ranking.together, folder / CORRELATED)
@@ -79,5 +79,5 @@ def write_ranking(ranking: GlobalRanking, folder: Path) -> None:
 
 
 def save_picture(ax: Axes, path: Path) -> None:
-    """Write the figure of ``ax`` as a PNG."""
+    """Save the figure of ``ax`` as a PNG."""
     parent_figure(ax).savefig(path, dpi=150)

@@ -1,8 +1,8 @@
-"""Plots take an Explanation, or a table, and an Axes, return the Axes, and show nothing.
+"""Plots: functions from an Explanation or a table, and an Axes, to the Axes; nothing is shown.
 
-Those of methods side by side, ``agreement`` and ``ranking``, take a table instead.
+The plots of comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table.
 
-In a notebook, a plot is shown if it is the last line of a cell. Elsewhere, ``.figure.savefig("summary.png")`` keeps it.
+A notebook shows a plot in the last line of a cell. Elsewhere, save it with ``.figure.savefig("summary.png")``.
 """
 
 from shapae.plots.agreement import draw as agreement

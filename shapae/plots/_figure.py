@@ -1,4 +1,4 @@
-"""What all plots share: an Axes of their own, and pyplot borrowed for shap, which draws on its current figure."""
+"""Shared parts of all plots: figures outside of pyplot; and pyplot with a given Axes, for the plots of shap."""
 
 import copy
 from collections.abc import Collection, Iterable, Iterator
@@ -25,7 +25,7 @@ from shapae.utils.context import preserve_rng
 
 
 class AxesPicture(Axes):
-    """Axes that a notebook shows as a picture when they are the last line of a cell."""
+    """Axes that a notebook shows as a picture in the last line of a cell."""
 
     def _repr_png_(self) -> bytes:
         with BytesIO() as file:
@@ -34,7 +34,7 @@ class AxesPicture(Axes):
 
 
 class FigurePicture(Figure):
-    """A figure of several axes that a notebook shows as a picture when it is the last line of a cell."""
+    """Figure of several axes that a notebook shows as a picture in the last line of a cell."""
 
     def _repr_png_(self) -> bytes:
         with BytesIO() as file:
@@ -43,21 +43,21 @@ class FigurePicture(Figure):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches, of which pyplot does not know."""
+    """Create an empty figure of this size in inches, unknown to pyplot."""
     figure = FigurePicture(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def parent_figure(ax: Axes) -> Figure:
-    """The figure that ``ax`` is on, also where it is on a subfigure."""
+    """Find the figure of ``ax``, also if ``ax`` is on a subfigure."""
     figure = ax.get_figure(root=True)
-    assert figure is not None  # an Axes that was not removed
+    assert figure is not None  # only an Axes that was removed has no figure
     return figure
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """``ax`` itself, or one on a new figure of this size in inches, of which pyplot does not know."""
+    """Create axes on a new figure of this size in inches, unknown to pyplot, unless ``ax`` is given."""
     if ax is not None:
         return ax
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -65,67 +65,67 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     return figure.add_subplot(axes_class=AxesPicture)
 
 
-def readable(explanation: shap.Explanation, rows: int | None = None) -> shap.Explanation:
-    """A copy for a plot of one output, with names that matplotlib does not read as mathematics.
+def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Explanation:
+    """Copy an explanation of one output, with names that matplotlib does not read as mathematics.
 
     Args:
-        explanation: Of one output.
-        rows: How many axes its values must have: 1 for a single row, 2 for a table of them; None for either.
+        explanation: Explanation of one output.
+        ndim: Expected number of axes of its values: 1 for a single row, 2 for several rows; None for either.
 
     Raises:
         DataError: It has several outputs, or another number of axes.
     """
     shown = copy.copy(single(explanation, "plot"))
-    if rows not in (None, shown.values.ndim):
-        wanted = "one row, as explanation[0]" if rows == 1 else "several rows, as explanation[:50]"
-        raise DataError(f"this plot takes {wanted}; got values of shape {shown.values.shape}.")
-    shown.feature_names = [escaped(name) for name in shown.feature_names]
+    if ndim not in (None, shown.values.ndim):
+        rows, example = ("one row", "explanation[0]") if ndim == 1 else ("several rows", "explanation[:50]")
+        raise DataError(f"the values have shape {shown.values.shape}. This plot takes {rows}. Pass {example}.")
+    shown.feature_names = [escape(name) for name in shown.feature_names]
     return shown
 
 
-def escaped(name: str) -> str:
-    """``name`` as matplotlib prints it to the letter."""
+def escape(name: str) -> str:
+    """Escape a name, so that matplotlib prints it literally."""
     return str(name).replace("$", r"\$")
 
 
 def cluster_order(rows: NDArray[Any]) -> NDArray[Any]:
-    """An order of ``rows`` (n, d) in which similar ones stand side by side."""
+    """Compute an order of ``rows`` (n, d) in which similar rows are neighbours."""
     if len(rows) < 3:
         return np.arange(len(rows))
     return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
 
 
 def colors(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, str]:
-    """A colour for each name, the same wherever the names come in the same order; shades of grey for controls."""
+    """Assign a colour to each name, by the order of the names; shades of grey to controls."""
     palette = [to_hex(each) for each in (*colormaps["tab10"].colors, *colormaps["Set2"].colors)]  # type: ignore[attr-defined]
-    greys = {name: str(0.4 + 0.3 * place / max(1, len(controls) - 1)) for place, name in enumerate(controls)}
+    greys = {name: str(0.4 + 0.3 * position / max(1, len(controls) - 1)) for position, name in enumerate(controls)}
     others = [name for name in names if name not in greys]
-    return {name: palette[place % len(palette)] for place, name in enumerate(others)} | greys
+    return {name: palette[position % len(palette)] for position, name in enumerate(others)} | greys
 
 
 def relabel_bars(ax: Axes, values: dict[int, float]) -> None:
-    """Print the number of each bar with three digits, where shap prints two decimals: "+0" for all small values.
+    """Print the number of each bar with three significant digits; shap prints two decimals, "+0" for small values.
 
     Args:
-        ax: With shap's texts on it.
-        values: From the height at which a bar stands to its value.
+        ax: Axes with shap's texts.
+        values: From the vertical position of each bar to its value.
     """
     for text in ax.texts:
         number = f"{values[round(text.get_position()[1])]:+.3g}".replace("-", "\N{MINUS SIGN}")
-        if text.get_horizontalalignment() == "center":  # inside a bar, where shap has seen to room for "+0.00"
+        if text.get_horizontalalignment() == "center":  # inside a bar, which has room for "+0.00"
             text.set_fontsize(float(text.get_fontsize()) * min(1, 5 / len(number)))
         text.set_text(number)
 
 
 @contextmanager
 def pyplot_axes(ax: Axes) -> Iterator[None]:
-    """Pyplot's current axes are ``ax`` inside; outside, pyplot and the global generators are as they were."""
+    """Make ``ax`` pyplot's current axes inside; afterwards, restore pyplot and the global random generators."""
     figure = parent_figure(ax)
     managers, canvas, current, size = dict(Gcf.figs), figure.canvas, figure.gca(), figure.get_size_inches()
     try:
         with preserve_rng():
-            known = canvas.manager if canvas.manager in managers.values() else None
-            Gcf.set_active(known or FigureManagerBase(FigureCanvasAgg(figure), 0))  # pyplot counts from 1
+            manager = canvas.manager if canvas.manager in managers.values() else None
+            Gcf.set_active(manager or FigureManagerBase(FigureCanvasAgg(figure), 0))  # pyplot's own numbers start at 1
             figure.sca(ax)
             yield
     finally:

@@ -1,25 +1,25 @@
-"""Methods by methods: which of them agree."""
+"""Matrix of the agreement between methods."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import cluster_order, escaped, new_axes, pyplot_axes
+from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
 
 
 def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None = None) -> Axes:
-    """Draw how far each two methods agree, similar ones side by side.
+    """Draw the agreement of all pairs of methods, similar methods side by side.
 
     Args:
-        agreement: Square, from -1 to 1, such as ``ranking.agreement.loc["spearman"]``; NaN where it is not known.
-        label: What the numbers are.
-        ax: Where to draw; None for a new figure.
+        agreement: Square table of numbers from -1 to 1, such as ``ranking.agreement.loc["spearman"]``; NaN if unknown.
+        label: Meaning of the numbers.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes; nothing is shown or saved.
     """
     order = cluster_order(agreement.fillna(0).to_numpy())
-    shown, names = agreement.to_numpy()[np.ix_(order, order)], [escaped(agreement.index[place]) for place in order]
+    shown, names = agreement.to_numpy()[np.ix_(order, order)], [escape(name) for name in agreement.index[order]]
     ax = new_axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
     image = ax.imshow(shown, aspect="auto", cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest")
     ax.set_xticks(range(len(order)), names, rotation=90)

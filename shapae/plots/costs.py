@@ -1,4 +1,4 @@
-"""Seconds against error: what is fast and right stands at the lower left."""
+"""Scatter plot of time against error: fast and accurate backends are at the lower left."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from shapae.plots._figure import colors, escaped, new_axes
+from shapae.plots._figure import colors, escape, new_axes
 
-# Smaller errors stand on the lower edge.
-LEAST = 1e-3
-# Of a letter, as a part of the axes; enough for axes of five inches by four.
-WIDTH, HEIGHT = 0.0185, 0.045
+# Smallest error drawn: smaller errors, among them 0, have no useful place on a logarithmic axis.
+MIN_ERROR = 1e-3
+# Width and height of a letter, as fractions of the axes: large enough for axes of five inches by four.
+LETTER_WIDTH, LETTER_HEIGHT = 0.0185, 0.045
 
 
 def draw(
@@ -25,68 +25,67 @@ def draw(
     controls: Sequence[str] = (),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a dot for each backend, and a line for each control, whose seconds tell nothing.
+    """Draw a dot for each backend, and a line for each control, which has no meaningful time.
 
     Args:
-        costs: Seconds and error: two columns of ``Comparison.table``.
-        reference: The name of what the errors are differences from.
-        reference_error: How sure that is; smaller differences tell nothing.
-        controls: Names of rows that are not backends.
-        ax: Where to draw; None for a new figure.
+        costs: Time and error: two columns of ``Comparison.table``.
+        reference: Name of the reference of the errors.
+        reference_error: Relative error of the reference; smaller errors can't be distinguished.
+        controls: Names of rows that are controls.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes; nothing is shown or saved.
     """
     ax = new_axes(ax, 7, 5)
     _scale(ax, costs.iloc[:, 0], costs.iloc[:, 1])
-    errors = costs.iloc[:, 1].clip(lower=LEAST)
+    errors = costs.iloc[:, 1].clip(lower=MIN_ERROR)
     for name in errors.index.intersection([*controls]):
         ax.axhline(errors[name], color="grey", linestyle=":")
-        ax.annotate(escaped(name), (0.01, errors[name]), xycoords=("axes fraction", "data"), va="bottom", color="grey")
-    if reference_error > LEAST:
-        ax.axhspan(LEAST / 2, reference_error, color="0.92", label=f"within the error of {escaped(reference)}")
+        ax.annotate(escape(name), (0.01, errors[name]), xycoords=("axes fraction", "data"), va="bottom", color="grey")
+    if reference_error > MIN_ERROR:
+        ax.axhspan(MIN_ERROR / 2, reference_error, color="0.92", label=f"within the error of {escape(reference)}")
         ax.legend(loc="lower left", frameon=False)
-    colour = colors(costs.index, controls)
-    dots = pd.DataFrame({"x": costs.iloc[:, 0], "y": errors}).drop(index=[*controls], errors="ignore")
-    ax.scatter(dots["x"], dots["y"], color=[colour[name] for name in dots.index], zorder=3)
-    at = ax.transAxes.inverted().transform(ax.transData.transform(dots))
-    for name, point, label in zip(dots.index, dots.to_numpy(), _apart(at, [*dots.index]), strict=True):
-        line: dict[str, Any] = {"arrowstyle": "-", "color": colour[name], "lw": 0.6}
-        options: dict[str, Any] = {
-            "ha": "center",
-            "va": "center",
-            "color": colour[name],
-            "fontsize": 9,
-            "arrowprops": line,
-        }
-        ax.annotate(escaped(name), (point[0], point[1]), (label[0], label[1]), textcoords="axes fraction", **options)
+    _draw_dots(ax, costs, errors, controls)
     ax.set_xlabel(costs.columns[0])
-    ax.set_ylabel(f"relative error to {escaped(reference)}, or {LEAST:g}")
+    ax.set_ylabel(f"relative error to {escape(reference)}, or {MIN_ERROR:g}")
     ax.set_title("seconds against error: lower left is better")
     return ax
 
 
 def _scale(ax: Axes, seconds: pd.Series, errors: pd.Series) -> None:
-    """Logarithms of both, with room for names, and numbers that can be read."""
+    """Set logarithmic axes, with room for names and readable numbers."""
     ax.set(xscale="log", xlim=(seconds.min() / 3, 3 * seconds.max()))
-    ax.set(yscale="log", ylim=(LEAST / 2, 3 * float(np.nanmax([*errors, 1]))))
+    ax.set(yscale="log", ylim=(MIN_ERROR / 2, 3 * float(np.nanmax([*errors, 1]))))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
 
 
-def _apart(dots: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
-    """Where the names of ``dots`` stand, in parts of the axes (n, 2): as near as they can without meeting others."""
-    taken = [(x, y, 0.02) for x, y in dots]
+def _draw_dots(ax: Axes, costs: pd.DataFrame, errors: "pd.Series[float]", controls: Sequence[str]) -> None:
+    """Draw a dot and a name for each backend."""
+    colour = colors(costs.index, controls)
+    dots = pd.DataFrame({"x": costs.iloc[:, 0], "y": errors}).drop(index=[*controls], errors="ignore")
+    ax.scatter(dots["x"], dots["y"], color=[colour[name] for name in dots.index], zorder=3)
+    fractions = ax.transAxes.inverted().transform(ax.transData.transform(dots))
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "textcoords": "axes fraction"}
+    for name, dot, label in zip(dots.index, dots.to_numpy(), _label_positions(fractions, [*dots.index]), strict=True):
+        line: dict[str, Any] = {"arrowstyle": "-", "color": colour[name], "lw": 0.6}
+        ax.annotate(escape(name), tuple(dot), tuple(label), color=colour[name], arrowprops=line, **style)
+
+
+def _label_positions(dots: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """Place the names near their dots without overlap: (n, 2), in fractions of the axes."""
+    boxes = [(x, y, 0.02) for x, y in dots]
     for (x, y), name in zip(dots, names, strict=True):
-        width = WIDTH * len(name)
-        places = [y + side * step * HEIGHT for step in range(1, 12) for side in (1, -1)]
+        width = LETTER_WIDTH * len(name)
+        candidates = [y + side * step * LETTER_HEIGHT for step in range(1, 12) for side in (1, -1)]
         free = [
-            place
-            for place in places
-            if all(abs(x - u) > (width + w) / 2 or abs(place - v) > 0.8 * HEIGHT for u, v, w in taken)
-            and 0.02 < place < 0.98
+            height
+            for height in candidates
+            if all(abs(x - u) > (width + w) / 2 or abs(height - v) > 0.8 * LETTER_HEIGHT for u, v, w in boxes)
+            and 0.02 < height < 0.98
         ]
-        taken.append((x, (free or places)[0], width))
-    return np.array([(x, y) for x, y, _ in taken[len(dots) :]])
+        boxes.append((x, (free or candidates)[0], width))
+    return np.array([(x, y) for x, y, _ in boxes[len(dots) :]])

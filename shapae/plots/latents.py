@@ -1,34 +1,34 @@
-"""Features by outputs: which feature matters to which latent."""
+"""Matrix of the importance of features for outputs, such as latents."""
 
 import numpy as np
 import shap
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._figure import cluster_order, escaped, new_axes, pyplot_axes
+from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
 
 
 def draw(
     explanation: shap.Explanation, *, max_display: int = 30, max_outputs: int = 30, ax: Axes | None = None
 ) -> Axes:
-    """Draw the mean |value| of each feature for each output, both sorted so that similar ones are neighbours.
+    """Draw the mean |value| of each feature for each output, similar features and similar outputs side by side.
 
     Args:
-        explanation: Of several outputs: latents, or reconstructed features.
-        max_display: How many features: those with the largest mean |value| for any of the outputs.
-        max_outputs: How many outputs: those with the largest sum over all features.
-        ax: Where to draw; None for a new figure.
+        explanation: Explanation of several outputs: latents, or reconstructed features.
+        max_display: Maximum number of features, ranked by their largest mean |value| for any of the outputs.
+        max_outputs: Maximum number of outputs, ranked by their sums over all features.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: There is one output only, or one row.
+        DataError: The explanation has a single output, or a single row.
     """
     if np.ndim(explanation.values) != 3:
         raise DataError(
-            f"this plot takes several rows and outputs, as from head='latent'; got values of shape "
-            f"{np.shape(explanation.values)}. For one output there is shapae.plots.summary(explanation)."
+            f"the values have shape {np.shape(explanation.values)}. This plot takes several rows and outputs, as from "
+            f"head='latent'. For one output, use shapae.plots.summary(explanation)."
         )
     size = np.abs(explanation.values).mean(axis=0)
     outputs = np.argsort(-size.sum(axis=0))[:max_outputs]
@@ -37,8 +37,8 @@ def draw(
     rows, columns = cluster_order(size), cluster_order(size.T)
     ax = new_axes(ax, 0.28 * len(columns) + 3, 0.22 * len(rows) + 1.5)
     image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
-    ax.set_yticks(range(len(rows)), [escaped(explanation.feature_names[j]) for j in features[rows]])
-    ax.set_xticks(range(len(columns)), [escaped(explanation.output_names[k]) for k in outputs[columns]], rotation=90)
+    ax.set_yticks(range(len(rows)), [escape(explanation.feature_names[j]) for j in features[rows]])
+    ax.set_xticks(range(len(columns)), [escape(explanation.output_names[k]) for k in outputs[columns]], rotation=90)
     with pyplot_axes(ax):
         ax.figure.colorbar(image, ax=ax, label="mean |SHAP value|")
     return ax

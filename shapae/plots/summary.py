@@ -1,34 +1,34 @@
-"""The standard summary plot of shap: a dot for each row, a line for each feature."""
+"""Summary plot of shap: a dot for each row in a line for each feature."""
 
 import shap
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import escaped, new_axes, pyplot_axes, readable
+from shapae.plots._figure import escape, new_axes, printable, pyplot_axes
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
     """Draw the values of every row, for the features with the largest mean |value|; colours are feature values.
 
     Args:
-        explanation: Of one output and several rows.
-        max_display: How many features.
-        ax: Where to draw; None for a new figure.
+        explanation: Explanation of one output and several rows.
+        max_display: Maximum number of features.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes, with its figure in ``.figure``; nothing is shown or saved.
 
     Raises:
-        DataError: There are several outputs (choose one: ``explanation.output(name)``), or a single row.
+        DataError: The explanation has several outputs (choose one: ``explanation.output(name)``), or a single row.
 
     Reference:
         Lundberg et al., 2020, https://doi.org/10.1038/s42256-019-0138-9, figure 4
     """
-    shown = readable(explanation, rows=2)
+    shown = printable(explanation, ndim=2)
     ax = new_axes(ax, 8, 0.35 * min(max_display, shown.shape[1]) + 1.2)
     with pyplot_axes(ax):
-        # Without shap's last line, the sum of all other features: with hundreds of genes it dwarfs each of them.
+        # Without shap's last line, the sum of all other features: with hundreds of features, it dwarfs each of them.
         shap.plots.beeswarm(
             shown, max_display=max_display, group_remaining_features=False, plot_size=None, ax=ax, show=False
         )
-    ax.set_xlabel(f"SHAP value (impact on {escaped(shown.output_names)})", fontsize=13)
+    ax.set_xlabel(f"SHAP value (impact on {escape(shown.output_names)})", fontsize=13)
     return ax

@@ -1,34 +1,34 @@
-"""From the base value to the score of one row, feature by feature."""
+"""Waterfall from the base value to the score of one row, feature by feature."""
 
 import numpy as np
 import shap
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import escaped, new_axes, pyplot_axes, readable, relabel_bars
+from shapae.plots._figure import escape, new_axes, printable, pyplot_axes, relabel_bars
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
-    """Draw how the values lead from the mean score of the background to the score of one row.
+    """Draw the values of one row as steps from the mean score of the background to the score of the row.
 
     Args:
-        explanation: Of one output and one row: ``explanation[0]``.
-        max_display: How many features, the last of which is the sum of all others.
-        ax: Where to draw; None for a new figure.
+        explanation: Explanation of one output and one row: ``explanation[0]``.
+        max_display: Maximum number of features, the last of which is the sum of all others.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: There are several outputs or rows.
+        DataError: The explanation has several outputs or rows.
     """
-    shown = readable(explanation, rows=1)
-    shown.values = shown.values.astype(np.float64)  # shap puts two labels 1e-8 apart, which is nothing in float32
+    shown = printable(explanation, ndim=1)
+    shown.values = shown.values.astype(np.float64)  # shap places two labels 1e-8 apart: too close for float32
     lines = min(max_display, len(shown.values))
     ax = new_axes(ax, 8, 0.5 * lines + 1.5)
     with pyplot_axes(ax):
         shap.plots.waterfall(shown, max_display=max_display, show=False)
     largest = shown.values[np.argsort(-np.abs(shown.values))]
     values = [*largest[: lines - 1], largest[lines - 1 :].sum()]
-    relabel_bars(ax, {lines - 1 - place: value for place, value in enumerate(values)})
-    ax.set_xlabel(escaped(shown.output_names), fontsize=13, labelpad=16)  # below shap's E[f(X)]
+    relabel_bars(ax, {lines - 1 - rank: value for rank, value in enumerate(values)})
+    ax.set_xlabel(escape(shown.output_names), fontsize=13, labelpad=16)  # below shap's E[f(X)]
     return ax

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: a process of its own, files on disk."""
+"""The command line as a user runs it: in a process of its own, with files on disk."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def run(*arguments, cwd):
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A folder with a model, its weights and a table, one of whose columns looks like a formula."""
+    """A folder with a model, its weights and a table with column names that look like formulas."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "mine.py").write_text(
         "from torch import nn\n"
@@ -52,13 +52,13 @@ def work(tmp_path_factory):
     return folder
 
 
-WANTED = ("explain", "--model", "mine:Net", "--weights", "weights.pt", "--data", "X.csv")
+EXPLAIN = ("explain", "--model", "mine:Net", "--weights", "weights.pt", "--data", "X.csv")
 
 
-def test_explain_writes_what_the_library_computes(work):
-    code, said, error = run(*WANTED, "--background", "background.csv", "--out", "one", cwd=work)
+def test_explain_writes_the_results_of_the_library(work):
+    code, output, error = run(*EXPLAIN, "--background", "background.csv", "--out", "one", cwd=work)
     assert (code, error) == (0, "")
-    assert said == "wrote bar.png, explanation, importance.csv, summary.png to one\n"
+    assert output == "wrote bar.png, explanation, importance.csv, summary.png to one\n"
     sys.path.insert(0, str(work))
     net = __import__("mine").Net()
     net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
@@ -73,19 +73,21 @@ def test_explain_writes_what_the_library_computes(work):
     assert plt.imread(work / "one" / "summary.png")[..., :3].std() > 0.01
 
 
-def test_explain_of_several_outputs_draws_them_together(work):
-    code, said, _ = run(*WANTED, "--head", "latent", "--backend", "exact", "--n-jobs", 2, "--out", "latents", cwd=work)
+def test_explain_of_several_outputs_draws_all_of_them_in_one_plot(work):
+    code, output, _ = run(
+        *EXPLAIN, "--head", "latent", "--backend", "exact", "--n-jobs", 2, "--out", "latents", cwd=work
+    )
     assert code == 0
-    assert said == "wrote explanation, importance.csv, latents.png to latents\n"
+    assert output == "wrote explanation, importance.csv, latents.png to latents\n"
     made_by = json.loads((work / "latents" / "explanation" / "explanation.json").read_text())["made_by"]
     assert (made_by["head"], made_by["backend"], made_by["b"]) == ("latent", "exact", 30)
     assert list(pd.read_csv(work / "latents" / "importance.csv")) == ["feature", "latent 0", "latent 1"]
 
 
-def test_summarize_writes_what_the_library_computes(work):
-    wanted = ("summarize", *WANTED[1:], "--background", "background.csv", "--head", "latent")
-    code, said, error = run(*wanted, "--out", "sums", cwd=work)
-    assert (code, error, said) == (0, "", "wrote importance.csv, top.csv to sums\n")
+def test_summarize_writes_the_results_of_the_library(work):
+    command = ("summarize", *EXPLAIN[1:], "--background", "background.csv", "--head", "latent")
+    code, output, error = run(*command, "--out", "sums", cwd=work)
+    assert (code, error, output) == (0, "", "wrote importance.csv, top.csv to sums\n")
     sys.path.insert(0, str(work))
     net = __import__("mine").Net()
     net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
@@ -99,12 +101,12 @@ def test_summarize_writes_what_the_library_computes(work):
     np.testing.assert_allclose(top["mean_abs_value"][0], want.mean_abs[:, 0].max(), rtol=1e-6)
 
 
-def test_rank_writes_what_the_library_computes(work):
-    wanted = ("rank", *WANTED[1:], "--background", "background.csv", "--repeats", 2, "--sample", 20)
-    code, said, error = run(*wanted, "--methods", "permutation, weights:gedeon", "--out", "ranks", cwd=work)
+def test_rank_writes_the_results_of_the_library(work):
+    command = ("rank", *EXPLAIN[1:], "--background", "background.csv", "--repeats", 2, "--sample", 20)
+    code, output, error = run(*command, "--methods", "permutation, weights:gedeon", "--out", "ranks", cwd=work)
     assert (code, error) == (0, "")
     tables = ["ranking.csv", "ranking.png", "ranking_errors.csv", "ranking_raw.csv"]
-    assert said == f"wrote agreement.csv, agreement.png, {', '.join(tables)} to ranks\n"
+    assert output == f"wrote agreement.csv, agreement.png, {', '.join(tables)} to ranks\n"
     sys.path.insert(0, str(work))
     net = __import__("mine").Net()
     net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
@@ -117,15 +119,15 @@ def test_rank_writes_what_the_library_computes(work):
         assert list(got.index) == ["CD79A", "'=1+1", "'-x", "b"]
     agreement = pd.read_csv(work / "ranks" / "agreement.csv", index_col=["measure", "method"])
     np.testing.assert_allclose(agreement, want.agreement, rtol=1e-6)
-    assert run(*wanted, "--methods", "sage", "--out", "ranks", "--force", cwd=work)[0] == 0
-    code, _, error = run(*wanted, "--methods", "sagge", "--out", "ranks", "--force", cwd=work)
+    assert run(*command, "--methods", "sage", "--out", "ranks", "--force", cwd=work)[0] == 0
+    code, _, error = run(*command, "--methods", "sagge", "--out", "ranks", "--force", cwd=work)
     assert (code, error[:46]) == (2, "shapae: no method is called 'sagge'; there are")
 
 
-def test_compare_writes_what_the_library_computes(work):
-    wanted = ("compare", *WANTED[1:], "--background", "background.csv", "--backends", "deep, exact", "--seed", 3)
-    code, said, error = run(*wanted, "--out", "compared", cwd=work)
-    assert (code, error, said) == (0, "", "wrote comparison.csv, comparison.png to compared\n")
+def test_compare_writes_the_results_of_the_library(work):
+    command = ("compare", *EXPLAIN[1:], "--background", "background.csv", "--backends", "deep, exact", "--seed", 3)
+    code, output, error = run(*command, "--out", "compared", cwd=work)
+    assert (code, error, output) == (0, "", "wrote comparison.csv, comparison.png to compared\n")
     sys.path.insert(0, str(work))
     net = __import__("mine").Net()
     net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
@@ -139,25 +141,25 @@ def test_compare_writes_what_the_library_computes(work):
     assert plt.imread(work / "compared" / "comparison.png")[..., :3].std() > 0.01
 
 
-def test_a_warning_is_one_line_too(work):
+def test_a_warning_is_one_line(work):
     functional = ("--model", "mine:Functional", "--backend", "shap_deep", "--head", "reconstruction")
-    code, _, error = run(*WANTED, *functional, "--out", "warned", cwd=work)
+    code, _, error = run(*EXPLAIN, *functional, "--out", "warned", cwd=work)
     assert code == 0
     assert error.startswith("shapae: warning: the values of ")
     assert error.count("\n") == 1
 
 
-def test_results_are_replaced_only_with_force_and_other_files_never(work):
-    assert run(*WANTED, "--out", "again", cwd=work)[0] == 0
+def test_results_are_replaced_with_force_only_and_other_files_never(work):
+    assert run(*EXPLAIN, "--out", "again", cwd=work)[0] == 0
     before = (work / "again" / "explanation" / "explanation.safetensors").read_bytes()
-    code, said, error = run(*WANTED, "--out", "again", cwd=work)
-    assert (code, said) == (2, "")
+    code, output, error = run(*EXPLAIN, "--out", "again", cwd=work)
+    assert (code, output) == (2, "")
     assert error.startswith("shapae: again is there already and holds bar.png, explanation")
     assert error.count("\n") == 1
-    assert run(*WANTED, "--out", "again", "--force", "--head", "latent:1", cwd=work)[0] == 0
+    assert run(*EXPLAIN, "--out", "again", "--force", "--head", "latent:1", cwd=work)[0] == 0
     assert (work / "again" / "explanation" / "explanation.safetensors").read_bytes() != before
     (work / "again" / "thesis.txt").write_text("years of work")
-    code, _, error = run(*WANTED, "--out", "again", "--force", cwd=work)
+    code, _, error = run(*EXPLAIN, "--out", "again", "--force", cwd=work)
     assert code == 2
     assert "holds thesis.txt" in error
     assert (work / "again" / "thesis.txt").read_text() == "years of work"
@@ -174,8 +176,8 @@ def test_results_are_replaced_only_with_force_and_other_files_never(work):
 )
 def test_an_error_is_one_clear_line_and_exit_code_2_and_leaves_nothing(work, arguments, text):
     before = sorted(work.iterdir())
-    code, said, error = run(*WANTED, "--out", "failed", *arguments, cwd=work)
-    assert (code, said) == (2, "")
+    code, output, error = run(*EXPLAIN, "--out", "failed", *arguments, cwd=work)
+    assert (code, output) == (2, "")
     assert error.startswith(f"shapae: {text}")
     assert error.count("\n") == 1
     assert sorted(work.iterdir()) == before
@@ -194,7 +196,7 @@ def test_help_loads_neither_torch_nor_shap(tmp_path):
 
 
 def test_the_demo_explains_real_genes(tmp_path):
-    code, said, error = run("demo", "--out", "demo", cwd=tmp_path)
+    code, output, error = run("demo", "--out", "demo", cwd=tmp_path)
     assert (code, error) == (0, "")
     out = tmp_path / "demo"
     assert sorted(os.listdir(out)) == [
@@ -208,6 +210,6 @@ def test_the_demo_explains_real_genes(tmp_path):
         assert np.abs(explanation.residual).max() < 1e-5 * np.ptp(explanation.scores)
     table = pd.read_csv(out / "importance.csv", index_col="feature")
     assert set(table.index) == set(shapae.datasets.pbmc68k().X.columns)
-    assert [line.split()[1] for line in said.splitlines()[2:12]] == table.index[:10].tolist()
+    assert [line.split()[1] for line in output.splitlines()[2:12]] == table.index[:10].tolist()
     for picture in out.glob("*.png"):
         assert plt.imread(picture)[..., :3].std() > 0.01

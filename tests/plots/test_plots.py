@@ -1,4 +1,4 @@
-"""Plots are checked by what is on their axes: labels, lengths and colours, and by what they leave alone."""
+"""Plots: labels, lengths and colours on their axes; and no change of pyplot, settings and random generators."""
 
 import random
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def _no_figures() -> Iterator[None]:
 
 
 @every_plot
-def test_pyplot_rcparams_and_generators_are_as_they_were(draw):
+def test_pyplot_rcparams_and_generators_are_left_as_they_were(draw):
     mine = plt.figure()
     plt.figure()
     plt.figure(mine.number)
@@ -84,8 +84,8 @@ def test_a_plot_without_ax_makes_a_figure_that_pyplot_does_not_know(draw, tmp_pa
 
 
 @every_plot
-@pytest.mark.parametrize("known", [True, False], ids=["figure of pyplot", "figure of one's own"])
-def test_a_plot_draws_on_the_given_ax_and_leaves_its_figure_as_it_is(draw, known):
+@pytest.mark.parametrize("known", [True, False], ids=["figure of pyplot", "figure outside of pyplot"])
+def test_a_plot_draws_on_the_given_ax_and_changes_nothing_else_of_its_figure(draw, known):
     figure = plt.figure(figsize=(7, 3)) if known else Figure(figsize=(7, 3))
     canvas = figure.canvas
     left, right = figure.subplots(1, 2)
@@ -100,14 +100,14 @@ def test_a_plot_draws_on_the_given_ax_and_leaves_its_figure_as_it_is(draw, known
 
 
 @every_plot
-def test_names_are_printed_to_the_letter(draw):
+def test_names_are_printed_literally(draw):
     ax = draw()
     FigureCanvasAgg(ax.figure).draw()
     # Escaped dollars are printed as dollars, so no name is set as mathematics.
     assert any(r"price \$ and \$ cost" in text.get_text() for text in ax.findobj(Text))
 
 
-def test_summary_shows_the_largest_features_in_order():
+def test_summary_shows_the_largest_features_in_descending_order():
     ax = plots.summary(SINGLE, max_display=3)
     order = np.argsort(np.abs(SINGLE.values).mean(axis=0))[-3:]
     assert labels(ax) == [NAMES[j].replace("$", r"\$") for j in order]
@@ -118,15 +118,15 @@ def test_summary_has_a_dot_for_each_row_at_its_value_in_the_colour_of_its_featur
     ax = plots.summary(SINGLE, max_display=1)
     largest = np.abs(SINGLE.values).mean(axis=0).argmax()
     dots = max(ax.collections, key=lambda collection: len(collection.get_offsets()))
-    at, colour = np.asarray(dots.get_offsets())[:, 0], np.asarray(dots.get_array())
+    x, colour = np.asarray(dots.get_offsets())[:, 0], np.asarray(dots.get_array())
     order = SINGLE.values[:, largest].argsort()
-    np.testing.assert_allclose(at[at.argsort()], SINGLE.values[order, largest])
+    np.testing.assert_allclose(x[x.argsort()], SINGLE.values[order, largest])
     low, high = np.percentile(SINGLE.data[:, largest], [5, 95])
-    np.testing.assert_allclose(colour[at.argsort()], SINGLE.data[order, largest].clip(low, high))
+    np.testing.assert_allclose(colour[x.argsort()], SINGLE.data[order, largest].clip(low, high))
 
 
 @pytest.mark.parametrize("several", [True, False], ids=["mean of rows", "one row"])
-def test_bars_are_as_long_as_the_values_and_say_so(several):
+def test_lengths_and_numbers_of_bars_are_the_values(several):
     ax = plots.bar(SINGLE if several else SINGLE[3], max_display=4)
     bars = np.abs(SINGLE.values).mean(axis=0) if several else SINGLE.values[3]
     largest = bars[np.argsort(-np.abs(bars))[:4]]
@@ -136,8 +136,8 @@ def test_bars_are_as_long_as_the_values_and_say_so(several):
     )
 
 
-def test_a_waterfall_of_large_float32_values_names_its_end():
-    """Shap puts the name and the number 1e-8 apart."""
+def test_a_waterfall_of_large_float32_values_labels_its_end():
+    """Shap places the label and the number 1e-8 apart."""
     large = Explanation(
         *(np.float32(array) for array in (SINGLE.values * 1e5, SINGLE.base_values, SINGLE.data)),
         feature_names=NAMES,
@@ -170,22 +170,28 @@ def test_the_cells_of_latents_are_mean_absolute_values_under_their_names():
 
 
 @pytest.mark.parametrize("draw", [plots.summary, plots.bar, plots.waterfall, plots.heatmap])
-def test_several_outputs_never_reach_a_plot_for_one(draw):
+def test_several_outputs_are_an_error_in_a_plot_of_one_output(draw):
     with pytest.raises(DataError, match=r"6 outputs at once; choose one, as in explanation.output\('latent 0'\)"):
         draw(SEVERAL)
 
 
-def test_a_plot_of_several_rows_refuses_one_and_the_other_way_round():
-    with pytest.raises(DataError, match=r"takes several rows.*got values of shape \(5,\)"):
+def test_a_single_row_is_an_error_in_a_plot_of_several_rows_and_vice_versa():
+    with pytest.raises(
+        DataError, match=r"the values have shape \(5,\)\. This plot takes several rows\. Pass explanation\[:50\]"
+    ):
         plots.summary(SINGLE[0])
-    with pytest.raises(DataError, match=r"takes one row, as explanation\[0\]; got values of shape \(40, 5\)"):
+    with pytest.raises(
+        DataError, match=r"the values have shape \(40, 5\)\. This plot takes one row\. Pass explanation\[0\]"
+    ):
         plots.waterfall(SINGLE)
-    with pytest.raises(DataError, match=r"takes several rows and outputs.*shapae.plots.summary"):
+    with pytest.raises(
+        DataError, match=r"shape \(40, 5\)\. This plot takes several rows and outputs.*shapae.plots.summary"
+    ):
         plots.latents(SINGLE)
 
 
-def test_as_many_outputs_as_features_are_not_taken_for_distances():
-    """Each output without its own feature: symmetric, with zeros on the diagonal. A warning would be an error."""
+def test_a_square_matrix_of_outputs_and_features_is_not_clustered_as_distances():
+    """Symmetric, with zeros on the diagonal: scipy would warn, and warnings are errors."""
     values = np.broadcast_to(1 - np.eye(5), (4, 5, 5)).copy()
     several = Explanation(
         values, np.zeros((4, 5)), np.zeros((4, 5)), feature_names=NAMES, output_names=NAMES, scores=values.sum(axis=1)
@@ -193,18 +199,18 @@ def test_as_many_outputs_as_features_are_not_taken_for_distances():
     assert plots.latents(several).has_data()
 
 
-def test_a_heatmap_of_one_row_is_refused():
-    with pytest.raises(DataError, match=r"takes two rows or more; for one row there is shapae\.plots\.waterfall"):
+def test_a_heatmap_of_one_row_is_an_error():
+    with pytest.raises(DataError, match=r"takes 2 rows or more, got 1\. .*use shapae\.plots\.waterfall"):
         plots.heatmap(SINGLE[:1])
 
 
-def test_the_numbers_of_negative_bars_do_not_reach_the_names():
+def test_the_numbers_of_negative_bars_do_not_overlap_the_names():
     ax = plots.bar(SINGLE[3])
     ax.figure.canvas.draw()
     assert min(text.get_window_extent().x0 for text in ax.texts) > ax.get_window_extent().x0
 
 
-def test_a_notebook_shows_the_picture():
+def test_a_notebook_shows_a_plot_as_a_picture():
     assert plots.summary(SINGLE)._repr_png_().startswith(b"\x89PNG")
 
 

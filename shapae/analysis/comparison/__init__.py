@@ -1,1 +1,1 @@
-"""Which backend to believe: backends side by side, beside a reference and two controls."""
+"""Comparison of backends with a reference and two controls."""

@@ -1,4 +1,4 @@
-"""Backends side by side, beside a reference and beside two controls that must fail."""
+"""Comparison of backends with a reference, and with two controls that must fail."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shapae import plots
-from shapae.analysis.comparison.evaluation import APART, Evaluation, Evaluator, Setup
+from shapae.analysis.comparison.evaluation import REFERENCE_RUN, Evaluation, Evaluator, Setup
 from shapae.analysis.comparison.metrics import rank_correlation
 from shapae.analysis.comparison.resources import Usage
 from shapae.backends import named, names
@@ -27,24 +27,24 @@ from shapae.tables.table import read_table
 from shapae.utils.parallel import progress_bar
 
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
-# The reference for many features: unbiased, and as sure as is wanted.
+# Default reference for many features: unbiased, with standard errors as small as requested.
 SAMPLED = "sampling"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What is known of each backend, and of two controls: values that are drawn, and a model with other weights.
+    """Evaluations of backends and of two controls: random values, and a model with randomized weights.
 
     Attributes:
-        table: One row for each; units are in the names of the columns. A backend that failed has the reason in the
-            column "error", and nothing else.
-        explanations: All that came out, by name; those of the controls, too.
-        reference: What the others are compared with.
-        reference_name: Its backend.
-        agreement: Spearman's correlation of the features, averaged over the rows, of each two and the reference.
-        deletion: Mean score while the features of the largest values are removed, one column each.
-        insertion: The same while they come, and all others are those of the background.
+        table: One row for each; units are in the names of the columns. A failed backend has the reason in the column
+            "error", and no numbers.
+        explanations: Explanations of the backends and controls by name.
+        reference: Explanation that the others are compared with.
+        reference_name: Backend of the reference.
+        agreement: Spearman's correlations over the features, averaged over the rows, of all pairs and the reference.
+        deletion: Mean score while the features of the largest values are removed; one column each.
+        insertion: Mean score while they are inserted into background rows; one column each.
     """
 
     table: pd.DataFrame
@@ -57,10 +57,10 @@ class Comparison:
 
     @property
     def reference_error(self) -> float:
-        """How sure the reference is: the length of its standard errors as a part of that of its values, or NaN.
+        """Norm of the reference's standard errors relative to the norm of its values; NaN if unknown.
 
-        Two that differ from it by less can't be told apart. Those of a reference that goes through all of the
-        background say how much another background would change, which changes all backends alike: they count 0.
+        Backends with a smaller relative error can't be distinguished. The error is 0 for a reference that uses every
+        background row: its standard errors show the effect of another background, which is the same for all backends.
         """
         errors = self.reference.standard_errors
         if self.reference_name in names() and not named(self.reference_name).n_samples:
@@ -70,38 +70,39 @@ class Comparison:
         return float(np.linalg.norm(errors) / np.linalg.norm(self.reference.values))
 
     def best(self, budget: float | None = None) -> str:
-        """The backend that is nearest to the reference, of those that took no longer than the budget.
+        """Find the backend with the smallest relative error within a time budget.
 
         Args:
-            budget: In seconds, for all rows; None for any.
+            budget: Seconds for all rows; None for no limit.
 
         Raises:
-            DataError: None was as fast, or all of them failed.
+            DataError: No backend was fast enough, or all of them failed.
         """
         ran = self.table[(self.table["error"] == "") & ~self.table.index.isin(CONTROLS)]
         if ran.empty:
-            raise DataError("all backends failed; see the column 'error' of the table.")
+            raise DataError("all backends failed. See the reasons in comparison.table['error'].")
         fast = ran[ran[SECONDS] <= (np.inf if budget is None else budget)]
         if fast.empty:
-            quickest = ran[SECONDS].idxmin()
+            fastest = ran[SECONDS].idxmin()
             raise DataError(
-                f"no backend took at most {budget:g} s; the fastest was {quickest}, in {ran[SECONDS].min():.3g} s."
+                f"no backend took at most {budget:g} s. The fastest was {fastest}, in {ran[SECONDS].min():.3g} s. Pass "
+                f"a larger budget."
             )
         return str(fast[ERROR].idxmin())
 
     def plot(self) -> Figure:
-        """How far all agree, what they cost, and the scores while features are removed or come.
+        """Draw the agreement, the cost, and the scores during the deletion and insertion of features.
 
         Returns:
-            A figure of which pyplot does not know; nothing is shown or saved.
+            A figure unknown to pyplot; nothing is shown or saved.
         """
         figure = new_figure(15, 10)
         axes = figure.subplots(2, 2)
         plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
         axes[0, 0].set_title("who agrees with whom: 1.00 is best")
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]
-        sure: dict[str, Any] = {"reference": self.reference_name, "reference_error": self.reference_error}
-        plots.costs(costs, **sure, controls=CONTROLS, ax=axes[0, 1])
+        reference: dict[str, Any] = {"reference": self.reference_name, "reference_error": self.reference_error}
+        plots.costs(costs, **reference, controls=CONTROLS, ax=axes[0, 1])
         plots.curves(self.deletion, "removed", controls=CONTROLS, ax=axes[1, 0])
         plots.curves(self.insertion, "put in place", controls=CONTROLS, ax=axes[1, 1])
         return figure
@@ -124,28 +125,27 @@ def compare(
     progress: bool | None = None,
     feature_names: Sequence[str] | None = None,
 ) -> Comparison:
-    """Explain the same rows with several backends, one after the other, and measure how well each does.
+    """Explain the same rows with several backends, one after the other, and evaluate each of them.
 
-    Memory is what ``analysis.comparison.resources.Usage`` says. Curves, infidelity, sensitivity and changes are
-    measured on ``probes`` rows. What the columns are: see ``shapae.metrics``, and the README.
+    Memory is measured as in ``analysis.comparison.resources.Usage``. The curves, infidelity, sensitivity and changes
+    use ``probes`` rows. The columns of the table are described in docs/backends.md, the metrics in ``shapae.metrics``.
 
     Args:
         model: See ``Explainer``; so are the other settings that are not described here.
         background: (b, d).
-        X: (n, d), the rows to explain.
-        head: With one output.
-        backends: Names; None for all that take so many features, and whose libraries are installed.
-        reference: The name of a backend, or an explanation of the same rows; None for "exact" up to 12 features, and
+        X: (n, d), rows to explain.
+        head: Head with one output.
+        backends: Names of backends; None for all that take d features and whose packages are installed.
+        reference: Name of a backend, or an explanation of the same rows; None for "exact" up to 12 features, and
             "sampling" for more.
-        tolerance: "sampling" as reference draws until the standard errors of a row are at most this part of its
-            largest value.
-        probes: On so many rows is measured what takes long.
-        top: How many features of a row are its most important ones, at most half of all.
-        n_jobs: Workers for each backend.
-        memory: Bound of each backend.
-        seed: Of all that is drawn.
+        tolerance: Bound on the standard errors of a "sampling" reference, relative to the largest value of the row.
+        probes: Number of rows used for the expensive metrics.
+        top: Number of most important features per row in the overlap, at most half of all.
+        n_jobs: Number of workers of each backend.
+        memory: Bound on the memory of each backend.
+        seed: Random seed.
         progress: See ``Explainer``.
-        feature_names: d names, for a background that has none.
+        feature_names: d names, for a background without names.
 
     Raises:
         DataError: The head has several outputs, or the reference explains other rows; see also ``Explainer``.
@@ -153,86 +153,102 @@ def compare(
     """
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     settings["feature_names"] = feature_names
-    compared, table = read_background(background), read_table(X, "rows")  # once, for all backends
-    explainer = Explainer(model, compared, backend="gradient", **settings)
+    data, table = read_background(background), read_table(X, "rows")  # once, for all backends
+    explainer = Explainer(model, data, backend="gradient", **settings)
     _check_one_output(explainer)
     rows = table.tensor(explainer.background, "rows")
-    case, d = Setup(model, compared, table, rows, settings), rows.shape[1]
+    setup, d = Setup(model, data, table, rows, settings), rows.shape[1]
     chosen = available_backends(d) if backends is None else [*dict.fromkeys(backends)]
     for name in chosen:
         with suppress(MissingPackage):
-            named(name)  # an unknown one is a mistake, not a backend that failed
-    done, against = _referred(case, reference or ("exact" if _takes("exact", d) else SAMPLED), tolerance, progress)
-    judge = Evaluator(case, explainer, against, done, probes=probes, top=top)
-    judged = {
-        name: _tried(partial(judge.backend, name)) for name in progress_bar(chosen, len(chosen), progress, "comparing")
-    }
-    worked = [name for name in chosen if judged[name].explanation is not None]
-    judged[RANDOM] = _tried(judge.random_control)
-    judged[RANDOMIZED] = (
-        _tried(partial(judge.randomized_weights_control, worked[0]))
-        if worked
-        else Evaluation({"error": "no backend worked"})
-    )
-    return _comparison(judged, judge)
+            named(name)  # an unknown name is an error of the user, not a failure of a backend
+    default = "exact" if _takes("exact", d) else SAMPLED
+    finished, explanation = _explain_reference(setup, reference or default, tolerance, progress)
+    evaluator = Evaluator(setup, explainer, explanation, finished, probes=probes, top=top)
+    return _comparison(_evaluate_all(evaluator, chosen, progress), evaluator)
 
 
-def _referred(
-    case: Setup, reference: str | Explanation, tolerance: float, progress: bool | None
+def _explain_reference(
+    setup: Setup, reference: str | Explanation, tolerance: float, progress: bool | None
 ) -> tuple[dict[str, tuple[Usage, Explanation]], Explanation]:
-    """Backends that have explained all rows already, and the reference.
+    """Explain all rows with the reference.
+
+    Returns:
+        Usage and explanations of backends that have thereby explained all rows; and the reference.
 
     Raises:
         DataError: The reference explains other rows.
     """
     if isinstance(reference, Explanation):
-        _check_reference(reference, case.rows.cpu().numpy())
+        _check_reference(reference, setup.rows.cpu().numpy())
         return {}, reference
     try:
         if reference == SAMPLED:
-            seed = case.seed + APART
-            return {}, case.explain(reference, case.X, tolerance=tolerance, seed=seed, progress=progress)
-        taken, explanation = case.timed(reference)
+            seed = setup.seed + REFERENCE_RUN
+            return {}, setup.explain(reference, setup.X, tolerance=tolerance, seed=seed, progress=progress)
+        taken, explanation = setup.timed(reference)
     except Exception as error:
-        error.add_note(f"(this is the reference, {reference!r}, with which all others are to be compared)")
+        error.add_note(f"(this backend is the reference, {reference!r}, with which all others are compared)")
         raise
     return {} if named(reference).n_samples else {reference: (taken, explanation)}, explanation
 
 
-def _tried(work: Callable[[], Evaluation]) -> Evaluation:
-    """What ``work`` finds, or the reason why it finds nothing."""
+def _evaluate_all(evaluator: Evaluator, backends: Sequence[str], progress: bool | None) -> dict[str, Evaluation]:
+    """Evaluate the backends and the two controls."""
+    evaluations = {
+        name: _evaluate(partial(evaluator.backend, name))
+        for name in progress_bar(backends, len(backends), progress, "comparing")
+    }
+    worked = [name for name in backends if evaluations[name].explanation is not None]
+    evaluations[RANDOM] = _evaluate(evaluator.random_control)
+    evaluations[RANDOMIZED] = (
+        _evaluate(partial(evaluator.randomized_weights_control, worked[0]))
+        if worked
+        else Evaluation({"error": "no backend worked"})
+    )
+    return evaluations
+
+
+def _evaluate(evaluation: Callable[[], Evaluation]) -> Evaluation:
+    """Run an evaluation; a failure becomes an evaluation with its reason."""
     try:
-        return work()
-    except Exception as error:  # whatever it is, it is what this backend has to show
+        return evaluation()
+    except Exception as error:  # of any kind: a failure is a result of the comparison
         return Evaluation({"error": " ".join(f"{type(error).__name__}: {error}".split())})
 
 
-def _comparison(judged: dict[str, Evaluation], judge: Evaluator) -> Comparison:
-    table = pd.DataFrame.from_dict({name: each.row for name, each in judged.items()}, orient="index")
+def _comparison(evaluations: dict[str, Evaluation], evaluator: Evaluator) -> Comparison:
+    table = pd.DataFrame.from_dict({name: each.row for name, each in evaluations.items()}, orient="index")
     errors = table.pop("error").fillna("") if "error" in table else ""
-    explanations = {name: each.explanation for name, each in judged.items() if each.explanation is not None}
-    against = judge.reference.made_by.get("backend", "given")
-    values = {name: each.values for name, each in explanations.items()}
-    if not any(each is judge.reference for each in explanations.values()):
-        values[f"{against} (reference)"] = judge.reference.values
-    agreement = [[rank_correlation(one, other) for other in values.values()] for one in values.values()]
-    fractions = pd.Index(judge.counts / judge.counts[-1], name="fraction of the features")
-    curves = [
-        pd.DataFrame({name: each.curves[which] for name, each in judged.items() if each.curves}, fractions)
-        for which in range(2)
-    ]
+    explanations = {name: each.explanation for name, each in evaluations.items() if each.explanation is not None}
+    fractions = pd.Index(evaluator.counts / evaluator.counts[-1], name="fraction of the features")
+    deletion, insertion = (
+        pd.DataFrame({name: each.curves[curve] for name, each in evaluations.items() if each.curves}, fractions)
+        for curve in range(2)
+    )
+    reference, name = evaluator.reference, evaluator.reference.made_by.get("backend", "given")
     return Comparison(
         table.assign(error=errors).rename_axis("backend"),
         explanations,
-        judge.reference,
-        against,
-        pd.DataFrame(agreement, [*values], [*values]),
-        *curves,
+        reference,
+        name,
+        _agreement(explanations, reference, name),
+        deletion,
+        insertion,
     )
 
 
+def _agreement(explanations: dict[str, Explanation], reference: Explanation, reference_name: str) -> pd.DataFrame:
+    """Tabulate the rank correlations of all pairs of explanations, the reference included."""
+    values = {name: each.values for name, each in explanations.items()}
+    if not any(each is reference for each in explanations.values()):
+        values[f"{reference_name} (reference)"] = reference.values
+    correlations = [[rank_correlation(first, second) for second in values.values()] for first in values.values()]
+    return pd.DataFrame(correlations, [*values], [*values])
+
+
 def available_backends(features: int) -> list[str]:
-    """Names of the backends that take so many features, and whose libraries are installed."""
+    """List the backends that take this number of features and whose packages are installed."""
     return [name for name in names() if _takes(name, features)]
 
 
@@ -248,15 +264,15 @@ def _check_one_output(explainer: Explainer) -> None:
     outputs = explainer.score.outputs(explainer.feature_names)
     if len(outputs) > 1:
         raise DataError(
-            f"backends are compared on one output, got {len(outputs)} with head={explainer.head!r}; choose one, such "
-            f"as head='{explainer.head.partition(':')[0]}:0', which is {outputs[0]!r}."
+            f"head={explainer.head!r} has {len(outputs)} outputs. Backends are compared on one output. Choose one, "
+            f"such as {outputs[0]!r}: head='{explainer.head.partition(':')[0]}:0'."
         )
 
 
 def _check_reference(reference: Explanation, rows: NDArray[Any]) -> None:
     if np.shape(reference.values) != rows.shape or not np.array_equal(reference.data, rows):
         raise DataError(
-            f"the reference must explain one output of the same rows, got values of shape "
-            f"{np.shape(reference.values)} where the rows are {rows.shape}; make it with Explainer(model, background, "
-            f"head=head, backend='sampling')(X)."
+            f"the reference explains other rows or several outputs: its values have shape "
+            f"{np.shape(reference.values)}, the rows {rows.shape}. It must explain one output of the same rows. Pass "
+            f"reference=Explainer(model, background, head=head, backend='sampling')(X)."
         )

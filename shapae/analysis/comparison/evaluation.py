@@ -1,4 +1,4 @@
-"""Everything that is measured of one backend, beside a reference."""
+"""Evaluation of one backend against a reference."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -28,26 +28,30 @@ from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.unwrapping import deep_copy
 from shapae.tables.background import Background, weighted
 from shapae.tables.table import Table
-from shapae.utils.context import eval_mode, preserve_rng
+from shapae.utils.context import inference_state
 
-# Points of the curves beside the first, and sets of features whose contributions are checked, for each row.
-POINTS, SETS = 20, 20
-# Ways in which a row is moved, each number by at most this part of its standard deviation over the background.
-MOVES, RADIUS = 5, 0.02
-# Added to the seed: what another draw changes, and a reference that shares no draws with what it judges.
-AGAIN, APART = 1, 2
+# Number of steps of the deletion and insertion curves, and of random subsets of features per row for the infidelity:
+# each costs one pass over the background.
+CURVE_STEPS, SUBSETS = 20, 20
+# Number of perturbations of a row for the sensitivity, each of which costs one attribution; and their maximum size per
+# feature, in standard deviations over the background.
+PERTURBATIONS, RADIUS = 5, 0.02
+# Offsets of the random seed: for a second run of a backend, and for a reference that shares no samples with it.
+SECOND_RUN, REFERENCE_RUN = 1, 2
+# Constant entropy mixed into the random seeds: no stream equals that of a user who made the data with the same seed.
+ENTROPY = 0x5A9E
 
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What is explained, whatever the backend.
+    """Model, data and settings that all backends share.
 
     Attributes:
-        model: The user's.
+        model: Model of the user.
         background: b rows.
         X: (n, d), with names.
-        rows: (n, d), the same as a tensor.
-        settings: Of the Explainer, without the backend.
+        rows: (n, d), the values of ``X`` as a tensor.
+        settings: Settings of the Explainer, except the backend.
     """
 
     model: nn.Module
@@ -57,36 +61,42 @@ class Setup:
     settings: dict[str, Any]
 
     def explain(self, backend: str, rows: Any, **changed: Any) -> Explanation:
-        """With one backend, and some settings changed; ``model`` and ``background`` among them.
+        """Explain rows with one backend.
 
-        Values that do not add up are no warning, because their residual is shown.
+        Args:
+            backend: Name of the backend.
+            rows: Rows to explain.
+            changed: Changed settings, among them ``model`` and ``background``.
+
+        Returns:
+            The explanation. A residual is not warned of, because the comparison reports it.
         """
-        given = {"model": self.model, "background": self.background, **self.settings, "progress": False, **changed}
+        settings = {"model": self.model, "background": self.background, **self.settings, "progress": False, **changed}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AdditivityWarning)
-            return Explainer(backend=backend, **given)(rows)
+            return Explainer(backend=backend, **settings)(rows)
 
     def timed(self, backend: str) -> tuple[Usage, Explanation]:
-        """All rows, after a first one that is not counted."""
+        """Explain all rows and measure the usage, after an unmeasured run on the first row."""
         self.explain(backend, self.rows[:1].cpu().numpy())
-        with measure_usage(self.rows.device) as taken:
+        with measure_usage(self.rows.device) as usage:
             explanation = self.explain(backend, self.X)
-        return taken, explanation
+        return usage, explanation
 
     @property
     def seed(self) -> int:
-        """Of all that is drawn."""
+        """Random seed."""
         return int(self.settings["seed"])
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came out.
+    """Results of one backend or control.
 
     Attributes:
-        row: Names of columns to numbers; or "error" to the reason why there are none.
-        explanation: Of all rows; None if it failed.
-        curves: Mean scores while features are removed, and while they come.
+        row: From names of columns to numbers; or from "error" to the reason of a failure.
+        explanation: Explanation of all rows; None after a failure.
+        curves: Mean scores during the deletion and during the insertion of features.
     """
 
     row: dict[str, Any]
@@ -95,61 +105,62 @@ class Evaluation:
 
 
 class Evaluator:
-    """Measures backends on the same rows.
+    """Evaluation of backends on the same rows.
 
     Args:
-        case: What is explained.
-        explainer: Of any backend.
-        reference: Of the same rows.
-        done: Backends that have explained all rows already, and what that took.
-        probes: On so many rows is measured what takes long.
-        top: How many features of a row are its most important ones, at most half of all.
+        setup: Model, data and settings.
+        explainer: Explainer with any backend.
+        reference: Explanation of the same rows.
+        finished: Usage and explanations of backends that have already explained all rows.
+        probes: Number of rows used for the expensive metrics.
+        top: Number of most important features per row in the overlap, at most half of all.
     """
 
     def __init__(
         self,
-        case: Setup,
+        setup: Setup,
         explainer: Explainer,
         reference: Explanation,
-        done: dict[str, tuple[Usage, Explanation]],
+        finished: dict[str, tuple[Usage, Explanation]],
         *,
         probes: int,
         top: int,
     ) -> None:
-        n, d = case.rows.shape
-        self.case, self.reference, self.done, self.top = case, reference, done, min(top, max(1, d // 2))
+        n, d = setup.rows.shape
+        self.setup, self.reference, self.finished, self.top = setup, reference, finished, min(top, max(1, d // 2))
         self.score, self.background, self.names = explainer.score, explainer.background, explainer.feature_names
-        self.weights = case.background.weights
-        rng = _generator(case.seed, 0)
-        self.probed = np.sort(rng.choice(n, min(probes, n), replace=False))
-        self.probes = case.rows[torch.as_tensor(self.probed, device=case.rows.device)]
-        self.counts = np.unique(np.linspace(0, d, POINTS + 1).round().astype(int))
-        self.removed = _random_subsets(rng, (len(self.probes), SETS, d))
-        spread = self.background.std(dim=0, correction=0).cpu().numpy()
-        self.moves = rng.uniform(-RADIUS, RADIUS, (MOVES, *self.probes.shape)) * spread
+        self.weights = setup.background.weights
+        rng = _generator(setup.seed, 0)
+        self.probe_positions = np.sort(rng.choice(n, min(probes, n), replace=False))
+        self.probes = setup.rows[torch.as_tensor(self.probe_positions, device=setup.rows.device)]
+        self.counts = np.unique(np.linspace(0, d, CURVE_STEPS + 1).round().astype(int))
+        self.removed = _random_subsets(rng, (len(self.probes), SUBSETS, d))
+        deviation = self.background.std(dim=0, correction=0).cpu().numpy()
+        self.perturbations = rng.uniform(-RADIUS, RADIUS, (PERTURBATIONS, *self.probes.shape)) * deviation
 
     def backend(self, name: str) -> Evaluation:
-        """All that is measured of a backend."""
-        taken, explanation = self.done[name] if name in self.done else self.case.timed(name)
-        judged = self.given(explanation)
-        cost = {"time (s)": taken.seconds, "peak memory (MB)": taken.bytes / 1e6}
-        return replace(judged, row=cost | judged.row | self._steadiness(name))
+        """Evaluate a backend: usage, metrics of its values, and their stability."""
+        usage, explanation = self.finished[name] if name in self.finished else self.setup.timed(name)
+        evaluation = self.evaluate(explanation)
+        cost = {"time (s)": usage.seconds, "peak memory (MB)": usage.bytes / 1e6}
+        return replace(evaluation, row=cost | evaluation.row | self._stability(name))
 
     def random_control(self) -> Evaluation:
-        """Of values that are drawn, of the size of the reference's."""
+        """Evaluate random values, of the size of the reference's values."""
         size = np.sqrt(np.square(self.reference.values).mean())
-        drawn = _generator(self.case.seed, 1).standard_normal(self.reference.values.shape)
-        return self.given(self._instead(drawn * size))
+        values = _generator(self.setup.seed, 1).standard_normal(self.reference.values.shape)
+        return self.evaluate(self._with_values(values * size))
 
     def randomized_weights_control(self, backend: str) -> Evaluation:
-        """Of the values that a backend gives for a model with other weights."""
-        return self.given(self._instead(self.case.explain(backend, self.case.X, model=self._randomized_model).values))
+        """Evaluate the values of a backend for a model with randomized weights."""
+        values = self.setup.explain(backend, self.setup.X, model=self._randomized_model).values
+        return self.evaluate(self._with_values(values))
 
-    def given(self, explanation: Explanation) -> Evaluation:
-        """What can be measured of values, wherever they are from."""
+    def evaluate(self, explanation: Explanation) -> Evaluation:
+        """Compute all metrics that need only the values, whatever their origin."""
         values, reference, errors = explanation.values, self.reference.values, explanation.standard_errors
         deletion, insertion = self._curves(values)
-        fractions = self.counts / self.counts[-1]
+        fractions, probe_values = self.counts / self.counts[-1], values[self.probe_positions]
         row = {
             "largest residual (score)": float(np.abs(explanation.residual).max()),
             "mean standard error (score)": float("nan") if errors is None else float(errors.mean()),
@@ -158,24 +169,24 @@ class Evaluator:
             f"top {self.top} overlap (fraction)": overlap(values, reference, self.top),
             "deletion area (score)": area(deletion, fractions),
             "insertion area (score)": area(insertion, fractions),
-            "infidelity (score^2)": float(infidelity(values[self.probed], self.removed, self._score_drops).mean()),
+            "infidelity (score^2)": float(infidelity(probe_values, self.removed, self._score_drops).mean()),
         }
         return Evaluation(row, explanation, (deletion, insertion))
 
     @cached_property
     def _score_drops(self) -> NDArray[Any]:
-        """(probes, sets): by how much the score of a row falls when a set of its features is removed."""
-        whole = np.ones_like(self.removed[:, :1])
-        kept = self._coalition_values(np.concatenate([whole, ~self.removed], axis=1))
-        return np.asarray(kept[:, :1] - kept[:, 1:])
+        """(probes, subsets): fall of a probe's score after the removal of a subset of its features."""
+        everything = np.ones_like(self.removed[:, :1])
+        scores = self._coalition_values(np.concatenate([everything, ~self.removed], axis=1))
+        return np.asarray(scores[:, :1] - scores[:, 1:])
 
     @cached_property
     def _randomized_model(self) -> Autoencoder:
-        """The model with other weights."""
-        return randomize_weights(self.case.model, self.case.seed)
+        """The model with randomized weights."""
+        return randomize_weights(self.setup.model, self.setup.seed)
 
-    def _instead(self, values: NDArray[Any]) -> Explanation:
-        """An explanation of the reference's rows with other values."""
+    def _with_values(self, values: NDArray[Any]) -> Explanation:
+        """Copy the reference with other values."""
         return Explanation(
             values.astype(self.reference.values.dtype),
             self.reference.base_values,
@@ -186,51 +197,52 @@ class Evaluator:
         )
 
     def _coalition_values(self, coalitions: NDArray[Any]) -> NDArray[Any]:
-        """(probes, m): the scores of the probes where only some of their features are there: (probes, m, d)."""
-        with eval_mode(self.score), preserve_rng(self.background):
+        """Compute the worths of coalitions (probes, m, d) of the probes' features: (probes, m)."""
+        with inference_state(self.score, self.background):
             return worths(self.score.anchored_at, self.probes, self.background, coalitions, self.weights)
 
     def _curves(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Mean score of the probes while features are removed, and while they come: (points,) each."""
-        left, came = coalitions_of_order(values[self.probed], self.counts)
-        found = self._coalition_values(np.concatenate([left, came], axis=1)).mean(axis=0)
-        return found[: len(self.counts)], found[len(self.counts) :]
+        """Compute the probes' mean scores during the deletion and insertion of features: (points,) each."""
+        deletion, insertion = coalitions_of_order(values[self.probe_positions], self.counts)
+        means = self._coalition_values(np.concatenate([deletion, insertion], axis=1)).mean(axis=0)
+        return means[: len(self.counts)], means[len(self.counts) :]
 
-    def _steadiness(self, backend: str) -> dict[str, float]:
-        """How much the values of the probes change when something else changes."""
-        probes, seed = self.probes.cpu().numpy(), self.case.seed
-        before = self.case.explain(backend, probes).values
-        moved = np.stack([
-            self.case.explain(backend, (probes + move).astype(probes.dtype)).values for move in self.moves
+    def _stability(self, backend: str) -> dict[str, float]:
+        """Measure the changes of the probes' values after changes of the rows, background, seed and weights."""
+        probes, seed = self.probes.cpu().numpy(), self.setup.seed
+        values = self.setup.explain(backend, probes).values
+        perturbed = np.stack([
+            self.setup.explain(backend, (probes + perturbation).astype(probes.dtype)).values
+            for perturbation in self.perturbations
         ])
-        other = self.case.explain(backend, probes, seed=seed + AGAIN).values
-        strange = self.case.explain(backend, probes, model=self._randomized_model).values
+        second = self.setup.explain(backend, probes, seed=seed + SECOND_RUN).values
+        randomized = self.setup.explain(backend, probes, model=self._randomized_model).values
         return {
-            "sensitivity (fraction)": float(sensitivity(before, moved).mean()),
-            "change over backgrounds (fraction)": self._over_backgrounds(backend, probes, before),
-            "change over seeds (fraction)": relative_error(other, before) / 2**0.5,
-            "correlation with randomised weights (-1 to 1)": rank_correlation(strange, before),
+            "sensitivity (fraction)": float(sensitivity(values, perturbed).mean()),
+            "change over backgrounds (fraction)": self._background_change(backend, probes, values),
+            "change over seeds (fraction)": relative_error(second, values) / 2**0.5,
+            "correlation with randomised weights (-1 to 1)": rank_correlation(randomized, values),
         }
 
-    def _over_backgrounds(self, backend: str, probes: NDArray[Any], before: NDArray[Any]) -> float:
-        """Standard deviation of the values over backgrounds: half the distance between those of two halves."""
-        order = _generator(self.case.seed, 2).permutation(len(self.background))
+    def _background_change(self, backend: str, probes: NDArray[Any], values: NDArray[Any]) -> float:
+        """Estimate the standard deviation of the values over backgrounds: half the difference of two halves."""
+        order = _generator(self.setup.seed, 2).permutation(len(self.background))
         if len(order) < 2:
             return float("nan")
-        one, other = (
-            self.case.explain(backend, probes, background=self._part(half), feature_names=self.names).values
+        first, second = (
+            self.setup.explain(backend, probes, background=self._background_rows(half), feature_names=self.names).values
             for half in np.array_split(order, 2)
         )
-        return relative_error(before + (one - other) / 2, before)
+        return relative_error(values + (first - second) / 2, values)
 
-    def _part(self, chosen: NDArray[Any]) -> Any:
-        """Some rows of the background, with their weights."""
-        rows = self.background[torch.as_tensor(chosen.copy(), device=self.background.device)]
-        return rows if self.weights is None else weighted(rows, self.weights[chosen])
+    def _background_rows(self, positions: NDArray[Any]) -> Any:
+        """Select rows of the background, with their weights."""
+        rows = self.background[torch.as_tensor(positions.copy(), device=self.background.device)]
+        return rows if self.weights is None else weighted(rows, self.weights[positions])
 
 
 def randomize_weights(model: nn.Module, seed: int) -> Autoencoder:
-    """A copy whose weights are drawn anew: normal, and in each tensor as large as they were.
+    """Copy a model with random normal weights, of the same root mean square in each tensor.
 
     Reference:
         Adebayo et al., 2018, section 3.1, https://arxiv.org/abs/1810.03292
@@ -238,17 +250,16 @@ def randomize_weights(model: nn.Module, seed: int) -> Autoencoder:
     copy, generator = deep_copy(as_autoencoder(model)), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in copy.model.parameters():
-            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_(drawn.to(parameter) * parameter.square().mean().sqrt())
+            normal = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(normal.to(parameter) * parameter.square().mean().sqrt())
     return copy
 
 
-def _generator(seed: int, which: int) -> np.random.Generator:
-    """One of several; none is what a user gets from the same seed, and may have made the data with."""
-    return np.random.default_rng([seed, 0x5A9E, which])
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng([seed, ENTROPY, stream])
 
 
 def _random_subsets(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[Any]:
-    """Sets of features of any size from one to all, bool."""
-    places = rng.random(shape).argsort(axis=2).argsort(axis=2)
-    return np.asarray(places < rng.integers(1, shape[2] + 1, size=(*shape[:2], 1)))
+    """Draw subsets of features, bool, of uniformly distributed sizes from one to all."""
+    ranks = rng.random(shape).argsort(axis=2).argsort(axis=2)
+    return np.asarray(ranks < rng.integers(1, shape[2] + 1, size=(*shape[:2], 1)))

@@ -1,6 +1,6 @@
-"""How good attributions are: beside others, beside the score that they attribute, beside a known truth.
+"""Metrics of attributions: agreement with others, faithfulness to the score, recovery of a known ground truth.
 
-Attributions ``values`` are (n, d): of n rows, one output.
+Attributions ``values`` are (n, d): n rows, one output.
 """
 
 from collections.abc import Callable
@@ -27,41 +27,41 @@ __all__ = [
     "worths",
 ]
 
-# Numbers that are mixed at once.
-AT_ONCE = 2**22
+# Maximum number of entries of the mixed rows per call of the score: about 32 MB in float64.
+MAX_MIXED_NUMBERS = 2**22
 
 
 def relative_error(values: NDArray[Any], reference: NDArray[Any]) -> float:
-    """|values - reference| / |reference|, over all rows; NaN or infinite if the reference is 0."""
+    """Compute |values - reference| / |reference| over all rows; NaN or infinite if the reference is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
 
 
 def rank_correlation(values: NDArray[Any], reference: NDArray[Any]) -> float:
-    """Spearman's correlation of the features of each row, averaged over the rows.
+    """Compute Spearman's correlation over the features of each row, averaged over the rows.
 
-    Equal values share their rank; a row in which all are equal orders nothing, and counts 0.
+    Equal values share their mean rank. The correlation of a row of equal values is 0.
     """
-    one, other = (_standardized(rankdata(each, axis=1)) for each in (values, reference))
-    return float((one * other).mean(axis=1).mean())
+    first, second = (_standardize(rankdata(each, axis=1)) for each in (values, reference))
+    return float((first * second).mean(axis=1).mean())
 
 
 def overlap(values: NDArray[Any], reference: NDArray[Any], most: int) -> float:
-    """Part of the ``most`` features with the largest |value| of a row that both have, averaged over the rows."""
-    one, other = (np.abs(each).argsort(axis=1, kind="stable")[:, ::-1][:, :most] for each in (values, reference))
-    shared = (one[:, :, None] == other[:, None]).any(axis=2)
+    """Compute the fraction of each row's ``most`` features with the largest |value| in common, averaged over rows."""
+    first, second = (np.abs(each).argsort(axis=1, kind="stable")[:, ::-1][:, :most] for each in (values, reference))
+    shared = (first[:, :, None] == second[:, None]).any(axis=2)
     return float(shared.mean())
 
 
 def infidelity(values: NDArray[Any], removed: NDArray[Any], falls: NDArray[Any]) -> NDArray[Any]:
-    """Mean squared difference of what a set of features is said to contribute, and of what it does.
+    """Compute the mean squared difference between the attributions of a set of features and the fall of the score.
 
     mean over sets S of (sum_{i in S} value_i - (score - score without S))**2
 
     Args:
         values: (n, d).
-        removed: (n, m, d), bool. m sets of features for each row.
-        falls: (n, m). By how much the score falls when these are removed.
+        removed: (n, m, d), bool. m sets of removed features for each row.
+        falls: (n, m). Fall of the score after the removal of each set.
 
     Returns:
         (n,), in the square of the units of the score.
@@ -69,16 +69,16 @@ def infidelity(values: NDArray[Any], removed: NDArray[Any], falls: NDArray[Any])
     Reference:
         Yeh et al., 2019, definition 2.1, https://arxiv.org/abs/1901.09392
     """
-    said = np.einsum("nmd,nd->nm", removed, values)
-    return np.asarray(np.square(said - falls).mean(axis=1))
+    attributed = np.einsum("nmd,nd->nm", removed, values)
+    return np.asarray(np.square(attributed - falls).mean(axis=1))
 
 
 def sensitivity(values: NDArray[Any], moved: NDArray[Any]) -> NDArray[Any]:
-    """How far the values move at most when the row moves a little, as a part of their length.
+    """Compute the maximum change of the values after small perturbations of the row, relative to their norm.
 
     Args:
         values: (n, d).
-        moved: (m, n, d). Values of the same rows, moved in m ways.
+        moved: (m, n, d). Values of the same rows after m perturbations.
 
     Returns:
         (n,).
@@ -86,23 +86,23 @@ def sensitivity(values: NDArray[Any], moved: NDArray[Any]) -> NDArray[Any]:
     Reference:
         Yeh et al., 2019, definition 2.3, https://arxiv.org/abs/1901.09392
     """
-    lengths = np.linalg.norm(values, axis=1)
-    return np.asarray(np.linalg.norm(moved - values, axis=2).max(axis=0) / np.where(lengths == 0, 1, lengths))
+    norms = np.linalg.norm(values, axis=1)
+    return np.asarray(np.linalg.norm(moved - values, axis=2).max(axis=0) / np.where(norms == 0, 1, norms))
 
 
 def coalitions_of_order(values: NDArray[Any], counts: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Which features are left when those of the largest values are removed first, and which when they come first.
+    """List the coalitions of a deletion and an insertion of features in descending order of their values.
 
     Args:
-        values: (n, d). The largest are those that raise the score most.
-        counts: (m,). How many are removed, or have come.
+        values: (n, d). The largest values raise the score most.
+        counts: (m,). Numbers of features deleted or inserted.
 
     Returns:
-        Twice (n, m, d), bool: for deletion, and for insertion.
+        Two arrays (n, m, d), bool: the features present during the deletion, and during the insertion.
     """
-    places = (-values).argsort(axis=1, kind="stable").argsort(axis=1)
-    came = places[:, None] < np.asarray(counts)[:, None]
-    return ~came, came
+    ranks = (-values).argsort(axis=1, kind="stable").argsort(axis=1)
+    inserted = ranks[:, None] < np.asarray(counts)[:, None]
+    return ~inserted, inserted
 
 
 def worths(
@@ -112,71 +112,71 @@ def worths(
     coalitions: NDArray[Any],
     weights: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """v(S) = mean over the background of score(x_S, b_rest), of the score that is attributed.
+    """Compute the worths v(S) of coalitions S: the mean over background rows b of score(x_S, b_rest).
 
     Args:
-        score: From a row (d,) to what is attributed for it: (n, d) -> (n, 1).
+        score: From a row (d,) to the score (n, d) -> (n, 1) that is attributed for it.
         rows: (n, d).
         background: (b, d).
-        coalitions: (n, m, d), bool. True where a feature has the value of the row.
-        weights: (b,), how much each background row counts; None where all count the same.
+        coalitions: (n, m, d), bool. True for a feature with the value of the row.
+        weights: (b,). Weights of the background rows; None for equal weights.
 
     Returns:
         (n, m).
     """
-    few = max(1, AT_ONCE // background.numel())
-    found = np.empty(coalitions.shape[:2], np.float64)
-    for place, row in enumerate(rows):
-        at = score(row)
-        for part in batches(coalitions.shape[1], few):
-            chosen = torch.as_tensor(coalitions[place, part], device=rows.device)
-            mixed = torch.where(chosen.unsqueeze(1), row, background)
+    batch_size = max(1, MAX_MIXED_NUMBERS // background.numel())
+    result = np.empty(coalitions.shape[:2], np.float64)
+    for position, row in enumerate(rows):
+        row_score = score(row)
+        for batch in batches(coalitions.shape[1], batch_size):
+            present = torch.as_tensor(coalitions[position, batch], device=rows.device)
+            mixed = torch.where(present.unsqueeze(1), row, background)
             with torch.no_grad():
-                scores: Tensor = at(mixed.flatten(0, 1)).reshape(mixed.shape[:2])
-            found[place, part] = np.average(scores.double().cpu().numpy(), axis=1, weights=weights)
-    return found
+                scores: Tensor = row_score(mixed.flatten(0, 1)).reshape(mixed.shape[:2])
+            result[position, batch] = np.average(scores.double().cpu().numpy(), axis=1, weights=weights)
+    return result
 
 
 def area(curve: NDArray[Any], at: NDArray[Any]) -> float:
-    """Under a curve, by trapezes; the mean of the curve if ``anchored_at`` goes from 0 to 1."""
+    """Compute the area under a curve by the trapezoidal rule; the mean of the curve if ``at`` goes from 0 to 1."""
     return float(np.trapezoid(curve, at))
 
 
 def auroc(sizes: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
-    """Probability that a feature that matters has a larger size than one that does not; ties count half.
+    """Compute the probability that a relevant feature has a larger size than an irrelevant one; ties count half.
 
     Args:
         sizes: (n, d).
-        truth: (n, d), bool. Which features matter in which row.
+        truth: (n, d), bool. True for a relevant feature.
 
     Returns:
-        (n,); NaN for a row in which all features matter, or none.
+        (n,); NaN for a row in which all features are relevant, or none.
     """
-    inside = truth.sum(axis=1)
-    pairs = inside * (~truth).sum(axis=1)
-    ranks = (rankdata(sizes, axis=1) * truth).sum(axis=1)
+    relevant = truth.sum(axis=1)
+    pairs = relevant * (~truth).sum(axis=1)
+    rank_sums = (rankdata(sizes, axis=1) * truth).sum(axis=1)
     with np.errstate(invalid="ignore"):
-        return np.asarray((ranks - inside * (inside + 1) / 2) / pairs)
+        return np.asarray((rank_sums - relevant * (relevant + 1) / 2) / pairs)
 
 
 def reciprocal_rank(sizes: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
-    """1 / rank of the first feature that matters, the largest size first; 1 is a hit at 1.
+    """Compute 1 / rank of the first relevant feature in descending order of size; 1 if it has the largest size.
 
     Args:
         sizes: (n, d).
-        truth: (n, d), bool, at least one in each row.
+        truth: (n, d), bool. True for a relevant feature, of which each row has at least one.
 
     Returns:
         (n,).
     """
     best = np.where(truth, sizes, -np.inf).max(axis=1, keepdims=True)
-    # Those that are as large come half before it.
+    # Half of the irrelevant features of equal size come first: the mean over all orders of the ties.
     ranks = 1 + (sizes > best).sum(axis=1) + ((sizes == best) & ~truth).sum(axis=1) / 2
     return np.asarray(1 / ranks)
 
 
-def _standardized(ranks: NDArray[Any]) -> NDArray[Any]:
-    """Mean 0 and standard deviation 1 in each row, or 0 where all are equal."""
-    apart = ranks - ranks.mean(axis=1, keepdims=True)
-    spread = ranks.std(axis=1, keepdims=True)
-    return np.asarray(apart / np.where(spread == 0, 1, spread))
+def _standardize(ranks: NDArray[Any]) -> NDArray[Any]:
+    """Standardize each row to mean 0 and standard deviation 1; a constant row becomes 0."""
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    deviation = ranks.std(axis=1, keepdims=True)
+    return np.asarray(centred / np.where(deviation == 0, 1, deviation))

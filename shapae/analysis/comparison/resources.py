@@ -1,4 +1,4 @@
-"""How long a piece of work took, and how much memory."""
+"""Measurement of the time and memory that a computation takes."""
 
 import ctypes
 import os
@@ -11,20 +11,20 @@ from pathlib import Path
 
 import torch
 
-# Seconds between two looks at the memory.
+# Seconds between two samples of the resident memory: short, so that brief peaks are seen.
 INTERVAL = 0.002
 _STATUS = Path("/proc/self/statm")
 
 
 @dataclass
 class Usage:
-    """What was taken; filled in when the work is done.
+    """Time and memory of a computation; set when it ends.
 
     Attributes:
-        seconds: By the clock.
-        bytes: By how much the resident memory of this process rose at most above what it was, looked at every two
-            milliseconds; on a GPU, the same of what torch holds there. What other processes take is not seen, nor, if
-            the C library is not glibc, what was free before and is used again. NaN where the system does not tell.
+        seconds: Wall-clock time.
+        bytes: Maximum increase of the resident memory of this process, sampled every two milliseconds; on a GPU, of
+            the memory allocated by torch there. Other processes are not measured. Without glibc, reused free memory is
+            not seen. NaN if the system does not report it.
     """
 
     seconds: float = float("nan")
@@ -33,61 +33,61 @@ class Usage:
 
 @contextmanager
 def measure_usage(device: torch.device) -> Iterator[Usage]:
-    """Measure what is done inside.
+    """Measure the time and memory of the enclosed computation.
 
     Args:
-        device: Where it is done.
+        device: Device of the computation.
 
     Yields:
-        What will be filled in.
+        The usage, which is set at the end.
     """
-    taken = Usage()
-    with _on_gpu(taken, device) if device.type == "cuda" else _resident(taken):
+    usage = Usage()
+    with _gpu_memory(usage, device) if device.type == "cuda" else _resident_memory(usage):
         start = time.perf_counter()
         try:
-            yield taken
+            yield usage
         finally:
-            taken.seconds = time.perf_counter() - start
+            usage.seconds = time.perf_counter() - start
 
 
 @contextmanager
-def _on_gpu(taken: Usage, device: torch.device) -> Iterator[None]:
+def _gpu_memory(usage: Usage, device: torch.device) -> Iterator[None]:
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     yield
     torch.cuda.synchronize(device)
-    taken.bytes = torch.cuda.max_memory_allocated(device) - before
+    usage.bytes = torch.cuda.max_memory_allocated(device) - before
 
 
 @contextmanager
-def _resident(taken: Usage) -> Iterator[None]:
-    _give_back()
-    before = largest = _bytes()
+def _resident_memory(usage: Usage) -> Iterator[None]:
+    _release_free_memory()
+    before = peak = _resident_bytes()
     done = threading.Event()
 
-    def look() -> None:
-        nonlocal largest
+    def sample() -> None:
+        nonlocal peak
         while not done.wait(INTERVAL):
-            largest = max(largest, _bytes())
+            peak = max(peak, _resident_bytes())
 
-    watch = threading.Thread(target=look, daemon=True)
-    watch.start()
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
     try:
         yield
     finally:
         done.set()
-        watch.join()
-    taken.bytes = max(largest, _bytes()) - before
+        sampler.join()
+    usage.bytes = max(peak, _resident_bytes()) - before
 
 
-def _give_back() -> None:
-    """Free memory goes back to the system, so that it is seen when it is used again."""
+def _release_free_memory() -> None:
+    """Return free memory to the system, so that its reuse raises the resident memory."""
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _bytes() -> float:
-    """Resident memory of this process."""
+def _resident_bytes() -> float:
+    """Read the resident memory of this process."""
     try:
         return float(_STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:  # not Linux

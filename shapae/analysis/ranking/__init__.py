@@ -1,1 +1,1 @@
-"""Which features matter at all, by several methods side by side."""
+"""Global ranking of features by several methods."""

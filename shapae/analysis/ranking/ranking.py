@@ -1,9 +1,8 @@
-"""Features ranked: the tables are read, every method measures, and where one underrates there is a warning."""
+"""Global ranking of the features: read the tables, measure with every method, warn of underestimates."""
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from shapae.analysis.ranking import methods as importances
 from shapae.analysis.ranking.methods import permutation
-from shapae.analysis.ranking.result import SURE, GlobalRanking
+from shapae.analysis.ranking.result import SIGNIFICANCE, GlobalRanking
 from shapae.analysis.ranking.task import Fit, RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
@@ -28,12 +27,13 @@ from shapae.tables.background import sample as draw
 from shapae.tables.groups import correlated_clusters
 from shapae.tables.players import players
 from shapae.tables.table import Table, check_n_features, read_table, resolve_feature_names
-from shapae.utils.context import eval_mode, preserve_rng
+from shapae.utils.context import inference_state
+from shapae.utils.memory import batched
 
-# So many rows are the background where there is none.
-BACKGROUND = 100
-# From fewer rows many pairs of features would correlate by chance.
-ENOUGH = 30
+# Number of rows drawn as the background if none is given: the default of the command line, too.
+BACKGROUND_ROWS = 100
+# Minimum number of rows for a search of correlated features: with fewer, many pairs would correlate by chance.
+MIN_ROWS = 30
 
 
 def rank_features(
@@ -51,35 +51,34 @@ def rank_features(
     n_jobs: int | None = None,
     progress: bool | None = None,
 ) -> GlobalRanking:
-    """How much each feature matters to an autoencoder over all rows, by several methods.
+    """Rank the features of an autoencoder by their importance over all rows, with several methods.
 
     Args:
-        model: Trained; it comes back as it was.
-        X: (n, d), rows that the model was not trained on, if there are any: those that it was are rebuilt too well.
-        background: (b, d), what features are replaced from, where a method needs that; None for 100 rows drawn of
-            ``X``.
-        methods: Of ``shapae.importances.names()``, or one quantity that a method measures, as "weights:gedeon"; None
-            for all that this model allows, and "retraining" if there is a ``fit``.
-        fit: ``(model, rows) -> model`` trains the model that it is handed, a copy, and returns it. It calls it as
-            ``model(rows)``, with rows (m, d) as the model takes them; a few epochs do. See ``importances.retraining``.
-        folder: Retraining keeps the result of each feature here, whole, and takes from here what an earlier call has
-            left, with the same rows, model, groups, repeats and seed. Give another one to another ``fit``.
-        groups: From names to features, each in one group at most, which are replaced together.
-        repeats: How often what is random is done: shuffles, background rows of each row, trainings.
-        sample: So many of the rows are used, drawn by the seed; None for all.
-        seed: Of all that is drawn.
+        model: Trained model; left as it was.
+        X: (n, d). Rows, preferably held out from training: training rows are reconstructed too well.
+        background: (b, d). Rows whose values replace features; None for 100 rows drawn from ``X``.
+        methods: Names in ``shapae.importances.names()``, or one quantity of a method, as "weights:gedeon"; None for
+            all methods that apply to this model, and "retraining" if ``fit`` is given.
+        fit: ``(model, rows) -> model`` trains the given copy of the model and returns it. It calls ``model(rows)``,
+            with rows (m, d) as the model takes them; a few epochs suffice. See ``importances.retraining``.
+        folder: Folder in which retraining caches the result of each feature. A later call with the same rows, model,
+            groups, repeats and seed reads them. Use another folder for another ``fit``.
+        groups: From names to features that are replaced together; each feature is in one group at most.
+        repeats: Number of repetitions of each random step: shuffles, background rows per row, trainings.
+        sample: Number of rows drawn from ``X``; None for all.
+        seed: Random seed.
         n_jobs: Number of workers, as in joblib.
-        progress: True or False: show a bar for what is done feature by feature; None for one where somebody can see it.
+        progress: Whether progress bars are shown; None for bars in a terminal or a notebook only.
 
     Returns:
-        One line for each group, and each feature that is in none. Where permutation underrates features that
-        correlate with others there is a ``RankingWarning``.
+        One line for each group, and for each feature in no group. A ``RankingWarning`` is issued if permutation
+        importance underestimates correlated features.
 
     Raises:
-        DataError: A table is not one of finite numbers, or ``groups``, ``repeats`` or ``sample`` are not as described.
-        ModelError: The model is random in eval mode, mixes rows or returns NaN; or it does not allow a method that was
-            asked for.
-        UnknownName: There is no such method, or it does not measure such a thing.
+        DataError: A table has other than finite numbers, or ``groups``, ``repeats`` or ``sample`` is invalid.
+        ModelError: The model is random in eval mode, mixes rows or returns NaN; or a method named in ``methods`` does
+            not apply to it.
+        UnknownName: There is no such method, or it has no such quantity.
 
     >>> import torch, shapae
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU(), torch.nn.Linear(2, 4))
@@ -87,55 +86,56 @@ def rank_features(
     >>> list(ranking.table)
     ['permutation:error', 'permutation:reconstruction', 'weights:gedeon']
     """
-    start, wanted = time.perf_counter(), _wanted(methods, fit)
-    tables = _read(model, X, background, sample, seed)
-    among = players(groups or {}, tables.names, disjoint=True)
-    case = RankingTask(
-        *(tables.autoencoder, tables.rows, tables.background, among.positions),
-        repeats=_positive(repeats, "repeats"),
+    start, requested = time.perf_counter(), _requested_quantities(methods, fit)
+    inputs = _read_inputs(model, X, background, sample, seed)
+    ranked = players(groups or {}, inputs.names, disjoint=True)
+    task = RankingTask(
+        *(inputs.autoencoder, inputs.rows, inputs.background, ranked.positions),
+        repeats=_check_positive(repeats, "repeats"),
         seed=seed,
         n_jobs=n_jobs,
         progress=progress,
         fit=fit,
         folder=None if folder is None else Path(folder),
     )
-    with _at_work(case, tables.names):
-        found, left_out = _measured(case, wanted, asked=methods is not None)
-        raw, errors = (_frame(found, among.names, which) for which in (0, 1))
-        alike = [] if groups or len(case.rows) < ENOUGH else correlated_clusters(case.rows.cpu().numpy())
-        clusters = _called(alike, tables.names)
-        together = _together(case, alike, clusters) if alike and "permutation" in wanted else None
-    _warn_of_underrated(together)
-    made_by: dict[str, Any] = {"rows": len(case.rows), "b": len(case.background), "repeats": repeats, "seed": seed}
+    with inference_state(task.autoencoder, task.rows):
+        _check_scores(task, inputs.names)
+        columns, left_out = _measure_all(task, requested, required=methods is not None)
+        raw, errors = (_frame(columns, ranked.names, statistic) for statistic in (0, 1))
+        clusters = [] if groups or len(task.rows) < MIN_ROWS else correlated_clusters(task.rows.cpu().numpy())
+        members = _cluster_members(clusters, inputs.names)
+        together = _joint_permutation(task, clusters, members) if clusters and "permutation" in requested else None
+    _warn_of_underestimates(together)
+    made_by: dict[str, Any] = {"rows": len(task.rows), "b": len(task.background), "repeats": repeats, "seed": seed}
     made_by["seconds"] = round(time.perf_counter() - start, 3)
-    return GlobalRanking(raw, errors, clusters, together, left_out, made_by)
+    return GlobalRanking(raw, errors, members, together, left_out, made_by)
 
 
-def _wanted(methods: Sequence[str] | None, fit: Fit | None) -> dict[str, list[str]]:
-    """The columns that are wanted of each method.
+def _requested_quantities(methods: Sequence[str] | None, fit: Fit | None) -> dict[str, list[str]]:
+    """List the quantities to be measured by each method.
 
     Raises:
-        DataError: None are.
-        UnknownName: There is no such method, or it does not measure such a thing.
+        DataError: ``methods`` is empty.
+        UnknownName: There is no such method, or it has no such quantity.
     """
     if methods is None:
         methods = [name for name in importances.names() if name != "retraining" or fit is not None]
     if not methods:
-        raise DataError(f"methods must be some of {importances.names()}, or None for all, got {methods!r}.")
-    wanted: dict[str, list[str]] = {}
+        raise DataError(f"methods must be some of {importances.names()}, got {methods!r}. Pass methods=None for all.")
+    requested: dict[str, list[str]] = {}
     for each in [methods] if isinstance(methods, str) else methods:
-        name, _, column = each.partition(":")
+        name, _, quantity = each.partition(":")
         method = importances.named(name)
-        if column and column not in method.QUANTITIES:
-            raise UnknownName(f"quantity of {name}", column, list(method.QUANTITIES))
-        chosen = wanted.setdefault(name, [])
-        chosen += [column for column in ([column] if column else method.DEFAULT) if column not in chosen]
-    return wanted
+        if quantity and quantity not in method.QUANTITIES:
+            raise UnknownName(f"quantity of {name}", quantity, list(method.QUANTITIES))
+        listed = requested.setdefault(name, [])
+        listed += [each for each in ([quantity] if quantity else method.DEFAULT) if each not in listed]
+    return requested
 
 
 @dataclass(frozen=True, eq=False)
-class _Tables:
-    """What came in, as the model takes it, and the names of the features."""
+class _Inputs:
+    """Model and tables in one dtype on one device, and the names of the features."""
 
     autoencoder: Autoencoder
     rows: Tensor
@@ -143,98 +143,110 @@ class _Tables:
     names: list[str]
 
 
-def _read(model: nn.Module | Autoencoder, X: Any, background: Any, sample: int | None, seed: int) -> _Tables:
+def _read_inputs(model: nn.Module | Autoencoder, X: Any, background: Any, sample: int | None, seed: int) -> _Inputs:
     autoencoder, table = full_precision(as_autoencoder(model)), read_table(X, "rows")
-    compared = _drawn(table, BACKGROUND, seed) if background is None else _unweighted(background)
-    names = resolve_feature_names(compared, table.names, "background")
-    check_n_features(compared, table.shape[1], "background")
-    some = table if sample is None else _drawn(table, _positive(sample, "sample"), seed)
-    if len(some) < 2:
-        raise DataError("one row can't be ranked by; give two rows or more.")
-    rows = some.tensor(template_tensor(autoencoder, torch.from_numpy(table.dense(slice(1)))), "rows")
-    names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
-    return _Tables(autoencoder, rows, compared.tensor(rows, "background"), names)
-
-
-def _drawn(rows: Table, count: int, seed: int) -> Table:
-    """So many of the rows, in their order; all of them, if there are fewer."""
-    return draw(rows, min(count, len(rows)), seed=seed).rows
-
-
-def _unweighted(background: Any) -> Table:
-    given = read_background(background)
-    if given.weights is not None:
+    reference = _sample(table, BACKGROUND_ROWS, seed) if background is None else _read_unweighted(background)
+    names = resolve_feature_names(reference, table.names, "background")
+    check_n_features(reference, table.shape[1], "background")
+    used = table if sample is None else _sample(table, _check_positive(sample, "sample"), seed)
+    if len(used) < 2:
         raise DataError(
-            "the methods of rank_features know no weights; give a background without, shapae.background.sample(X, 100)."
+            f"{len(used)} row is too few for a ranking. rank_features takes 2 rows or more. Pass a longer table as X, "
+            f"and sample=None for all of its rows."
         )
-    return given.rows
+    rows = used.tensor(template_tensor(autoencoder, torch.from_numpy(table.dense(slice(1)))), "rows")
+    names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
+    return _Inputs(autoencoder, rows, reference.tensor(rows, "background"), names)
 
 
-def _positive(number: int, name: str) -> int:
+def _sample(table: Table, count: int, seed: int) -> Table:
+    """Draw a sample of ``count`` rows in their order, or of all rows if there are fewer."""
+    return draw(table, min(count, len(table)), seed=seed).rows
+
+
+def _read_unweighted(background: Any) -> Table:
+    read = read_background(background)
+    if read.weights is not None:
+        raise DataError(
+            f"the background has weights for its {len(read)} rows. The methods of rank_features take a background "
+            f"without weights. Pass background=shapae.background.sample(X, 100)."
+        )
+    return read.rows
+
+
+def _check_positive(number: int, name: str) -> int:
     if number < 1:
         raise DataError(f"{name} must be at least 1, got {number!r}.")
     return number
 
 
-@contextmanager
-def _at_work(case: RankingTask, names: Sequence[str]) -> Iterator[None]:
-    """The model is in eval mode; it was seen to give each row finite scores of its own."""
-    with eval_mode(case.autoencoder), preserve_rng(case.rows), torch.inference_mode(False), torch.no_grad():
-        score = Score(case.autoencoder, ReconstructionError(), names, case.rows[[0, -1]])
-        check_score(score, case.rows[:64])
-        for what, rows in {"rows": case.rows, "background rows": case.background}.items():
-            scores = torch.cat([score(part) for part in torch.split(rows, case.batch_size)])
-            check_finite_scores(score, rows, scores, what)
-        yield
+def _check_scores(task: RankingTask, names: Sequence[str]) -> None:
+    """Check that each row has a finite reconstruction error of its own."""
+    score = Score(task.autoencoder, ReconstructionError(), names, task.rows[[0, -1]])
+    check_score(score, task.rows[:64])
+    for kind, rows in {"rows": task.rows, "background rows": task.background}.items():
+        check_finite_scores(score, rows, batched(score, rows, task.batch_size), kind)
 
 
-def _measured(
-    case: RankingTask, wanted: Mapping[str, Sequence[str]], *, asked: bool
+def _measure_all(
+    task: RankingTask, requested: Mapping[str, Sequence[str]], *, required: bool
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Columns (p, 2) of importances and their standard errors; and the methods that the model does not allow.
+    """Measure all requested quantities.
+
+    Args:
+        task: Data and settings.
+        requested: From methods to quantities.
+        required: Whether a method must apply to the model; if not, it may be left out.
+
+    Returns:
+        Columns (p, 2) of importances and their standard errors; and the methods left out, with the reasons.
 
     Raises:
-        ModelError: They were ``asked`` for.
+        ModelError: A required method does not apply to the model.
     """
-    found, left_out = dict[str, NDArray[Any]](), dict[str, str]()
-    for name, columns in wanted.items():
+    columns, left_out = dict[str, NDArray[Any]](), dict[str, str]()
+    for name, quantities in requested.items():
         try:
-            measures = importances.named(name).measure(case, columns)
+            measures = importances.named(name).measure(task, quantities)
         except ModelError as error:
-            if asked or name == "retraining":  # nobody gives a ``fit`` who does not want it
+            if required or name == "retraining":  # retraining is requested by passing ``fit``
                 raise
             left_out[name] = str(error)
             continue
-        labels = [f"{name}:{column}" if column else name for column in columns]
-        found.update(zip(labels, measures.swapaxes(0, 1), strict=True))
-    return found, left_out
+        labels = [f"{name}:{quantity}" if quantity else name for quantity in quantities]
+        columns.update(zip(labels, measures.swapaxes(0, 1), strict=True))
+    return columns, left_out
 
 
-def _frame(found: Mapping[str, NDArray[Any]], names: Sequence[str], which: int) -> pd.DataFrame:
-    columns = {label: measures[:, which] for label, measures in found.items()}
-    return pd.DataFrame(columns, pd.Index(names, name="feature"))
+def _frame(columns: Mapping[str, NDArray[Any]], names: Sequence[str], statistic: int) -> pd.DataFrame:
+    """Tabulate the importances (statistic 0) or their standard errors (statistic 1)."""
+    selected = {label: measures[:, statistic] for label, measures in columns.items()}
+    return pd.DataFrame(selected, pd.Index(names, name="feature"))
 
 
-def _called(clusters: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, list[str]]:
+def _cluster_members(clusters: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, list[str]]:
+    """Map the name of each cluster to the names of its features."""
     return {f"{names[each[0]]} and {len(each) - 1} more": [names[j] for j in each] for each in clusters}
 
 
-def _together(case: RankingTask, clusters: Sequence[Sequence[int]], called: Iterable[str]) -> pd.DataFrame:
-    measures = permutation.joint_vs_separate(replace(case, players=tuple(map(tuple, clusters))))
-    kinds = [f"{kind}{error}" for kind in ("alone", "together", "difference") for error in ("", "_error")]
-    return pd.DataFrame(measures.reshape(len(clusters), 6), pd.Index(list(called), name="cluster"), kinds)
+def _joint_permutation(task: RankingTask, clusters: Sequence[Sequence[int]], names: Iterable[str]) -> pd.DataFrame:
+    """Tabulate the importances of clusters permuted one feature at a time and jointly."""
+    measures = permutation.joint_vs_separate(replace(task, players=tuple(map(tuple, clusters))))
+    columns = [f"{kind}{error}" for kind in ("alone", "together", "difference") for error in ("", "_error")]
+    return pd.DataFrame(measures.reshape(len(clusters), 6), pd.Index(list(names), name="cluster"), columns)
 
 
-def _warn_of_underrated(together: pd.DataFrame | None) -> None:
+def _warn_of_underestimates(together: pd.DataFrame | None) -> None:
     if together is None:
         return
-    under = together[together["difference"] > SURE * together["difference_error"]]
-    if len(under):
-        first = under.sort_values("difference", ascending=False).iloc[0]
+    underestimated = together[together["difference"] > SIGNIFICANCE * together["difference_error"]]
+    if len(underestimated):
+        worst = underestimated.sort_values("difference", ascending=False).iloc[0]
         warnings.warn(
-            f"permutation underrates correlated features ({len(under)} clusters), which stand in for each other: "
-            f"shuffled one by one, those of {first.name!r} raise the error by {first['alone']:.3g} in sum, and as one "
-            f"by {first['together']:.3g}. See ranking.together; groups=ranking.clusters ranks them as one.",
+            f"permutation importance underestimates correlated features in {len(underestimated)} of {len(together)} "
+            f"clusters. For the cluster {worst.name!r}, permuting the features one at a time raises the error by "
+            f"{worst['alone']:.3g} in total; permuting them jointly raises it by {worst['together']:.3g}. See "
+            f"ranking.together for all clusters. Pass groups=ranking.clusters to rank each cluster as one feature.",
             RankingWarning,
             stacklevel=3,
         )

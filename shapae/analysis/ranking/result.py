@@ -1,4 +1,4 @@
-"""A ranking of all features: what every method says, side by side."""
+"""Results of a ranking: importances of all features by all methods, side by side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,23 +10,23 @@ from matplotlib.axes import Axes
 from shapae import plots
 from shapae.errors import UnknownName
 
-# So many features at the top are compared, or a third of them.
+# Maximum number of top features in the overlap of two methods; few features are limited to a third of them.
 TOP = 10
-# What is this many standard errors from nothing is taken for something.
-SURE = 2
+# Number of standard errors from zero beyond which an effect is significant: two, about 95 % confidence.
+SIGNIFICANCE = 2
 
 
 @dataclass(frozen=True, eq=False)
 class GlobalRanking:
-    """How much each feature matters over all rows, by several methods.
+    """Importances of all features over all rows, by several methods.
 
     Attributes:
         raw: p features or groups x q methods, each in its own units. Negative: the model does better without.
-        errors: (p, q). Standard errors of ``raw``; NaN where they are not known.
-        clusters: Features that correlate with each other by 0.9 or more; can be handed in as ``groups``.
-        together: For each of these clusters the rise of the error with its features shuffled one by one, in sum, and
-            shuffled as one, and the difference, with their standard errors. None if this was not measured.
-        left_out: Methods that can't be used with this model, and why.
+        errors: (p, q). Standard errors of ``raw``; NaN if unknown.
+        clusters: Clusters of features with correlations of 0.9 or more; can be passed as ``groups``.
+        together: Rise of the error for each of these clusters if its features are permuted one at a time, in total; if
+            they are permuted jointly; and the difference; with their standard errors. None if not measured.
+        left_out: Methods that do not apply to this model, and the reasons.
         made_by: Numbers of rows and background rows, repeats, seed, seconds.
     """
 
@@ -39,7 +39,10 @@ class GlobalRanking:
 
     @property
     def table(self) -> pd.DataFrame:
-        """(p, q): ``raw`` as shares that sum to 1; negative ones count 0, and a method that finds nothing is all 0."""
+        """(p, q): ``raw`` as shares that sum to 1. Negative importances count as 0.
+
+        The column of a method without positive importances is all 0.
+        """
         return self._shares(self.raw.clip(lower=0))
 
     @property
@@ -53,46 +56,45 @@ class GlobalRanking:
 
     @property
     def top(self) -> int:
-        """How many features at the top the "overlap" is about: 10, or a third of them."""
+        """Number of top features in the "overlap": 10, or a third of all features if that is less."""
         return min(TOP, -(-len(self.raw) // 3))
 
     @property
     def agreement(self) -> pd.DataFrame:
         """Three tables of methods x methods: "spearman", "kendall" and "overlap", as in ``agreement.loc["kendall"]``.
 
-        The first two are rank correlations of ``raw``; the last is the part of the ``top`` features in common.
+        The first two are rank correlations of ``raw``; the last is the fraction of the ``top`` features in common.
         """
         tables = {name: self.raw.corr(method=name) for name in ("spearman", "kendall")}
         return pd.concat(tables | {"overlap": self._overlap()}, names=["measure", "method"])
 
     def _overlap(self) -> pd.DataFrame:
-        falling = (-self.raw).rank(method="first") <= self.top
-        return (falling.astype(float).T @ falling.astype(float)) / self.top
+        in_top = ((-self.raw).rank(method="first") <= self.top).astype(float)
+        return (in_top.T @ in_top) / self.top
 
     def plot(self, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
-        """Draw the place of each feature in each method; see ``plots.ranking``.
+        """Draw the rank of each feature in each method; see ``plots.ranking``.
 
-        A dot stands for a place that says nothing: the importance is within two standard errors of 0, or below.
+        A dot replaces the rank of an importance within two standard errors of 0, or below.
         """
-        sure = (self.raw > 0) & ~(self.raw <= SURE * self.errors)
-        return plots.ranking(self.table, sure=sure, clusters=self.clusters, max_display=max_display, ax=ax)
+        significant = (self.raw > 0) & ~(self.raw <= SIGNIFICANCE * self.errors)
+        return plots.ranking(self.table, sure=significant, clusters=self.clusters, max_display=max_display, ax=ax)
 
     def plot_agreement(self, measure: str = "spearman", *, ax: Axes | None = None) -> Axes:
-        """Draw how far the methods agree; see ``plots.agreement``.
+        """Draw the agreement of the methods; see ``plots.agreement``.
 
         Args:
             measure: "spearman", "kendall" or "overlap".
-            ax: Where to draw; None for a new figure.
+            ax: Axes to draw on; None for a new figure.
 
         Raises:
-            UnknownName: It is something else.
+            UnknownName: There is no such measure.
         """
-        names = {
+        labels = {
             "spearman": "Spearman's rank correlation",
             "kendall": "Kendall's rank correlation",
-            "overlap": f"part of the {self.top} most important features in common",
+            "overlap": f"fraction of the {self.top} most important features in common",
         }
-        if measure not in names:
-            raise UnknownName("measure of agreement", measure, list(names))
-        found = self.agreement.loc[[measure]].droplevel(0)
-        return plots.agreement(found, label=names[measure], ax=ax)
+        if measure not in labels:
+            raise UnknownName("measure of agreement", measure, list(labels))
+        return plots.agreement(self.agreement.loc[[measure]].droplevel(0), label=labels[measure], ax=ax)

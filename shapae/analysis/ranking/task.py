@@ -1,6 +1,5 @@
-"""What is to be ranked, and by what; shared out among workers."""
+"""The ranking task: model, rows, players and settings; and maps over players on worker processes."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.models.autoencoder import Autoencoder
-from shapae.utils.context import torch_threads
-from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, batches, bytes_per_row
-from shapae.utils.parallel import progress_bar
+from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, batched, batches, bytes_per_row
+from shapae.utils.parallel import parallel_map
 
 Fit = Callable[[nn.Module, Tensor], nn.Module]
 
@@ -26,18 +24,18 @@ Player = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class RankingTask:
-    """What is to be ranked, and by what.
+    """Data and settings that all ranking methods share.
 
     Attributes:
-        autoencoder: In eval mode, and the same afterwards.
-        rows: (n, d), 2 or more, floating point.
-        background: (b, d), in the same dtype.
-        players: p of them, each the positions of the features that are replaced together; each feature is in one.
-        repeats: How often what is random is done.
-        seed: Of all that is drawn.
+        autoencoder: Model in eval mode; no method changes it.
+        rows: (n, d), n >= 2, floating point.
+        background: (b, d), in the dtype of ``rows``.
+        players: p players. Each is the positions of the features that are replaced together; they share no feature.
+        repeats: Number of repetitions of each random step.
+        seed: Random seed.
         n_jobs: Number of workers, as in joblib.
-        fit: From a model and rows to the trained model; None where there is none.
-        folder: Where results are kept that take long; None for nowhere.
+        fit: Function from a model and rows to the trained model; None if there is none.
+        folder: Folder in which slow results are cached; None for no cache.
         progress: See ``progress_bar``.
     """
 
@@ -54,105 +52,104 @@ class RankingTask:
 
     @cached_property
     def target(self) -> Tensor:
-        """(n, d): what the reconstructions of the rows are compared with."""
-        return self._by_parts(self.autoencoder.target, self.rows)
+        """(n, d): targets of the reconstructions."""
+        return batched(self.autoencoder.target, self.rows, self.batch_size)
 
     @cached_property
     def reconstruction(self) -> Tensor:
-        """(n, d): the reconstructions of the rows."""
+        """(n, d): reconstructions of the rows."""
         return self.reconstruct(self.rows)
 
     @cached_property
     def errors(self) -> Tensor:
-        """(n,): their mean squared errors."""
+        """(n,): mean squared reconstruction errors."""
         return (self.reconstruction - self.target).square().mean(dim=1)
 
     @cached_property
     def latents(self) -> Tensor:
-        """(n, m): the latents of the rows."""
+        """(n, m): latents of the rows."""
         return self.encode(self.rows)
 
     @cached_property
     def background_mean(self) -> Tensor:
-        """(d,): the mean of the background."""
+        """(d,): mean of the background."""
         return self.background.mean(dim=0)
 
     @cached_property
-    def player_of(self) -> Tensor:
-        """(d,): the player of each feature."""
-        found = torch.empty(self.rows.shape[1], dtype=torch.long, device=self.rows.device)
-        for place, player in enumerate(self.players):
-            found[list(player)] = place
-        return found
+    def player_of_feature(self) -> Tensor:
+        """(d,): position of the player of each feature."""
+        positions = torch.empty(self.rows.shape[1], dtype=torch.long, device=self.rows.device)
+        for position, player in enumerate(self.players):
+            positions[list(player)] = position
+        return positions
 
     @cached_property
     def batch_size(self) -> int:
-        """So many rows are given to the model."""
-        taken = bytes_per_row(self.autoencoder.reconstruct, self.rows[[0, -1]])
-        return max(1, int(CHUNK_BYTES // taken))
+        """Number of rows per call of the model."""
+        row_bytes = bytes_per_row(self.autoencoder.reconstruct, self.rows[[0, -1]])
+        return max(1, int(CHUNK_BYTES // row_bytes))
 
     def reconstruct(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, d)."""
-        return self._by_parts(self.autoencoder.reconstruct, rows)
+        """Reconstruct rows (n, d) -> (n, d)."""
+        return batched(self.autoencoder.reconstruct, rows, self.batch_size)
 
     def encode(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, m)."""
-        return self._by_parts(self.autoencoder.encode, rows)
+        """Encode rows (n, d) -> (n, m)."""
+        return batched(self.autoencoder.encode, rows, self.batch_size)
 
-    def replaced(self, player: Player, values: Tensor) -> Tensor:
-        """(n, d): the rows, with ``values`` (n, m) or (m,) for the m features of ``player``."""
-        mixed = self.rows.clone()
-        mixed[:, list(player)] = values
-        return mixed
+    def replace_features(self, player: Player, values: Tensor) -> Tensor:
+        """Copy the rows (n, d), with ``values`` (n, m) or (m,) for the m features of ``player``."""
+        perturbed = self.rows.clone()
+        perturbed[:, list(player)] = values
+        return perturbed
 
-    def sums(self, values: Tensor) -> Tensor:
-        """(n, d) -> (n, p): sums over the features of each player."""
-        return values.new_zeros(len(values), len(self.players)).index_add_(1, self.player_of, values)
-
-    def _by_parts(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        return torch.cat([function(part) for part in torch.split(rows, self.batch_size)])
+    def sum_by_player(self, values: Tensor) -> Tensor:
+        """Sum values (n, d) over the features of each player -> (n, p)."""
+        return values.new_zeros(len(values), len(self.players)).index_add_(1, self.player_of_feature, values)
 
 
 def mean_and_error(values: Tensor) -> NDArray[Any]:
-    """(n, ...) -> (..., 2): means over the rows, and their standard errors, NaN for a single row."""
+    """Average values (n, ...) over the rows -> (..., 2): mean and standard error, which is NaN for a single row."""
     numbers = values.double().cpu().numpy()
-    spread = numbers.std(axis=0, ddof=1) if len(numbers) > 1 else np.full(numbers.shape[1:], np.nan)
-    return np.stack([numbers.mean(axis=0), spread / np.sqrt(len(numbers))], axis=-1)
+    deviation = numbers.std(axis=0, ddof=1) if len(numbers) > 1 else np.full(numbers.shape[1:], np.nan)
+    return np.stack([numbers.mean(axis=0), deviation / np.sqrt(len(numbers))], axis=-1)
 
 
-def map_players(case: RankingTask, work: Callable[[RankingTask, Player], NDArray[Any]], what: str) -> NDArray[Any]:
-    """What ``work`` finds for each player, shared out among workers: (p, ...)."""
-    return shared_out(case, partial(_map_part, work), len(case.players), what)
+def map_players(task: RankingTask, function: Callable[[RankingTask, Player], NDArray[Any]], label: str) -> NDArray[Any]:
+    """Call ``function`` for each player, on workers -> (p, ...)."""
+    return map_slices(task, partial(_map_slice, function), len(task.players), label)
 
 
-def _map_part(work: Callable[[RankingTask, Player], NDArray[Any]], case: RankingTask, part: slice) -> NDArray[Any]:
-    return np.stack([work(case, player) for player in case.players[part]])
-
-
-def shared_out(
-    case: RankingTask, work: Callable[[RankingTask, slice], NDArray[Any]], total: int, what: str
+def _map_slice(
+    function: Callable[[RankingTask, Player], NDArray[Any]], task: RankingTask, chosen: slice
 ) -> NDArray[Any]:
-    """What ``work`` finds for all parts of ``total`` things, shared out among workers.
+    return np.stack([function(task, player) for player in task.players[chosen]])
+
+
+def map_slices(
+    task: RankingTask, function: Callable[[RankingTask, slice], NDArray[Any]], total: int, label: str
+) -> NDArray[Any]:
+    """Call ``function`` for slices of ``total`` items, on workers, without gradients.
 
     Args:
-        case: Handed to ``work``, with a part.
-        work: Gives an array with one entry for each thing of a part. No gradients are kept.
-        total: How many things.
-        what: What is being done, for the bar.
+        task: First argument of ``function``.
+        function: From the task and a slice to an array with one entry per item of the slice.
+        total: Number of items, such as rows or players.
+        label: Text of the progress bar.
 
     Returns:
-        (total, ...).
+        (total, ...), the results of all items.
     """
-    jobs = effective_n_jobs(case.n_jobs)
-    parts = batches(total, 1 if jobs == 1 else -(-total // (BLOCKS_PER_WORKER * jobs)))
-    task, parent = delayed(_with_few_threads), os.getpid()
-    done: Any = Parallel(case.n_jobs, return_as="generator")(task(work, case, part, parent) for part in parts)
-    return np.concatenate(list(progress_bar(done, len(parts), case.progress, what)))
+    workers = effective_n_jobs(task.n_jobs)
+    slices = batches(total, 1 if workers == 1 else -(-total // (BLOCKS_PER_WORKER * workers)))
+    calls = ((task, chosen) for chosen in slices)
+    call = partial(_without_gradients, function)
+    results = parallel_map(call, calls, len(slices), n_jobs=task.n_jobs, progress=task.progress, label=label)
+    return np.concatenate(list(results))
 
 
-def _with_few_threads(
-    work: Callable[[RankingTask, slice], NDArray[Any]], case: RankingTask, part: slice, parent: int
+def _without_gradients(
+    function: Callable[[RankingTask, slice], NDArray[Any]], task: RankingTask, chosen: slice
 ) -> NDArray[Any]:
-    """In other processes than ``parent`` one thread, as their siblings do."""
-    with torch_threads(torch.get_num_threads() if os.getpid() == parent else 1), torch.no_grad():
-        return work(case, part)
+    with torch.no_grad():  # the state of the calling process does not reach its workers
+        return function(task, chosen)

@@ -42,7 +42,8 @@ def rules(modules: Iterable[nn.Module] = ()) -> Iterator[None]:
     table = deep_pytorch.op_handler
     before = dict(table)
     try:
-        for kind in (*HEADS.values(), FunctionHead, *map(type, modules)):
+        kinds: list[Any] = [*HEADS.values(), FunctionHead, *map(type, modules)]
+        for kind in kinds:
             table.setdefault(kind.__name__, deep_pytorch.passthrough)
         table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
         # shap takes softmax for elementwise, which it is not: wrong values that add up, so that no residual tells.

@@ -1,4 +1,4 @@
-"""Methods side by side: what goes in, what is refused, shares, agreement, correlated features."""
+"""Rankings: inputs, errors, shares, agreement, correlated features, plots."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from shapae import Autoencoder, GlobalRanking, rank_features
 from shapae.analysis.ranking import methods as importances
 from shapae.analysis.ranking.task import RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
-from shapae.tables.background import sample
+from shapae.tables.background import sample, weighted
 from shapae.tables.groups import correlated_clusters
 from tests import cases
 
@@ -26,29 +26,29 @@ def X():
 
 @pytest.fixture
 def ranking():
-    """Three methods of five features, one of which finds nothing."""
+    """Three methods of five features, one of them without positive importances."""
     raw = {"one": [4.0, 3, 2, 1, -5], "two": [1.0, 2, 8, 4, 5], "none": [-1.0, 0, -2, -3, -4]}
     index = pd.Index(list("abcde"), name="feature")
     errors = {"one": [1.0, 1, 1.5, 1, 1], "two": [0.1] * 5, "none": [np.nan] * 5}
     return GlobalRanking(pd.DataFrame(raw, index), pd.DataFrame(errors, index))
 
 
-# What comes out
+# Results
 
 
-def test_shares_sum_to_one_and_what_the_model_does_better_without_counts_nothing(ranking):
+def test_shares_sum_to_one_and_negative_importances_count_as_zero(ranking):
     np.testing.assert_allclose(ranking.table["one"], [0.4, 0.3, 0.2, 0.1, 0])
     np.testing.assert_allclose(ranking.table["two"], np.array([1, 2, 8, 4, 5]) / 20)
     assert (ranking.table["none"] == 0).all()
     np.testing.assert_allclose(ranking.table_errors["one"], np.array([1, 1, 1.5, 1, 1]) / 10)
 
 
-def test_agreement_is_scipys_and_the_overlap_that_of_the_top_features(ranking):
+def test_agreement_matches_scipy_and_the_overlap_counts_common_top_features(ranking):
     for measure, peer in {"spearman": spearmanr, "kendall": kendalltau}.items():
-        found = ranking.agreement.loc[measure]
+        agreement = ranking.agreement.loc[measure]
         for first, second in [("one", "two"), ("two", "none"), ("one", "none")]:
             want = peer(ranking.raw[first], ranking.raw[second]).statistic
-            assert found.loc[first, second] == found.loc[second, first] == pytest.approx(want)
+            assert agreement.loc[first, second] == agreement.loc[second, first] == pytest.approx(want)
     assert ranking.top == 2
     overlap = ranking.agreement.loc["overlap"]
     assert overlap.loc["one", "two"] == 0  # a, b; c, e
@@ -56,21 +56,21 @@ def test_agreement_is_scipys_and_the_overlap_that_of_the_top_features(ranking):
     assert np.diag(overlap).tolist() == [1, 1, 1]
 
 
-def test_a_method_that_cannot_tell_features_apart_agrees_with_none():
+def test_the_agreement_with_a_constant_method_is_nan():
     raw = pd.DataFrame({"one": [1.0, 2, 3], "flat": [1.0, 1, 1]})
     assert np.isnan(GlobalRanking(raw, 0 * raw).agreement.loc["spearman"].loc["one", "flat"])
 
 
-def test_the_ranking_has_what_the_methods_measure(model, X):
+def test_the_ranking_holds_the_results_of_the_methods(model, X):
     table = torch.tensor(X.to_numpy())
-    case = RankingTask(Autoencoder(model), table, table, tuple((j,) for j in range(6)))
+    task = RankingTask(Autoencoder(model), table, table, tuple((j,) for j in range(6)))
     got = rank_features(model, X, background=X, methods=[*QUICK, "permutation:reconstruction"])
     columns = ["ablation_mean:error", "ablation_mean:reconstruction", "activations"]
     weights = ["weights:first_layer", "weights:gedeon", "weights:paths"]
     assert list(got.raw) == [*columns, *weights, "permutation:reconstruction"]
     assert list(got.raw.index) == NAMES
     with torch.no_grad():
-        want = importances.named("permutation").measure(case, ["reconstruction"])[:, 0]
+        want = importances.named("permutation").measure(task, ["reconstruction"])[:, 0]
     np.testing.assert_allclose(got.raw["permutation:reconstruction"], want[:, 0], rtol=1e-12)
     np.testing.assert_allclose(got.errors["permutation:reconstruction"], want[:, 1], rtol=1e-12)
     np.testing.assert_allclose(got.table.sum(), 1)
@@ -79,18 +79,18 @@ def test_the_ranking_has_what_the_methods_measure(model, X):
     )
 
 
-def test_groups_come_first_and_are_replaced_together(model, X):
+def test_groups_come_first_and_their_features_are_replaced_together(model, X):
     groups = {"outer": ["f", "a"], "c or d": ["d", "c"]}
     got = rank_features(model, X, background=X, methods=QUICK, groups=groups).raw
     assert list(got.index) == ["outer", "c or d", "b", "e"]
-    mixed = X.assign(a=X["a"].mean(), f=X["f"].mean())
+    ablated = X.assign(a=X["a"].mean(), f=X["f"].mean())
     with torch.no_grad():
-        old, new = (model(torch.tensor(table.to_numpy())).numpy() for table in (X, mixed))
+        old, new = (model(torch.tensor(table.to_numpy())).numpy() for table in (X, ablated))
     want = ((new - old) ** 2).mean()
     assert got.loc["outer", "ablation_mean:reconstruction"] == pytest.approx(want)
 
 
-def test_background_and_sample_are_drawn_by_the_seed(model):
+def test_background_and_sample_are_drawn_with_the_random_seed(model):
     X = pd.DataFrame(cases.table(130), columns=NAMES)
     got = rank_features(model, X, methods="ablation_mean", sample=40, seed=3)
     want = rank_features(model, sample(X, 40, seed=3).rows, methods="ablation_mean", background=sample(X, 100, seed=3))
@@ -98,36 +98,36 @@ def test_background_and_sample_are_drawn_by_the_seed(model):
     assert (got.made_by["rows"], got.made_by["b"]) == (40, 100)
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_others(model, X):
-    one, two, other = (
+def test_results_are_a_function_of_the_random_seed(model, X):
+    first, second, other = (
         rank_features(model, X, methods=["permutation", "sage", "mutual_information"], repeats=3, seed=seed).errors
         for seed in (0, 0, 1)
     )
-    pd.testing.assert_frame_equal(one, two)
-    assert (one != other).any(axis=0).all()
+    pd.testing.assert_frame_equal(first, second)
+    assert (first != other).any(axis=0).all()
 
 
-def test_all_methods_that_the_model_allows_are_used_if_none_are_named(X):
-    headless = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6)).double()
-    got = rank_features(headless, X, repeats=1)
+def test_by_default_all_methods_that_apply_to_the_model_are_used(X):
+    without_encoder = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6)).double()
+    got = rank_features(without_encoder, X, repeats=1)
     assert {column.partition(":")[0] for column in got.raw} == {
         *({*importances.names()} - {"retraining", "activations", "mutual_information"})
     }
     assert {*got.left_out} == {"activations", "mutual_information"}
     assert "neither `encode` nor `encoder`" in got.left_out["activations"]
     with pytest.raises(ModelError, match="neither `encode` nor `encoder`"):
-        rank_features(headless, X, methods=["activations"])
+        rank_features(without_encoder, X, methods=["activations"])
 
 
-def test_a_fit_is_used_if_there_is_one_and_its_errors_are_not_passed_over(model, X):
+def test_a_fit_adds_retraining_whose_errors_are_raised(model, X):
     got = rank_features(model, X, repeats=1, fit=lambda model, rows: cases.fit(model, rows, 1), sample=10)
     assert "retraining:zero" in got.raw
-    with pytest.raises(ModelError, match="got NoneType"):
+    with pytest.raises(ModelError, match="fit returned NoneType"):
         rank_features(model, X, repeats=1, fit=lambda model, rows: None, sample=10)
 
 
 @pytest.mark.parametrize("breaks", [False, True])
-def test_model_data_and_process_are_as_they_were(breaks, X):
+def test_model_data_and_process_are_left_as_they_were(breaks, X):
     model = cases.build(cases.Breaking if breaks else cases.Nested).train()
     model.encoder.eval()
     before, table, world = cases.snapshot(model), X.copy(), cases.world()
@@ -142,7 +142,7 @@ def test_model_data_and_process_are_as_they_were(breaks, X):
     pd.testing.assert_frame_equal(X, table)
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -153,20 +153,21 @@ def test_model_data_and_process_are_as_they_were(breaks, X):
         ({"methods": []}, DataError, r"methods must be some of \['ablation_mean', "),
         ({"methods": ["retraining"]}, ModelError, "retraining needs fit="),
         ({"repeats": 0}, DataError, "repeats must be at least 1, got 0"),
-        ({"sample": 1}, DataError, "one row can't be ranked by"),
+        ({"sample": 1}, DataError, "1 row is too few for a ranking. rank_features takes 2 rows or more"),
         ({"background": np.zeros((3, 5))}, DataError, "expected 6"),
+        ({"background": weighted(np.zeros((3, 6)), [1, 2, 1])}, DataError, "the background has weights for its 3 rows"),
         ({"groups": {"g": ["a", "z"]}}, DataError, r"features that are not there: z \(in g\)"),
         ({"groups": {"g": ["a"], "h": ["b", "a"]}}, DataError, r"one player only, but groups share .*a \(in g and h\)"),
         ({"groups": {"g": []}}, DataError, "the group 'g' must be a list of one feature or more"),
         ({"groups": {"b": ["a"]}}, DataError, "other names than the features outside of them, .*; rename .*b"),
     ],
 )
-def test_what_can_not_be_ranked_is_refused(options, kind, text, model, X):
+def test_invalid_arguments_are_errors(options, kind, text, model, X):
     with pytest.raises(kind, match=text):
         rank_features(model, X, **options)
 
 
-def test_a_random_model_and_one_that_gives_nan_are_refused(X):
+def test_a_random_model_and_nan_scores_are_errors(X):
     with pytest.raises(ModelError, match="random in eval mode"):
         rank_features(Autoencoder(cases.build(cases.Variational), reconstruct=lambda m, x: m(x)[0]), X)
     with pytest.raises(ModelError, match="NaN or infinite scores for 25 of 25 rows"):
@@ -176,11 +177,11 @@ def test_a_random_model_and_one_that_gives_nan_are_refused(X):
 # Correlated features
 
 
-def test_clusters_are_what_correlations_above_nine_tenths_hang_together_by():
+def test_clusters_are_connected_by_correlations_above_nine_tenths():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((100, 7))
     rows[:, 3] = -rows[:, 0] + 0.3 * rng.standard_normal(100)
-    rows[:, 5] = rows[:, 3] + 0.3 * rng.standard_normal(100)  # with 0 less than with 3
+    rows[:, 5] = rows[:, 3] + 0.3 * rng.standard_normal(100)  # correlates with 3 above 0.9, with 0 below
     rows[:, 4] = 2
     rows[:, 6] = 5 * rows[:, 2] + 1
     r = np.abs(np.corrcoef(rows[:, [0, 3, 5]].T))
@@ -190,8 +191,8 @@ def test_clusters_are_what_correlations_above_nine_tenths_hang_together_by():
     assert correlated_clusters(rows, 0.999) == [[2, 6]]
 
 
-def copied_case():
-    """A linear autoencoder of 4 features, of which the last is a copy of the first, and used like it."""
+def copied_feature():
+    """A linear autoencoder of 4 features that uses the last feature, a copy of the first, as much as the first."""
     rows = cases.table(60, 4)
     rows[:, 3] = rows[:, 0]
     model = cases.build(cases.Linear, 4, 3)
@@ -202,10 +203,10 @@ def copied_case():
     return model, pd.DataFrame(rows, columns=list("abcd"))
 
 
-def test_permutation_underrates_a_copy_and_says_so():
-    """Each copy alone moves two outputs by half; both move them whole: 4 times as much."""
-    model, X = copied_case()
-    with pytest.warns(RankingWarning, match=r"\(1 clusters\).* those of 'a and 1 more' raise the error by .* in sum"):
+def test_a_warning_is_issued_if_permutation_underestimates_copied_features():
+    """Each copy alone changes two outputs by half; both change them by the whole: 4 times the squared error."""
+    model, X = copied_feature()
+    with pytest.warns(RankingWarning, match=r"in 1 of 1 clusters\. For the cluster 'a and 1 more', .* in total"):
         got = rank_features(model, X, methods=["permutation"])
     assert got.clusters == {"a and 1 more": ["a", "d"]}
     (alone, _, together, _, difference, sure) = got.together.loc["a and 1 more"]
@@ -218,9 +219,9 @@ def test_permutation_underrates_a_copy_and_says_so():
     assert grouped.together is None
 
 
-def test_nothing_is_said_where_copies_do_not_stand_in_for_each_other():
-    """The second copy is not used by the model at all."""
-    model, X = copied_case()
+def test_no_warning_is_issued_if_copies_do_not_substitute_for_each_other():
+    """The model ignores the second copy."""
+    model, X = copied_feature()
     with torch.no_grad():
         model.encoder.weight[0, 3] = 0
     got = rank_features(model, X, methods=["permutation"])
@@ -229,10 +230,10 @@ def test_nothing_is_said_where_copies_do_not_stand_in_for_each_other():
     assert rank_features(model, X, methods=["permutation"], sample=29).clusters == {}
 
 
-# Pictures
+# Plots
 
 
-def test_the_plot_puts_copies_side_by_side_and_a_dot_where_nothing_is_sure(ranking):
+def test_the_plot_shows_clusters_side_by_side_and_dots_for_insignificant_ranks(ranking):
     shown = GlobalRanking(ranking.raw, ranking.errors, {"a and 1 more": ["a", "e"]}).plot(max_display=4)
     labels = [label.get_text() for label in shown.get_yticklabels()]
     assert labels == ["c", "a", "e", "b"]  # mean shares of 0.6, 0.45, 0.25 and 0.4 thirds; e follows a
@@ -242,7 +243,7 @@ def test_the_plot_puts_copies_side_by_side_and_a_dot_where_nothing_is_sure(ranki
     assert set(texts[:, 2]) == {"·"}
 
 
-def test_the_picture_of_agreement_has_the_numbers_under_their_names(ranking):
+def test_the_plot_of_agreement_shows_the_numbers_under_their_names(ranking):
     ax = ranking.plot_agreement("kendall")
     (image,) = ax.images
     names = [label.get_text() for label in ax.get_xticklabels()]

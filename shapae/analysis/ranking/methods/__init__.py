@@ -1,4 +1,4 @@
-"""Importances say how much each feature matters to an autoencoder. Each file is a method; its name is the method's."""
+"""Ranking methods: importances of features for an autoencoder. Each file is a method and has the method's name."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
@@ -14,40 +14,40 @@ _FOLDER = ModuleRegistry("method", __name__, __path__)
 
 
 class Method(Protocol):
-    """What a method's file holds.
+    """Interface of the file of a method.
 
     Attributes:
-        QUANTITIES: What it can measure; one empty name if it is one thing only.
-        DEFAULT: Which of these where nobody says.
+        QUANTITIES: Quantities that the method can measure; a single empty name if there is one only.
+        DEFAULT: Quantities that it measures by default.
     """
 
     QUANTITIES: Sequence[str]
     DEFAULT: Sequence[str]
 
-    def measure(self, case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
-        """Measure how much each player matters.
+    def measure(self, task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
+        """Measure the importances of all p players.
 
         Args:
-            case: What is to be ranked.
-            columns: q of ``QUANTITIES``.
+            task: Data and settings.
+            quantities: q of ``QUANTITIES``.
 
         Returns:
-            (p, q, 2): the importances and their standard errors, which are NaN where they are not known.
+            (p, q, 2): the importances and their standard errors; NaN for unknown standard errors.
 
         Raises:
-            ModelError: This can't be measured for such a model.
+            ModelError: The method does not apply to the model.
         """
 
 
 def names() -> list[str]:
-    """The names of all methods."""
+    """List the names of all methods."""
     return list(_FOLDER)
 
 
 def named(name: str) -> Method:
-    """The method of a name.
+    """Import the method with a name.
 
     Raises:
-        UnknownName: There is no such method; the message lists them.
+        UnknownName: There is no such method; the message lists all methods.
     """
     return cast(Method, _FOLDER[name])

@@ -1,4 +1,4 @@
-"""What becomes of a row when some of its features get other values."""
+"""Effects of a perturbation: some features of the rows get other values."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,41 +11,41 @@ from torch import Tensor
 from shapae.analysis.ranking.task import Player, RankingTask, map_players, mean_and_error
 
 
-def _error_increase(case: RankingTask, rebuilt: Tensor) -> Tensor:
-    return (rebuilt - case.target).square().mean(dim=1) - case.errors
+def _error_increase(task: RankingTask, reconstruction: Tensor) -> Tensor:
+    return (reconstruction - task.target).square().mean(dim=1) - task.errors
 
 
-def _reconstruction_change(case: RankingTask, rebuilt: Tensor) -> Tensor:
-    return (rebuilt - case.reconstruction).square().mean(dim=1)
+def _reconstruction_change(task: RankingTask, reconstruction: Tensor) -> Tensor:
+    return (reconstruction - task.reconstruction).square().mean(dim=1)
 
 
 _MEASURES = {"error": _error_increase, "reconstruction": _reconstruction_change}
 QUANTITIES = tuple(_MEASURES)
 
 
-def perturbation_effects(case: RankingTask, player: Player, values: Tensor, columns: Sequence[str]) -> Tensor:
-    """How far each row moves.
+def perturbation_effects(task: RankingTask, player: Player, values: Tensor, quantities: Sequence[str]) -> Tensor:
+    """Measure the effect of a perturbation on each row.
 
-    "error": the rise of its mean squared error, still compared with the row as it was; otherwise a model that copies
-    its input would need nothing. "reconstruction": the mean squared change of its reconstruction.
+    "error": rise of the mean squared error. The target is the unperturbed row; otherwise a model that copies its input
+    would need no feature. "reconstruction": mean squared change of the reconstruction.
 
     Args:
-        case: With n rows.
+        task: Data and settings, with n rows.
         player: m features.
-        values: (n, m) or (m,), what they get.
-        columns: q of ``QUANTITIES``.
+        values: (n, m) or (m,). New values of these features.
+        quantities: q of ``QUANTITIES``.
 
     Returns:
         (n, q).
     """
-    rebuilt = case.reconstruct(case.replaced(player, values))
-    return torch.stack([_MEASURES[column](case, rebuilt) for column in columns], dim=1)
+    reconstruction = task.reconstruct(task.replace_features(player, values))
+    return torch.stack([_MEASURES[quantity](task, reconstruction) for quantity in quantities], dim=1)
 
 
-def ablated(case: RankingTask, columns: Sequence[str], point: Tensor, what: str) -> NDArray[Any]:
-    """How far the rows move on average where a player has the values of ``point`` (d,); see ``Method.measure``."""
-    return map_players(case, partial(_of_player, columns=columns, point=point), what)
+def ablate(task: RankingTask, quantities: Sequence[str], baseline: Tensor, label: str) -> NDArray[Any]:
+    """Average the effects of setting a player to the values of ``baseline`` (d,); see ``Method.measure``."""
+    return map_players(task, partial(_ablate_player, quantities=quantities, baseline=baseline), label)
 
 
-def _of_player(case: RankingTask, player: Player, *, columns: Sequence[str], point: Tensor) -> NDArray[Any]:
-    return mean_and_error(perturbation_effects(case, player, point[list(player)], columns))
+def _ablate_player(task: RankingTask, player: Player, *, quantities: Sequence[str], baseline: Tensor) -> NDArray[Any]:
+    return mean_and_error(perturbation_effects(task, player, baseline[list(player)], quantities))

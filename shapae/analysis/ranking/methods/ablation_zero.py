@@ -1,19 +1,19 @@
-"""What becomes of the rows without a feature: it is set to zero."""
+"""Ablation of a feature: it is set to zero."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from shapae.analysis.ranking.methods._perturbation import QUANTITIES, ablated
+from shapae.analysis.ranking.methods._perturbation import QUANTITIES, ablate
 from shapae.analysis.ranking.task import RankingTask
 
 DEFAULT = QUANTITIES
 
 
-def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
-    """How far the rows move, see ``_replaced.perturbation_effects``.
+def measure(task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
+    """Measure the effects of zero ablation, see ``_perturbation.perturbation_effects``.
 
-    Zero may be far from all rows; see ``ablation_mean``, then.
+    If zero is far from all rows, use ``ablation_mean`` instead.
     """
-    return ablated(case, columns, case.background_mean.new_zeros(len(case.background_mean)), "ablation_zero")
+    return ablate(task, quantities, task.background_mean.new_zeros(len(task.background_mean)), "ablation_zero")

@@ -1,4 +1,4 @@
-"""How much of the latents' activations goes back to a feature."""
+"""Share of a feature in the activations of the latents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +10,19 @@ from shapae.analysis.ranking.task import Player, RankingTask, map_players, mean_
 QUANTITIES = DEFAULT = ("",)
 
 
-def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
-    """Mean absolute change of the latents where a feature is set to its mean over the background.
+def measure(task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
+    """Measure the mean absolute change of the latents if a feature is set to its mean over the background.
 
-    mean over rows x and units k of |e_k(x) - e_k(x')|, x' = x but for the feature; with e the encoder. An activation by
-    itself belongs to no feature; what it loses without one does, whatever lies between the two.
+    mean over rows x and units k of |e_k(x) - e_k(x')|, with e the encoder, and x' equal to x except for the feature.
+    An activation itself belongs to no feature; its change after the ablation of a feature does, whatever the layers.
 
     Raises:
-        ModelError: It is not known how the model encodes.
+        ModelError: The model has no known encoder.
     """
-    case.encode(case.rows[:1])
-    return map_players(case, _of_player, "activations")
+    task.encode(task.rows[:1])
+    return map_players(task, _latent_change, "activations")
 
 
-def _of_player(case: RankingTask, player: Player) -> NDArray[Any]:
-    without = case.encode(case.replaced(player, case.background_mean[list(player)]))
-    return mean_and_error((without - case.latents).abs().mean(dim=1, keepdim=True))
+def _latent_change(task: RankingTask, player: Player) -> NDArray[Any]:
+    ablated = task.encode(task.replace_features(player, task.background_mean[list(player)]))
+    return mean_and_error((ablated - task.latents).abs().mean(dim=1, keepdim=True))

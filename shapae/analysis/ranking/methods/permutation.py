@@ -1,4 +1,4 @@
-"""What becomes of the rows when a feature is shuffled among them."""
+"""Permutation importance: the values of a feature are permuted among the rows."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,57 +15,62 @@ from shapae.analysis.ranking.task import Player, RankingTask, map_players, mean_
 DEFAULT = QUANTITIES
 
 
-def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
-    """Measure the perturbation effects of shuffles, averaged over ``repeats`` shuffles that all players share.
+def measure(task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
+    """Measure the effects of permutations, averaged over ``repeats`` permutations shared by all players.
 
-    See ``_perturbation.perturbation_effects``.
-
-    The features of a player are shuffled with one permutation, so that they still fit together.
+    The features of a player are permuted jointly, so that their values still fit together. See
+    ``_perturbation.perturbation_effects``.
 
     Reference:
         Breiman, 2001, section 10, https://doi.org/10.1023/A:1010933404324
     """
-    return map_players(case, partial(_of_player, columns=columns, donors=_permutations(case)), "permutation")
+    importance = partial(_player_importance, quantities=quantities, permutations=_permutations(task))
+    return map_players(task, importance, "permutation")
 
 
-def joint_vs_separate(case: RankingTask) -> NDArray[Any]:
-    """The error's importance of each player with its features shuffled one by one, in sum; as one; and the difference.
+def joint_vs_separate(task: RankingTask) -> NDArray[Any]:
+    """Measure each player's permutation importance for the error, of separate and of joint permutations.
 
     Returns:
-        (p, 3, 2): with their standard errors. A positive difference: the features stand in for each other.
+        (p, 3, 2): the importances of its features, permuted one at a time, in total; of all of them, permuted jointly;
+        and the difference; with standard errors. A positive difference: the features substitute for each other.
     """
-    return map_players(case, partial(_joint_vs_separate, donors=_permutations(case)), "correlated features")
+    return map_players(task, partial(_joint_vs_separate, permutations=_permutations(task)), "correlated features")
 
 
-def _permutations(case: RankingTask) -> NDArray[Any]:
-    """(repeats, n)."""
-    return np.random.default_rng(case.seed).permuted(np.tile(np.arange(len(case.rows)), (case.repeats, 1)), axis=1)
+def _permutations(task: RankingTask) -> NDArray[Any]:
+    """Draw the permutations of the rows: (repeats, n)."""
+    return np.random.default_rng(task.seed).permuted(np.tile(np.arange(len(task.rows)), (task.repeats, 1)), axis=1)
 
 
-def _of_player(case: RankingTask, player: Player, *, columns: Sequence[str], donors: NDArray[Any]) -> NDArray[Any]:
-    return mean_and_error(permutation_effects(case, player, columns, donors))
+def _player_importance(
+    task: RankingTask, player: Player, *, quantities: Sequence[str], permutations: NDArray[Any]
+) -> NDArray[Any]:
+    return mean_and_error(permutation_effects(task, player, quantities, permutations))
 
 
-def _joint_vs_separate(case: RankingTask, player: Player, *, donors: NDArray[Any]) -> NDArray[Any]:
-    one, *alone = (
-        permutation_effects(case, each, ["error"], donors)[:, 0] for each in (player, *((j,) for j in player))
+def _joint_vs_separate(task: RankingTask, player: Player, *, permutations: NDArray[Any]) -> NDArray[Any]:
+    joint, *separate = (
+        permutation_effects(task, each, ["error"], permutations)[:, 0] for each in (player, *((j,) for j in player))
     )
-    summed = torch.stack(alone).sum(dim=0)
-    return mean_and_error(torch.stack([summed, one, one - summed], dim=1))
+    total = torch.stack(separate).sum(dim=0)
+    return mean_and_error(torch.stack([total, joint, joint - total], dim=1))
 
 
-def permutation_effects(case: RankingTask, player: Player, columns: Sequence[str], donors: NDArray[Any]) -> Tensor:
-    """What each row is part of, whose mean is the importance.
+def permutation_effects(
+    task: RankingTask, player: Player, quantities: Sequence[str], permutations: NDArray[Any]
+) -> Tensor:
+    """Compute per-row contributions to the permutation importance; their mean over rows is the importance.
 
-    A row is part of two moves in each shuffle: its own, and that of the row to which it gives its values. The spread of
-    both together says how much the mean would change with other rows, and a bit more where there are few shuffles. That
-    of its own move alone would say half of it.
+    A row takes part in two effects of each permutation: as receiver of another row's values, and as donor of its own.
+    The standard deviation of both together shows the variation of the mean over other samples of rows; it is slightly
+    too large for few permutations. The effects as receiver alone would show only half of the variation.
 
     Args:
-        case: With n rows.
-        player: The features that are shuffled together.
-        columns: See ``perturbation_effects``.
-        donors: (repeats, n), for each row the one whose values it gets.
+        task: Data and settings, with n rows.
+        player: Features that are permuted jointly.
+        quantities: q quantities, see ``perturbation_effects``.
+        permutations: (repeats, n). Position of the donor of each row.
 
     Returns:
         (n, q).
@@ -73,10 +78,10 @@ def permutation_effects(case: RankingTask, player: Player, columns: Sequence[str
     Reference:
         Hoeffding, 1948, section 5, https://doi.org/10.1214/aoms/1177730196: the mean is nearly a U-statistic
     """
-    received, given = (torch.zeros(len(case.rows), len(columns), dtype=torch.float64) for _ in range(2))
-    for donor in torch.from_numpy(donors):
-        values = case.rows[donor.to(case.rows.device)][:, list(player)]
-        moved = perturbation_effects(case, player, values, columns).double().cpu() / len(donors)
-        received += moved
-        given[donor] += moved
-    return received + given - given.mean(dim=0)
+    as_receiver, as_donor = (torch.zeros(len(task.rows), len(quantities), dtype=torch.float64) for _ in range(2))
+    for donors in torch.from_numpy(permutations):
+        values = task.rows[donors.to(task.rows.device)][:, list(player)]
+        effects = perturbation_effects(task, player, values, quantities).double().cpu() / len(permutations)
+        as_receiver += effects
+        as_donor[donors] += effects
+    return as_receiver + as_donor - as_donor.mean(dim=0)

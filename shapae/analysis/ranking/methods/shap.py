@@ -1,4 +1,4 @@
-"""The size of the SHAP values of the reconstruction error."""
+"""Mean absolute SHAP values of the reconstruction error."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,19 +14,19 @@ from shapae.heads import ReconstructionError
 QUANTITIES = DEFAULT = ("moving", "fixed")
 
 
-def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
-    """Mean over the rows of |value| of DeepSHAP, for each target; see ``heads.ReconstructionError``.
+def measure(task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
+    """Average |DeepSHAP value| over the rows, for each target; see ``heads.ReconstructionError``.
 
-    Of the features of one player the values are summed first.
+    The values of all features of a player are summed before the absolute value.
 
     Raises:
-        UnsupportedOperator: The model runs operators that backend="deep" has no rule for.
+        UnsupportedOperator: The model runs operators without a rule of backend="deep".
     """
-    return np.stack([_of_target(case, column) for column in columns], axis=1)
+    return np.stack([_mean_absolute_values(task, target) for target in quantities], axis=1)
 
 
-def _of_target(case: RankingTask, target: str) -> NDArray[Any]:
+def _mean_absolute_values(task: RankingTask, target: str) -> NDArray[Any]:
     head = ReconstructionError(target=target)
-    explainer = Explainer(case.autoencoder, case.background, head=head, n_jobs=case.n_jobs, seed=case.seed)
-    values = torch.from_numpy(explainer(case.rows).values).to(case.player_of.device)
-    return mean_and_error(case.sums(values).abs())
+    explainer = Explainer(task.autoencoder, task.background, head=head, n_jobs=task.n_jobs, seed=task.seed)
+    values = torch.from_numpy(explainer(task.rows).values).to(task.player_of_feature.device)
+    return mean_and_error(task.sum_by_player(values).abs())

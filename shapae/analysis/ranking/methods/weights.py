@@ -1,4 +1,4 @@
-"""What the weights of linear layers say of a feature, without any row."""
+"""Importances from the weights of linear layers, without any row."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,65 +19,65 @@ def _first_layer(weights: list[Tensor]) -> Tensor:
 
 
 def _gedeon(weights: list[Tensor]) -> Tensor:
-    back = weights[-1].new_full((len(weights[-1]),), 1 / len(weights[-1]))
+    shares = weights[-1].new_full((len(weights[-1]),), 1 / len(weights[-1]))
     for weight in reversed(weights):
-        back = nn.functional.normalize(weight.abs(), p=1, dim=1).mT @ back
-    return back
+        shares = nn.functional.normalize(weight.abs(), p=1, dim=1).mT @ shares
+    return shares
 
 
 def _paths(weights: list[Tensor]) -> Tensor:
-    back = weights[-1].new_ones(len(weights[-1]))
+    sums = weights[-1].new_ones(len(weights[-1]))
     for weight in reversed(weights):
-        back = weight.abs().mT @ back
-    return back
+        sums = weight.abs().mT @ sums
+    return sums
 
 
 _MEASURES = {"first_layer": _first_layer, "gedeon": _gedeon, "paths": _paths}
 QUANTITIES = DEFAULT = tuple(_MEASURES)
 
 
-def measure(case: RankingTask, columns: Sequence[str]) -> NDArray[Any]:
-    """What the weights W_1 ... W_L (out, in) of the linear layers say.
+def measure(task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
+    """Measure importances by the weights W_1 ... W_L (out, in) of the linear layers.
 
-    "first_layer": the norm of column i of W_1. "gedeon": the share of the feature in its units, times their shares in
-    the units after them, and so on, averaged over the outputs. "paths": the product of absolute weights, summed over
-    all paths from the feature to an output, the sum of column i of abs(W_L) ... abs(W_1).
+    "first_layer": norm of column i of W_1. "gedeon": share of the feature in the weights of each unit, propagated from
+    layer to layer and averaged over the outputs. "paths": product of absolute weights, summed over all paths from the
+    feature to an output: the sum of column i of abs(W_L) ... abs(W_1).
 
-    What lies between the layers (activations, norms, additions) is not looked at, nor the scale of the features. They
-    do not depend on rows, so their standard errors are 0.
+    Activations, norms and additions between the layers are ignored, and so is the scale of the features. The
+    importances do not depend on rows, so their standard errors are 0.
 
     Raises:
-        ModelError: The model's ``torch.nn.Linear`` layers do not lead from the features to the outputs one by one.
+        ModelError: The ``torch.nn.Linear`` layers of the model are not one chain from the features to the outputs.
 
     Reference:
         Gedeon, 1997, Data mining of inputs: analysing magnitude and functional measures, section 2,
         https://doi.org/10.1142/S0129065797000227
     """
-    layers = _layers(case.autoencoder, case.rows[:1])
-    found = torch.stack([_MEASURES[column](layers) for column in columns])
-    sums = case.sums(found.detach()).mT.double().cpu().numpy()
-    squares = np.array([column == "first_layer" for column in columns])
-    return np.stack([np.where(squares, np.sqrt(sums), sums), np.zeros_like(sums)], axis=-1)
+    weights = _weight_chain(task.autoencoder, task.rows[:1])
+    importances = torch.stack([_MEASURES[quantity](weights) for quantity in quantities])
+    sums = task.sum_by_player(importances.detach()).mT.double().cpu().numpy()
+    is_squared = np.array([quantity == "first_layer" for quantity in quantities])
+    return np.stack([np.where(is_squared, np.sqrt(sums), sums), np.zeros_like(sums)], axis=-1)
 
 
-def _layers(autoencoder: Autoencoder, row: Tensor) -> list[Tensor]:
-    """The weights of the linear layers in the order in which they run, seen by hooks on a copy.
+def _weight_chain(autoencoder: Autoencoder, row: Tensor) -> list[Tensor]:
+    """List the weights of the linear layers in the order of execution, recorded by hooks on a copy.
 
     Raises:
-        ModelError: They do not lead one by one from the features to the outputs.
+        ModelError: The layers are not one chain from the features to the outputs.
     """
-    twin, ran = deep_copy(autoencoder), list[nn.Linear]()
-    for layer in twin.modules():
+    copy, executed = deep_copy(autoencoder), list[nn.Linear]()
+    for layer in copy.modules():
         if isinstance(layer, nn.Linear):
-            layer.register_forward_hook(lambda module, given, out: ran.append(module))
+            layer.register_forward_hook(lambda module, arguments, output: executed.append(module))
     with torch.no_grad():
-        twin.reconstruct(row)
-    d, ways = row.shape[1], [(layer.in_features, layer.out_features) for layer in ran]
-    ends, starts = [d, *(out for _, out in ways)], [*(into for into, _ in ways), d]
-    if not ways or ends != starts:
-        found = ", ".join(f"{into} to {out}" for into, out in ways) or "none"
+        copy.reconstruct(row)
+    d, shapes = row.shape[1], [(layer.in_features, layer.out_features) for layer in executed]
+    sources, destinations = [d, *(output for _, output in shapes)], [*(width for width, _ in shapes), d]
+    if not shapes or sources != destinations:
+        layers = ", ".join(f"{width} to {output}" for width, output in shapes) or "none"
         raise ModelError(
-            f"weights are looked at in torch.nn.Linear layers that lead one by one from {d} features to {d} outputs; "
-            f"the model runs {found}. Use other methods, which only run the model."
+            f"the model runs these torch.nn.Linear layers: {layers}. The weights methods take one chain of linear "
+            f"layers from {d} features to {d} outputs. Use other methods, such as methods=['permutation']."
         )
-    return [layer.weight for layer in ran]
+    return [layer.weight for layer in executed]
