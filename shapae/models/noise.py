@@ -89,22 +89,22 @@ def _randn_like(standard: StandardNormal, like: Tensor, *, generator: Any = None
 
 def _normal(
     standard: StandardNormal,
-    zero_noise: Any = 0.0,
+    mean: Any = 0.0,
     std: Any = 1.0,
     size: Any = None,
     *,
     generator: Any = None,
     **settings: Any,
 ) -> Tensor:
-    like = zero_noise + torch.as_tensor(std) if size is None else torch.empty(size, **settings)
-    noise: Tensor = zero_noise + std * standard(like)
+    like = mean + torch.as_tensor(std) if size is None else torch.empty(size, **settings)
+    noise: Tensor = mean + std * standard(like)
     return noise
 
 
 def _normal_(
-    standard: StandardNormal, tensor: Tensor, zero_noise: float = 0.0, std: float = 1.0, *, generator: Any = None
+    standard: StandardNormal, tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None
 ) -> Tensor:
-    return tensor.copy_(zero_noise + std * standard(tensor))
+    return tensor.copy_(mean + std * standard(tensor))
 
 
 # By the function of torch that draws: Normal.rsample, too, and nn.init.normal_ draw by these.

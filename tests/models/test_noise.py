@@ -24,6 +24,8 @@ SAMPLED = {
     "normal_": lambda mean, std: mean + std * std.new_empty(std.shape).normal_(),
     "normal_ of its own": lambda mean, std: mean + std * (torch.empty_like(mean).normal_(1, 2) - 1) / 2,
     "normal": lambda mean, std: torch.normal(mean, std),
+    "normal by keyword": lambda mean, std: torch.normal(mean=mean, std=std),
+    "normal_ by keyword": lambda mean, std: mean + std * (torch.empty_like(mean).normal_(mean=1, std=2) - 1) / 2,
     "normal of the deviations": lambda mean, std: mean + torch.normal(0.0, std),
     "normal of a size": lambda mean, std: mean + std * torch.normal(0.0, 1.0, mean.shape, dtype=mean.dtype),
     "rsample": lambda mean, std: Normal(mean, std).rsample(),
