@@ -30,7 +30,7 @@ from shapae.utils.text import enumerate_names
 __all__ = ["cluster_features", "one_hot", "read_gmt"]
 
 T = TypeVar("T")
-# Bytes of a block of the matrix of correlations: large enough for fast products, and small beside the rows.
+# Bytes of a block of correlations in ``correlated_clusters``, which never holds all d * d of them.
 BLOCK_BYTES = 2**26
 
 
