@@ -1,4 +1,4 @@
-"""Every error of the package, as a tree.
+"""All errors and warnings of the package.
 
 ::
 
@@ -6,15 +6,15 @@
         DataError            a table that can't be explained, or that does not fit the background
         ModelError           a model or head that can't be explained as it is
             ShapeError       its output has the wrong shape or type
-            UnsupportedOperator  it runs operators for which the native engine has no rule
-        UnknownName          a head, backend, output or loss that does not exist; the known ones are listed
-        TooLarge             more memory is needed than ``memory`` allows, or more features than a backend takes
+            UnsupportedOperator  its operators have no rule in the native engine
+        UnknownName          an unknown head, backend, output or loss; known names are listed
+        TooLarge             more memory than ``memory`` allows, or more features than a backend takes
         OutputError          a result that can't be written or read
-        MissingPackage       something that needs a package which is not installed
+        MissingPackage       a feature of shapae that needs a package which is not installed
 
-    AdditivityWarning        values that do not add up as well as their backend promises
-    NamesWarning             names that were changed, because some of them came repeatedly
-    RankingWarning           a method underrates some features
+    AdditivityWarning        values whose residual exceeds the tolerance of their backend
+    NamesWarning             repeated names, which were made unique
+    RankingWarning           a ranking method that underrates some features
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class ShapaeError(Exception):
-    """Root of all errors that shapae raises on purpose."""
+    """Base of all errors of shapae."""
 
 
 class DataError(ShapaeError, ValueError):
@@ -49,11 +49,11 @@ class ModelError(ShapaeError, ValueError):
 
 
 class ShapeError(ModelError):
-    """The model or the head returns something of the wrong shape or type."""
+    """A model or head with outputs of the wrong shape or type."""
 
 
 class UnsupportedOperator(ModelError):
-    """The model runs operators for which the native engine has no rule; all of them are named.
+    """A model with operators that have no rule in the native engine; all of them are named.
 
     >>> print(UnsupportedOperator(["aten.sort.default in Score.autoencoder.model"]))
     the model runs operators without an attribution rule: aten.sort.default in Score.autoencoder.model. Add them to \
@@ -64,7 +64,7 @@ shapae/deepshap/rules (one function each), or use backend='gradient', which need
         super().__init__(places)
 
     def __str__(self) -> str:
-        """Each operator with its place."""
+        """Name each operator with its place in the model."""
         return (
             f"the model runs operators without an attribution rule: {', '.join(self.args[0])}. Add them to "
             f"shapae/deepshap/rules (one function each), or use backend='gradient', which needs no rules."
@@ -72,7 +72,7 @@ shapae/deepshap/rules (one function each), or use backend='gradient', which need
 
 
 class UnknownName(ShapaeError, KeyError):
-    """A name that is not known.
+    """An unknown name.
 
     >>> print(UnknownName("head", "latant", ["latent", "reconstruction"]))
     no head is called 'latant'; there are: latent, reconstruction.
@@ -82,16 +82,16 @@ class UnknownName(ShapaeError, KeyError):
         super().__init__(kind, name, known)
 
     def __str__(self) -> str:
-        """The known names, the nearest first, twelve at most."""
+        """List the known names, the most similar first, twelve at most."""
         kind, name, known = self.args
         near = get_close_matches(str(name), known)
-        shown = (near + [each for each in known if each not in near])[:12]
+        shown = (near + [other for other in known if other not in near])[:12]
         more = f", and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
         return f"no {kind} is called {name!r}; there are: {', '.join(shown)}{more}."
 
 
 class TooLarge(ShapaeError, ValueError):
-    """More memory or more features than allowed; refused before the work starts."""
+    """More memory or more features than allowed, raised before the computation starts."""
 
 
 class OutputError(ShapaeError, OSError):
@@ -99,16 +99,16 @@ class OutputError(ShapaeError, OSError):
 
 
 class MissingPackage(ShapaeError, ImportError):
-    """Something was asked for that needs a package which is not installed; the extra that installs it is named."""
+    """A feature of shapae that needs a package which is not installed; the extra that installs it is named."""
 
 
 class AdditivityWarning(UserWarning):
-    """Values miss score - base value by more than their backend promises."""
+    """Values whose sums differ from score - base value by more than the tolerance of their backend."""
 
 
 class NamesWarning(UserWarning):
-    """Names were changed, because some of them came repeatedly."""
+    """Repeated names, which were made unique."""
 
 
 class RankingWarning(UserWarning):
-    """A method underrates some features."""
+    """A ranking method that underrates some features."""

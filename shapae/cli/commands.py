@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(
-    help="SHAP values for PyTorch autoencoders on tabular data.", no_args_is_help=True, add_completion=False
-)
+from shapae import __version__
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")]
 Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
@@ -34,6 +34,21 @@ Tolerance = Annotated[
 Jobs = Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")]
 Memory = Annotated[str, typer.Option(help="Bound on the memory.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"shapae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def shapae(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """SHAP values for PyTorch autoencoders on tabular data."""
 
 
 @app.command()

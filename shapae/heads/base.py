@@ -1,4 +1,4 @@
-"""What all heads that have a name share."""
+"""Base classes of the heads with a name."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,18 +12,18 @@ HEADS: Registry[Callable[[], "Head"]] = Registry("head")
 
 
 class Head(nn.Module):
-    """Base of the heads that have a name.
+    """Base of the heads with a name.
 
-    A user's own head is any nn.Module with this ``forward``. Each number must depend on its own row only, and
-    nonlinear parts should be modules (see ``Elementwise``), because the shap backends see nothing else.
+    A user's own head is any nn.Module with this ``forward``. Each output must depend on its own row only. Nonlinear
+    parts should be modules (see ``Elementwise``), because the shap backends detect only modules.
 
     Args:
-        chosen: Name or position of the output that is wanted, or several of them; None for all.
+        chosen: Names or positions of outputs, or a single one; None for all outputs.
 
     Attributes:
-        anchored: Whether ``forward`` takes ``anchors``, too: (n, d), for each row the one being explained, whose
-            features stay as they are.
-        draws: If not 0, the outputs are so many draws of one number, whose mean is explained.
+        anchored: Whether ``forward`` also takes ``anchors`` (n, d): for each row the explained row, whose features are
+            not replaced.
+        draws: Number of samples of one output, whose mean is explained; 0 for outputs that are not random.
     """
 
     anchored = False
@@ -40,11 +40,11 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """``width`` names, one for each output before any are chosen."""
+        """Return ``width`` names, one for each output before outputs are chosen."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        """The outputs that were chosen."""
+        """Return the chosen outputs."""
         return "" if self.chosen is None else f"chosen={self.chosen}"
 
 
@@ -52,24 +52,24 @@ class ScalarHead(Head):
     """Base of the heads with one output.
 
     Attributes:
-        output: Its name.
+        output: Name of the output.
     """
 
     output: str
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """One name."""
+        """Return the name of the output."""
         return [self.output]
 
 
 class PerUnitHead(Head):
-    """Base of the heads with one output for each latent unit.
+    """Base of the heads with one output per latent unit.
 
     Args:
-        units: Positions of the wanted units; None for all.
+        units: Positions of latent units; None for all units.
 
     Attributes:
-        quantity: What of the unit, after its name.
+        quantity: Name of the quantity, appended to the name of the unit.
     """
 
     quantity = ""
@@ -78,5 +78,5 @@ class PerUnitHead(Head):
         super().__init__(units)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """Counted from 0."""
+        """Return the names of the units, numbered from 0."""
         return [f"latent {unit}{self.quantity}" for unit in range(width)]

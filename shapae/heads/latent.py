@@ -13,7 +13,7 @@ class Latent(PerUnitHead):
     """Each latent unit: score_k(x) = e_k(x), with e the encoder.
 
     Args:
-        units: Positions of the wanted units; None for all.
+        units: Positions of latent units; None for all units.
     """
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
@@ -39,9 +39,10 @@ class LatentNorm(ScalarHead):
 
 @HEADS.register("label_free")
 class LabelFree(ScalarHead):
-    """Label-free importance: score(z) = <e(x), e(z)>, with e the encoder and x the row being explained.
+    """Label-free importance: score(z) = <e(x), e(z)>, with e the encoder and x the explained row.
 
-    How much each feature takes part in putting the row where it is among the latents, whichever way these are rotated.
+    The values are the contributions of the features to the position of the row in the latent space, independent of
+    rotations of this space.
 
     Reference:
         Crabbe and van der Schaar, 2022, section 3.1, https://arxiv.org/abs/2203.01928

@@ -1,4 +1,4 @@
-"""Losses compare a reconstruction with its target."""
+"""Losses: differences between a reconstruction and its target."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ LOSSES: Registry[Callable[[], "Loss"]] = Registry("loss")
 
 
 class Elementwise(nn.Module):
-    """A function of each number on its own, as a module, so that hook-based explainers can see it."""
+    """An elementwise function as a module, so that explainers with hooks detect it."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -26,28 +26,28 @@ class Elementwise(nn.Module):
         return self.function(values)
 
     def extra_repr(self) -> str:
-        """Name of the function."""
+        """Return the name of the function."""
         return str(getattr(self.function, "__name__", self.function))
 
 
 class Loss(nn.Module):
-    """Base of the losses that have a name.
+    """Base of the losses with a name.
 
     A user's own loss is any nn.Module with this ``forward``.
 
     Attributes:
-        by_feature: Whether each feature has a loss by itself.
+        by_feature: Whether there is one loss per feature.
     """
 
     by_feature = True
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """(n, d), (n, d) -> (n, d); (n,) if it is not by feature."""
+        """(n, d), (n, d) -> (n, d); (n,) if ``by_feature`` is False."""
         raise NotImplementedError
 
 
 class ElementwiseLoss(Loss):
-    """A function of r - x."""
+    """A function of the difference r - x."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -88,14 +88,14 @@ class _Huber:
 
 @LOSSES.register("huber")
 class Huber(ElementwiseLoss):
-    """(r - x)**2 / 2 up to a difference of ``delta``, beyond it delta * (|r - x| - delta / 2).
+    """(r - x)**2 / 2 if |r - x| <= delta, otherwise delta * (|r - x| - delta / 2).
 
     Args:
         delta: Positive, in the units of the target.
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        _refuse_unless_positive("delta", delta)
+        _check_positive("delta", delta)
         super().__init__(_Huber(delta))
 
 
@@ -104,7 +104,7 @@ class GaussianNLL(Loss):
     """Negative log-likelihood of a normal distribution around r: (log(2 pi v) + (r - x)**2 / v) / 2.
 
     Args:
-        variance: v, positive: one number, or one for each feature.
+        variance: v, positive: a number, or one number per feature.
     """
 
     variance: Tensor
@@ -112,7 +112,7 @@ class GaussianNLL(Loss):
     def __init__(self, variance: float | Sequence[float] | Tensor = 1.0) -> None:
         super().__init__()
         self.register_buffer("variance", torch.as_tensor(variance, dtype=torch.float64).clone())
-        _refuse_unless_positive("variance", self.variance)
+        _check_positive("variance", self.variance)
         self.square = Elementwise(torch.square)
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class GaussianNLL(Loss):
 class CrossEntropy(Loss):
     """-x log r - (1 - x) log(1 - r), for reconstructions and targets between 0 and 1.
 
-    Where r or 1 - r is 0, the smallest normal number of the dtype stands for it.
+    If r or 1 - r is 0, it is replaced by the smallest normal number of the dtype.
     """
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class Distance(Loss):
 
 @LOSSES.register("cosine")
 class Cosine(Loss):
-    """1 - cos of the angle between r and x."""
+    """1 - cosine of the angle between r and x."""
 
     by_feature = False
 
@@ -171,26 +171,26 @@ class Cosine(Loss):
 
 
 def as_loss(loss: str | nn.Module, *, by_feature: bool = False) -> nn.Module:
-    """The loss of a name, or ``loss`` itself.
+    """Make the loss with a name, or return a module unchanged.
 
     Args:
-        loss: Its name, or a module.
-        by_feature: Whether each feature must have a loss by itself.
+        loss: Name of the loss, or a module.
+        by_feature: Whether there must be one loss per feature.
 
     Raises:
         UnknownName: There is no such loss.
-        ModelError: It is neither a name nor a module; or it gives one number for a row, and is to be by feature.
+        ModelError: ``loss`` is neither a name nor a module; or there must be one loss per feature, but it is per row.
     """
-    found = LOSSES[loss]() if isinstance(loss, str) else loss
-    if not isinstance(found, nn.Module):
+    module = LOSSES[loss]() if isinstance(loss, str) else loss
+    if not isinstance(module, nn.Module):
         raise ModelError(f"the loss must be a name or a torch.nn.Module of (reconstruction, target), got {loss!r}.")
-    if by_feature and not getattr(found, "by_feature", True):
+    if by_feature and not getattr(module, "by_feature", True):
         names = [name for name, kind in LOSSES.items() if getattr(kind, "by_feature", True)]
-        raise ModelError(f"the loss {loss!r} gives one number for a row, not one for each feature; use one of {names}.")
-    return found
+        raise ModelError(f"the loss {loss!r} gives one number per row, not one per feature. Use one of {names}.")
+    return module
 
 
-def _refuse_unless_positive(name: str, number: float | Tensor) -> None:
+def _check_positive(name: str, number: float | Tensor) -> None:
     value = torch.as_tensor(number)
     if not (torch.isfinite(value) & (value > 0)).all():
         raise ModelError(f"{name} must be positive, got {value.tolist()}.")

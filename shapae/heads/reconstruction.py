@@ -1,4 +1,4 @@
-"""Heads on the reconstruction: how good it is, and what it is."""
+"""Heads on the reconstruction and its errors."""
 
 from collections.abc import Sequence
 
@@ -15,21 +15,20 @@ from shapae.models.autoencoder import Autoencoder
 class ReconstructionError(ScalarHead):
     """Reconstruction error of each row.
 
-    score(x) = 1/d * sum_j loss(r_j(x), x_j), with r the model's reconstruction; or loss(r(x), x), for a loss that is
-    not by feature.
+    score(x) = 1/d * sum_j loss(r_j(x), x_j), with r the model's reconstruction; or loss(r(x), x), for a loss per row.
 
-    A feature enters twice, as input of the model and as target of the error; both ways are attributed.
+    A feature enters twice, as input of the model and as target of the error. Both effects are attributed.
 
     Args:
         loss: "mse" for squares, "mae" for absolute values, "huber", "bce" for binary cross-entropy, "gaussian_nll",
             "l2" for the Euclidean distance, "cosine"; or an nn.Module of (reconstruction, target), see
             ``shapae.losses``.
-        target: "moving": the row is compared with itself while its features are replaced, so that the score of a
-            mixed row is that row's own anomaly score. "fixed": it is compared with the row being explained, score(z) =
-            1/d * sum_j loss(r_j(z), x_j): which features let the model rebuild this row.
+        target: "moving": the target is the row with its replaced features, so that the score of a coalition is the
+            anomaly score of this mixed row. "fixed": the target is the explained row, score(z) = 1/d * sum_j
+            loss(r_j(z), x_j), so that the values show which features let the model reconstruct this row.
 
     Raises:
-        ModelError: Another target.
+        ModelError: ``target`` is neither "moving" nor "fixed".
 
     Reference:
         Antwarg et al., 2021, https://arxiv.org/abs/1903.02407
@@ -52,12 +51,12 @@ class ReconstructionError(ScalarHead):
 
 
 class _PerFeatureHead(Head):
-    """One number for each feature; or for each of the features that are rebuilt worst, whichever these are in a row.
+    """Base of the heads with one output per feature, or per feature among the worst reconstructed of each row.
 
     Args:
-        features: Names or positions of the wanted features; None for all.
-        loss: Of each feature.
-        worst: So many features with the largest loss in the row being explained.
+        features: Names or positions of features; None for all features.
+        loss: A loss per feature.
+        worst: Number of features, those with the largest losses in the explained row.
 
     Raises:
         ModelError: Both ``features`` and ``worst`` are given.
@@ -66,7 +65,10 @@ class _PerFeatureHead(Head):
     def __init__(self, features: Choice, loss: str | nn.Module, worst: int | None) -> None:
         super().__init__(features)
         if worst is not None and (features is not None or worst < 1):
-            raise ModelError(f"worst must be a number of features, without others that are named, got {worst!r}.")
+            raise ModelError(
+                f"worst must be at least 1, and can't be combined with features=, got worst={worst!r} and "
+                f"features={features!r}."
+            )
         self.loss, self.worst, self.anchored = as_loss(loss, by_feature=True), worst, worst is not None
 
     def losses(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
@@ -75,20 +77,20 @@ class _PerFeatureHead(Head):
         return losses
 
     def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
-        """(n, worst, d): 1 at the features with the largest losses, because a product has multipliers."""
+        """(n, worst, d): 1 at the features with the largest losses; a product with it has DeepSHAP multipliers."""
         losses = self.losses(autoencoder, anchors)
         d = losses.shape[1]
         largest = losses.topk(min(self.worst or d, d), dim=1).indices
         return (largest.unsqueeze(2) == torch.arange(d, device=losses.device)).to(losses)
 
     def select_worst(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
-        """``numbers`` (n, d), or those of the features that are worst in ``anchors``: (n, worst)."""
+        """Select (n, worst) of ``numbers`` (n, d), at the features with the largest losses in ``anchors``."""
         if self.worst is None:
             return numbers
         return torch.bmm(self.worst_mask(autoencoder, anchors), numbers.unsqueeze(2)).squeeze(2)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:
-        """The features, or their ranks."""
+        """Return the names of the features, or their ranks."""
         return list(features) if self.worst is None else [f"worst {place}" for place in range(1, width + 1)]
 
 
@@ -97,12 +99,12 @@ class FeatureError(_PerFeatureHead):
     """Reconstruction error of each feature by itself: score_j(x) = loss(r_j(x), x_j).
 
     Args:
-        features: Names or positions of the wanted features; None for all.
-        loss: See ``ReconstructionError``; those that are by feature.
-        worst: Instead of ``features``: so many features with the largest errors of each row.
+        features: Names or positions of features; None for all features.
+        loss: A loss per feature, see ``ReconstructionError``.
+        worst: Number of features, those with the largest errors in each row, instead of ``features``.
 
     Raises:
-        ModelError: Both ``features`` and ``worst`` are given, or the loss is not by feature.
+        ModelError: Both ``features`` and ``worst`` are given, or the loss is per row.
     """
 
     def __init__(self, features: Choice = None, loss: str | nn.Module = "mse", *, worst: int | None = None) -> None:
@@ -118,11 +120,11 @@ class Reconstruction(_PerFeatureHead):
     """Each reconstructed feature: score_j(x) = r_j(x).
 
     Args:
-        features: Names or positions of the wanted features; None for all.
-        worst: Instead of ``features``: so many features with the largest squared errors of each row.
+        features: Names or positions of features; None for all features.
+        worst: Number of features, those with the largest squared errors in each row, instead of ``features``.
 
     Raises:
-        ModelError: Both are given.
+        ModelError: Both ``features`` and ``worst`` are given.
     """
 
     def __init__(self, features: Choice = None, *, worst: int | None = None) -> None:
@@ -134,13 +136,13 @@ class Reconstruction(_PerFeatureHead):
 
 
 class ErrorFromOthers(_PerFeatureHead):
-    """Errors of the features that are rebuilt worst, as the other features make them.
+    """Errors of the worst reconstructed features, attributed to the other features.
 
-    score_j(z) = loss(r_j(z'), x_j), with x the row being explained, and z' = z but for z'_j = x_j: feature j itself
-    is not replaced, so its own value is 0. Positive values contribute to the error, negative ones offset it.
+    score_j(z) = loss(r_j(z'), x_j), with x the explained row, and z' = z except z'_j = x_j: feature j itself is not
+    replaced, so that its own value is 0. Positive values contribute to the error, negative values offset it.
 
     Args:
-        worst: So many features with the largest errors of each row.
+        worst: Number of features, those with the largest errors in each row.
         loss: See ``FeatureError``.
 
     Reference:
@@ -153,7 +155,7 @@ class ErrorFromOthers(_PerFeatureHead):
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, worst)."""
         anchors = rows if anchors is None else anchors
-        picks = self.worst_mask(autoencoder, anchors)
-        mixed = (1 - picks) * rows.unsqueeze(1) + picks * anchors.unsqueeze(1)
+        mask = self.worst_mask(autoencoder, anchors)
+        mixed = (1 - mask) * rows.unsqueeze(1) + mask * anchors.unsqueeze(1)
         losses = self.losses(autoencoder, mixed.flatten(0, 1)).reshape(mixed.shape)
-        return (picks * losses).sum(dim=2)
+        return (mask * losses).sum(dim=2)

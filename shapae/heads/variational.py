@@ -1,4 +1,4 @@
-"""Heads of variational autoencoders, whose encoder gives mean and log-variance of a normal distribution."""
+"""Heads of variational autoencoders: the encoder returns mean and log-variance of a normal distribution."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ class LatentMean(PerUnitHead):
     """Mean of each latent unit.
 
     Args:
-        units: Positions of the wanted units; None for all.
+        units: Positions of latent units; None for all units.
     """
 
     quantity = " mean"
@@ -26,10 +26,10 @@ class LatentMean(PerUnitHead):
 
 @HEADS.register("latent_log_variance")
 class LatentLogVariance(PerUnitHead):
-    """Log-variance of each latent unit: where the encoder is not sure.
+    """Log-variance of each latent unit, the uncertainty of the encoder.
 
     Args:
-        units: Positions of the wanted units; None for all.
+        units: Positions of latent units; None for all units.
     """
 
     quantity = " log-variance"
@@ -58,10 +58,10 @@ class Divergence(nn.Module):
 
 @HEADS.register("unit_kl")
 class UnitKL(PerUnitHead):
-    """Divergence of each latent unit from its prior, in nats: which units say something about the row.
+    """Divergence of each latent unit from its prior, in nats: the information of the unit about the row.
 
     Args:
-        units: Positions of the wanted units; None for all.
+        units: Positions of latent units; None for all units.
     """
 
     quantity = " KL"
@@ -78,7 +78,7 @@ class UnitKL(PerUnitHead):
 
 @HEADS.register("kl")
 class KL(ScalarHead):
-    """Divergence of all latent units from their prior, in nats: how far the row lies from what is usual."""
+    """Divergence of all latent units from their prior, in nats: large for unusual rows."""
 
     output = "KL"
 
@@ -99,10 +99,10 @@ class ELBO(ScalarHead):
     Args:
         loss: Negative log-likelihood of a feature: "gaussian_nll", "bce", or a module; see ``shapae.losses``.
         beta: Weight of the divergence.
-        draws: 0: z is the mean of the latents. Otherwise the mean over so many draws of z = mu + exp(v / 2) * e, each
-            with the same e for all rows, so that two rows differ by what they are and not by chance; standard errors
-            are those over the draws, then.
-        seed: Of the draws.
+        draws: Number of samples z = mu + exp(v / 2) * e of the latents, whose mean is explained; 0 for the mean of the
+            latents, z = mu. Each e is shared by all rows, so that rows do not differ by chance. Standard errors are
+            errors of the mean over the samples.
+        seed: Random seed of the samples.
 
     Raises:
         ModelError: The loss is not by feature, or ``draws`` is negative or 1.
@@ -123,7 +123,7 @@ class ELBO(ScalarHead):
         self.beta, self.draws, self.seed = beta, draws, seed
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
-        """(n, d) -> (n,); (n, draws) if there are draws."""
+        """(n, d) -> (n,); (n, draws) if ``draws`` is not 0."""
         mean, log_variance = autoencoder.latent_distribution(rows)
         divergence: Tensor = self.beta * self.divergence(mean, log_variance).sum(dim=1)
         target = autoencoder.target(rows)
@@ -132,8 +132,8 @@ class ELBO(ScalarHead):
         noise = torch.randn(self.draws, mean.shape[1], generator=torch.Generator().manual_seed(self.seed)).to(mean)
         latents = mean.unsqueeze(1) + self.exp(log_variance / 2).unsqueeze(1) * noise
         targets = target.unsqueeze(1).expand(-1, self.draws, -1)
-        found = self._log_likelihood(autoencoder.decode(latents.flatten(0, 1)), targets.flatten(0, 1))
-        return found.reshape(-1, self.draws) - divergence.unsqueeze(1)
+        likelihoods = self._log_likelihood(autoencoder.decode(latents.flatten(0, 1)), targets.flatten(0, 1))
+        return likelihoods.reshape(-1, self.draws) - divergence.unsqueeze(1)
 
     def _log_likelihood(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         losses: Tensor = self.loss(reconstruction, target)

@@ -1,6 +1,6 @@
-"""Models of other packages, where ``Autoencoder(model)`` does not find all that there is to know.
+"""Adapters for models of other packages whose parts ``Autoencoder(model)`` can't find by itself.
 
-For a model of pythae, pyautoencoder or Lightning none is needed. Nothing of another package is imported.
+Models of pythae, pyautoencoder and Lightning need no adapter. No other package is imported here.
 """
 
 from typing import Any
@@ -12,31 +12,32 @@ from shapae.models.autoencoder import Autoencoder
 
 __all__ = ["pyod", "scvi"]
 
-# What pyod adds to the standard deviations.
+# Constant that pyod adds to the standard deviations: rows must be scaled as in training.
 EPS = 1e-8
 
 
 def pyod(detector: Any) -> Autoencoder:
-    """The model of a fitted ``pyod.models.auto_encoder.AutoEncoder`` or ``pyod.models.vae.VAE``, for rows as they are.
+    """Wrap a fitted ``pyod.models.auto_encoder.AutoEncoder`` or ``pyod.models.vae.VAE``, for unscaled rows.
 
-    The score of ``heads.ReconstructionError("l2")`` is the detector's own; of a VAE, with its noise at its mean.
+    ``heads.ReconstructionError("l2")`` equals the detector's own score; for a VAE, the score with its noise at the
+    mean.
 
     Args:
-        detector: Its scaling, if it does any, becomes ``preprocess``.
+        detector: The fitted detector. Its scaling, if any, becomes ``preprocess``.
     """
     scaling = (detector.X_mean, detector.X_std + EPS) if detector.preprocessing else None
     return Autoencoder(detector.model, preprocess=scaling, noise="mean")
 
 
 def scvi(model: Any, *, batch: int = 0) -> Autoencoder:
-    """The module of a trained ``scvi.model.SCVI`` without covariates, for rows of counts.
+    """Wrap a trained ``scvi.model.SCVI`` without covariates, for rows of counts.
 
-    Latents are the means of q(z | x), and the reconstruction is the mean of p(x | z) there, in counts, for the library
-    size of the row.
+    Latents are the means of q(z | x). The reconstruction is the mean of p(x | z) at these latents, in counts, for the
+    library size of the row.
 
     Args:
-        model: With the ``module`` that was trained.
-        batch: Number of the batch that all rows are taken to be from.
+        model: The trained model.
+        batch: Number of the batch that all rows are assigned to.
     """
     latents = _Latents(batch)
     return Autoencoder(
@@ -49,11 +50,11 @@ class _Latents:
         self.batch = batch
 
     def __call__(self, module: Any, rows: Tensor) -> Any:
-        return self._inferred(module, rows)["qz"]
+        return self._inference(module, rows)["qz"]
 
-    def _inferred(self, module: Any, rows: Tensor) -> dict[str, Any]:
-        inferred: dict[str, Any] = module.inference(x=rows, batch_index=self._batches(rows))
-        return inferred
+    def _inference(self, module: Any, rows: Tensor) -> dict[str, Any]:
+        outputs: dict[str, Any] = module.inference(x=rows, batch_index=self._batches(rows))
+        return outputs
 
     def _batches(self, rows: Tensor) -> Tensor:
         return torch.full((len(rows), 1), self.batch, device=rows.device)
@@ -61,5 +62,5 @@ class _Latents:
 
 class _Counts(_Latents):
     def __call__(self, module: Any, rows: Tensor) -> Any:
-        given = {key: value for key, value in self._inferred(module, rows).items() if key in ("z", "library")}
-        return module.generative(batch_index=self._batches(rows), **given)["px"]
+        latents = {key: value for key, value in self._inference(module, rows).items() if key in ("z", "library")}
+        return module.generative(batch_index=self._batches(rows), **latents)["px"]

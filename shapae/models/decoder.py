@@ -1,4 +1,4 @@
-"""An autoencoder seen from its latents: what is explained is what the decoder makes of them."""
+"""The decoder of an autoencoder, for explanations whose rows are latents."""
 
 from torch import Tensor
 
@@ -7,11 +7,11 @@ from shapae.models.autoencoder import Autoencoder
 
 
 class DecoderOnly:
-    """Stands for an autoencoder in heads whose rows are latents.
+    """Substitute for an autoencoder in heads whose rows are latents.
 
     Args:
-        autoencoder: Its decoder is run.
-        originals: (n, d), the rows that the latents being explained were encoded from: a target that stays.
+        autoencoder: The autoencoder whose decoder is run.
+        originals: (n, d), the rows from which the explained latents were encoded. They are the target for all latents.
     """
 
     def __init__(self, autoencoder: Autoencoder, originals: Tensor) -> None:
@@ -22,17 +22,17 @@ class DecoderOnly:
         return self.autoencoder.decode(latents)
 
     def target(self, latents: Tensor) -> Tensor:
-        """(n, m) -> (n, d): the original rows, whatever the latents."""
+        """(n, m) -> (n, d): the original rows, for any latents."""
         return self.autoencoder.target(self.originals)
 
     def encode(self, latents: Tensor) -> Tensor:
-        """Refuse what would explain latents by themselves.
+        """Refuse heads on the latents.
 
         Raises:
             ModelError: Always.
         """
         raise ModelError(
-            "with source='latent' the decoder alone is explained, so the head can't be one of latents; use "
+            "source='latent' explains the decoder alone, so that the head can't be a head on the latents. Use "
             "head='reconstruction_error', 'feature_error' or 'reconstruction', or source='input'."
         )
 

@@ -1,7 +1,7 @@
-"""What users' models return: tensors, tuples, dicts, dataclasses and distributions; and what is what in them."""
+"""Outputs of users' models: tensors, tuples, dicts, dataclasses and distributions, and the tensors within them."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -10,13 +10,14 @@ from torch.distributions import Distribution, Independent, Normal
 
 OutputFields = dict[str | int, Any]
 
+# Usual names of reconstructions, latent means and latents, in the order in which they are tried.
 RECONSTRUCTIONS = (
     *("recon_x", "x_recon", "recon", "recons", "reconstruction", "reconstructions", "reconstructed", "x_reconstructed"),
     *("x_hat", "xhat", "x_rec", "rec", "x_tilde", "x_prime", "decoded", "px"),
 )
 MEANS = ("mu", "mean", "z_mu", "mu_z", "z_mean", "mean_z", "qz_m", "embedding", "loc")
 LATENTS = (*MEANS, "qz", "z", "latent", "latents", "latent_code", "code", "codes", "encoded", "encoding", "embeddings")
-# How each becomes a log variance.
+# Usual names of variances, and the conversion of each to a log variance.
 VARIANCES: dict[str, Callable[[Tensor], Tensor]] = {
     **dict.fromkeys(("logvar", "log_var", "log_variance", "log_covariance", "z_logvar", "logvar_z"), torch.clone),
     **dict.fromkeys(("z_log_var", "log_var_z", "logvariance", "log_sigma2", "log_sigma_sq"), torch.clone),
@@ -26,93 +27,93 @@ VARIANCES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def output_fields(output: Any) -> OutputFields:
-    """What ``output`` is made of: by name, or by position for a tuple or list; nothing for a tensor."""
+    """Return the fields of ``output`` by name, or by position for a tuple or list; a tensor has no fields."""
     if isinstance(output, Mapping):
         return dict(output)
-    if is_dataclass(output):
-        return {field.name: getattr(output, field.name) for field in fields(output)}
+    if dataclasses.is_dataclass(output):
+        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
     if isinstance(output, tuple) and hasattr(output, "_asdict"):
         return dict(output._asdict())
-    parts: OutputFields = dict(enumerate(output)) if isinstance(output, (tuple, list)) else {}
-    return parts
+    fields: OutputFields = dict(enumerate(output)) if isinstance(output, (tuple, list)) else {}
+    return fields
 
 
 def reconstruction(output: Any, shape: tuple[int, int] | None = None) -> Tensor | None:
-    """The reconstruction in ``output``, without an axis of draws; None where it is not obvious.
+    """Find the reconstruction in ``output``, averaged over an axis of draws; None if it is ambiguous.
 
     Args:
-        output: A tensor or distribution; else what has an obvious name, or else the first tensor of a tuple, or the
-            only one, that is of the right shape.
-        shape: (n, d), of the rows that are reconstructed; None where they are not known.
+        output: A tensor or distribution; otherwise the field with a usual name; otherwise the only field of the right
+            shape, or the first such field of a tuple.
+        shape: (n, d), shape of the reconstructed rows; None if it is unknown.
     """
-    place = _reconstruction_key(output, shape)
-    got = tensor(output if place is None else output_fields(output)[place])
-    return got.mean(dim=1) if got is not None and got.ndim == 3 and _has_shape(got, shape) else got
+    key = _reconstruction_key(output, shape)
+    tensor = as_tensor(output if key is None else output_fields(output)[key])
+    return tensor.mean(dim=1) if tensor is not None and tensor.ndim == 3 and _has_shape(tensor, shape) else tensor
 
 
 def without_reconstruction(output: Any, shape: tuple[int, int]) -> OutputFields:
-    """What ``output`` is made of beside the reconstruction of rows of this shape."""
-    place = _reconstruction_key(output, shape)
-    return {key: value for key, value in output_fields(output).items() if key != place}
+    """Return the fields of ``output`` except the reconstruction of rows of this shape."""
+    reconstruction_key = _reconstruction_key(output, shape)
+    return {key: value for key, value in output_fields(output).items() if key != reconstruction_key}
 
 
 def latents(output: Any, n: int) -> Tensor | None:
-    """The latents in ``output``, or their mean where they are random; None where they are not obvious.
+    """Find the latents in ``output``, or their mean if they are a distribution; None if they are ambiguous.
 
     Args:
-        output: A tensor or distribution; else what has an obvious name, or else the first tensor of a tuple, or the
-            only one, that has n rows.
-        n: Number of rows that are encoded.
+        output: A tensor or distribution; otherwise the field with a usual name; otherwise the only field with n rows,
+            or the first such field of a tuple.
+        n: Number of encoded rows.
     """
-    got = tensor(output)
-    if got is None:
-        found = output_fields(output)
-        key = _obvious_key(found, LATENTS, {key: value for key, value in found.items() if _is_table(tensor(value), n)})
-        got = None if key is None else tensor(found[key])
-    return got.squeeze(1) if got is not None and got.ndim == 3 else got
+    tensor = as_tensor(output)
+    if tensor is None:
+        fields = output_fields(output)
+        candidates = {key: value for key, value in fields.items() if _has_rows(as_tensor(value), n)}
+        key = _obvious_key(fields, LATENTS, candidates)
+        tensor = None if key is None else as_tensor(fields[key])
+    return tensor.squeeze(1) if tensor is not None and tensor.ndim == 3 else tensor
 
 
 def distribution(output: Any, n: int) -> tuple[Tensor, Tensor] | None:
-    """Mean and log variance of the latents in ``output``; None where they are not obvious.
+    """Find mean and log variance of the latents in ``output``; None if they are ambiguous.
 
     Args:
-        output: A normal distribution; a pair (mean, log variance); or what has obvious names.
-        n: Number of rows that are encoded.
+        output: A normal distribution; a pair (mean, log variance); or fields with usual names.
+        n: Number of encoded rows.
     """
-    found = output_fields(output)
-    normals = [each for each in (output, *found.values()) if _is_normal(each)]
+    fields = output_fields(output)
+    normals = [each for each in (output, *fields.values()) if _is_normal(each)]
     if len(normals) == 1:
         return normals[0].mean, normals[0].variance.log()
-    means, spreads = [name for name in MEANS if name in found], [name for name in VARIANCES if name in found]
-    if means and spreads:
-        return found[means[0]], VARIANCES[spreads[0]](found[spreads[0]])
-    pair = [*found.values()]
-    if len(pair) != 2 or not _has_positions(found) or not all(_is_table(each, n) for each in pair):
+    means, variances = [name for name in MEANS if name in fields], [name for name in VARIANCES if name in fields]
+    if means and variances:
+        return fields[means[0]], VARIANCES[variances[0]](fields[variances[0]])
+    pair = [*fields.values()]
+    if len(pair) != 2 or not _has_positions(fields) or not all(_has_rows(each, n) for each in pair):
         return None
     return pair[0], pair[1]
 
 
-def tensor(value: Any) -> Tensor | None:
-    """``value``, or the mean of a distribution; None if it is neither."""
+def as_tensor(value: Any) -> Tensor | None:
+    """Return ``value`` if it is a tensor, the mean if it is a distribution, and None otherwise."""
     mean = value.mean if isinstance(value, Distribution) else value
     return mean if isinstance(mean, Tensor) else None
 
 
 def describe_output(output: Any) -> str:
-    """What ``output`` is, for a message.
+    """Describe ``output`` for an error message.
 
     >>> describe_output({"loss": torch.tensor(0.5), "code": torch.zeros(4, 2)})
     "dict with 'loss' of shape () and 'code' of shape (4, 2)"
     """
     if isinstance(output, Tensor):
         return f"shape {tuple(output.shape)}"
-    if isinstance(output, (Exception, dict)) and not output_fields(output):
-        return repr(output) if isinstance(output, Exception) else "nothing"
-    kind, parts = (
-        type(output).__name__,
-        [f"{key!r} {_describe_value(value)}" for key, value in output_fields(output).items()],
-    )
-    return f"{kind} with {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}" if parts else kind
+    fields = [f"{key!r} {_describe_value(value)}" for key, value in output_fields(output).items()]
+    if fields:
+        return f"{type(output).__name__} with {', '.join(fields[:-1])}{' and ' * (len(fields) > 1)}{fields[-1]}"
+    if isinstance(output, Exception):
+        return repr(output)
+    return "nothing" if isinstance(output, dict) else type(output).__name__
 
 
 def _describe_value(value: Any) -> str:
@@ -120,30 +121,31 @@ def _describe_value(value: Any) -> str:
 
 
 def _reconstruction_key(output: Any, shape: tuple[int, int] | None) -> str | int | None:
-    """Under which key of ``output`` the reconstruction is."""
-    found = output_fields(output)
-    fitting = {key: value for key, value in found.items() if _has_shape(tensor(value), shape)}
-    return _obvious_key(found, RECONSTRUCTIONS, fitting)
+    fields = output_fields(output)
+    candidates = {key: value for key, value in fields.items() if _has_shape(as_tensor(value), shape)}
+    return _obvious_key(fields, RECONSTRUCTIONS, candidates)
 
 
-def _obvious_key(found: OutputFields, names: tuple[str, ...], fitting: OutputFields) -> str | int | None:
-    """The key in ``found`` that is one of ``names``; else the only of ``fitting``, or the first of a tuple."""
-    known: list[str | int] = [name for name in names if name in found] or list(fitting)
-    return known[0] if known and (known[0] in names or len(known) == 1 or _has_positions(found)) else None
+def _obvious_key(fields: OutputFields, names: tuple[str, ...], candidates: OutputFields) -> str | int | None:
+    """Find the first of ``names`` in ``fields``; otherwise the only candidate, or the first of a tuple."""
+    keys: list[str | int] = [name for name in names if name in fields] or list(candidates)
+    return keys[0] if keys and (keys[0] in names or len(keys) == 1 or _has_positions(fields)) else None
 
 
-def _has_positions(found: OutputFields) -> bool:
-    return all(isinstance(key, int) for key in found)
+def _has_positions(fields: OutputFields) -> bool:
+    return all(isinstance(key, int) for key in fields)
 
 
-def _has_shape(got: Tensor | None, shape: tuple[int, int] | None) -> bool:
-    """Whether ``got`` is (n, d), or (n, draws, d)."""
-    if got is None or got.ndim not in (2, 3) or not got.is_floating_point():
+def _has_shape(tensor: Tensor | None, shape: tuple[int, int] | None) -> bool:
+    """Return whether ``tensor`` has the shape (n, d), or (n, draws, d)."""
+    if tensor is None or tensor.ndim not in (2, 3) or not tensor.is_floating_point():
         return False
-    return (got.shape[0], got.shape[-1]) == tuple(shape) if shape is not None else got.ndim == 2 or got.shape[1] == 1
+    if shape is None:
+        return tensor.ndim == 2 or tensor.shape[1] == 1
+    return (tensor.shape[0], tensor.shape[-1]) == tuple(shape)
 
 
-def _is_table(value: Any, n: int) -> bool:
+def _has_rows(value: Any, n: int) -> bool:
     return isinstance(value, Tensor) and value.ndim in (2, 3) and len(value) == n and value.is_floating_point()
 
 

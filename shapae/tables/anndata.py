@@ -1,4 +1,4 @@
-"""AnnData as people bring it: which matrix of it is meant, and what its rows and columns are called."""
+"""AnnData: the choice of one of its matrices, and the names of its columns."""
 
 import warnings
 from typing import Any
@@ -9,17 +9,17 @@ from shapae.utils.text import enumerate_names
 
 
 def is_anndata(table: object) -> bool:
-    """Whether ``table`` is an AnnData."""
+    """Return whether ``table`` is an AnnData."""
     return is_instance_of(table, "anndata", "AnnData")
 
 
 def read_matrix(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str]]:
-    """A matrix of ``adata``, and the names of its columns.
+    """Select a matrix of ``adata`` and the names of its columns.
 
     Args:
-        adata: AnnData, also one that is backed by a file.
+        adata: AnnData, in memory or backed by a file.
         layer: Name of a layer; None for X.
-        raw: Take X and the names of ``adata.raw``.
+        raw: Whether to use X and the names of ``adata.raw``.
 
     Returns:
         (n, d), dense or sparse, in memory or an array in a file; and d unique names.
@@ -29,24 +29,22 @@ def read_matrix(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str
         UnknownName: There is no such layer.
     """
     if layer is not None and raw:
-        raise DataError("adata.raw has no layers; give either layer= or raw=True.")
+        raise DataError("adata.raw has no layers. Give either layer= or raw=True.")
     if raw and adata.raw is None:
-        raise DataError("this AnnData has no .raw; leave raw=True out, or give a layer=.")
+        raise DataError("this AnnData has no .raw. Leave raw=True out, or give layer=.")
     if layer is not None and layer not in adata.layers:
         raise UnknownName("layer", layer, list(adata.layers))
     source = adata.raw if raw else adata
     matrix = source.X if layer is None else adata.layers[layer]
     if matrix is None:
-        raise DataError(
-            "this AnnData has no X; choose a layer of it, as in shapae.from_anndata(adata, layer='counts')."
-        )
-    if hasattr(matrix, "to_memory"):  # sparse, in a file
+        raise DataError("this AnnData has no X. Choose a layer, as in shapae.from_anndata(adata, layer='counts').")
+    if hasattr(matrix, "to_memory"):  # a sparse matrix in a file
         matrix = matrix.to_memory()
     return matrix, unique_names(source.var_names)
 
 
 def unique_names(names: Any) -> list[str]:
-    """``names`` as scanpy makes them unique, with a warning if it has to.
+    """Make ``names`` unique as scanpy does, with a warning if some are repeated.
 
     Args:
         names: A pandas Index.
@@ -54,9 +52,8 @@ def unique_names(names: Any) -> list[str]:
     repeated = list(dict.fromkeys(names[names.duplicated()]))
     if repeated:
         warnings.warn(
-            f"{enumerate_names(repeated, 'name')} came repeatedly; they were made unique as "
-            f"adata.var_names_make_unique() does: "
-            f"{repeated[0]}-1 is the second. Call it yourself, before, and it is not said again.",
+            f"{enumerate_names(repeated, 'name')} came repeatedly. Repeated names were made unique as by "
+            f"adata.var_names_make_unique(): {repeated[0]}-1 is the second. Call it yourself to avoid this warning.",
             NamesWarning,
             stacklevel=2,
         )
@@ -64,8 +61,8 @@ def unique_names(names: Any) -> list[str]:
 
 
 def make_unique(names: Any) -> list[str]:
-    """``names`` as scanpy makes them unique: the second "CD8A" is "CD8A-1"."""
+    """Make ``names`` unique as scanpy does: the second "CD8A" becomes "CD8A-1"."""
     utils = import_optional("anndata", "AnnData").utils
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Suffix used")  # in names that had one already
+        warnings.filterwarnings("ignore", "Suffix used")  # in names that end with a suffix already
         return [str(name) for name in utils.make_index_unique(names.astype(str))]

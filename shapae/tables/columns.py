@@ -1,4 +1,4 @@
-"""Names in words, and what is said of those that come repeatedly or are not the expected ones."""
+"""Checks of the names of columns."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,42 +8,44 @@ from shapae.utils.text import enumerate_names
 
 
 def check_unique_names(names: Sequence[str], what: str, remedy: str = "") -> None:
-    """Refuse names that are not unique.
+    """Check that names are unique.
 
     Args:
-        names: Of columns.
-        what: Whose they are, for the message.
-        remedy: What to do, for the message.
+        names: Names of the columns.
+        what: Name of the table in the error message.
+        remedy: Advice at the end of the error message, one sentence.
 
     Raises:
-        DataError: Some come repeatedly.
+        DataError: Some names are repeated.
     """
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(
-            f"the names of the {what} must be unique, but {enumerate_names(repeated, 'column')} came "
-            f"repeatedly{remedy}."
+            f"the names of the {what} must be unique, but {enumerate_names(repeated, 'column')} came repeatedly."
+            f"{remedy and ' '}{remedy}"
         )
 
 
-def check_expected_names(got: Sequence[str], expected: Sequence[str], what: str) -> None:
-    """Refuse columns that are not the expected ones, in their order.
+def check_expected_names(names: Sequence[str], expected: Sequence[str], what: str) -> None:
+    """Check that names are the expected names, in their order.
 
     Raises:
-        DataError: Some are missing, unexpected, or moved.
+        DataError: Some names are missing, unexpected, or in another order.
     """
-    if list(got) != list(expected):
-        raise DataError(f"the columns of the {what} are {_difference(got, expected)}.")
+    if list(names) != list(expected):
+        raise DataError(f"the columns of the {what} are {_difference(names, expected)}.")
 
 
-def _difference(got: Sequence[str], expected: Sequence[str]) -> str:
-    missing, extra = (
-        [name for name in one if name not in {*other}] for one, other in ((expected, got), (got, expected))
+def _difference(names: Sequence[str], expected: Sequence[str]) -> str:
+    known, given = {*expected}, {*names}
+    missing, unexpected = (
+        [name for name in expected if name not in given],
+        [name for name in names if name not in known],
     )
-    if not missing and not extra:
-        moved = [name for name, other in zip(got, expected, strict=True) if name != other]
+    if not missing and not unexpected:
+        moved = [name for name, other in zip(names, expected, strict=True) if name != other]
         order = f"in another order than expected ({enumerate_names(moved, 'column')} moved)"
-        return f"{order}; select them as X[explainer.feature_names], or X[:, explainer.feature_names] of an AnnData"
+        return f"{order}. Select them as X[explainer.feature_names], or X[:, explainer.feature_names] of an AnnData"
     parts = [f"without {enumerate_names(missing, 'column')}"] if missing else []
-    parts += [f"with unexpected {enumerate_names(extra, 'column')}"] if extra else []
+    parts += [f"with unexpected {enumerate_names(unexpected, 'column')}"] if unexpected else []
     return " and ".join(parts)

@@ -1,4 +1,4 @@
-"""Rows that come in batches: a DataLoader or Dataset of torch."""
+"""Rows in batches: a DataLoader or Dataset of torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,30 +10,30 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 from shapae.errors import DataError
 from shapae.utils.context import preserve_rng
 
-# So many items of a data set are taken at once.
+# Number of items per batch of a Dataset: large enough that the fixed cost of a batch is small.
 BATCH_SIZE = 1024
 
 
 def read_batches(source: DataLoader[Any] | Dataset[Any], what: str) -> Tensor:
-    """All rows of ``source``, in its own order.
+    """Read all rows of ``source``, in its own order.
 
     Args:
-        source: Gives rows as tensors, or tuples that begin with one.
-        what: What to call the rows in errors.
+        source: A source of rows, as tensors or as tuples that begin with a tensor.
+        what: Name of the table in error messages.
 
     Returns:
         (n, d).
 
     Raises:
-        DataError: It gives something else, shuffles, or leaves some rows out.
+        DataError: ``source`` contains other items, shuffles, or leaves rows out.
     """
     loader = source if isinstance(source, DataLoader) else DataLoader(source, batch_size=BATCH_SIZE)
     if not _keeps_order(loader):
         raise DataError(
-            f"the {what} must come all of them, and always in the same order, but this DataLoader shuffles or drops "
-            f"some; give its loader.dataset, or make it with shuffle=False and drop_last=False."
+            f"the {what} must be complete and in a fixed order, but this DataLoader shuffles or drops rows. Give its "
+            f"loader.dataset, or make it with shuffle=False and drop_last=False."
         )
-    with preserve_rng():  # a DataLoader draws from torch's
+    with preserve_rng():  # a DataLoader draws a seed from torch's global generator
         batches = [_first_tensor(batch, what) for batch in loader]
     return torch.cat(batches) if batches else torch.empty(0, 0)
 
@@ -48,10 +48,10 @@ def _keeps_order(loader: DataLoader[Any]) -> bool:
 
 
 def _first_tensor(batch: Any, what: str) -> Tensor:
-    part = batch[0] if isinstance(batch, Sequence) and len(batch) else batch
-    if not isinstance(part, Tensor):
+    tensor = batch[0] if isinstance(batch, Sequence) and len(batch) else batch
+    if not isinstance(tensor, Tensor):
         raise DataError(
-            f"the batches of the {what} must be tensors (m, d), or tuples that begin with one, got "
-            f"{type(part).__name__}; write a Dataset that gives the rows, or give them as one tensor."
+            f"the batches of the {what} must be tensors (m, d), or tuples that begin with a tensor, got "
+            f"{type(tensor).__name__}. Write a Dataset of the rows, or give the rows as one tensor."
         )
-    return part
+    return tensor

@@ -1,4 +1,4 @@
-"""Groups of features as players of a game."""
+"""Players of a game: groups of features, and features without a group."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ Groups = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, eq=False)
 class Players:
-    """Groups and the features that are in none of them, the groups first.
+    """Groups of features, then the features that are in no group.
 
     Attributes:
         names: p unique names.
-        members: (2, m), for each member of a player its feature and the player.
+        members: (2, m): pairs (feature, player), one for each feature of each player.
     """
 
     names: list[str]
@@ -33,61 +33,61 @@ class Players:
 
     @property
     def positions(self) -> tuple[tuple[int, ...], ...]:
-        """For each player the positions of its features."""
-        features, of = self.members
-        return tuple(tuple(features[of == player].tolist()) for player in range(len(self)))
+        """The positions of the features of each player."""
+        features, players = self.members
+        return tuple(tuple(features[players == player].tolist()) for player in range(len(self)))
 
     def player_of_feature(self) -> Tensor:
-        """(d,): the player of each feature, where each has one."""
+        """(d,): the player of each feature, if no two players share a feature."""
         return torch.from_numpy(self.members[1, np.argsort(self.members[0])])
 
     def sums(self, values: NDArray[Any], axis: int = 1) -> NDArray[Any]:
-        """Sums over the features of each player, along ``axis``: d becomes p."""
+        """Sum over the features of each player, along ``axis``: d becomes p."""
         parts = torch.from_numpy(np.take(values, self.members[0], axis))
         shape = [*values.shape[:axis], len(self), *values.shape[axis + 1 :]]
         return parts.new_zeros(shape).index_add_(axis, torch.tensor(self.members[1]), parts).numpy()
 
     def means(self, data: NDArray[Any], axis: int = 1) -> NDArray[Any]:
-        """Means over the features of each player, along ``axis``: d becomes p."""
+        """Average over the features of each player, along ``axis``: d becomes p."""
         sizes = np.bincount(self.members[1], minlength=len(self)).astype(data.dtype)
         sizes = sizes.reshape(-1, *[1] * (data.ndim - 1 - axis))
         return np.asarray(self.sums(data, axis) / sizes)
 
 
 def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Players:
-    """The players of ``features``: the groups, and the features that are in none of them.
+    """Make the players of ``features``: the groups, then the features that are in no group.
 
     Args:
-        groups: From names to names of features.
+        groups: Names of groups, and the names of the features of each.
         features: d unique names.
-        disjoint: No feature may be in two groups.
+        disjoint: Whether groups must not share features.
 
     Raises:
-        DataError: A group is empty, or names a feature twice or one that is not there; or groups overlap.
+        DataError: A group is empty, repeats a feature, or names an unknown feature; or groups overlap, or share a name.
     """
     _check_groups(groups, set(features))
     if disjoint:
         _check_overlap(groups)
     grouped = {member for members in groups.values() for member in members}
-    alone = [feature for feature in features if feature not in grouped]
-    names = [*map(str, groups), *alone]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    ungrouped = [feature for feature in features if feature not in grouped]
+    names = [*map(str, groups), *ungrouped]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
         raise DataError(
-            f"groups must have other names than the features outside of them, and than each other; rename "
-            f"{enumerate_names(twice, 'group')}."
+            f"the names of groups must differ from each other and from the features outside of groups. Rename "
+            f"{enumerate_names(repeated, 'group')}."
         )
-    place = {feature: at for at, feature in enumerate(features)}
-    parts = [*groups.values(), *([feature] for feature in alone)]
-    pairs = [(place[member], player) for player, members in enumerate(parts) for member in members]
+    position = {feature: column for column, feature in enumerate(features)}
+    members_by_player = [*groups.values(), *([feature] for feature in ungrouped)]
+    pairs = [(position[member], player) for player, members in enumerate(members_by_player) for member in members]
     return Players(names, np.array(pairs).T.copy())
 
 
 def _check_groups(groups: Groups, features: set[str]) -> None:
     if not isinstance(groups, Mapping):
         raise DataError(
-            f"groups must be a dict from names to lists of features, got {type(groups).__name__}; "
-            f"write {{'colour': ['colour_red', 'colour_blue']}}."
+            f"groups must be a dict from names to lists of features, got {type(groups).__name__}. "
+            f"Write {{'colour': ['colour_red', 'colour_blue']}}."
         )
     for name, members in groups.items():
         if isinstance(members, str) or not len(members):
@@ -102,14 +102,13 @@ def _check_groups(groups: Groups, features: set[str]) -> None:
 
 
 def _check_overlap(groups: Groups) -> None:
-    of = defaultdict(list)
+    groups_of_feature = defaultdict(list)
     for name, members in groups.items():
         for member in members:
-            of[member].append(str(name))
-    shared = [f"{member} (in {' and '.join(names)})" for member, names in of.items() if len(names) > 1]
+            groups_of_feature[member].append(str(name))
+    shared = [f"{member} (in {' and '.join(names)})" for member, names in groups_of_feature.items() if len(names) > 1]
     if shared:
         raise DataError(
-            f"a feature can be in one player only, but groups share {enumerate_names(shared, 'feature')}; take "
-            f"features out, or "
-            f"add up values that may be counted twice, with explanation.grouped(groups)."
+            f"a feature can be in one player only, but groups share {enumerate_names(shared, 'feature')}. Remove these "
+            f"features from groups, or add up their values in each group with explanation.grouped(groups)."
         )

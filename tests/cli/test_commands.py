@@ -13,6 +13,7 @@ import torch
 from matplotlib import pyplot as plt
 
 import shapae
+from shapae.cli.commands import app
 
 SHAPAE = Path(sys.executable).parent / "shapae"
 
@@ -181,6 +182,12 @@ def test_an_error_is_one_clear_line_and_exit_code_2_and_leaves_nothing(work, arg
     assert error.startswith(f"shapae: {text}")
     assert error.count("\n") == 1
     assert sorted(work.iterdir()) == before
+
+
+def test_the_version_is_that_of_the_package(capfd):
+    with pytest.raises(SystemExit) as done:
+        app(["--version"])
+    assert (done.value.code, capfd.readouterr().out) == (0, f"shapae {shapae.__version__}\n")
 
 
 def test_help_loads_neither_torch_nor_shap(tmp_path):

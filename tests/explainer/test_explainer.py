@@ -108,7 +108,7 @@ def test_columns_in_another_order_are_refused_and_the_message_mends_it(model, ro
     explainer = Explainer(model, named(background))
     X = named(rows)[list("fbcdea")]
     with pytest.raises(
-        DataError, match=r"another order than expected \(columns f, a moved\); select them as X\[explainer.feature_na"
+        DataError, match=r"another order than expected \(columns f, a moved\)\. Select them as X\[explainer.feature_na"
     ):
         explainer(X)
     np.testing.assert_array_equal(explainer(X[explainer.feature_names]).values, explainer(rows).values)

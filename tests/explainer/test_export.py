@@ -250,7 +250,7 @@ def test_a_file_comes_back_whole_whatever_the_names(k, backed, tmp_path):
         warnings.filterwarnings("ignore", "Variable names are not unique")
         read = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r" if backed else None)
     head = "reconstruction" if k else "reconstruction_error"
-    with pytest.warns(UserWarning, match="name CD8A came repeatedly; they were made unique"):
+    with pytest.warns(UserWarning, match=r"name CD8A came repeatedly\. Repeated names were made unique as by adata"):
         rows = from_anndata(read)
     got = Explainer(cases.build(cases.Question), rows, head=head)(rows)
     assert got.feature_names == unique

@@ -64,7 +64,7 @@ def test_groups_are_of_latents(model, rows, background):
 
 @pytest.mark.parametrize("head", ["latent", "label_free", "kl"])
 def test_latents_are_not_explained_by_themselves(head, model, background):
-    with pytest.raises(ModelError, match="with source='latent' the decoder alone is explained.*use head='reconstruct"):
+    with pytest.raises(ModelError, match="source='latent' explains the decoder alone, .* Use head='reconstruct"):
         Explainer(model, background, head=head, source="latent")
 
 

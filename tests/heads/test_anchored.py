@@ -1,4 +1,4 @@
-"""Heads that are handed the row being explained."""
+"""Anchored heads: their forward takes the explained row."""
 
 import numpy as np
 import pytest
@@ -23,8 +23,8 @@ HEADS = {
 EXACT = [name for name in backends.names() if backends.named(name).additive]
 
 
-class Held(nn.Module):
-    """A head with its anchor in it, which is a constant then."""
+class FixedAnchor(nn.Module):
+    """A head with a constant anchor."""
 
     def __init__(self, head, anchor):
         super().__init__()
@@ -37,11 +37,11 @@ class Held(nn.Module):
 @pytest.mark.parametrize("backend", ["deep", "exact"])
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("make", [cases.Question, cases.Nested])
-def test_each_row_is_explained_as_with_a_head_that_knows_no_other(head, make, backend, rows, background):
+def test_each_row_has_the_values_of_a_head_with_its_constant_anchor(head, make, backend, rows, background):
     model = cases.build(make)
     got = Explainer(model, background, head=HEADS[head](), backend=backend)(rows)
     for place, row in enumerate(rows):
-        alone = Explainer(model, background, head=Held(HEADS[head](), row), backend=backend)(rows[[place]])
+        alone = Explainer(model, background, head=FixedAnchor(HEADS[head](), row), backend=backend)(rows[[place]])
         for name in ("values", "base_values", "scores", "standard_errors"):
             one, other = getattr(got, name), getattr(alone, name)
             np.testing.assert_allclose(one[[place]], other, rtol=0, atol=1e-12, err_msg=name)
@@ -59,7 +59,7 @@ def test_a_fixed_target_has_the_values_of_the_closed_form(backend, rows, backgro
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_score_of_a_row_is_that_with_itself_as_anchor(head, model, rows, background):
+def test_the_score_of_a_row_has_the_row_as_anchor(head, model, rows, background):
     got = Explainer(model, background, head=HEADS[head]())(rows)
     x = torch.tensor(rows)
     with torch.no_grad():
@@ -68,29 +68,29 @@ def test_the_score_of_a_row_is_that_with_itself_as_anchor(head, model, rows, bac
 
 
 @pytest.mark.parametrize("head", ["fixed mse", "label-free", "worst errors"])
-def test_averages_over_rows_are_those_of_the_values(head, model, rows, background):
+def test_a_summary_averages_the_values(head, model, rows, background):
     explainer = Explainer(model, background, head=HEADS[head]())
     values, summary = explainer(rows), explainer.summarize(rows)
     np.testing.assert_allclose(summary.mean, values.values.reshape(5, 6, -1).mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(summary.residual, 0, atol=1e-12)
 
 
-def test_a_tolerance_compares_each_row_with_the_base_value_of_what_it_used(model, rows):
+def test_with_a_tolerance_each_row_has_the_base_value_of_its_own_background(model, rows):
     many = cases.table(400, seed=5)
     got = Explainer(model, many, head=HEADS["fixed mse"](), tolerance=0.3)(rows)
     assert got.used.min() < len(many)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
 
-def test_the_label_free_importance_does_not_depend_on_how_the_latents_are_rotated(model, rows, background):
-    turn = torch.tensor(np.linalg.qr(cases.table(3, 3))[0])
-    turned = Autoencoder(model, encode=lambda model, rows: model.encoder(rows) @ turn)
-    got, want = (Explainer(each, background, head="label_free")(rows).values for each in (turned, model))
+def test_the_label_free_importance_does_not_depend_on_rotations_of_the_latents(model, rows, background):
+    rotation = torch.tensor(np.linalg.qr(cases.table(3, 3))[0])
+    rotated = Autoencoder(model, encode=lambda model, rows: model.encoder(rows) @ rotation)
+    got, want = (Explainer(each, background, head="label_free")(rows).values for each in (rotated, model))
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("make", [heads.FeatureError, heads.Reconstruction])
-def test_the_worst_features_are_explained_as_if_they_were_named(make, model, rows, background):
+def test_the_worst_features_have_the_values_of_named_features(make, model, rows, background):
     got = Explainer(model, background, head=make(worst=2))(rows)
     with torch.no_grad():
         errors = (model(torch.tensor(rows)).numpy() - rows) ** 2
@@ -101,8 +101,8 @@ def test_the_worst_features_are_explained_as_if_they_were_named(make, model, row
     assert got.output_names == ["worst 1", "worst 2"]
 
 
-def test_an_error_from_others_is_that_of_the_feature_with_the_row_held_there(model, rows, background):
-    """Against a background that has the row's own value of the feature, one after the other."""
+def test_an_error_from_others_is_the_error_of_a_feature_that_is_not_replaced(model, rows, background):
+    """The background gets the row's own value of the feature, one feature after the other."""
     got = Explainer(model, background, head=heads.ErrorFromOthers(2))(rows)
     with torch.no_grad():
         errors = (model(torch.tensor(rows)).numpy() - rows) ** 2
@@ -116,14 +116,19 @@ def test_an_error_from_others_is_that_of_the_feature_with_the_row_held_there(mod
             assert got.values[place, feature, output] == 0
 
 
-@pytest.mark.parametrize("settings", [{"worst": 0}, {"worst": 2, "features": ["a"]}])
-def test_the_worst_of_none_or_of_named_features_is_refused(settings):
-    with pytest.raises(ModelError, match="worst must be a number of features, without others that are named, got"):
+@pytest.mark.parametrize(
+    ("settings", "got"),
+    [({"worst": 0}, "worst=0 and features=None"), ({"worst": 2, "features": ["a"]}, r"worst=2 and features=\['a'\]")],
+)
+def test_other_numbers_of_worst_features_are_refused(settings, got):
+    with pytest.raises(
+        ModelError, match=rf"worst must be at least 1, and can't be combined with features=, got {got}\."
+    ):
         heads.FeatureError(**settings)
 
 
-def test_an_anchored_function_is_explained_for_each_row_by_itself():
-    """What each anchor needs is in the tape, which is recorded once: sorting included, which has no rule."""
+def test_an_anchored_function_is_explained_for_each_row_separately():
+    """The tape is recorded once for all anchors, including sorting of the anchors, which has no rule."""
     runs = []
 
     def function(rows, anchors):
@@ -139,7 +144,7 @@ def test_an_anchored_function_is_explained_for_each_row_by_itself():
         torch.testing.assert_close(got[[place]], alone, rtol=0, atol=1e-12)
 
 
-def test_pairs_are_cut_into_blocks_of_any_size_with_the_same_values(monkeypatch):
+def test_values_do_not_depend_on_the_size_of_blocks_of_pairs(monkeypatch):
     def function(rows, anchors):
         return torch.exp((rows * anchors).mean(dim=1))
 

@@ -1,4 +1,4 @@
-"""Which numbers the heads give, and what their outputs are called."""
+"""Outputs of the heads, and their names."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def autoencoder(model):
     return Autoencoder(model)
 
 
-# The laws test what each head computes; these are the choices among its outputs.
+# Choices among the outputs of heads. The numbers themselves are tested in test_laws.
 CHOICES = {
     "latent:1": [1],
     "latent:latent 2": [2],
@@ -35,7 +35,7 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_chosen_outputs_are_those_of_the_whole_head(choice, autoencoder):
+def test_chosen_outputs_equal_the_outputs_of_the_whole_head(choice, autoencoder):
     head = heads.named(choice) if isinstance(choice, str) else choice
     score, columns = Score(autoencoder, head, NAMES, X), CHOICES[choice]
     everything = head(autoencoder, X)
@@ -44,7 +44,7 @@ def test_chosen_outputs_are_those_of_the_whole_head(choice, autoencoder):
     assert score.outputs(NAMES) == [names[column] for column in columns]
 
 
-def test_a_name_goes_before_a_position(autoencoder):
+def test_a_name_takes_precedence_over_a_position(autoencoder):
     names = ["2", "1", "0", "x", "y", "z"]
     assert Score(autoencoder, heads.Reconstruction(["0"]), names, X).outputs(names) == ["0"]
     assert torch.equal(Score(autoencoder, heads.Reconstruction(["0"]), names, X)(X)[:, 0], autoencoder(X)[:, 2])
@@ -71,7 +71,7 @@ def test_an_output_is_chosen_once(autoencoder):
         Score(autoencoder, heads.Latent([2, "2"]), NAMES, X)
 
 
-def test_digits_are_no_position_where_names_are_digits(autoencoder):
+def test_digits_are_no_position_if_names_are_digits(autoencoder):
     genes = ["1000", "1001", "1002", "1003", "1004", "1005"]
     with pytest.raises(UnknownName, match="no output of Reconstruction is called '2'; there are: 100"):
         Score(autoencoder, heads.named("reconstruction:2"), genes, X)
@@ -79,7 +79,7 @@ def test_digits_are_no_position_where_names_are_digits(autoencoder):
 
 
 @pytest.mark.parametrize("units", [3, "3", [3], np.array([3])])
-def test_a_head_prints_what_was_chosen(units):
+def test_a_head_prints_its_chosen_outputs(units):
     assert str(heads.Latent(units)) in {"Latent(chosen=[3])", "Latent(chosen=['3'])"}
 
 
@@ -97,9 +97,9 @@ def test_a_head_is_a_name_a_module_or_a_function():
 
 def test_outputs_have_names(autoencoder):
     vae = Autoencoder(cases.build(cases.Variational))
-    of_vae = [name for name, make in heads.HEADS.items() if make.__module__ == "shapae.heads.variational"]
+    variational = [name for name, make in heads.HEADS.items() if make.__module__ == "shapae.heads.variational"]
     outputs = {
-        name: Score(vae if name in of_vae else autoencoder, heads.named(name), NAMES, X).outputs(NAMES)
+        name: Score(vae if name in variational else autoencoder, heads.named(name), NAMES, X).outputs(NAMES)
         for name in heads.HEADS
     }
     assert outputs == {
@@ -129,7 +129,7 @@ def test_outputs_have_names(autoencoder):
         ("reconstruction:g", r"no output of Reconstruction is called 'g'; there are: a, b, c, d, e, f\."),
     ],
 )
-def test_what_there_is_not_is_an_error_that_lists_what_there_is(name, message, autoencoder):
+def test_the_error_of_an_unknown_name_lists_the_known_names(name, message, autoencoder):
     with pytest.raises(UnknownName, match=message):
         Score(autoencoder, heads.named(name), NAMES, X)
 
@@ -151,21 +151,21 @@ def test_every_loss_adds_up_to_both_targets(loss, target, model):
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
 
-def test_heads_say_what_they_are():
+def test_heads_print_their_settings():
     assert str(heads.named("latent:3")) == "Latent(chosen=['3'])"
     assert "square" in str(heads.ReconstructionError())
     assert "abs" in str(heads.FeatureError(["a"], loss="mae"))
 
 
 class Writing(torch.nn.Module):
-    """Writes into its input, as in-place activations do."""
+    """A model that writes into its input, as in-place activations do."""
 
     def forward(self, rows):
         return rows.mul_(2).tanh()
 
 
 @pytest.mark.parametrize("backend", ["deep", "exact", "gradient"])
-def test_the_target_is_the_row_as_it_was_also_for_models_that_write_into_it(backend):
+def test_the_target_is_the_unchanged_row_for_models_that_write_into_it(backend):
     rows, background = cases.table(5, seed=1), cases.table(7, seed=2)
     got = Explainer(Writing(), background, backend=backend)(rows)
     np.testing.assert_allclose(got.scores, ((np.tanh(2 * rows) - rows) ** 2).mean(axis=1), atol=1e-12)

@@ -1,4 +1,4 @@
-"""Losses are those of torch.nn.functional."""
+"""Losses, compared with torch.nn.functional."""
 
 import numpy as np
 import pytest
@@ -26,19 +26,19 @@ TORCH = {
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_a_loss_is_that_of_torch(name):
-    loss, torchs = TORCH[name]
-    torch.testing.assert_close(loss(R, X), torchs(R, X), rtol=1e-12, atol=0)
+def test_a_loss_equals_the_loss_of_torch(name):
+    loss, reference = TORCH[name]
+    torch.testing.assert_close(loss(R, X), reference(R, X), rtol=1e-12, atol=0)
     assert isinstance(losses.LOSSES[name](), type(loss))
 
 
-def test_cross_entropy_is_that_of_torch():
+def test_cross_entropy_equals_the_loss_of_torch():
     r, x = R.sigmoid(), X.sigmoid()
     want = functional.binary_cross_entropy(r, x, reduction="none")
     torch.testing.assert_close(losses.as_loss("bce")(r, x), want, rtol=1e-12, atol=0)
 
 
-def test_cross_entropy_is_finite_where_it_is_sure():
+def test_cross_entropy_is_finite_at_probabilities_0_and_1():
     got = losses.as_loss("bce")(torch.tensor([[0.0, 1.0, 0.0, 1.0]]), torch.tensor([[0.0, 1.0, 1.0, 0.0]]))[0]
     assert got[:2].abs().max() < 1e-30
     assert torch.isfinite(got[2:]).all()
@@ -54,7 +54,7 @@ def test_the_error_of_a_row_is_the_loss_averaged_over_its_features(name):
     torch.testing.assert_close(got, each.mean(dim=1) if each.ndim == 2 else each)
 
 
-def test_a_loss_may_be_a_module_of_the_users(model):
+def test_a_loss_may_be_a_module(model):
     head = heads.FeatureError(loss=torch.nn.SmoothL1Loss(reduction="none"))
     want = functional.smooth_l1_loss(model(X), X, reduction="none")
     torch.testing.assert_close(head(Autoencoder(model), X), want)
@@ -69,12 +69,12 @@ def test_a_loss_may_be_a_module_of_the_users(model):
         (lambda: losses.as_loss(len), "must be a name or a torch.nn.Module of .reconstruction, target., got <built-in"),
         (
             lambda: heads.FeatureError(loss="l2"),
-            r"'l2' gives one number for a row.*use one of \['mse', 'mae', 'huber', ",
+            r"'l2' gives one number per row, not one per feature\. Use one of \['mse', 'mae', 'huber', ",
         ),
-        (lambda: heads.ELBO("cosine"), "'cosine' gives one number for a row"),
+        (lambda: heads.ELBO("cosine"), "'cosine' gives one number per row"),
     ],
 )
-def test_a_loss_that_does_not_fit_is_refused(make, message):
+def test_other_losses_are_refused(make, message):
     with pytest.raises(ModelError, match=message):
         make()
 

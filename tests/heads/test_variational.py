@@ -29,24 +29,24 @@ def divergence(vae):
     return kl_divergence(posterior(vae), Normal(torch.zeros(3).double(), 1.0))
 
 
-def test_means_and_log_variances_are_what_the_encoder_gives(vae):
+def test_means_and_log_variances_are_the_outputs_of_the_encoder(vae):
     mean, log_variance = vae.model.encoder(X)
     torch.testing.assert_close(heads.LatentMean()(vae, X), mean)
     torch.testing.assert_close(heads.LatentLogVariance()(vae, X), log_variance)
 
 
-def test_the_divergence_is_that_of_torch(vae):
+def test_the_divergence_equals_the_divergence_of_torch(vae):
     torch.testing.assert_close(heads.UnitKL()(vae, X), divergence(vae))
     torch.testing.assert_close(heads.KL()(vae, X), divergence(vae).sum(dim=1))
 
 
-def test_the_elbo_at_the_mean_is_that_of_torch(vae):
+def test_the_elbo_at_the_mean_equals_the_elbo_of_torch(vae):
     likelihood = Independent(Normal(vae.model.decoder(posterior(vae).mean), 0.5**0.5), 1).log_prob(X)
     want = likelihood - 3 * divergence(vae).sum(dim=1)
     torch.testing.assert_close(heads.ELBO(GaussianNLL(0.5), beta=3)(vae, X), want)
 
 
-def test_the_elbo_of_draws_is_that_of_torch_with_the_same_noise(vae):
+def test_the_elbo_of_samples_equals_the_elbo_of_torch_with_equal_noise(vae):
     got = heads.ELBO(draws=4, seed=3)(vae, X)
     noise = torch.randn(4, 3, generator=torch.Generator().manual_seed(3)).double()
     for draw, each in enumerate(noise):
@@ -55,7 +55,7 @@ def test_the_elbo_of_draws_is_that_of_torch_with_the_same_noise(vae):
         torch.testing.assert_close(got[:, draw], likelihood - divergence(vae).sum(dim=1))
 
 
-def test_the_elbo_of_truth_values_is_that_of_torch(vae):
+def test_the_elbo_of_truth_values_equals_the_elbo_of_torch(vae):
     vae.model.decoder.append(torch.nn.Sigmoid())
     rows = (X > 0).double()
     mean, log_variance = vae.model.encoder(rows)
@@ -66,7 +66,7 @@ def test_the_elbo_of_truth_values_is_that_of_torch(vae):
 
 @pytest.mark.parametrize("backend", ["deep", "exact"])
 @pytest.mark.parametrize("head", HEADS)
-def test_values_add_up_though_the_model_itself_samples(head, backend, vae):
+def test_values_add_up_for_a_model_that_samples(head, backend, vae):
     got = Explainer(vae, B, head=head, backend=backend)(X)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
     alone = Explainer(vae, B, head=head, backend=backend)(X[2:3])
@@ -74,6 +74,6 @@ def test_values_add_up_though_the_model_itself_samples(head, backend, vae):
 
 
 @pytest.mark.parametrize("draws", [-1, 1])
-def test_a_number_of_draws_that_says_nothing_of_chance_is_refused(draws):
+def test_one_or_a_negative_number_of_samples_is_refused(draws):
     with pytest.raises(ModelError, match=f"draws must be 0 for the mean of the latents, or at least 2, got {draws}"):
         heads.ELBO(draws=draws)

@@ -1,4 +1,4 @@
-"""Gradients flow through a part of a model while it runs, and its noise is what was asked for."""
+"""Parts of a model run with gradients, and with their Gaussian noise replaced."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -24,6 +24,8 @@ SAMPLED = {
     "normal_": lambda mean, std: mean + std * std.new_empty(std.shape).normal_(),
     "normal_ of its own": lambda mean, std: mean + std * (torch.empty_like(mean).normal_(1, 2) - 1) / 2,
     "normal": lambda mean, std: torch.normal(mean, std),
+    "normal by keyword": lambda mean, std: torch.normal(mean=mean, std=std),
+    "normal_ by keyword": lambda mean, std: mean + std * (torch.empty_like(mean).normal_(mean=1, std=2) - 1) / 2,
     "normal of the deviations": lambda mean, std: mean + torch.normal(0.0, std),
     "normal of a size": lambda mean, std: mean + std * torch.normal(0.0, 1.0, mean.shape, dtype=mean.dtype),
     "rsample": lambda mean, std: Normal(mean, std).rsample(),
@@ -35,7 +37,7 @@ SAMPLED = {
 
 
 class Vae(nn.Module):
-    """Samples, also in eval mode."""
+    """An autoencoder that samples, also in eval mode."""
 
     def __init__(self, sampled):
         super().__init__()
@@ -56,25 +58,25 @@ class Exp(nn.Module):
         return torch.exp(values)
 
 
-def at(model, noise):
-    """The reconstruction of X with ``noise`` (4, 3), or (3,), in place of what is drawn."""
+def reconstruct_with(model, noise):
+    """Reconstruct X with ``noise`` (4, 3), or (3,), in place of the noise that the model draws."""
     mean, std = model.encode(X)
     return torch.tanh(model.decoder(mean + std * noise))
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_noise_is_its_mean(kind):
+def test_noise_is_replaced_by_its_mean(kind):
     model, before = cases.build(Vae, SAMPLED[kind]), cases.world()
-    torch.testing.assert_close(Autoencoder(model, noise="mean").reconstruct(X), at(model, 0))
+    torch.testing.assert_close(Autoencoder(model, noise="mean").reconstruct(X), reconstruct_with(model, 0))
     assert cases.world() == before
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SAMPLED if kind != "low rank"])
-def test_a_draw_is_the_same_for_all_rows_and_each_time(kind):
+def test_a_sample_of_the_noise_is_equal_for_all_rows_and_all_calls(kind):
     model, before = cases.build(Vae, SAMPLED[kind]), cases.world()
     autoencoder = Autoencoder(model, noise=7)
     noise = torch.as_tensor(np.random.default_rng((7, 0)).standard_normal(3))
-    torch.testing.assert_close(autoencoder.reconstruct(X), at(model, noise))
+    torch.testing.assert_close(autoencoder.reconstruct(X), reconstruct_with(model, noise))
     assert torch.equal(autoencoder.reconstruct(X), autoencoder.reconstruct(X))
     alone = torch.cat([autoencoder.reconstruct(row[None]) for row in X])
     torch.testing.assert_close(alone, autoencoder.reconstruct(X))
@@ -82,14 +84,14 @@ def test_a_draw_is_the_same_for_all_rows_and_each_time(kind):
 
 
 @pytest.mark.parametrize("n", [1, 4, 5])
-def test_several_draws_at_once_differ_but_are_the_same_for_all_rows(n):
+def test_several_samples_at_once_differ_but_are_equal_for_all_rows(n):
     noise = FixedNoise(3)(torch.empty(2, n, 3), n, 0)
     assert torch.equal(noise, noise[:, :1].expand(2, n, 3))
     assert torch.equal(noise[:, 0], FixedNoise(3)(torch.empty(2, 1, 3), 1, 0)[:, 0])
     assert len(noise[:, 0].unique()) == 6
 
 
-def test_draws_are_standard_normal_and_differ_between_calls_and_numbers():
+def test_samples_are_standard_normal_and_differ_between_calls_and_numbers():
     draws = torch.stack([FixedNoise(number)(X, 4, call)[0] for number in range(40) for call in range(40)])
     assert len(draws.unique(dim=0)) == 1600
     torch.testing.assert_close(draws.mean(dim=0), torch.zeros(6).double(), atol=0.12, rtol=0)
@@ -103,25 +105,25 @@ def test_each_call_of_a_part_draws_again():
     torch.testing.assert_close(Autoencoder(model, noise=0).reconstruct(X), want)
 
 
-def test_the_noise_of_a_decoder_is_in_hand_too():
+def test_the_noise_of_a_decoder_is_replaced_too():
     autoencoder = Autoencoder(cases.build(cases.Question), decode=lambda m, z: m.decoder(z + torch.randn_like(z)))
     latents = autoencoder.encode(X)
     assert torch.equal(autoencoder.drawn(0).decode(latents), autoencoder.drawn(0).decode(latents))
     assert not torch.equal(autoencoder.drawn(0).decode(latents), autoencoder.drawn(1).decode(latents))
 
 
-def test_an_autoencoder_can_be_had_for_each_draw():
+def test_the_noise_of_an_autoencoder_can_be_fixed_to_each_sample():
     model = cases.build(Vae, SAMPLED["rsample"])
     autoencoder = Autoencoder(model, noise="mean")
     for number in (0, 1):
         twin = autoencoder.drawn(number)
         assert torch.equal(twin.reconstruct(X), Autoencoder(model, noise=number).reconstruct(X))
         assert twin.model is model
-    torch.testing.assert_close(autoencoder.reconstruct(X), at(model, 0))
+    torch.testing.assert_close(autoencoder.reconstruct(X), reconstruct_with(model, 0))
 
 
 class AverageError(nn.Module):
-    """Mean squared error, averaged over draws."""
+    """Mean squared error, averaged over three samples of the noise."""
 
     def forward(self, autoencoder, rows):
         errors = [(autoencoder.drawn(number).reconstruct(rows) - rows).square().mean(dim=1) for number in range(3)]
@@ -129,7 +131,7 @@ class AverageError(nn.Module):
 
 
 @pytest.mark.parametrize("backend", ["deep", "exact"])
-def test_an_average_over_draws_is_explained(backend, rows, background):
+def test_an_average_over_samples_of_the_noise_is_explained(backend, rows, background):
     model = cases.build(Vae, SAMPLED["rsample"])
     explanation = Explainer(model, background, head=AverageError(), backend=backend)(rows)
     np.testing.assert_allclose(explanation.residual, 0, atol=1e-12)
@@ -141,27 +143,27 @@ def test_an_average_over_draws_is_explained(backend, rows, background):
 
 @pytest.mark.parametrize("kind", SAMPLED)
 @pytest.mark.parametrize("noise", ["mean", 2])
-def test_a_model_that_samples_is_explained_with_its_noise_in_hand(kind, noise, rows, background):
+def test_a_model_that_samples_is_explained_with_replaced_noise(kind, noise, rows, background):
     autoencoder = Autoencoder(cases.build(Vae, SAMPLED[kind]), noise=noise)
     explanation = Explainer(autoencoder, background)(rows)
     np.testing.assert_allclose(explanation.residual, 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", ["deep", "exact", "gradient", "shap_deep"])
-def test_the_values_are_those_of_the_model_at_its_mean(backend, rows, background):
+def test_values_with_mean_noise_equal_the_values_of_the_model_without_noise(backend, rows, background):
     sampling, steady = (cases.build(Vae, sampled) for sampled in (SAMPLED["randn_like"], lambda mean, std: mean))
     got = Explainer(Autoencoder(sampling, noise="mean"), background, head="reconstruction", backend=backend)(rows)
     want = Explainer(steady, background, head="reconstruction", backend=backend)(rows)
     np.testing.assert_allclose(got.values, want.values, rtol=1e-9, atol=1e-12)
 
 
-def test_a_noise_of_ones_own():
+def test_noise_may_be_a_function():
     model = cases.build(Vae, SAMPLED["randn_like"])
     autoencoder = Autoencoder(model, noise=lambda like, n, call: torch.full_like(like, n + 10 * call))
-    torch.testing.assert_close(autoencoder.reconstruct(X), at(model, 4))
+    torch.testing.assert_close(autoencoder.reconstruct(X), reconstruct_with(model, 4))
 
 
-def test_without_it_a_model_that_samples_is_refused_with_the_line_that_mends_it(rows, background):
+def test_the_error_of_a_model_that_samples_says_how_to_replace_its_noise(rows, background):
     model = cases.build(Vae, SAMPLED["rsample"])
     with pytest.raises(ModelError, match=r"random in eval mode: .* Autoencoder\(model, noise='mean'\)"):
         Explainer(model, background)(rows)
@@ -176,13 +178,13 @@ def test_other_random_numbers_are_still_refused(drawn, rows, background):
 
 
 @pytest.mark.parametrize("noise", ["median", 0.5])
-def test_what_is_no_noise_is_refused(noise, model):
+def test_other_noise_is_refused(noise, model):
     with pytest.raises(ModelError, match=rf"noise must be 'mean', the number of a draw, .*, got '?{noise}"):
         Autoencoder(model, noise=noise)
 
 
-class Within(cases.Question):
-    """Encodes within a context."""
+class Context(cases.Question):
+    """An autoencoder that encodes within a context manager."""
 
     def __init__(self, context):
         super().__init__()
@@ -207,23 +209,23 @@ STATES = {"gradients": nullcontext, "no gradients": torch.no_grad, "inference": 
 @pytest.mark.parametrize("kind", WITHOUT)
 @pytest.mark.parametrize("backend", ["deep", "gradient", "exact"])
 @pytest.mark.parametrize("head", ["latent", "reconstruction_error"])
-def test_models_that_want_no_gradients_are_explained_as_any_other(kind, backend, head, rows, background):
-    got = Explainer(cases.build(Within, WITHOUT[kind]), background, head=head, backend=backend)(rows)
+def test_models_that_disable_gradients_are_explained_like_others(kind, backend, head, rows, background):
+    got = Explainer(cases.build(Context, WITHOUT[kind]), background, head=head, backend=backend)(rows)
     want = Explainer(cases.build(cases.Question), background, head=head, backend=backend)(rows)
     np.testing.assert_allclose(got.values, want.values, rtol=1e-12, atol=1e-14)
     assert np.abs(got.values).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["no_grad", "set_grad_enabled"])
-def test_hooks_see_gradients_there_too(kind, rows, background):
-    got = Explainer(cases.build(Within, WITHOUT[kind]), background, backend="shap_deep")(rows)
+def test_hooks_see_gradients_in_models_that_disable_them(kind, rows, background):
+    got = Explainer(cases.build(Context, WITHOUT[kind]), background, backend="shap_deep")(rows)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [*WITHOUT, "enable_grad"])
 @pytest.mark.parametrize("state", STATES)
-def test_the_state_of_the_caller_is_kept(kind, state):
-    autoencoder = Autoencoder(cases.build(Within, (WITHOUT | {"enable_grad": torch.enable_grad})[kind]))
+def test_the_gradient_mode_of_the_caller_is_kept(kind, state):
+    autoencoder = Autoencoder(cases.build(Context, (WITHOUT | {"enable_grad": torch.enable_grad})[kind]))
     with STATES[state]():
         before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
         got = autoencoder.encode(X)
@@ -232,7 +234,7 @@ def test_the_state_of_the_caller_is_kept(kind, state):
     assert got.is_inference() == (state == "inference")
 
 
-def test_the_state_of_the_caller_is_kept_when_the_model_fails():
+def test_the_gradient_mode_of_the_caller_is_kept_when_the_model_fails():
     def failing():
         with torch.no_grad():
             raise KeyError
@@ -243,7 +245,7 @@ def test_the_state_of_the_caller_is_kept_when_the_model_fails():
     assert torch.is_grad_enabled()
 
 
-def test_threads_do_not_see_each_other():
+def test_threads_have_separate_noise():
     autoencoder = Autoencoder(cases.build(Vae, SAMPLED["randn_like"]))
     want = [autoencoder.drawn(number).reconstruct(X) for number in range(8)]
     with ThreadPoolExecutor(8) as threads:

@@ -1,4 +1,4 @@
-"""An affine map in front of the model, so that values refer to the columns as they are."""
+"""An affine map in front of the model, so that values refer to the original columns."""
 
 import copy
 
@@ -58,21 +58,23 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_others_are_refused(kind, model):
+def test_other_transformers_are_refused(kind, model):
     scaler = OTHERS[kind].fit(RAW)
-    message = rf"{type(scaler).__name__} is not a shift and a scale of each column .*preprocess=module"
+    message = rf"{type(scaler).__name__} is not a shift and a scale of each column .* as an nn\.Module, preprocess=m"
     with pytest.raises(ModelError, match=message):
         Autoencoder(model, preprocess=scaler)
 
 
-def test_what_is_clipped_far_away_is_refused(model):
+def test_a_transformer_that_clips_far_from_zero_is_refused(model):
     wide = preprocessing.MinMaxScaler(clip=True).fit([[-1000] * 6, [1000] * 6])
     with pytest.raises(ModelError, match="MinMaxScaler is not a shift and a scale"):
         Autoencoder(model, preprocess=wide)
 
 
 def test_a_transformer_that_is_not_fitted_is_refused(model):
-    with pytest.raises(ModelError, match=r"StandardScaler is not fitted, .*give preprocess=\(mean, scale\)"):
+    with pytest.raises(
+        ModelError, match=r"StandardScaler is not fitted, .*\. Fit it, or give preprocess=\(mean, scale\)\."
+    ):
         Autoencoder(model, preprocess=preprocessing.StandardScaler())
 
 
@@ -80,14 +82,14 @@ def test_a_transformer_that_is_not_fitted_is_refused(model):
     ("given", "message"),
     [
         ((MEAN, SCALE[:5]), r"two vectors of d finite numbers.*got shapes \(6,\) and \(5,\)"),
-        ((MEAN, 0 * SCALE), "scale not zero.*a column that does not vary needs the scale 1"),
+        ((MEAN, 0 * SCALE), r"scale not zero.*\. Use the scale 1 for a constant column\."),
         ((MEAN * np.nan, SCALE), "two vectors of d finite numbers"),
         ((RAW, RAW), r"two vectors .*got shapes \(40, 6\)"),
-        (np.log1p, r"a pair \(mean, scale\), .*got ufunc; write it as an nn\.Module"),
+        (np.log1p, r"a pair \(mean, scale\), .*got ufunc\. Write it as an nn\.Module"),
         ((MEAN,), "got tuple"),
     ],
 )
-def test_what_is_no_affine_map_is_refused(given, message, model):
+def test_a_pair_that_is_no_affine_map_is_refused(given, message, model):
     with pytest.raises(ModelError, match=message):
         Autoencoder(model, preprocess=given)
 
@@ -99,8 +101,8 @@ def test_rows_of_another_width_are_refused(model):
 
 @pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", "reconstruction", "latent"])
 @pytest.mark.parametrize("backend", ["deep", "exact", "shap_deep"])
-def test_values_are_those_of_the_scaled_rows(head, backend, model, rows, background):
-    """Each column by itself is scaled, so that the game is the same."""
+def test_values_equal_the_values_of_scaled_rows(head, backend, model, rows, background):
+    """Scaling a column does not change the coalitions of the game."""
     want = Explainer(model, background, head=head, backend=backend)(rows)
     autoencoder = Autoencoder(model, preprocess=(MEAN, SCALE))
     got = Explainer(autoencoder, background * SCALE + MEAN, head=head, backend=backend)(rows * SCALE + MEAN)
@@ -117,12 +119,12 @@ def test_errors_are_in_the_units_of_the_model(model):
     assert torch.equal(autoencoder.decode(model.encoder(scaled)), model.decoder(model.encoder(scaled)))
 
 
-def test_without_it_the_target_is_the_rows_themselves(model):
+def test_without_preprocessing_the_target_is_the_rows_themselves(model):
     rows = torch.tensor(RAW)
     assert Autoencoder(model).target(rows) is rows
 
 
-def test_a_module_is_taken_as_it_is(model):
+def test_a_module_is_used_unchanged(model):
     rows = torch.tensor(RAW)
     autoencoder = Autoencoder(model, preprocess=Log())
     assert torch.equal(autoencoder.target(rows), torch.log1p(rows.abs()))
@@ -133,7 +135,7 @@ def test_a_module_is_taken_as_it_is(model):
     ("dtype", "held"),
     [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
-def test_it_follows_the_dtype_of_the_model_but_not_into_half_precision(dtype, held):
+def test_preprocessing_has_the_dtype_of_the_model_but_at_least_single_precision(dtype, held):
     autoencoder = Autoencoder(cases.build(cases.Question, dtype=dtype), preprocess=(MEAN, SCALE))
     assert autoencoder.preprocess.mean.dtype == held
     explanation = Explainer(autoencoder, RAW[:7])(RAW[7:10])
@@ -141,7 +143,7 @@ def test_it_follows_the_dtype_of_the_model_but_not_into_half_precision(dtype, he
     assert np.abs(explanation.residual).max() <= (1e-12 if held == torch.float64 else 1e-5) * spread
 
 
-def test_the_model_is_left_alone(model):
+def test_the_model_is_not_changed(model):
     before = cases.snapshot(model)
     Explainer(Autoencoder(model, preprocess=(MEAN, SCALE)), RAW[:7])(RAW[7:10])
     assert cases.snapshot(model) == before

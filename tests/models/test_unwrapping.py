@@ -1,4 +1,4 @@
-"""Models are taken out of their wrappers, and copied."""
+"""Models without their wrappers, and copies of models."""
 
 import copy
 
@@ -32,14 +32,14 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("kind", WRAPPERS)
-def test_a_model_is_taken_out_of_its_wrappers(kind, model):
+def test_wrappers_are_removed(kind, model):
     got = unwrap(WRAPPERS[kind](model))
     assert type(got) is cases.Question
     assert torch.equal(Autoencoder(WRAPPERS[kind](model)).encode(X), got.encoder(X))
     assert kind == "averaged" or got is model
 
 
-def test_what_is_no_wrapper_stays():
+def test_a_module_that_holds_another_one_is_no_wrapper():
     model = Holding("module", cases.build(cases.Question))
     assert unwrap(model) is model
 
@@ -55,7 +55,7 @@ def compiled_in_place(model):
 
 
 @pytest.mark.parametrize("compiled", [compiled_within, compiled_in_place])
-def test_compiled_parts_are_explained_as_they_were_and_stay_compiled(compiled, rows, background):
+def test_compiled_parts_are_explained_like_uncompiled_ones_and_stay_compiled(compiled, rows, background):
     want = Explainer(cases.build(cases.Question), background)(rows).values
     model = compiled(cases.build(cases.Question))
     before = cases.snapshot(model)
@@ -64,7 +64,7 @@ def test_compiled_parts_are_explained_as_they_were_and_stay_compiled(compiled, r
     assert cases.snapshot(model) == before
 
 
-def test_what_replaces_compiled_parts_shares_their_parameters():
+def test_the_copy_of_a_compiled_model_shares_its_parameters():
     model = compiled_within(compiled_in_place(cases.build(cases.Nested)))
     got = unwrap(model)
     assert type(got.encoder) is cases.Half

@@ -1,8 +1,11 @@
 """The surface is what the documentation says it is."""
 
 import inspect
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,7 @@ DOCUMENTED = [
     "plots",
     "rank_features",
     "read_gmt",
+    "score",
 ]
 
 
@@ -55,14 +59,49 @@ def test_other_names_are_not_there():
         shapae.explain  # noqa: B018
 
 
+@pytest.mark.parametrize("name", [name for name in shapae.__all__ if inspect.ismodule(getattr(shapae, name))])
+def test_a_public_module_shows_the_names_that_are_meant(name):
+    module = getattr(shapae, name)
+    assert dir(module) == module.__all__
+    assert all(hasattr(module, each) for each in module.__all__)
+
+
 def test_the_backends_are_the_files_of_their_folder():
-    files = ["deep", "exact", "gradient", "sampling"]
-    files += [file.stem for file in Path(backends.__file__).parent.glob("external/[!_]*.py")]
-    assert sorted(backends.names()) == sorted(files)
-    assert {"deep", "exact", "gradient", "shap_deep", "shap_gradient"} <= {*files}
+    folder = Path(backends.__file__).parent
+    files = {file.stem for file in [*folder.glob("*.py"), *folder.glob("external/*.py")] if file.stem[0] != "_"}
+    assert {*backends.names()} == files - {"base", "game"}
 
 
 def test_importing_shapae_loads_neither_torch_nor_shap():
     code = "import sys, shapae; print(sorted({'torch', 'shap'} & {*sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_in_one_place():
+    root = Path(shapae.__file__).parents[1]
+    assert tomllib.loads((root / "pyproject.toml").read_text())["project"]["dynamic"] == ["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", shapae.__version__)
+
+
+WITHOUT_A_DISTRIBUTION = """
+import importlib.metadata, sys
+found = importlib.metadata.version
+def version(name):
+    if name in {"shapae", "torch"}:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return found(name)
+importlib.metadata.version = version
+import numpy as np, torch, shapae
+table = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+made_by = shapae.Explainer(torch.nn.Linear(3, 3), table)(table).made_by
+print(made_by["versions"]["shapae"] == shapae.__version__, made_by["versions"]["torch"] == torch.__version__)
+"""
+
+
+def test_a_copy_of_the_folder_explains_where_nothing_is_installed(tmp_path):
+    shutil.copytree(Path(shapae.__file__).parent, tmp_path / "shapae")
+    code = f"import sys; sys.path.insert(0, '.')\n{WITHOUT_A_DISTRIBUTION}\nprint(shapae.__file__)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", str(tmp_path / "shapae" / "__init__.py")]

@@ -1,4 +1,4 @@
-"""AnnData as people bring it."""
+"""Tables in an AnnData."""
 
 import warnings
 
@@ -54,24 +54,26 @@ def test_an_anndata_in_a_file_stays_there(kind, tmp_path):
     assert not isinstance(rows.values, np.ndarray)
 
 
-def test_names_that_come_repeatedly_are_made_unique_as_scanpy_does():
+def test_repeated_names_are_made_unique_as_scanpy_does():
     names = ["CD8A", "CD8A-1", "CD8A", "x", "x", "CD8A"]
     adata = cases.cells(names)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         got = from_anndata(adata).names
         twin = adata.copy()
         twin.var_names_make_unique()
     assert got == list(twin.var_names)
     assert list(adata.var_names) == names
-    assert "names CD8A, x came repeatedly" in str(said[0].message)
-    assert "adata.var_names_make_unique()" in str(said[0].message)
+    assert "names CD8A, x came repeatedly. Repeated names were made unique" in str(caught[0].message)
+    assert "adata.var_names_make_unique()" in str(caught[0].message)
 
 
-def test_columns_in_another_order_are_refused_and_the_message_mends_it(model):
+def test_columns_in_another_order_are_refused_and_the_advice_works(model):
     adata = cases.cells()
     explainer = Explainer(model, adata)
-    with pytest.raises(DataError, match=r"in another order .* X\[:, explainer\.feature_names\] of an AnnData"):
+    with pytest.raises(
+        DataError, match=r"in another order .*\. Select them as .* X\[:, explainer\.feature_names\] of an AnnData"
+    ):
         explainer(adata[:, ::-1])
     X = adata[:, ::-1]
     np.testing.assert_array_equal(explainer(X[:, explainer.feature_names]).values, explainer(adata).values)
@@ -82,13 +84,13 @@ REFUSED = {
         cases.cells,
         {"raw": True},
         DataError,
-        "this AnnData has no .raw; leave raw=True out, or give a layer=",
+        r"this AnnData has no \.raw\. Leave raw=True out, or give layer=",
     ),
     "both": (
         cases.cells,
         {"raw": True, "layer": "counts"},
         DataError,
-        "raw has no layers; give either layer= or raw",
+        r"raw has no layers\. Give either layer= or raw",
     ),
     "no layer": (cases.cells, {"layer": "count"}, UnknownName, "no layer is called 'count'; there are: counts"),
     "a frame": (pd.DataFrame, {}, DataError, "from_anndata takes an AnnData, got DataFrame"),
@@ -96,17 +98,17 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_matrix_that_is_not_there_is_refused(kind):
+def test_a_missing_matrix_is_refused(kind):
     make, settings, error, message = REFUSED[kind]
     with pytest.raises(error, match=message):
         from_anndata(make(), **settings)
 
 
-def test_an_anndata_without_x_is_refused_and_a_layer_advised(model):
+def test_an_anndata_without_x_is_refused_but_its_layers_are_explained(model):
     adata = cases.cells()
     adata.X = None
     with pytest.raises(
-        DataError, match=r"this AnnData has no X; choose a layer of it, as in shapae\.from_anndata\(adata, l"
+        DataError, match=r"this AnnData has no X\. Choose a layer, as in shapae\.from_anndata\(adata, l"
     ):
         Explainer(model, adata)
     assert Explainer(model, from_anndata(adata, layer="counts"))(from_anndata(adata, layer="counts")).shape == (N, D)

@@ -13,7 +13,7 @@ ROWS = torch.tensor(cases.table(7))
 
 
 class Items(Dataset):
-    """Gives what it is made of, one by one."""
+    """A data set of these items."""
 
     def __init__(self, items):
         self.items = items
@@ -21,12 +21,12 @@ class Items(Dataset):
     def __len__(self):
         return len(self.items)
 
-    def __getitem__(self, at):
-        return self.items[at]
+    def __getitem__(self, index):
+        return self.items[index]
 
 
 class Stream(IterableDataset):
-    """Gives rows one after the other, without a length."""
+    """A data set of rows without a length."""
 
     def __iter__(self):
         yield from ROWS
@@ -45,11 +45,11 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_all_rows_come_in_their_order(kind):
+def test_all_rows_are_read_in_their_order(kind):
     np.testing.assert_array_equal(read_batches(SOURCES[kind](), "rows"), ROWS)
 
 
-def test_the_generators_are_as_they_were():
+def test_random_generators_are_not_changed():
     before = cases.world()
     read_batches(DataLoader(TensorDataset(ROWS), batch_size=2), "rows")
     assert cases.world() == before
@@ -69,14 +69,16 @@ UNSTEADY = {
 
 @pytest.mark.parametrize("kind", UNSTEADY)
 def test_a_loader_that_shuffles_or_drops_is_refused(kind):
-    with pytest.raises(DataError, match=r"rows must come all of them, .* give its loader\.dataset, or .*shuffle=Fal"):
+    with pytest.raises(
+        DataError, match=r"rows must be complete and in a fixed order, .*\. Give its loader\.dataset, or .*shuffle=F"
+    ):
         read_batches(UNSTEADY[kind](), "rows")
 
 
 def test_batches_of_something_else_are_refused():
-    with pytest.raises(DataError, match=r"batches of the background must be tensors .*got dict; write a Dataset"):
+    with pytest.raises(DataError, match=r"batches of the background must be tensors .*got dict\. Write a Dataset"):
         read_batches(Items([{"x": row} for row in ROWS]), "background")
 
 
-def test_no_rows_at_all_are_an_empty_table():
+def test_an_empty_data_set_is_an_empty_table():
     assert read_batches(Items([]), "rows").shape == (0, 0)

@@ -1,4 +1,4 @@
-"""Tables as people bring them, and what is said of those that can't be explained."""
+"""Tables of any kind, and the errors for tables that can't be explained."""
 
 import numpy as np
 import pandas as pd
@@ -69,8 +69,8 @@ FRAMES = {
 }
 
 
-def frozen(table):
-    """Read-only, where it is an array."""
+def read_only(table):
+    """Make an array read-only."""
     if isinstance(table, np.ndarray):
         table.flags.writeable = False
     return table
@@ -79,7 +79,7 @@ def frozen(table):
 @pytest.mark.parametrize("kind", [*ARRAYS, *FRAMES])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_kind_of_table_gives_the_same_tensor(kind, dtype):
-    rows = read_table(frozen((ARRAYS | FRAMES)[kind]()), "rows")
+    rows = read_table(read_only((ARRAYS | FRAMES)[kind]()), "rows")
     tensor = rows.tensor(torch.empty(0, dtype=dtype), "rows")
     assert tensor.dtype == dtype
     assert not tensor.requires_grad
@@ -114,7 +114,7 @@ def test_a_sparse_table_of_any_dtype_is_read(kind, dtype):
     np.testing.assert_array_equal(rows.tensor(torch.empty(0, dtype=torch.float64), "rows"), table.astype(float))
 
 
-def test_numbers_of_a_sparse_table_that_stand_twice_are_added_up():
+def test_duplicate_entries_of_a_sparse_table_are_added_up():
     table = sparse.coo_array(([1.0, 2.0, 5.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
     np.testing.assert_array_equal(read_table(table, "rows").dense(slice(None)), [[0, 3], [5, 0]])
 
@@ -130,31 +130,31 @@ class Narrow(nn.Module):
         return self.decoder(self.encoder(rows))
 
 
-class Noting(sparse.csr_array):
-    """Notes how many of its rows are wanted at once."""
+class Recording(sparse.csr_array):
+    """A sparse array that records how many of its rows are sliced at once."""
 
-    wanted = 0
+    largest = 0
 
     def __getitem__(self, key):
         part = super().__getitem__(key)
-        Noting.wanted = max(Noting.wanted, part.shape[0])
+        Recording.largest = max(Recording.largest, part.shape[0])
         return part
 
 
 def test_a_sparse_table_is_made_dense_a_block_at_a_time(background):
     table = sparse.random_array((300, 6), density=0.3, rng=np.random.default_rng(0))
     want = Explainer(cases.build(cases.Linear), background).summarize(table.toarray()).mean
-    Noting.wanted = 0
-    got = Explainer(cases.build(cases.Linear), background, memory=12_000).summarize(Noting(table)).mean
-    assert 0 < Noting.wanted * 6 * 8 < 12_000 < table.toarray().nbytes
+    Recording.largest = 0
+    got = Explainer(cases.build(cases.Linear), background, memory=12_000).summarize(Recording(table)).mean
+    assert 0 < Recording.largest * 6 * 8 < 12_000 < table.toarray().nbytes
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
 
 
-def test_a_sparse_background_that_does_not_fit_is_refused_with_the_number_and_a_way_that_works():
+def test_a_sparse_background_that_does_not_fit_is_refused_with_its_size():
     table = sparse.random_array((5000, 400), density=0.001, rng=np.random.default_rng(0))
     model = cases.build(Narrow, 400)
     with pytest.raises(
-        TooLarge, match=r"5000 rows takes 16 MB, .*'8 MB'.*background\.sample\(X, 100\), or allow .*'64 MB'"
+        TooLarge, match=r"5000 rows takes 16 MB, but .*'8 MB'.*background\.sample\(X, 100\), or allow .*'64 MB'"
     ):
         Explainer(model, table, memory="8MB")
 
@@ -218,7 +218,7 @@ def named(table):
 BAD = {
     "1-D": (
         GOOD[0],
-        r"got shape \(6,\); a single row is X\[None\] of an array, X\.iloc\[\[0\]\] of a DataFrame",
+        r"got shape \(6,\)\. A single row is X\[None\] of an array, X\.iloc\[\[0\]\] of a DataFrame",
     ),
     "3-D": (GOOD[None], r"must be a table \(n, d\) .*got shape \(1, 4, 6\)"),
     "no rows": (GOOD[:0], r"n and d at least 1, got shape \(0, 6\)"),
@@ -233,8 +233,8 @@ BAD = {
     "sparse, complex": (sparse.csr_array(GOOD + 1j), "must be a table of real numbers, got dtype complex128"),
     "text": (GOOD.astype(str), r"must be a table of real numbers, got dtype <U32"),
     "complex": (GOOD + 1j, "must be a table of real numbers, got dtype complex128"),
-    "text columns": (named(GOOD).assign(b="x", d="y"), "must be numbers; drop or convert columns b, d"),
-    "dates": (named(GOOD).assign(b=pd.Timestamp("2020-01-01")), "must be numbers; drop or convert column b"),
+    "text columns": (named(GOOD).assign(b="x", d="y"), r"must be numbers\. Drop or convert columns b, d"),
+    "dates": (named(GOOD).assign(b=pd.Timestamp("2020-01-01")), r"must be numbers\. Drop or convert column b"),
     "two NaN": (with_bad((1, 2), (3, 0)), "but 2 of 24 numbers are NaN or infinite, in rows 1, 3 and columns 0, 2"),
     "NaN in a frame": (named(with_bad((1, 2), (1, 0), (3, 2))), "3 of 24 numbers .* in rows 1, 3 and columns a, c"),
     "missing": (named(GOOD).astype("Int64").where(GOOD != GOOD[2, 1]), "NaN or infinite.* column"),
@@ -248,7 +248,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("what", ["rows", "background"])
-def test_what_is_no_table_of_numbers_is_refused_and_named(kind, what):
+def test_other_tables_are_refused_by_their_name(kind, what):
     table, message = BAD[kind]
     with pytest.raises(DataError, match=f"^the {what} .*{message}"):
         read_table(table, what)
@@ -256,7 +256,7 @@ def test_what_is_no_table_of_numbers_is_refused_and_named(kind, what):
 
 def test_repeated_columns_are_named():
     with pytest.raises(
-        DataError, match="names of the rows must be unique, but columns a, b came repeatedly; .*duplicated"
+        DataError, match=r"names of the rows must be unique, but columns a, b came repeatedly\. Rename .*duplicated"
     ):
         read_table(pd.DataFrame(GOOD, columns=list("aabbcd")), "rows")
 
@@ -265,7 +265,7 @@ def test_numbers_too_large_for_the_model_are_refused():
     rows = read_table(GOOD * 1e300, "rows")
     assert rows.tensor(torch.empty(0, dtype=torch.float64), "rows").isfinite().all()
     with pytest.raises(
-        DataError, match=r"some numbers of the rows are too large for the model's torch\.float32; scale them"
+        DataError, match=r"some numbers of the rows are too large for the model's torch\.float32\. Scale the columns"
     ):
         rows.tensor(torch.empty(0), "rows")
 
@@ -273,7 +273,7 @@ def test_numbers_too_large_for_the_model_are_refused():
 DIFFERENT = {
     "permuted": (
         list("bacdef"),
-        r"in another order than expected \(columns b, a moved\); select them as X\[explainer.*AnnData",
+        r"in another order than expected \(columns b, a moved\)\. Select them as X\[explainer.*AnnData",
     ),
     "missing": (list("abcde"), "are without column f[.]"),
     "extra": (list("abcdefg"), "are with unexpected column g[.]"),
@@ -289,7 +289,7 @@ def test_other_columns_are_refused_and_named(kind):
         resolve_feature_names(rows, NAMES, "rows")
 
 
-def test_an_array_takes_the_names_that_are_known_if_it_has_as_many_columns():
+def test_an_array_gets_the_known_names_if_it_has_as_many_columns():
     assert resolve_feature_names(read_table(GOOD, "rows"), tuple(NAMES), "rows") == NAMES
     assert resolve_feature_names(read_table(GOOD, "rows"), None, "rows") is None
     assert resolve_feature_names(read_table(named(GOOD), "rows"), None, "rows") == NAMES
