@@ -230,7 +230,7 @@ def jacobian(parts, source, target):
         values = at | {source: value}
         for step in parts.tape.steps:
             if step.slot not in still:
-                values[step.slot] = step.run(*(values[slot] for slot in step.live))
+                values[step.slot] = step.run(*(values[slot] for slot in step.variables))
         return values[target].reshape(-1)
 
     with torch.enable_grad():
@@ -253,7 +253,7 @@ def test_affine_maps_have_the_matrices_that_autograd_finds(name):
         vectors = torch.tensor(cases.table(3, each.sizes[1])), torch.tensor(cases.table(3, each.sizes[0]))
         assert_near(each.forward(vectors[0]), vectors[0] @ want.T)
         assert_near(each.forward(vectors[0], out=torch.empty(3, len(want)).double()), vectors[0] @ want.T)
-        assert_near(each.back(vectors[1]), vectors[1] @ want)
+        assert_near(each.backward(vectors[1]), vectors[1] @ want)
 
 
 def test_maps_are_products_of_weights():
@@ -295,7 +295,7 @@ def test_one_number_beside_the_diagonal_makes_it_a_matrix(spoiled):
 
 def test_matrices_are_computed_in_chunks_as_in_one_piece(monkeypatch):
     want = [each.matrix for each in case("norm after the activation").chain.maps]
-    monkeypatch.setattr("shapae.deepshap.feedforward.chain.NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("shapae.deepshap.feedforward.chain.CHUNK_ELEMENTS", 1)
     for got, matrix in zip(case("norm after the activation").chain.maps, want, strict=True):
         assert_near(got.matrix, matrix)
 
@@ -366,7 +366,7 @@ def test_pairs_that_coincide_or_do_so_in_a_hidden_unit_have_the_derivative(width
     across = torch.linalg.qr(model[0].weight[:1].T, mode="complete").Q[:, 3]  # leaves the first unit as it is
     rows[0], rows[1], background[2] = background[0], background[1] + across, background[3]
     parts = taken(model, rows, background)
-    assert_near(parts.x[parts.chain.nonlinearities[0].live[0]][1].flatten()[0], model[0](background[1])[0])
+    assert_near(parts.x[parts.chain.nonlinearities[0].variables[0]][1].flatten()[0], model[0](background[1])[0])
     assert_same_values(parts)
     assert_near(deepshap.DeepShap(model, background).attribute(rows).mean, written_out(model, names, rows, background))
 
@@ -383,13 +383,13 @@ def test_a_row_against_itself_has_the_values_zero():
 @pytest.mark.parametrize("block", [1, 1000, 2**20])
 def test_the_size_of_the_blocks_makes_no_difference(name, block, monkeypatch):
     parts, seen = case(name), []
-    sum_up = contraction._sum_up
+    sum_up = contraction._accumulate
 
     def watched(chain, order, x, b, *rest):
         seen.append((len(x[0]), contraction._block_sizes(chain.widths, order, b[0])[1]))
         sum_up(chain, order, x, b, *rest)
 
-    monkeypatch.setattr(contraction, "_sum_up", watched)
+    monkeypatch.setattr(contraction, "_accumulate", watched)
     monkeypatch.setattr(contraction, "BLOCK_BYTES", block)
     assert_same_values(parts)
     if block != 1000:
@@ -578,19 +578,19 @@ def test_a_pausing_walk_stops_while_all_multipliers_are_small_and_goes_on_as_if_
     tape = parts.chain if merged else parts.tape
     seed = torch.eye(len(parts.x[tape.result.slot][0])).double()
     start = backward.start(tape, parts.x, parts.b, seed)
-    paused, through = start.advance(pausing=True), start.advance()
-    assert all(1 in term.shape[1:3] for terms in paused.at.values() for term in terms)
-    assert any(term.shape[1] == 5 for terms in paused.at.values() for term in terms)
-    assert any(term.shape[2] == 7 for terms in paused.at.values() for term in terms)
+    paused, through = start.advance(pause=True), start.advance()
+    assert all(1 in term.shape[1:3] for terms in paused.multipliers.values() for term in terms)
+    assert any(term.shape[1] == 5 for terms in paused.multipliers.values() for term in terms)
+    assert any(term.shape[2] == 7 for terms in paused.multipliers.values() for term in terms)
     assert paused.steps[-1].slot == max(
         bend.slot for bend in parts.chain.nonlinearities if bend and bend.name == "tanh"
     )
-    assert [*through.at] == [0]
-    want = backward.sum_terms(through.at[0])
-    assert_near(backward.sum_terms(paused.advance().at[0]), want)
+    assert [*through.multipliers] == [0]
+    want = backward.sum_terms(through.multipliers[0])
+    assert_near(backward.sum_terms(paused.advance().multipliers[0]), want)
     rows, background = slice(1, 4), slice(2, 9)
     for each in (paused, start):
-        assert_near(backward.sum_terms(each.select(rows, background).advance().at[0]), want[:, rows, background])
+        assert_near(backward.sum_terms(each.select(rows, background).advance().multipliers[0]), want[:, rows, background])
 
 
 # What it costs
@@ -663,7 +663,7 @@ class Counting(TorchDispatchMode):
 
 
 def test_multiplications_that_are_counted_are_those_that_torch_does(monkeypatch):
-    monkeypatch.setattr(contraction, "TRAFFIC", 0)
+    monkeypatch.setattr(contraction, "MEMORY_COST", 0)
     n, b, d, p, q, r, k = 5, 7, 6, 4, 3, 2, 12
     by_hand = {
         (p,): {(0, True): d * b * p + d * p * k},
@@ -695,7 +695,7 @@ def test_multiplications_that_are_counted_are_those_that_torch_does(monkeypatch)
 
 @pytest.mark.parametrize(("widths", "bend"), [((40, 50, 60, 30), nn.ReLU), ((30, 40, 50, 40, 30), nn.LeakyReLU)])
 def test_multiplications_by_deviations_are_as_many_as_the_background_tells(widths, bend, monkeypatch):
-    monkeypatch.setattr(deviations, "TRAFFIC", 0)
+    monkeypatch.setattr(deviations, "MEMORY_COST", 0)
     monkeypatch.setattr(deviations, "CALL_COST", 0)
     rows, background = (torch.tensor(cases.table(n, widths[0], seed=n)) for n in (9, 50))
     parts = taken(net(*widths, bend=bend), rows, background)
@@ -712,14 +712,14 @@ def test_slopes_that_are_the_row_s_own_cost_nothing():
     for bend, (own, every) in zip(
         parts.chain.nonlinearities, deviations._slopes(parts.chain, parts.x, parts.b), strict=True
     ):
-        x, b = (values[bend.live[0]] for values in (parts.x, parts.b))
+        x, b = (values[bend.variables[0]] for values in (parts.x, parts.b))
         apart = (x[:, None] > 0) != (b[None] > 0)
         assert torch.equal(every != own, apart.flatten(2))
         assert 0 < apart.double().mean() < 1
 
 
 def test_diagonal_maps_cost_nothing(monkeypatch):
-    monkeypatch.setattr(contraction, "TRAFFIC", 0)
+    monkeypatch.setattr(contraction, "MEMORY_COST", 0)
     parts = case("error of each feature")
     n, b, d, p, q = 5, 7, 6, 4, 3
     orders = contraction.orders(parts.chain, b)
