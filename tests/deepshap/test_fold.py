@@ -590,7 +590,9 @@ def test_a_pausing_walk_stops_while_all_multipliers_are_small_and_goes_on_as_if_
     assert_near(backward.sum_terms(paused.advance().multipliers[0]), want)
     rows, background = slice(1, 4), slice(2, 9)
     for each in (paused, start):
-        assert_near(backward.sum_terms(each.select(rows, background).advance().multipliers[0]), want[:, rows, background])
+        assert_near(
+            backward.sum_terms(each.select(rows, background).advance().multipliers[0]), want[:, rows, background]
+        )
 
 
 # What it costs

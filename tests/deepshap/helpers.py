@@ -1,0 +1,55 @@
+"""Tables, functions and assertions that the tests of the rules share."""
+
+import numpy as np
+import pytest
+import torch
+
+from shapae.deepshap import attribute
+from tests import cases
+
+BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+
+
+def tensor(n, d, seed=0, scale=1.0, dtype=torch.float64):
+    return torch.tensor(cases.table(n, d, seed) * scale, dtype=dtype)
+
+
+def positive(n, d, seed=0):
+    return torch.tensor(np.random.default_rng(seed).uniform(0.1, 2, size=(n, d)))
+
+
+def flat(function):
+    """``function`` as a vector of scores for each row."""
+    return lambda rows: function(rows).reshape(len(rows), -1)
+
+
+def run(function, rows):
+    with torch.no_grad():
+        return function(rows).to(rows.dtype)
+
+
+def near(got, want, precision=1e-10):
+    np.testing.assert_allclose(got, want, rtol=0, atol=precision * max(1e-300, np.abs(np.asarray(want)).max()))
+
+
+def assert_additive(function, x, b, precision=1e-10):
+    near(attribute(function, x, b).sum(1), run(function, x) - run(function, b).mean(0), precision)
+
+
+W, CUBE, KERNEL = tensor(7, 12, 1), tensor(3, 16, 2).view(3, 4, 4), tensor(4, 9, 3).view(4, 3, 3)
+
+
+def square(x):
+    return x.view(-1, 3, 4)
+
+
+def each(function):
+    return torch.vmap(function)
+
+
+def zeros(x, d):
+    return torch.zeros(len(x), d, dtype=x.dtype)
+
+
+def same(x, value):
+    return value.expand(len(x), *value.shape)
