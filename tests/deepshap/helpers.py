@@ -1,4 +1,4 @@
-"""Tables, functions and assertions that the tests of the rules share."""
+"""Tables, functions and assertions that the tests of the native engine share."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from shapae.deepshap import attribute
 from tests import cases
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+X, B = (torch.tensor(cases.table(n, seed=n)) for n in (5, 7))
 
 
 def tensor(n, d, seed=0, scale=1.0, dtype=torch.float64):
@@ -30,6 +31,10 @@ def run(function, rows):
 
 def near(got, want, precision=1e-10):
     np.testing.assert_allclose(got, want, rtol=0, atol=precision * max(1e-300, np.abs(np.asarray(want)).max()))
+
+
+def error(model):
+    return lambda rows: ((model(rows) - rows) ** 2).mean(dim=1)
 
 
 def assert_additive(function, x, b, precision=1e-10):
