@@ -29,7 +29,7 @@ def run(function, rows):
         return function(rows).to(rows.dtype)
 
 
-def near(got, want, precision=1e-10):
+def assert_close(got, want, precision=1e-10):
     np.testing.assert_allclose(got, want, rtol=0, atol=precision * max(1e-300, np.abs(np.asarray(want)).max()))
 
 
@@ -38,7 +38,7 @@ def error(model):
 
 
 def assert_additive(function, x, b, precision=1e-10):
-    near(attribute(function, x, b).sum(1), run(function, x) - run(function, b).mean(0), precision)
+    assert_close(attribute(function, x, b).sum(1), run(function, x) - run(function, b).mean(0), precision)
 
 
 W, CUBE, KERNEL = tensor(7, 12, 1), tensor(3, 16, 2).view(3, 4, 4), tensor(4, 9, 3).view(4, 3, 3)
@@ -48,13 +48,9 @@ def square(x):
     return x.view(-1, 3, 4)
 
 
-def each(function):
-    return torch.vmap(function)
-
-
 def zeros(x, d):
     return torch.zeros(len(x), d, dtype=x.dtype)
 
 
-def same(x, value):
+def expand_rows(x, value):
     return value.expand(len(x), *value.shape)

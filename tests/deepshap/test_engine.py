@@ -19,7 +19,7 @@ from tests.deepshap.zoo import ZOO, D
 @pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-6), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("make", [cases.Question, cases.Nested, cases.Linear])
 @pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", "reconstruction", "latent", "latent:1"])
-def test_where_shap_is_right_the_values_are_those_of_shap(dtype, precision, make, head):
+def test_the_values_equal_those_of_shap_where_shap_is_right(dtype, precision, make, head):
     """Of shap in float64, because in float32 it is itself off by up to 5e-6 here."""
     model, rows, background = cases.build(make, dtype=dtype), X.to(dtype), B.to(dtype)
     ours = Explainer(model, background, head=head)(rows)
@@ -45,7 +45,7 @@ def test_a_net_with_two_hidden_layers_has_the_multipliers_of_each_pair_written_o
     np.testing.assert_allclose(deepshap.attribute(net, X, B), want, rtol=0, atol=1e-12)
 
 
-def test_values_of_a_function_are_in_its_shape_dtype_and_device():
+def test_values_have_the_shape_and_dtype_of_the_scores():
     for dtype in (torch.float32, torch.float64):
         one = deepshap.attribute(lambda x: x.prod(dim=1), X.to(dtype), B.to(dtype))
         two = deepshap.attribute(lambda x: x[:, :2] ** 2, X.to(dtype), B.to(dtype))
@@ -88,7 +88,7 @@ def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monke
 @pytest.mark.parametrize(
     ("make", "d"), [(ZOO["mixture of experts"], D), (ZOO["GRU over features"], D), (cases.Question, cases.D)]
 )
-def test_no_more_pairs_than_fit_are_walked_over_at_once(make, d, monkeypatch):
+def test_no_block_has_more_pairs_than_fit(make, d, monkeypatch):
     """Seen in the multipliers of the features."""
     model = cases.build(make)
     rows, background = (torch.tensor(cases.table(n, d, seed=n)) for n in (9, 13))
@@ -112,7 +112,7 @@ ELEMENTWISE = {
 
 
 @pytest.mark.parametrize("kind", ELEMENTWISE)
-def test_pairs_that_nearly_coincide_have_the_same_values_alone_and_among_others(kind):
+def test_pairs_that_nearly_coincide_have_the_same_values_alone_and_in_a_batch(kind):
     """The sums 1.x that go into the function nearly coincide, while the features differ a lot and cancel."""
     rows, background = X[:3].clone(), B[:4].clone()
     for table, size in ((rows, 1e-9), (background, 1e-10)):
@@ -134,7 +134,7 @@ def test_one_row_against_one_background_row():
         np.testing.assert_allclose(values.sum(dim=1), error(model)(X[:1]) - error(model)(B[:1]), rtol=0, atol=1e-14)
 
 
-def test_standard_errors_are_those_of_a_mean_over_the_pairs():
+def test_standard_errors_are_those_of_the_mean_over_the_background():
     model = cases.build(cases.Question)
     pairs = np.stack([Explainer(model, b[None], backend="deep")(X).values for b in B])
     got = Explainer(model, B, backend="deep")(X)
@@ -157,7 +157,7 @@ def test_intervals_cover_the_truth_of_a_linear_autoencoder():
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
-def test_a_pickled_against_gives_the_same_values():
+def test_an_unpickled_deepshap_gives_the_same_values():
     model = cases.build(cases.Question)
     against = deepshap.DeepShap(model, B)
     want = against.attribute(X)

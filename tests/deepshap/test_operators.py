@@ -21,7 +21,7 @@ CASTS = {
 
 
 @pytest.mark.parametrize("kind", CASTS)
-def test_functions_that_change_the_dtype_on_their_way_add_up(kind):
+def test_the_values_of_functions_with_casts_add_up(kind):
     rows, background = X.float(), B.float()
     values = deepshap.attribute(CASTS[kind], rows, background)
     scores, base = CASTS[kind](rows), CASTS[kind](background).mean(dim=0)
@@ -40,14 +40,14 @@ BROADCAST = {
 
 
 @pytest.mark.parametrize("kind", BROADCAST)
-def test_elementwise_operators_with_a_wider_constant_give_each_feature_its_rise(kind):
+def test_elementwise_operators_with_a_broadcast_constant_give_each_feature_its_rise(kind):
     weights = torch.arange(1.0, 7.0)[:, None].double()
     values = deepshap.attribute(lambda x: (BROADCAST[kind](x) * weights).sum((1, 2)), X, B)
     rises = (BROADCAST[kind](X) * weights).sum(dim=2), (BROADCAST[kind](B) * weights).sum(dim=2)
     np.testing.assert_allclose(values, rises[0] - rises[1].mean(dim=0), rtol=0, atol=1e-12)
 
 
-def test_a_pair_that_coincides_before_a_wider_constant_has_the_derivative():
+def test_a_pair_that_coincides_before_a_broadcast_constant_has_the_derivative():
     rows, background = torch.tensor([[1.0, 0.5]]).double(), torch.tensor([[0.5, 1.0]]).double()
     constants = torch.linspace(0.5, 2, 5).double()
 
@@ -59,14 +59,14 @@ def test_a_pair_that_coincides_before_a_wider_constant_has_the_derivative():
 
 
 @pytest.mark.parametrize("name", ["_prelu_kernel", "hardswish", "mish", "gelu", "celu"])
-def test_activations_with_a_form_of_their_own_are_kept_whole(name):
+def test_activations_with_a_slope_of_their_own_are_not_decomposed(name):
     function = {"_prelu_kernel": lambda x: F.prelu(x, torch.ones(1).double())}.get(name) or getattr(F, name)
     tape = record(lambda x: function(x).sum(dim=1), X[0], lambda op, kinds: rule_for(op, kinds) is not None)
     assert name in [step.name for step in tape.steps]
     assert name in SLOPES
 
 
-def test_an_infinite_derivative_is_not_taken():
+def test_an_infinite_derivative_is_not_used():
     rows, background = torch.tensor([[1.0, 0.3]]), torch.tensor([[0.0, 0.3]])
     for function in (
         lambda x: x.pow(0.5).sum(1),

@@ -16,7 +16,7 @@ class Sorted(nn.Module):
         return rows.sort(dim=1).values.cummax(dim=1).values
 
 
-def test_all_operators_without_a_rule_are_named_with_their_modules_and_a_backend_that_needs_none():
+def test_all_operators_without_a_rule_are_named_with_their_modules_and_another_backend():
     model = nn.Sequential(nn.Linear(6, 6), Sorted(), nn.Sequential(Sorted())).double()
     message = (
         r"^the model runs operators without an attribution rule: aten\.sort\.default in Sequential\.1, "
@@ -27,7 +27,7 @@ def test_all_operators_without_a_rule_are_named_with_their_modules_and_a_backend
         deepshap.attribute(model, X, B)
 
 
-def test_an_operator_without_a_rule_that_nothing_depends_on_is_none_of_our_business():
+def test_an_operator_without_a_rule_is_ignored_if_the_scores_do_not_depend_on_it():
     def function(rows):
         rows.sort(dim=1)
         return rows.sum(dim=1)

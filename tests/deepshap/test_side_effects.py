@@ -61,7 +61,7 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize("backend", ["deep", "gradient"])
-def test_buffers_that_a_model_writes_keep_no_graph(backend):
+def test_buffers_that_a_model_writes_have_no_graph(backend):
     model = cases.build(Counting)
     Explainer(model, B, backend=backend)(X)
     assert model.last.grad_fn is None
@@ -91,7 +91,7 @@ def operators(explain):
 @pytest.mark.parametrize(
     ("make", "every"), [(cases.Question, 1), (ZOO["BatchNorm1d"], 5), (ZOO["in-place modules"], 5)]
 )
-def test_the_model_comes_back_as_it_went_in_whichever_operator_is_interrupted(make, every):
+def test_the_model_is_unchanged_whichever_operator_is_interrupted(make, every):
     model = cases.build(make).train()
     d = next(each.in_features for each in model.modules() if isinstance(each, nn.Linear))
     for parameter in model.parameters():
@@ -122,7 +122,7 @@ class Keeping(nn.Module):
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-def test_what_a_model_keeps_of_its_last_run_can_be_used_also_after_a_refusal(ordered):
+def test_tensors_that_a_model_stores_can_be_used_also_after_a_refusal(ordered):
     model = Keeping(ordered)
     with pytest.raises(UnsupportedOperator, match="sort") if ordered else nullcontext():
         deepshap.attribute(model, X, B)

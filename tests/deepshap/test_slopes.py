@@ -132,7 +132,7 @@ def by_hand(function, x):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_of_one_feature_gives_it_all_of_its_rise(name):
+def test_a_function_of_one_feature_attributes_its_whole_rise_to_it(name):
     function, x, b = elementwise(name), drawn(name, 7, 1)[:, :1], drawn(name, 5, 2)[:, :1]
     want = by_hand(function, x) - by_hand(function, b).mean()
     assert np.abs(want).min() > 0
@@ -233,7 +233,7 @@ SATURATED += ["GELU(approximate='none')", "ELU(alpha=1.0)", "SELU()", "CELU(alph
 
 @BOTH
 @pytest.mark.parametrize("name", SATURATED)
-def test_at_extreme_values_the_values_are_finite_and_add_up(name, dtype):
+def test_at_extreme_inputs_the_values_are_finite_and_add_up(name, dtype):
     function = elementwise(name, dtype)
     x = torch.tensor([-200, -88, -80, -30, -17, -1e-30, 0, 1e-8, 5, 19.999, 20.001, 30, 80], dtype=dtype)
     y = by_hand(function, x)
@@ -266,7 +266,7 @@ EXTREME = {
 @BOTH
 @pytest.mark.parametrize("scale", [1, 30, 300, 3000])
 @pytest.mark.parametrize("name", EXTREME)
-def test_softmax_and_its_kin_add_up_at_any_scale(name, scale, dtype):
+def test_softmax_and_related_functions_add_up_at_any_scale(name, scale, dtype):
     x, b = (torch.tensor(cases.table(n, 6, seed=n) * scale, dtype=dtype) for n in (4, 5))
     want = by_hand(EXTREME[name], x) - by_hand(EXTREME[name], b).mean(0)
     got = attribute(EXTREME[name], x, b).sum(1)

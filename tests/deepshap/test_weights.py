@@ -14,7 +14,7 @@ WEIGHTED = {
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
-def test_values_are_averages_by_weight_over_the_background(kind):
+def test_values_are_weighted_averages_over_the_background(kind):
     function = WEIGHTED[kind](cases.build(cases.Question))
     rows, background = torch.tensor(cases.table(5, seed=1)), torch.tensor(cases.table(7, seed=2))
     weights = torch.tensor(np.random.default_rng(0).uniform(0.5, 2, 7))

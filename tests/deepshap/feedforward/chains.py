@@ -24,28 +24,28 @@ from tests.deepshap.helpers import B, X
 from tests.deepshap.zoo import stirred
 
 
-def mlp(*widths, bend=nn.Tanh):
-    """Linear maps with a bend between any two."""
+def mlp(*widths, activation=nn.Tanh):
+    """Linear maps with an activation between any two."""
     linears = (nn.Linear(*pair) for pair in itertools.pairwise(widths))
-    return nn.Sequential(*[each for linear in linears for each in (linear, bend())][:-1])
+    return nn.Sequential(*[each for linear in linears for each in (linear, activation())][:-1])
 
 
-def net(*widths, bend=nn.Tanh, seed=0):
-    return cases.build(mlp, *widths, bend=bend, seed=seed)
+def net(*widths, activation=nn.Tanh, seed=0):
+    return cases.build(mlp, *widths, activation=activation, seed=seed)
 
 
-def taken(function, rows=X, background=B):
-    """The tape of ``function``, its chain if it is one, and the values of rows and background on the tape."""
-    tape = record(function, background[0], lambda op, kinds: rule_for(op, kinds) is not None)
+def trace(function, rows=X, background=B):
+    """The tape of ``function``, its chain or None, and the values of rows and background on the tape."""
+    tape = record(function, background[0], lambda op, dtypes: rule_for(op, dtypes) is not None)
     x, b = replay(tape, rows), replay(tape, background)
     return SimpleNamespace(tape=tape, chain=as_feedforward(tape, b), x=x, b=b)
 
 
 def every_order(chain, b=7):
-    """All that are implemented, and of those by deviations all choices of C."""
-    found, bends = contraction.orders(chain, b), len(chain.nonlinearities)
-    choices = itertools.product([True, False], repeat=bends) if found and bends > 1 else ()
-    return [*found, *(Deviations(0.0, centred) for centred in choices)]
+    """All implemented orders, including the orders by deviations with all choices of C."""
+    orders, depth = contraction.orders(chain, b), len(chain.nonlinearities)
+    choices = itertools.product([True, False], repeat=depth) if orders and depth > 1 else ()
+    return [*orders, *(Deviations(0.0, centred) for centred in choices)]
 
 
 def assert_near(got, want, precision=1e-12):
@@ -53,17 +53,17 @@ def assert_near(got, want, precision=1e-12):
     np.testing.assert_allclose(got, want, rtol=0, atol=precision * max(1e-3, float(abs(want).max())))
 
 
-def assert_same_values(parts, precision=1e-12, least=1):
-    """In every order, those of the raw tape."""
-    tape, chain, x, b = parts.tape, parts.chain, parts.x, parts.b
+def assert_same_values(traced, precision=1e-12, least=1):
+    """Assert that every order and the backward pass over the chain give the values of the raw tape."""
+    tape, chain, x, b = traced.tape, traced.chain, traced.x, traced.b
     weights = torch.arange(1, len(b[0]) + 1).to(b[0])
-    want, walked, weighted = (
+    want, merged, weighted = (
         backward.attribute_pairs(tape, x, b),
         backward.attribute_pairs(chain, x, b),
         backward.attribute_pairs(tape, x, b, weights),
     )
-    assert_near(walked.mean, want.mean, precision)
-    assert_near(walked.spread, want.spread, precision)
+    assert_near(merged.mean, want.mean, precision)
+    assert_near(merged.spread, want.spread, precision)
     orders = every_order(chain, len(b[0]))
     assert len(orders) >= least
     for order in orders:
@@ -72,6 +72,8 @@ def assert_same_values(parts, precision=1e-12, least=1):
 
 
 class Case(NamedTuple):
+    """A function that may be a chain, with the widths and nonlinearities of the chain."""
+
     make: Callable
     widths: tuple
     nonlinearities: tuple
@@ -109,9 +111,9 @@ class Shapes(nn.Module):
 WEIGHTS = torch.linspace(-1, 2, 30).reshape(6, 5)
 CHAINS = {
     "one hidden layer": Case(lambda: mlp(6, 4, 7), (6, 4, 7), ("tanh",)),
-    "two hidden layers": Case(lambda: mlp(6, 4, 3, 5, bend=nn.ReLU), (6, 4, 3, 5), ("relu", "relu")),
-    "three hidden layers": Case(lambda: mlp(6, 4, 3, 4, 5, bend=nn.GELU), (6, 4, 3, 4, 5), ("gelu",) * 3),
-    "one output": Case(lambda: mlp(6, 4, 3, 1, bend=nn.Softplus), (6, 4, 3, 1), ("softplus",) * 2),
+    "two hidden layers": Case(lambda: mlp(6, 4, 3, 5, activation=nn.ReLU), (6, 4, 3, 5), ("relu", "relu")),
+    "three hidden layers": Case(lambda: mlp(6, 4, 3, 4, 5, activation=nn.GELU), (6, 4, 3, 4, 5), ("gelu",) * 3),
+    "one output": Case(lambda: mlp(6, 4, 3, 1, activation=nn.Softplus), (6, 4, 3, 1), ("softplus",) * 2),
     "one score": Case(lambda: mlp(6, 4, 3, 1), (6, 4, 3, 1), ("tanh",) * 2, lambda model, x: model(x)[:, 0]),
     "norm before the activation": Case(
         layers(linear(6, 4), lambda: stirred(nn.BatchNorm1d(4)), nn.Tanh, linear(4, 5)), (6, 4, 5), ("tanh",)
@@ -153,16 +155,16 @@ CHAINS = {
         lambda: mlp(6, 4, 9), (6, 4, 5), ("tanh",), lambda model, x: model(x)[:, torch.tensor([8, 0, 3, 3, 5])]
     ),
     "some outputs": Case(lambda: mlp(6, 4, 9), (6, 4, 5), ("tanh",), lambda model, x: model(x)[:, :5]),
-    "bends in a row": Case(
+    "nonlinearities in a row": Case(
         layers(linear(6, 4), nn.Tanh, nn.Softplus, nn.GELU, linear(4, 5)), (6, 4, 4, 4, 5), ("tanh", "softplus", "gelu")
     ),
-    "a bend at the end": Case(
+    "a nonlinearity at the end": Case(
         layers(linear(6, 4), nn.Tanh, linear(4, 5), nn.Sigmoid), (6, 4, 5, 5), ("tanh", "sigmoid")
     ),
-    "a bend of the row": Case(
+    "a nonlinearity of the row": Case(
         lambda: mlp(6, 4, 5), (6, 6, 4, 5), ("softplus", "tanh"), lambda model, x: model(F.softplus(x))
     ),
-    "only bends": Case(nn.Tanh, (6, 6, 6, 6), ("tanh", "relu"), lambda model, x: 3 * model(2 * x).relu()),
+    "only nonlinearities": Case(nn.Tanh, (6, 6, 6, 6), ("tanh", "relu"), lambda model, x: 3 * model(2 * x).relu()),
     "two maps in one": Case(
         layers(linear(6, 4), nn.Tanh, linear(4, 9), linear(9, 5), nn.Tanh, linear(5, 7)), (6, 4, 5, 7), ("tanh",) * 2
     ),
@@ -191,13 +193,14 @@ every_chain = pytest.mark.parametrize("name", CHAINS)
 
 
 def case(name, dtype=torch.float64):
-    found = CHAINS[name]
-    model = cases.build(found.make, dtype=dtype)
-    return taken(lambda x: found.run(model, x), X.to(dtype), B.to(dtype))
+    """The traced chain of this name."""
+    chain = CHAINS[name]
+    model = cases.build(chain.make, dtype=dtype)
+    return trace(lambda x: chain.run(model, x), X.to(dtype), B.to(dtype))
 
 
 class Counting(TorchDispatchMode):
-    """Counts the multiplications in products of matrices."""
+    """Counter of the multiplications in matrix products."""
 
     FIRST = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "baddbmm_": 1}
 

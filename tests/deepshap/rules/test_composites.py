@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from shapae.deepshap import attribute
 from tests import cases
-from tests.deepshap.helpers import BOTH, CUBE, W, assert_additive, flat, near, square, tensor
+from tests.deepshap.helpers import BOTH, CUBE, W, assert_additive, assert_close, flat, square, tensor
 
 
 class Attention(nn.Module):
@@ -70,24 +70,24 @@ def composite(name, dtype):
 
 @BOTH
 @pytest.mark.parametrize("name", COMPOSITES)
-def test_what_is_made_of_many_operators_adds_up(name, dtype):
+def test_the_values_of_composite_operators_add_up(name, dtype):
     x, b = tensor(9, 12, 1, dtype=dtype), tensor(11, 12, 2, dtype=dtype)
     assert_additive(composite(name, dtype), x, b, 1e-10 if dtype is torch.float64 else 1e-5)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_features_in_another_order_have_the_same_values_in_that_order(name):
+def test_permuted_features_have_permuted_values(name):
     function, x, b = getattr(torch, name), tensor(4, 6, 1), tensor(5, 6, 2)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     values = attribute(lambda rows: function(rows, 1), x, b)
     moved = attribute(lambda rows: function(rows, 1), x[:, order], b[:, order])
-    near(moved, values[:, order][:, :, order])
+    assert_close(moved, values[:, order][:, :, order])
 
 
-def test_logsumexp_and_the_largest_do_not_care_for_the_order_of_features():
+def test_permuted_features_have_permuted_values_of_logsumexp_and_maximum():
     order, x, b = torch.tensor([3, 0, 5, 1, 4, 2]), tensor(4, 6, 1), tensor(5, 6, 2)
     for function in (lambda rows: rows.logsumexp(1), lambda rows: rows.amax(1)):
-        near(attribute(function, x[:, order], b[:, order]), attribute(function, x, b)[:, order])
+        assert_close(attribute(function, x[:, order], b[:, order]), attribute(function, x, b)[:, order])
 
 
 def test_a_layer_norm_without_weights_keeps_a_mean_of_zero():
@@ -105,18 +105,18 @@ def test_layer_norm_is_written_out_in_numpy():
     of_r = np.outer((cx + cb) / 5 * (rx - rb) / (vx - vb), (cx + cb) / 2)  # through r: (c, output)
     want = eye @ (of_r + np.eye(5) * (rx + rb) / 2) * (x - b)[:, None]
     got = attribute(lambda rows: F.layer_norm(rows, (5,)), torch.tensor(x)[None], torch.tensor(b)[None])[0]
-    near(got, want)
+    assert_close(got, want)
 
 
 @BOTH
-def test_the_logsumexp_is_the_chain_of_log_sum_and_exp(dtype):
+def test_the_values_of_logsumexp_are_those_of_the_chain_of_log_sum_and_exp(dtype):
     x, b = tensor(4, 6, 1, dtype=dtype), tensor(5, 6, 2, dtype=dtype)
     want = attribute(lambda rows: rows.exp().sum(1).log(), x.double(), b.double())
-    near(attribute(lambda rows: rows.logsumexp(1), x, b), want, 1e-10 if dtype is torch.float64 else 1e-5)
+    assert_close(attribute(lambda rows: rows.logsumexp(1), x, b), want, 1e-10 if dtype is torch.float64 else 1e-5)
 
 
-def test_softmax_is_exp_of_log_softmax_and_that_is_x_minus_logsumexp():
+def test_softmax_is_exp_of_log_softmax_and_log_softmax_is_x_minus_logsumexp():
     x, b = tensor(4, 6, 1), tensor(5, 6, 2)
     logs = attribute(lambda rows: rows - rows.logsumexp(1, keepdim=True), x, b)
-    near(attribute(lambda rows: rows.log_softmax(1), x, b), logs)
-    near(attribute(lambda rows: rows.softmax(1), x, b), attribute(lambda rows: rows.log_softmax(1).exp(), x, b))
+    assert_close(attribute(lambda rows: rows.log_softmax(1), x, b), logs)
+    assert_close(attribute(lambda rows: rows.softmax(1), x, b), attribute(lambda rows: rows.log_softmax(1).exp(), x, b))

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from shapae.deepshap import attribute
-from tests.deepshap.helpers import CUBE, KERNEL, W, each, flat, near, run, same, square, tensor, zeros
+from tests.deepshap.helpers import CUBE, KERNEL, W, assert_close, expand_rows, flat, run, square, tensor, zeros
 
 KERNEL2, KERNEL3 = tensor(5, 8, 4).view(5, 2, 2, 2), tensor(2, 8, 5).view(2, 1, 2, 2, 2)
 HERE = torch.tensor([3, 0, 0, 11, 5])
@@ -42,7 +42,7 @@ LINEAR = {
     "mT": lambda x: square(x).mT,
     "rows last": lambda x: square(x).permute(1, 2, 0).reshape(12, -1).T,
     "squeeze": lambda x: x.unsqueeze(1).squeeze(1),
-    "cat": lambda x: torch.cat([x, 2 * x.flip(1), same(x, W[0])], 1),
+    "cat": lambda x: torch.cat([x, 2 * x.flip(1), expand_rows(x, W[0])], 1),
     "hstack": lambda x: torch.hstack([x, x]),
     "column_stack": lambda x: torch.column_stack([x[:, 0], x[:, 3]]),
     "dstack": lambda x: torch.dstack([square(x), square(x)]),
@@ -60,8 +60,8 @@ LINEAR = {
     "slice": lambda x: x[:, 1:10:3],
     "ellipsis": lambda x: x[..., -1:],
     "rows and slice": lambda x: x[torch.arange(len(x)), 3:5],
-    "gather": lambda x: torch.gather(square(x), 2, same(x, PLACES)),
-    "take_along_dim": lambda x: torch.take_along_dim(square(x), same(x, PLACES), 2),
+    "gather": lambda x: torch.gather(square(x), 2, expand_rows(x, PLACES)),
+    "take_along_dim": lambda x: torch.take_along_dim(square(x), expand_rows(x, PLACES), 2),
     "index_select": lambda x: x.index_select(1, HERE),
     "triangle": lambda x: square(x)[:, *torch.triu_indices(3, 4)],
     "embedding": lambda x: F.embedding(HERE, x.T).T,
@@ -74,7 +74,7 @@ LINEAR = {
     "trapezoid": lambda x: torch.trapezoid(x, dim=1),
     "sum": lambda x: square(x).sum(2),
     "mean": lambda x: square(x).mean((1, 2), keepdim=True),
-    "trace": lambda x: each(torch.trace)(square(x)),
+    "trace": lambda x: torch.vmap(torch.trace)(square(x)),
     "pad": lambda x: F.pad(square(x), (1, 2, 0, 1), value=3.0),
     "cropped": lambda x: F.pad(x, (-1, 2)),
     **{
@@ -86,24 +86,24 @@ LINEAR = {
     },
     "unfold": lambda x: F.unfold(image(x), (2, 2), dilation=1, padding=1, stride=2),
     "fold": lambda x: F.fold(x.view(-1, 4, 3), (2, 4), (2, 2)),
-    "as_strided": lambda x: each(lambda row: row.as_strided((3, 2), (2, 1)))(x),
+    "as_strided": lambda x: torch.vmap(lambda row: row.as_strided((3, 2), (2, 1)))(x),
     "linear": lambda x: F.linear(x, W, W[:, 0]),
     "matmul": lambda x: x @ W.T,
     "addmm": lambda x: torch.addmm(W[:, 0], x, W.T, beta=0.5, alpha=2.0),
     "matmul from the left": lambda x: W[:, :3] @ square(x),
-    "bmm": lambda x: torch.bmm(square(x), same(x, CUBE[0])),
-    "baddbmm": lambda x: torch.baddbmm(square(x)[:, :, :1], square(x), same(x, CUBE[0]), beta=2, alpha=3),
+    "bmm": lambda x: torch.bmm(square(x), expand_rows(x, CUBE[0])),
+    "baddbmm": lambda x: torch.baddbmm(square(x)[:, :, :1], square(x), expand_rows(x, CUBE[0]), beta=2, alpha=3),
     "mv": lambda x: torch.mv(x, W[0]),
     "einsum": lambda x: torch.einsum("nij,kjl->nikl", square(x), CUBE),
     "einsum, elementwise": lambda x: torch.einsum("nij,ij->ni", square(x), CUBE[0, :3]),
     "tensordot": lambda x: torch.tensordot(square(x), CUBE, dims=([2], [1])),
     "inner": lambda x: torch.inner(x, W),
-    "outer": lambda x: each(lambda row: torch.outer(row, W[0]))(x),
+    "outer": lambda x: torch.vmap(lambda row: torch.outer(row, W[0]))(x),
     "multi_dot": lambda x: torch.linalg.multi_dot([x, W.T, W]),
-    "addmv": lambda x: each(lambda row: torch.addmv(W[:, 0], W, row))(x),
-    "dot": lambda x: each(lambda row: torch.dot(row, W[0]))(x),
-    "bilinear": lambda x: F.bilinear(x, same(x, W[0, :2]), CUBE.reshape(2, 12, 2)),
-    "cross": lambda x: torch.linalg.cross(x.view(-1, 4, 3), same(x, W[:4, :3])),
+    "addmv": lambda x: torch.vmap(lambda row: torch.addmv(W[:, 0], W, row))(x),
+    "dot": lambda x: torch.vmap(lambda row: torch.dot(row, W[0]))(x),
+    "bilinear": lambda x: F.bilinear(x, expand_rows(x, W[0, :2]), CUBE.reshape(2, 12, 2)),
+    "cross": lambda x: torch.linalg.cross(x.view(-1, 4, 3), expand_rows(x, W[:4, :3])),
     "conv1d": lambda x: F.conv1d(square(x), KERNEL, KERNEL[:, 0, 0], stride=2, padding=3, dilation=2),
     "conv1d, same": lambda x: F.conv1d(square(x), KERNEL, padding="same"),
     "conv1d, groups": lambda x: F.conv1d(x.view(-1, 2, 6), KERNEL[:, :1], groups=2),
@@ -133,15 +133,15 @@ LINEAR = {
     "interpolate, corners": lambda x: F.interpolate(image(x), (5, 7), mode="bilinear", align_corners=True),
     "interpolate, scale": lambda x: F.interpolate(image(x), scale_factor=2),
     "grid_sample": lambda x: F.grid_sample(
-        image(x), same(x, CUBE[:1, :3, :2].tanh()), align_corners=False, padding_mode="border"
+        image(x), expand_rows(x, CUBE[:1, :3, :2].tanh()), align_corners=False, padding_mode="border"
     ),
     "tril": lambda x: square(x).tril() + 2 * square(x).triu(1),
     "diagonal": lambda x: square(x).diagonal(dim1=1, dim2=2),
     "diag_embed": lambda x: torch.diag_embed(square(x)),
-    "block_diag": lambda x: each(lambda row: torch.block_diag(row.view(3, 4), row.view(4, 3)))(x),
-    "scatter": lambda x: zeros(x, 20).scatter(1, same(x, torch.arange(12) + 3), x),
-    "scatter into a row": lambda x: x.scatter(1, same(x, HERE[1:]), 7.0),
-    "scatter_add": lambda x: zeros(x, 20).scatter_add(1, same(x, torch.arange(12) // 2), x),
+    "block_diag": lambda x: torch.vmap(lambda row: torch.block_diag(row.view(3, 4), row.view(4, 3)))(x),
+    "scatter": lambda x: zeros(x, 20).scatter(1, expand_rows(x, torch.arange(12) + 3), x),
+    "scatter into a row": lambda x: x.scatter(1, expand_rows(x, HERE[1:]), 7.0),
+    "scatter_add": lambda x: zeros(x, 20).scatter_add(1, expand_rows(x, torch.arange(12) // 2), x),
     "index_add": lambda x: zeros(x, 5).index_add(1, torch.arange(12) % 5, x, alpha=2),
     "index_copy": lambda x: x.index_copy(1, torch.tensor([2, 5]), x[:, :2]),
     "index_put": lambda x: torch.zeros_like(x).index_put(
@@ -169,7 +169,7 @@ LINEAR = {
     "batch norm as a function": lambda x: F.batch_norm(x, W[0], W[1] ** 2, W[2], W[3]),
     "dropout": nn.Dropout().eval(),
     "clone": lambda x: x.clone().contiguous(),
-    "meshgrid": lambda x: each(lambda row: torch.stack(torch.meshgrid(row[:3], row[3:6], indexing="ij")))(x),
+    "meshgrid": lambda x: torch.vmap(lambda row: torch.stack(torch.meshgrid(row[:3], row[3:6], indexing="ij")))(x),
 }
 
 
@@ -177,5 +177,5 @@ LINEAR = {
 def test_a_linear_operator_has_the_values_of_its_jacobian(name):
     function, x, b = flat(LINEAR[name]), tensor(4, 12, 6), tensor(5, 12, 7)
     jacobian = torch.func.jacrev(lambda row: function(row[None])[0])(x[0]).detach()
-    near(run(function, x) - run(function, b).mean(0), (x - b.mean(0)) @ jacobian.T)
-    near(attribute(function, x, b), jacobian.T * (x - b.mean(0))[:, :, None])
+    assert_close(run(function, x) - run(function, b).mean(0), (x - b.mean(0)) @ jacobian.T)
+    assert_close(attribute(function, x, b), jacobian.T * (x - b.mean(0))[:, :, None])

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from shapae.deepshap import attribute
-from tests.deepshap.helpers import flat, near, tensor
+from tests.deepshap.helpers import assert_close, flat, tensor
 
 
 def shapley_of_largest(x, b):
@@ -29,7 +29,7 @@ def shapley_of_largest(x, b):
 
 @settings(max_examples=60)
 @given(st.data())
-def test_the_largest_value_has_its_shapley_values(data):
+def test_the_maximum_has_its_shapley_values(data):
     d = data.draw(st.integers(1, 6))
     numbers = st.one_of(st.integers(-2, 2).map(float), st.floats(-3, 3).map(lambda v: round(v, 3)))
     x, b = (np.array(data.draw(st.lists(numbers, min_size=d, max_size=d))) for _ in range(2))
@@ -37,7 +37,7 @@ def test_the_largest_value_has_its_shapley_values(data):
     np.testing.assert_allclose(got, shapley_of_largest(x, b), rtol=0, atol=1e-12)
 
 
-def test_the_largest_of_seven_values_with_ties_has_its_shapley_values():
+def test_the_maximum_of_seven_values_with_ties_has_its_shapley_values():
     x, b = np.array([1, 2, 2, -1, 0.5, 3, 3]), np.array([2, 2, 1, -1, 3, 0.1, 2.5])
     got = attribute(lambda rows: rows.amax(1), torch.tensor(x)[None], torch.tensor(b)[None])[0]
     np.testing.assert_allclose(got, shapley_of_largest(x, b), rtol=0, atol=1e-12)
@@ -91,7 +91,7 @@ LARGEST = {
 
 
 @pytest.mark.parametrize("name", LARGEST)
-def test_the_largest_along_axes_and_in_windows_has_its_shapley_values(name):
+def test_the_maximum_along_axes_and_in_windows_has_its_shapley_values(name):
     function, windows = LARGEST[name]
     x, b = tensor(2, 12, 1).round(decimals=1), tensor(2, 12, 2).round(decimals=1)
     np.testing.assert_allclose(attribute(flat(function), x, b), windowed(windows, x, b), rtol=0, atol=1e-12)
@@ -100,11 +100,11 @@ def test_the_largest_along_axes_and_in_windows_has_its_shapley_values(name):
 def test_a_float32_maximum_is_precise_to_float32():
     x, b = tensor(20, 30, 1), tensor(10, 30, 2)
     want = attribute(lambda rows: rows.amax(1), x, b)
-    near(attribute(lambda rows: rows.amax(1), x.float(), b.float()), want, 1e-5)
+    assert_close(attribute(lambda rows: rows.amax(1), x.float(), b.float()), want, 1e-5)
 
 
 @pytest.mark.parametrize("gap", [0, 2e-7, 1e-6, 1e-4])
-def test_where_a_pair_of_the_largest_nearly_coincides_its_slope_is_one(gap):
+def test_the_slope_of_the_maximum_is_one_where_its_pair_nearly_coincides(gap):
     """The features 5 and -5 cancel before the maximum, whose first value is the largest in any case."""
     x = torch.tensor([[5, -5, 1.5 + gap, -1.0, 1.2]])
     b = torch.tensor([[-3, 3, 1.5, 0.3, -2.3]])

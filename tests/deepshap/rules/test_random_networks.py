@@ -93,7 +93,7 @@ def test_a_row_has_the_same_values_alone_and_in_a_batch(drawn):
 
 @few
 @random_networks
-def test_the_parts_of_a_background_make_up_the_whole(drawn):
+def test_the_values_are_the_mean_over_the_parts_of_a_background(drawn):
     network, d, seed = drawn
     x, b = tensor(3, d, seed), tensor(7, d, seed + 1)
     first, rest = attribute(network, x, b[:2]), attribute(network, x, b[2:])
@@ -102,7 +102,7 @@ def test_the_parts_of_a_background_make_up_the_whole(drawn):
 
 @few
 @random_networks
-def test_a_feature_that_is_as_in_the_background_has_the_value_zero(drawn):
+def test_a_feature_equal_to_the_background_has_the_value_zero(drawn):
     network, d, seed = drawn
     x, b = tensor(3, d, seed), tensor(4, d, seed + 1)
     x[:, 1] = b[:, 1] = 0.7

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from shapae.deepshap import attribute
-from tests.deepshap.helpers import assert_additive, near, positive, tensor
+from tests.deepshap.helpers import assert_additive, assert_close, positive, tensor
 
 TWO = {
     "a * b": lambda a, b: a * b,
@@ -70,7 +70,7 @@ def test_a_function_of_two_features_gives_them_their_shapley_values(name):
     x[0, 0], x[1, 1] = b[0, 0], b[1, 1]  # and pairs of which one feature is the same
     want = two_player_values(f, x, b)
     assert (want != 0).any(axis=0).all()
-    near(attribute(lambda rows: f(rows[:, 0], rows[:, 1]).to(rows.dtype), x, b), want)
+    assert_close(attribute(lambda rows: f(rows[:, 0], rows[:, 1]).to(rows.dtype), x, b), want)
 
 
 SIGNED = ["a * b", "a / b", "maximum", "minimum", "atan2", "hypot", "logaddexp", "amax", "amin", "remainder", "fmod"]
@@ -80,7 +80,7 @@ SIGNED += ["copysign", "heaviside"]
 @pytest.mark.parametrize("name", SIGNED)
 def test_negative_features_have_their_shapley_values_too(name):
     f, x, b = TWO[name], tensor(6, 2, 1), tensor(9, 2, 2)
-    near(attribute(lambda rows: f(rows[:, 0], rows[:, 1]), x, b), two_player_values(f, x, b))
+    assert_close(attribute(lambda rows: f(rows[:, 0], rows[:, 1]), x, b), two_player_values(f, x, b))
 
 
 CHAINS = {
@@ -105,7 +105,7 @@ def test_a_chain_of_operators_adds_up_but_is_not_exact(name):
 
 @pytest.mark.parametrize("gap", [0, 1e-13, 1e-12])
 @pytest.mark.parametrize("name", ["maximum", "hypot", "atan2", "logaddexp", "a ** b"])
-def test_where_one_of_two_nearly_coincides_its_slope_is_the_derivative(name, gap):
+def test_the_slope_is_the_derivative_where_one_of_two_arguments_nearly_coincides(name, gap):
     f = TWO[name]
     x, b = torch.tensor([[5, -5, 1.5 + gap, 0.7]]).double(), torch.tensor([[-3, 3, 1.5, 1.1]]).double()
     places = torch.full((2,), 1.5, dtype=torch.float64, requires_grad=True)

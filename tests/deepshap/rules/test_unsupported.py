@@ -8,7 +8,7 @@ import torch
 
 from shapae.deepshap import attribute
 from shapae.errors import UnsupportedOperator
-from tests.deepshap.helpers import assert_additive, each, flat, square, tensor
+from tests.deepshap.helpers import assert_additive, flat, square, tensor
 
 REFUSED = {
     "sort": lambda x: x.sort(1).values[:, 0],
@@ -35,7 +35,7 @@ def test_an_operator_without_a_rule_is_named(name):
     ],
     ids=["polar", "complex", "quantile"],
 )
-def test_what_is_recorded_with_difficulty_is_refused_by_name(function):
+def test_complex_numbers_and_quantiles_are_unsupported(function):
     with pytest.raises(UnsupportedOperator):
         attribute(function, tensor(2, 12), tensor(3, 12))
 
@@ -51,16 +51,16 @@ COUNTED = {
     "integer tensor": lambda x: x / torch.tensor(3),
     "live count": lambda x: (x * (x > 0)).sum(1) / (x > 0).sum(1),
     "nanmean": lambda x: x.nanmean(1),
-    "cov": lambda x: each(torch.cov)(square(x)),
+    "cov": lambda x: torch.vmap(torch.cov)(square(x)),
 }
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_division_by_a_count_is_as_precise_as_what_is_divided(name):
+def test_division_by_a_count_keeps_the_precision_of_the_dividend(name):
     assert_additive(flat(COUNTED[name]), tensor(6, 12, 1), tensor(5, 12, 2))
 
 
-def test_windows_of_a_row_need_no_warning():
+def test_windows_of_a_row_give_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         attribute(lambda x: x.unfold(1, 4, 2).flatten(1), tensor(2, 12), tensor(3, 12))
