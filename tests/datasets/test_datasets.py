@@ -68,7 +68,10 @@ def test_duplicates_are_the_same_genes_again():
 
 
 def test_more_duplicates_than_genes_in_modules_are_refused():
-    with pytest.raises(ValueError, match=r"only the 20 genes of modules can be duplicated, got duplicates=21\. Set duplicates=20 or smaller"):
+    with pytest.raises(
+        ValueError,
+        match=r"only the 20 genes of modules can be duplicated, got duplicates=21\. Set duplicates=20 or smaller",
+    ):
         datasets.gene_modules(d=40, modules=5, duplicates=21)
 
 

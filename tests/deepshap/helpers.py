@@ -20,7 +20,7 @@ def positive(n, d, seed=0):
 
 
 def flat(function):
-    """``function`` as a vector of scores for each row."""
+    """The function with its outputs flattened to one vector per row."""
     return lambda rows: function(rows).reshape(len(rows), -1)
 
 

@@ -20,7 +20,7 @@ from tests.deepshap.zoo import ZOO, D
 @pytest.mark.parametrize("make", [cases.Question, cases.Nested, cases.Linear])
 @pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", "reconstruction", "latent", "latent:1"])
 def test_the_values_equal_those_of_shap_where_shap_is_right(dtype, precision, make, head):
-    """Of shap in float64, because in float32 it is itself off by up to 5e-6 here."""
+    """The values of shap are computed in float64, because its errors in float32 reach 5e-6 here."""
     model, rows, background = cases.build(make, dtype=dtype), X.to(dtype), B.to(dtype)
     ours = Explainer(model, background, head=head)(rows)
     theirs = Explainer(model.double(), background.double(), head=head, backend="shap_deep")(rows.double())
@@ -89,17 +89,17 @@ def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monke
     ("make", "d"), [(ZOO["mixture of experts"], D), (ZOO["GRU over features"], D), (cases.Question, cases.D)]
 )
 def test_no_block_has_more_pairs_than_fit(make, d, monkeypatch):
-    """Seen in the multipliers of the features."""
+    """The sizes of the multipliers of the features are measured."""
     model = cases.build(make)
     rows, background = (torch.tensor(cases.table(n, d, seed=n)) for n in (9, 13))
-    widest, block = [], 20 * 8 * (8 if make is cases.Question else 64)
-    function = error(model) if make is cases.Question else model  # not folded
+    multipliers, block = [], 20 * 8 * (8 if make is cases.Question else 64)
+    function = error(model) if make is cases.Question else model  # not contracted
     monkeypatch.setattr(backward, "BLOCK_BYTES", block)
     sum_terms = backward.sum_terms
-    monkeypatch.setattr(backward, "sum_terms", lambda terms: (widest.append(sum_terms(terms)), widest[-1])[1])
+    monkeypatch.setattr(backward, "sum_terms", lambda terms: (multipliers.append(sum_terms(terms)), multipliers[-1])[1])
     deepshap.DeepShap(function, background).attribute(rows)
-    assert len(widest) > 1
-    assert max(term.nbytes for term in widest) <= block
+    assert len(multipliers) > 1
+    assert max(term.nbytes for term in multipliers) <= block
 
 
 ELEMENTWISE = {
@@ -113,7 +113,7 @@ ELEMENTWISE = {
 
 @pytest.mark.parametrize("kind", ELEMENTWISE)
 def test_pairs_that_nearly_coincide_have_the_same_values_alone_and_in_a_batch(kind):
-    """The sums 1.x that go into the function nearly coincide, while the features differ a lot and cancel."""
+    """The arguments of the function nearly coincide at 1.x, while their summands differ a lot and cancel."""
     rows, background = X[:3].clone(), B[:4].clone()
     for table, size in ((rows, 1e-9), (background, 1e-10)):
         table[:, 0] = 1 - table[:, 1:3].sum(dim=1) + size * torch.arange(len(table))
@@ -152,15 +152,15 @@ def test_intervals_cover_the_truth_of_a_linear_autoencoder():
     truth = x * (x @ q + linear) - np.diag(q)
     covered = []
     for seed in range(400):
-        found = deepshap.DeepShap(error(model), torch.tensor(cases.table(200, seed=1000 + seed))).attribute(X)
-        covered.append(np.abs(found.mean[..., 0] - truth) <= 1.96 * found.standard_error[..., 0])
+        moments = deepshap.DeepShap(error(model), torch.tensor(cases.table(200, seed=1000 + seed))).attribute(X)
+        covered.append(np.abs(moments.mean[..., 0] - truth) <= 1.96 * moments.standard_error[..., 0])
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
 def test_an_unpickled_deepshap_gives_the_same_values():
     model = cases.build(cases.Question)
-    against = deepshap.DeepShap(model, B)
-    want = against.attribute(X)
-    again = pickle.loads(pickle.dumps(against))
-    np.testing.assert_array_equal(again.attribute(X).mean, want.mean)
-    assert {*vars(pickle.loads(pickle.dumps(against)))} == {"function", "background", "anchors", "weights"}
+    deep_shap = deepshap.DeepShap(model, B)
+    want = deep_shap.attribute(X)
+    unpickled = pickle.loads(pickle.dumps(deep_shap))
+    np.testing.assert_array_equal(unpickled.attribute(X).mean, want.mean)
+    assert {*vars(pickle.loads(pickle.dumps(deep_shap)))} == {"function", "background", "anchors", "weights"}

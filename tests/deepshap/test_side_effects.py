@@ -18,7 +18,7 @@ from tests.deepshap.zoo import ZOO
 
 
 class Writing(nn.Module):
-    """Writes into its input, past autograd and not."""
+    """A model that writes into its input, with and without the knowledge of autograd."""
 
     def __init__(self, aside):
         super().__init__()
@@ -48,7 +48,7 @@ def test_a_model_that_writes_into_its_input_changes_neither_values_nor_tables(ba
 
 
 class Counting(nn.Module):
-    """Keeps its last row in a buffer."""
+    """A model that stores its last row in a buffer."""
 
     def __init__(self):
         super().__init__()
@@ -69,15 +69,15 @@ def test_buffers_that_a_model_writes_have_no_graph(backend):
 
 
 class Stopping(TorchDispatchMode):
-    """Stops whatever runs at the n-th operator."""
+    """Dispatch mode that raises KeyboardInterrupt at the n-th operator."""
 
     def __init__(self, n):
         super().__init__()
-        self.left = n
+        self.remaining = n
 
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
-        self.left -= 1
-        if self.left == 0:
+        self.remaining -= 1
+        if self.remaining == 0:
             raise KeyboardInterrupt
         return op(*args, **(kwargs or {}))
 
@@ -85,7 +85,7 @@ class Stopping(TorchDispatchMode):
 def operators(explain):
     with Stopping(0) as counting:
         explain()
-    return -counting.left
+    return -counting.remaining
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_model_is_unchanged_whichever_operator_is_interrupted(make, every):
 
 
 class Keeping(nn.Module):
-    """Keeps its latents, sorted or not."""
+    """A model that stores its latents, and sorts them on request."""
 
     def __init__(self, ordered):
         super().__init__()

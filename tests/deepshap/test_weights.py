@@ -9,7 +9,7 @@ from tests import cases
 
 WEIGHTED = {
     "one output, pair by pair": lambda net: lambda x: (net(x) - x).square().mean(dim=1),
-    "all outputs, folded": lambda net: net,
+    "all outputs, contracted": lambda net: net,
 }
 
 

@@ -1,4 +1,4 @@
-"""Every style of writing autoencoders: the native engine adds up, or says which operator it has no rule for."""
+"""Every style of writing autoencoders: the values of the native engine add up, or it names an unsupported operator."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def explain(make, dtype, **settings):
     return Explainer(build(make, dtype=dtype), BACKGROUND, **settings)(ROWS)
 
 
-def test_there_are_more_than_a_hundred_styles():
+def test_the_zoo_has_more_than_a_hundred_styles():
     assert len(ZOO) > 100
     assert {*REFUSED} <= {*ZOO}
     assert len(REFUSED) < 5

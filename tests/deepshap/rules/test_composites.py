@@ -91,13 +91,13 @@ def test_permuted_features_have_permuted_values_of_logsumexp_and_maximum():
 
 
 def test_a_layer_norm_without_weights_keeps_a_mean_of_zero():
-    """The sum over its outputs is constant, so that each feature adds nothing to it."""
+    """The sum over the outputs is constant, so that each feature contributes 0 to it."""
     values = attribute(lambda rows: F.layer_norm(rows, (6,)), tensor(4, 6, 1), tensor(5, 6, 2))
     np.testing.assert_allclose(values.sum(2), 0, atol=1e-12)
 
 
 def test_layer_norm_is_written_out_in_numpy():
-    """c r with c = x - mean x, v = mean c^2, r = 1 / sqrt(v + eps): products in the middle, a secant for r(v)."""
+    """c r with c = x - mean x, v = mean c^2, r = 1 / sqrt(v + eps): midpoints for products, a secant for r(v)."""
     (x,), (b,) = tensor(1, 5, 1).numpy(), tensor(1, 5, 2).numpy()
     cx, cb, eye = x - x.mean(), b - b.mean(), np.eye(5) - 1 / 5
     vx, vb = (cx**2).mean(), (cb**2).mean()

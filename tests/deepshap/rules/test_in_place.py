@@ -27,7 +27,7 @@ def masked(x):
 
 
 def in_place(x, *steps):
-    """``steps`` on a copy of x."""
+    """Square of a copy of x, after ``steps`` have written into it."""
     x = x * 1
     for step in steps:
         step(x)

@@ -16,7 +16,7 @@ from tests.deepshap.helpers import assert_close, flat, tensor
 
 
 def shapley_of_largest(x, b):
-    """Shapley values of max, as a mean over all orders: for one row and one background row (d,)."""
+    """Shapley values of max as a mean over all permutations, for one row and one background row (d,)."""
     values = np.zeros(len(x))
     for order in permutations(range(len(x))):
         now = np.array(b)
@@ -44,7 +44,7 @@ def test_the_maximum_of_seven_values_with_ties_has_its_shapley_values():
 
 
 def windowed(windows, x, b):
-    """Shapley values of the largest value of each window (a list of columns): (n, d, windows)."""
+    """Shapley values of the maximum of each window (a list of columns): (n, d, windows)."""
     want = np.zeros((len(x), x.shape[1], len(windows)))
     for k, columns in enumerate(windows):
         for i, row in enumerate(x.numpy()):

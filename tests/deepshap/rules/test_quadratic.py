@@ -35,7 +35,7 @@ BILINEAR = {
     "mse_loss": lambda x: torch.vmap(F.mse_loss)(x[:, :6], x[:, 6:]),
     "addcmul": lambda x: torch.addcmul(x, x, x.flip(1), value=3),
     "addr": lambda x: torch.vmap(lambda row: torch.addr(row[:4].view(2, 2), row[:2], row[2:4], alpha=2))(x),
-    "live lerp": lambda x: torch.lerp(x[:, :4], x[:, 4:8], x[:, 8:]),
+    "variable lerp": lambda x: torch.lerp(x[:, :4], x[:, 4:8], x[:, 8:]),
 }
 
 

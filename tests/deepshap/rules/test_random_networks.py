@@ -75,8 +75,8 @@ few = settings(max_examples=25)
 
 @few
 @random_networks
-def test_values_add_up_for_any_network(drawn):
-    network, d, seed = drawn
+def test_values_add_up_for_any_network(example):
+    network, d, seed = example
     x, b = tensor(3, d, seed), tensor(4, d, seed + 1)
     rise = run(network, x) - run(network, b).mean(0)
     np.testing.assert_allclose(attribute(network, x, b).sum(1), rise, rtol=0, atol=1e-9)
@@ -84,8 +84,8 @@ def test_values_add_up_for_any_network(drawn):
 
 @few
 @random_networks
-def test_a_row_has_the_same_values_alone_and_in_a_batch(drawn):
-    network, d, seed = drawn
+def test_a_row_has_the_same_values_alone_and_in_a_batch(example):
+    network, d, seed = example
     x, b = tensor(3, d, seed), tensor(4, d, seed + 1)
     alone = torch.cat([attribute(network, row[None], b) for row in x])
     np.testing.assert_allclose(attribute(network, x, b), alone, rtol=0, atol=1e-9)
@@ -93,8 +93,8 @@ def test_a_row_has_the_same_values_alone_and_in_a_batch(drawn):
 
 @few
 @random_networks
-def test_the_values_are_the_mean_over_the_parts_of_a_background(drawn):
-    network, d, seed = drawn
+def test_the_values_are_the_mean_over_the_parts_of_a_background(example):
+    network, d, seed = example
     x, b = tensor(3, d, seed), tensor(7, d, seed + 1)
     first, rest = attribute(network, x, b[:2]), attribute(network, x, b[2:])
     np.testing.assert_allclose(attribute(network, x, b), (2 * first + 5 * rest) / 7, rtol=0, atol=1e-9)
@@ -102,8 +102,8 @@ def test_the_values_are_the_mean_over_the_parts_of_a_background(drawn):
 
 @few
 @random_networks
-def test_a_feature_equal_to_the_background_has_the_value_zero(drawn):
-    network, d, seed = drawn
+def test_a_feature_equal_to_the_background_has_the_value_zero(example):
+    network, d, seed = example
     x, b = tensor(3, d, seed), tensor(4, d, seed + 1)
     x[:, 1] = b[:, 1] = 0.7
     values = attribute(network, x, b)
@@ -113,8 +113,8 @@ def test_a_feature_equal_to_the_background_has_the_value_zero(drawn):
 
 @few
 @random_networks
-def test_twin_features_have_the_same_values(drawn):
-    network, d, seed = drawn
+def test_twin_features_have_the_same_values(example):
+    network, d, seed = example
     x, b = tensor(3, d, seed), tensor(4, d, seed + 1)
     x[:, 1], b[:, 1] = x[:, 0], b[:, 0]
     with torch.no_grad():
@@ -125,8 +125,8 @@ def test_twin_features_have_the_same_values(drawn):
 
 @few
 @random_networks
-def test_values_are_linear_in_the_outputs(drawn):
-    network, d, seed = drawn
+def test_values_are_linear_in_the_outputs(example):
+    network, d, seed = example
     x, b = tensor(3, d, seed), tensor(4, d, seed + 1)
     values = attribute(network, x, b)
     both = attribute(lambda rows: network(rows)[:, 0] + 2 * network(rows)[:, 1], x, b)

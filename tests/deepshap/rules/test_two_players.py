@@ -67,7 +67,7 @@ def two_player_values(f, x, b):
 @pytest.mark.parametrize("name", [name for name in TWO if name not in ("copysign", "heaviside")])
 def test_a_function_of_two_features_gives_them_their_shapley_values(name):
     f, x, b = TWO[name], positive(6, 2, 1), positive(9, 2, 2)
-    x[0, 0], x[1, 1] = b[0, 0], b[1, 1]  # and pairs of which one feature is the same
+    x[0, 0], x[1, 1] = b[0, 0], b[1, 1]  # pairs in which one feature is equal
     want = two_player_values(f, x, b)
     assert (want != 0).any(axis=0).all()
     assert_close(attribute(lambda rows: f(rows[:, 0], rows[:, 1]).to(rows.dtype), x, b), want)
@@ -96,7 +96,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_of_operators_adds_up_but_is_not_exact(name):
-    """As DeepLIFT: what is exact for each operator is an approximation for all of them."""
+    """As in DeepLIFT, rules that are exact for each operator approximate their composition."""
     f, x, b = CHAINS[name], positive(6, 2, 1), positive(9, 2, 2)
     assert_additive(lambda rows: f(rows[:, 0], rows[:, 1]), x, b)
     values = attribute(lambda rows: f(rows[:, 0], rows[:, 1]), x, b)

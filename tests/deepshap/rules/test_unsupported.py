@@ -49,7 +49,7 @@ def test_constant_scores_have_values_of_zero_in_their_shape(shape):
 
 COUNTED = {
     "integer tensor": lambda x: x / torch.tensor(3),
-    "live count": lambda x: (x * (x > 0)).sum(1) / (x > 0).sum(1),
+    "variable count": lambda x: (x * (x > 0)).sum(1) / (x > 0).sum(1),
     "nanmean": lambda x: x.nanmean(1),
     "cov": lambda x: torch.vmap(torch.cov)(square(x)),
 }
