@@ -96,8 +96,8 @@ def where(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms
 def _where_product(step: Step, m: Tensor, out: Pair, *inputs: Pair) -> tuple[Tensor, ...]:
     (condition, a, b), _ = step.fill(inputs)
     a, b = (value if isinstance(value, Pair) else Pair(value, value) for value in (a, b))
-    of_condition = (m * (a.middle - b.middle)).masked_fill(condition.delta == 0, 0)
-    parts = (of_condition, m * condition.middle, m * (1 - condition.middle))
+    condition_part = (m * (a.middle - b.middle)).masked_fill(condition.delta == 0, 0)
+    parts = (condition_part, m * condition.middle, m * (1 - condition.middle))
     return tuple(part for part, arg in zip(parts, step.args, strict=True) if isinstance(arg, Variable))
 
 

@@ -102,8 +102,8 @@ def test_layer_norm_is_written_out_in_numpy():
     cx, cb, eye = x - x.mean(), b - b.mean(), np.eye(5) - 1 / 5
     vx, vb = (cx**2).mean(), (cb**2).mean()
     rx, rb = (vx + 1e-5) ** -0.5, (vb + 1e-5) ** -0.5
-    of_r = np.outer((cx + cb) / 5 * (rx - rb) / (vx - vb), (cx + cb) / 2)  # through r: (c, output)
-    want = eye @ (of_r + np.eye(5) * (rx + rb) / 2) * (x - b)[:, None]
+    through_r = np.outer((cx + cb) / 5 * (rx - rb) / (vx - vb), (cx + cb) / 2)  # (c, output)
+    want = eye @ (through_r + np.eye(5) * (rx + rb) / 2) * (x - b)[:, None]
     got = attribute(lambda rows: F.layer_norm(rows, (5,)), torch.tensor(x)[None], torch.tensor(b)[None])[0]
     assert_close(got, want)
 

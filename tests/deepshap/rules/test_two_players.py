@@ -58,9 +58,9 @@ def two_player_values(f, x, b):
     want = []
     for row in x:
         (a, c), (a0, c0) = row.expand_as(b).T, b.T
-        of_a = value(a, c0) - value(a0, c0) + value(a, c) - value(a0, c)
-        of_c = value(a0, c) - value(a0, c0) + value(a, c) - value(a, c0)
-        want.append([of_a.mean() / 2, of_c.mean() / 2])
+        value_a = value(a, c0) - value(a0, c0) + value(a, c) - value(a0, c)
+        value_c = value(a0, c) - value(a0, c0) + value(a, c) - value(a, c0)
+        want.append([value_a.mean() / 2, value_c.mean() / 2])
     return np.array(want)
 
 
