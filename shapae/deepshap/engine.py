@@ -203,9 +203,7 @@ def _check_operators(tape: Tape) -> None:
 
 
 def _scores(function: Function, rows: Tensor, *anchors: Tensor) -> Tensor:
-    scores = function(
-        *(each.clone() for each in (rows, *anchors))
-    )  # clones, for functions that write into their inputs
+    scores = function(*(each.clone() for each in (rows, *anchors)))  # clones, as the function may write into them
     if isinstance(scores, Tensor) and scores.is_floating_point() and scores.ndim in (1, 2) and scores.numel():
         if len(scores) == len(rows):
             return scores
@@ -235,7 +233,8 @@ def _replay(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> V
 def _tolerance(tape: Tape, values: Values, scores: Tensor) -> Tensor:
     """Bound the rounding errors of the scores, (n, k), including those of the terms that they are a sum of."""
     dtypes = {scores.dtype, *(step.dtype for step in tape.steps if step.dtype.is_floating_point)}
-    eps, limit = max(torch.finfo(dtype).eps for dtype in dtypes), 100 * (1 + values[0].abs().max())  # masks are larger
+    eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+    limit = 100 * (1 + values[0].abs().max())  # larger numbers are masks
 
     def magnitudes(slot: int) -> Tensor:
         return values[slot].reshape(len(scores), -1).abs().nan_to_num_().clamp_(max=limit)

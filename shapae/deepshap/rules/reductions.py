@@ -102,5 +102,5 @@ def _max_shapley(x: Pair) -> Tensor:
 
 
 def _count_open(events: Tensor, order: Tensor) -> Tensor:
-    """Count the open intervals in each gap between the sorted levels; an event of 1 opens one, -1 closes it."""
+    """Count the open intervals in each gap of the sorted levels; an event of 1 opens an interval, -1 closes it."""
     return events.gather(-1, order).cumsum(-1)[..., :-1]
