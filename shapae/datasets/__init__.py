@@ -1,4 +1,4 @@
-"""Real genes that ship with the package; and tables and autoencoders that are made up, so that the truth is known."""
+"""Gene expression of real cells, and synthetic tables and autoencoders with known ground truth."""
 
 from shapae.datasets.faults import Faults, sensors, transactions
 from shapae.datasets.genes import GeneModules, Genes, gene_modules, pbmc68k

@@ -1,4 +1,4 @@
-"""Gene expression: of real cells, and made up."""
+"""Gene expression of real cells, and synthetic gene expression."""
 
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -13,7 +13,7 @@ class Genes:
 
     Attributes:
         X: (n, d), float32, scaled log counts. Columns are gene symbols, the index holds cell barcodes.
-        cell_types: (n,), one name for each cell.
+        cell_types: (n,). Name of the type of each cell.
     """
 
     X: pd.DataFrame
@@ -22,13 +22,13 @@ class Genes:
 
 @dataclass(frozen=True, eq=False)
 class GeneModules:
-    """Made-up gene expression with known causes.
+    """Synthetic gene expression with known latents.
 
     Attributes:
         X: (n, d), float32. Columns are gene names.
-        latents: (n, m), float32. What drives the genes.
-        drives: (m, d), bool. Which latent drives which genes, and so from which genes it can be read.
-        twins: From the name of a gene to that of its duplicate.
+        latents: (n, m), float32. Latents that drive the genes.
+        drives: (m, d), bool. Whether each latent drives each gene, so that it can be read from this gene.
+        twins: From the name of each duplicated gene to the name of its duplicate.
     """
 
     X: pd.DataFrame
@@ -38,7 +38,7 @@ class GeneModules:
 
 
 def pbmc68k() -> Genes:
-    """700 blood cells of 10 types by 765 genes, in scaled log counts.
+    """Load 700 blood cells of 10 types by 765 genes, in scaled log counts.
 
     Reference:
         Zheng et al., 2017, https://doi.org/10.1038/ncomms14049, reduced by the authors of scanpy. See
@@ -49,52 +49,58 @@ def pbmc68k() -> Genes:
     ((700, 765), 'HES4', 10)
     """
     path = files("shapae") / "datasets" / "data" / "pbmc68k.npz"
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-        cells = pd.Index(held["cells"], name="cell", dtype=object)
-        genes = pd.Index(held["genes"], dtype=object)
-        types = pd.Series(held["cell_types"].astype(object), index=cells, name="cell_type")
-        return Genes(pd.DataFrame(held["X"], index=cells, columns=genes), types)
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        cells = pd.Index(arrays["cells"], name="cell", dtype=object)
+        genes = pd.Index(arrays["genes"], dtype=object)
+        types = pd.Series(arrays["cell_types"].astype(object), index=cells, name="cell_type")
+        return Genes(pd.DataFrame(arrays["X"], index=cells, columns=genes), types)
 
 
 def gene_modules(
     n: int = 950, d: int = 1000, *, modules: int = 10, noise: float = 0.5, duplicates: int = 0, seed: int = 0
 ) -> GeneModules:
-    """Draw genes in modules: the genes of a module follow its latent, the others follow nothing.
+    """Draw genes in modules: the genes of a module follow its latent, the other genes are independent noise.
 
-    x_j = w_j * z_m + noise * e_j for a gene j of module m, x_j = e_j for a gene of none; z and e are standard
-    normal, and w_j has a size between 0.5 and 1.5 and either sign. Half of the genes are in modules of equal size.
+    x_j = w_j * z_m + noise * e_j for a gene j of module m, x_j = e_j for a gene of no module; z and e are standard
+    normal, and w_j has an absolute value between 0.5 and 1.5 and a random sign. Half of the genes are in modules of
+    equal size.
 
     Args:
         n: Number of rows.
         d: Number of genes.
-        modules: Number of modules, and of latents.
-        noise: Standard deviation of what a gene does for itself.
-        duplicates: So many genes, one module after the other, are there a second time, in columns after all others.
-        seed: Of the draws.
+        modules: Number of modules, which is also the number of latents.
+        noise: Standard deviation of the independent noise of each gene.
+        duplicates: Number of genes to duplicate, taken from the modules in turn; the duplicates are the last columns.
+        seed: Random seed.
 
     Raises:
-        ValueError: There are not two genes for each module, or fewer genes in modules than ``duplicates``.
+        ValueError: There are fewer than two genes per module, or fewer genes in modules than ``duplicates``.
     """
     if d < 2 * modules:
-        raise ValueError(f"{modules} modules need at least {2 * modules} genes, got d={d}.")
+        raise ValueError(
+            f"{modules} modules need at least {2 * modules} genes, got d={d}. Set d={2 * modules} or larger."
+        )
     rng = np.random.default_rng(seed)
     module = np.arange(d) // (d // (2 * modules))
     drives = module == np.arange(modules)[:, None]
     if duplicates > drives.sum():
-        raise ValueError(f"only the {drives.sum()} genes of modules can be duplicated, got duplicates={duplicates}.")
+        raise ValueError(
+            f"only the {drives.sum()} genes of modules can be duplicated, got duplicates={duplicates}. "
+            f"Set duplicates={drives.sum()} or smaller."
+        )
     weights = drives * rng.uniform(0.5, 1.5, d) * rng.choice([-1, 1], d)
     latents = rng.standard_normal((n, modules))
-    own = rng.standard_normal((n, d)) * np.where(drives.any(axis=0), noise, 1)
+    independent = rng.standard_normal((n, d)) * np.where(drives.any(axis=0), noise, 1)
     names = [f"M{m}-{j}" if m < modules else f"N-{j}" for j, m in enumerate(module)]
-    units = [f"latent {m}" for m in range(modules)]
-    # The first genes of all modules, then the second ones, and so on.
-    copied = np.arange(drives.sum()).reshape(modules, -1).T.ravel()[:duplicates].tolist()
-    kept = [*range(d), *copied]
-    twins = {names[j]: f"{names[j]} again" for j in copied}
+    latent_names = [f"latent {m}" for m in range(modules)]
+    # The first gene of each module, then the second gene of each module, and so on.
+    duplicated = np.arange(drives.sum()).reshape(modules, -1).T.ravel()[:duplicates].tolist()
+    order = [*range(d), *duplicated]
+    twins = {names[j]: f"{names[j]} again" for j in duplicated}
     columns = [*names, *twins.values()]
     return GeneModules(
-        pd.DataFrame((latents @ weights + own).astype(np.float32)[:, kept], columns=columns),
-        pd.DataFrame(latents.astype(np.float32), columns=units),
-        pd.DataFrame(drives[:, kept], index=units, columns=columns),
+        pd.DataFrame((latents @ weights + independent).astype(np.float32)[:, order], columns=columns),
+        pd.DataFrame(latents.astype(np.float32), columns=latent_names),
+        pd.DataFrame(drives[:, order], index=latent_names, columns=columns),
         twins,
     )

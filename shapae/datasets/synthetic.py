@@ -1,4 +1,4 @@
-"""Autoencoders of which it is known what matters to them."""
+"""Synthetic autoencoders with known feature dependencies or Shapley values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from shapae.utils.context import preserve_rng
 
 
 class EncoderDecoder(nn.Module):
-    """An autoencoder of an encoder and a decoder."""
+    """An autoencoder with an encoder and a decoder."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, d)."""
+        """Reconstruct rows: (n, d) -> (n, d)."""
         reconstruction: Tensor = self.decoder(self.encoder(rows))
         return reconstruction
 
@@ -31,9 +31,9 @@ class LinearAutoencoder:
     """An autoencoder whose Shapley values are known in closed form.
 
     Attributes:
-        model: x -> W x + c.
+        model: The autoencoder x -> W x + c.
         X: (n, d), float32.
-        matters: (d,), bool. Which features the reconstruction error depends on; the others are passed through.
+        matters: (d,), bool. Whether the reconstruction error depends on each feature; the others are passed through.
     """
 
     model: EncoderDecoder
@@ -41,7 +41,7 @@ class LinearAutoencoder:
     matters: pd.Series
 
     def error_values(self, rows: NDArray[Any], background: NDArray[Any]) -> NDArray[Any]:
-        """Shapley values of the mean squared error, whose target moves with the row.
+        """Compute the Shapley values of the mean squared error, whose target moves with the row.
 
         phi_i = mean_b (x_i - b_i) [Q (x + b) + q]_i, with A = W - 1, Q = A'A / d and q = 2 A'c / d.
 
@@ -54,7 +54,7 @@ class LinearAutoencoder:
         """
         d = len(self.matters)
         with torch.no_grad():
-            probes = torch.eye(d + 1, d).to(next(self.model.parameters()))  # each feature alone, and none
+            probes = torch.eye(d + 1, d).to(next(self.model.parameters()))  # each feature alone, and no feature
             *columns, shift = self.model(probes).double().numpy()
         difference = np.stack(columns, axis=1) - shift[:, None] - np.eye(d)
         quadratic, linear = difference.T @ difference / d, 2 * difference.T @ shift / d
@@ -64,13 +64,13 @@ class LinearAutoencoder:
 
 @dataclass(frozen=True, eq=False)
 class BlockAutoencoder:
-    """A nonlinear autoencoder of which it is known which features each of its numbers depends on.
+    """A nonlinear autoencoder with known dependencies of its latents and outputs on the features.
 
     Attributes:
-        model: One latent for each block of features; the last features are in none.
-        X: (n, d), float32. All features correlate, also those of different blocks.
-        latents: (m, d), bool. Which latent depends on which features.
-        outputs: (d, d), bool. Which reconstructed feature, a row, depends on which features.
+        model: An autoencoder with one latent for each block of features; the last features are in no block.
+        X: (n, d), float32. All features correlate, also features of different blocks.
+        latents: (m, d), bool. Whether each latent depends on each feature.
+        outputs: (d, d), bool. Whether each reconstructed feature (row) depends on each feature (column).
     """
 
     model: EncoderDecoder
@@ -82,14 +82,14 @@ class BlockAutoencoder:
 def linear_autoencoder(
     n: int = 200, d: int = 10, *, latents: int = 3, passed: int = 4, seed: int = 0
 ) -> LinearAutoencoder:
-    """Draw a linear autoencoder, of d - ``passed`` features; the others are passed through as they are.
+    """Draw a linear autoencoder of d - ``passed`` features; the other features are passed through unchanged.
 
     Args:
         n: Number of rows, standard normal.
         d: Number of features.
         latents: Number of latents for the features that are not passed through.
-        passed: Number of features that are, the last ones.
-        seed: Of the draws.
+        passed: Number of features that are passed through; they are the last features.
+        seed: Random seed.
     """
     used, rng = d - passed, np.random.default_rng(seed)
     into, out = np.zeros((latents + passed, d)), np.zeros((d, latents + passed))
@@ -97,7 +97,7 @@ def linear_autoencoder(
     out[:used, :latents] = rng.standard_normal((used, latents)) / latents**0.5
     into[latents:, used:] = out[used:, latents:] = np.eye(passed)
     shift = np.where(np.arange(d) < used, rng.standard_normal(d), 0)
-    model = EncoderDecoder(_linear(into, np.zeros(latents + passed)), _linear(out, shift)).eval()
+    model = EncoderDecoder(_linear_layer(into, np.zeros(latents + passed)), _linear_layer(out, shift)).eval()
     names = [f"feature {j}" for j in range(d)]
     matters = pd.Series(np.arange(d) < used, index=names)
     return LinearAutoencoder(model, _frame(rng.standard_normal((n, d)), names), matters)
@@ -106,45 +106,45 @@ def linear_autoencoder(
 def block_autoencoder(
     n: int = 200, *, blocks: int = 3, size: int = 3, unused: int = 3, hidden: int = 4, seed: int = 0
 ) -> BlockAutoencoder:
-    """Draw an autoencoder whose k-th latent is read from the k-th block of features, and rebuilds these alone.
+    """Draw an autoencoder whose k-th latent encodes the k-th block of features, and reconstructs this block alone.
 
-    Encoder and decoder have one hidden layer of tanh for each block. Features in no block are rebuilt as a constant.
-    Any two features correlate by 1/2.
+    Encoder and decoder have one hidden layer of tanh for each block. Features in no block are reconstructed as a
+    constant. Any two features have a correlation of 1/2.
 
     Args:
         n: Number of rows, normal.
         blocks: Number of blocks.
-        size: Features of a block.
-        unused: Features in no block, the last ones.
-        hidden: Hidden units of a block, in the encoder and in the decoder.
-        seed: Of the draws.
+        size: Number of features per block.
+        unused: Number of features in no block; they are the last features.
+        hidden: Number of hidden units per block, in the encoder and in the decoder.
+        seed: Random seed.
     """
     rng, d = np.random.default_rng(seed), blocks * size + unused
-    one = np.eye(blocks)
-    wide, narrow = np.kron(one, np.ones((hidden, size))), np.kron(one, np.ones((1, hidden)))
+    eye = np.eye(blocks)
+    wide, narrow = np.kron(eye, np.ones((hidden, size))), np.kron(eye, np.ones((1, hidden)))
     shapes = [np.pad(wide, ((0, 0), (0, unused))), narrow, narrow.T, np.pad(wide.T, ((0, unused), (0, 0)))]
-    maps = [_linear(2 * mask * _scaled(rng, mask), rng.standard_normal(len(mask))) for mask in shapes]
+    maps = [_linear_layer(2 * mask * _random_weights(rng, mask), rng.standard_normal(len(mask))) for mask in shapes]
     model = EncoderDecoder(
         nn.Sequential(maps[0], nn.Tanh(), maps[1]), nn.Sequential(maps[2], nn.Tanh(), maps[3])
     ).eval()
-    names, units = [f"feature {j}" for j in range(d)], [f"latent {unit}" for unit in range(blocks)]
-    uses = np.pad(np.kron(one, np.ones((1, size))), ((0, 0), (0, unused))) > 0
+    names, latents = [f"feature {j}" for j in range(d)], [f"latent {k}" for k in range(blocks)]
+    uses = np.pad(np.kron(eye, np.ones((1, size))), ((0, 0), (0, unused))) > 0
     X = (rng.standard_normal((n, 1)) + rng.standard_normal((n, d))) / 2**0.5
     return BlockAutoencoder(
         model,
         _frame(X, names),
-        pd.DataFrame(uses, units, names),
+        pd.DataFrame(uses, latents, names),
         pd.DataFrame(uses.T.astype(int) @ uses.astype(int) > 0, names, names),
     )
 
 
-def _scaled(rng: np.random.Generator, mask: NDArray[Any]) -> NDArray[Any]:
-    """Weights that keep the size of what goes through them."""
+def _random_weights(rng: np.random.Generator, mask: NDArray[Any]) -> NDArray[Any]:
+    """Draw weights that preserve the variance of their inputs."""
     return np.asarray(rng.standard_normal(mask.shape) / np.maximum(mask.sum(axis=1, keepdims=True), 1) ** 0.5)
 
 
-def _linear(weight: NDArray[Any], bias: NDArray[Any]) -> nn.Linear:
-    with preserve_rng():  # the initial weights are drawn
+def _linear_layer(weight: NDArray[Any], bias: NDArray[Any]) -> nn.Linear:
+    with preserve_rng():  # torch draws the initial weights
         layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         layer.weight.copy_(torch.as_tensor(weight))

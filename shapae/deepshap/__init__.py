@@ -1,6 +1,6 @@
-"""DeepLIFT/SHAP for any PyTorch function of rows: additive for the function as it is, without hooks or copies.
+"""DeepLIFT/SHAP for any PyTorch function of rows: additive for the function as written, without hooks or copies.
 
-One row is run, and the aten operators that it runs are recorded on a tape; then one small rule for each operator leads
+The aten operators that the function runs on one row are recorded on a tape. One small rule for each operator then leads
 from the scores back to the features, for all pairs of rows and background rows.
 """
 

@@ -1,4 +1,4 @@
-"""The engine: trace the function, then multiply matrices or go back operator by operator."""
+"""The engine: record the function, then multiply matrices or run the backward pass, operator by operator."""
 
 from collections.abc import Iterator
 from functools import cached_property, reduce
@@ -21,13 +21,13 @@ from shapae.utils.memory import MIN_BLOCKS
 from shapae.utils.moments import Moments, concatenate
 from shapae.utils.torch_trace import Function
 
-# Bytes of all values of the rows that are replayed at once.
+# Bytes of all values of one batch of rows in a replay, chosen to bound the memory.
 REPLAY_BYTES = 2**23
-# Bytes of a block that glibc, once it was freed, takes for the size of those to keep rather than hand back to the
-# system. Else each large value would have its pages faulted in again, which takes longer than computing it.
+# Bytes of a block that is allocated and freed once, so that glibc raises the size up to which it reuses freed memory.
+# Otherwise the pages of each large value are mapped again, which takes longer than its computation.
 MALLOC_BYTES = 2**25 - 2**16
-# They add up what may cancel.
-SUMMING = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
+# Names of operators that sum numbers, which may cancel; see ``_tolerance``.
+SUM_OPERATORS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
 
 
 def attribute(
@@ -38,25 +38,25 @@ def attribute(
     weights: Tensor | None = None,
     anchors: Tensor | None = None,
 ) -> Tensor:
-    """DeepSHAP values, averaged over the background.
+    """Compute DeepSHAP values, averaged over the background.
 
     Args:
         function: From rows (n, d) to scores (n,) or (n, k); each score depends on its own row only. A module should be
             in eval mode.
         rows: (n, d), float32 or float64.
         background: (b, d), in the dtype and on the device of ``rows``.
-        weights: (b,), positive: how much each background row counts; None where all count the same.
-        anchors: (n, a), for a ``function`` of (rows, anchors), which is handed with each row that it scores what
-            belongs to the row being explained, such as that row itself, whose features are not replaced then.
+        weights: (b,), positive weights of the background rows; None for equal weights.
+        anchors: (n, a), for a ``function`` of (rows, anchors). Each row is scored with the anchor of the row being
+            explained, for example that row itself; its features are not replaced.
 
     Returns:
         (n, d), or (n, d, k) where the scores are (n, k). They sum to function(row) - mean(function(background)).
 
     Raises:
-        DataError: ``rows`` and ``background`` are no such tables.
+        DataError: ``rows`` and ``background`` do not have these shapes and dtypes, or are not finite.
         UnsupportedOperator: The function runs operators that have no rule.
-        ModelError: It is random, mixes rows, decides by the values of a row what to run, or overflows.
-        ShapeError: It returns something else.
+        ModelError: The function is random, mixes rows, chooses its operators by the values of a row, or overflows.
+        ShapeError: The scores have another shape or dtype.
 
     Reference:
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
@@ -65,21 +65,21 @@ def attribute(
     >>> values.tolist()
     [[3.0, 3.0]]
     """
-    handed = [] if anchors is None else [anchors]
-    against = DeepShap(
-        function, background, *(each[:1].expand(len(background), -1) for each in handed), weights=weights
+    optional = [] if anchors is None else [anchors]
+    deep_shap = DeepShap(
+        function, background, *(each[:1].expand(len(background), -1) for each in optional), weights=weights
     )
-    values = torch.as_tensor(against.attribute(rows, *handed).mean, dtype=rows.dtype, device=rows.device)
-    return values if _scores(function, rows[:1], *(each[:1] for each in handed)).ndim == 2 else values.squeeze(2)
+    values = torch.as_tensor(deep_shap.attribute(rows, *optional).mean, dtype=rows.dtype, device=rows.device)
+    return values if _scores(function, rows[:1], *(each[:1] for each in optional)).ndim == 2 else values.squeeze(2)
 
 
 class DeepShap:
-    """A function against a background; what is the same for all rows is done once, when it is first needed.
+    """DeepSHAP of one function and one background. Work shared by all rows is done once, lazily.
 
     Args:
         function: See ``attribute``.
         background: See ``attribute``.
-        anchors: (b, a), if it is anchored: any that the background rows can be scored with.
+        anchors: (b, a), if the function is anchored: arbitrary valid anchors, with which the background is recorded.
         weights: See ``attribute``.
     """
 
@@ -87,81 +87,85 @@ class DeepShap:
         self.function, self.background, self.anchors, self.weights = function, background, anchors, weights
 
     def __getstate__(self) -> dict[str, Any]:
-        """What it was made from: all else is done again where it is sent to."""
+        """Pickle the arguments alone; the receiving process computes the rest again."""
         return {name: getattr(self, name) for name in ("function", "background", "anchors", "weights")}
 
     def attribute(self, rows: Tensor, *anchors: Tensor) -> Moments:
-        """The values, (n, d, k) also for one output, with their spread where they are computed pair by pair.
+        """Compute the attributions, (n, d, k) also for one output.
+
+        Their variation over the background is included if they are computed pair by pair, without weights.
 
         Args:
-            rows: See ``attribute``, also for what is raised.
+            rows: See ``shapae.deepshap.attribute``, also for the errors.
             anchors: (n, a), if the function is anchored.
         """
         _check_tables(rows, self.background)
         torch.empty(MALLOC_BYTES, dtype=torch.uint8)
         with torch.no_grad():
             return concatenate(
-                [self._attribute_batch(*few) for few in _split_tables(self._batch_size, rows, *anchors)], axis=0
+                [self._attribute_batch(*batch) for batch in _split_tables(self._batch_size, rows, *anchors)], axis=0
             )
 
-    def _attribute_batch(self, *taken: Tensor) -> Moments:
-        x, chain = _replay(self.function, self._tape, *taken), self._chain
+    def _attribute_batch(self, *inputs: Tensor) -> Moments:
+        x, chain = _replay(self.function, self._tape, *inputs), self._chain
         if chain and self._order:
             total = len(self.background) if self.weights is None else float(self.weights.sum())
-            shares = None if self.weights is None else self.weights / total
-            values = contract(chain, self._order, x, self._whole, shares)
+            weights = None if self.weights is None else self.weights / total
+            values = contract(chain, self._order, x, self._chain_background, weights)
             if values is not None:
                 return Moments(total, values.cpu().numpy())
-        merges = chain and chain.saving * len(taken[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
-        tape = chain if chain and merges else self._tape.in_dtype(taken[0].dtype)
-        weights = [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._batch_size)
-        return reduce(add, (attribute_pairs(tape, x, *part) for part in zip(self._parts, weights, strict=True)))
+        pays_off = chain and chain.saving * len(inputs[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
+        tape = chain if chain and pays_off else self._tape.in_dtype(inputs[0].dtype)
+        weight_parts = (
+            [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._batch_size)
+        )
+        return reduce(add, (attribute_pairs(tape, x, *part) for part in zip(self._parts, weight_parts, strict=True)))
 
     @cached_property
     def _tape(self) -> Tape:
         with torch.no_grad():
-            _scores(self.function, *(each[:1] for each in self._taken))
+            _scores(self.function, *(each[:1] for each in self._inputs))
 
-        def whole(op: OpOverload, kinds: list[torch.dtype]) -> bool:
-            return rule_for(op, kinds) is not None
+        def is_primitive(op: OpOverload, dtypes: list[torch.dtype]) -> bool:
+            return rule_for(op, dtypes) is not None
 
-        row, *anchor = (each[0] for each in self._taken)
-        tape = record(self.function, row, whole, *anchor)
+        row, *anchor = (each[0] for each in self._inputs)
+        tape = record(self.function, row, is_primitive, *anchor)
         _check_operators(tape)
         return tape
 
     @property
-    def _taken(self) -> tuple[Tensor, ...]:
-        """What the function takes for the background."""
+    def _inputs(self) -> tuple[Tensor, ...]:
+        """Inputs of the function for the background."""
         return (self.background, *self.anchors)
 
     @cached_property
-    def _first(self) -> Values:
-        """The values of the first background row."""
-        return replay(self._tape, *(each[:1] for each in self._taken))
+    def _first_values(self) -> Values:
+        """Values of the first background row on the tape."""
+        return replay(self._tape, *(each[:1] for each in self._inputs))
 
     @cached_property
     def _batch_size(self) -> int:
-        """So many rows are replayed."""
-        return max(1, REPLAY_BYTES // sum(value.nbytes for value in self._first.values()))
+        """Number of rows in one replay."""
+        return max(1, REPLAY_BYTES // sum(value.nbytes for value in self._first_values.values()))
 
     @cached_property
     def _chain(self) -> FeedForward | None:
-        return None if self.anchors else as_feedforward(self._tape, self._first)
+        return None if self.anchors else as_feedforward(self._tape, self._first_values)
 
     @cached_property
     def _order(self) -> ContractionOrder | Deviations | None:
-        """In which a chain of many outputs is folded; None if walking is better."""
-        return best_order(self._chain, self._whole) if self._chain else None
+        """Order of the contraction of a chain with many outputs; None if the backward pass is cheaper."""
+        return best_order(self._chain, self._chain_background) if self._chain else None
 
     @cached_property
     def _parts(self) -> list[Values]:
-        """The values of the background on the tape."""
-        return [_replay(self.function, self._tape, *few) for few in _split_tables(self._batch_size, *self._taken)]
+        """Values of the background on the tape, in batches."""
+        return [_replay(self.function, self._tape, *batch) for batch in _split_tables(self._batch_size, *self._inputs)]
 
     @cached_property
-    def _whole(self) -> Values:
-        """The same in one piece, as far as a chain needs them."""
+    def _chain_background(self) -> Values:
+        """Values of the whole background in the slots that the chain needs."""
         slots = self._chain.slots if self._chain else []
         return {slot: torch.cat([part[slot] for part in self._parts]) for slot in slots}
 
@@ -171,68 +175,72 @@ def _split_tables(size: int, *tables: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _check_tables(rows: Tensor, background: Tensor) -> None:
-    broken = any(table.ndim != 2 or not len(table) for table in (rows, background))
-    if broken or rows.shape[1] != background.shape[1]:
+    malformed = any(table.ndim != 2 or not len(table) for table in (rows, background))
+    if malformed or rows.shape[1] != background.shape[1]:
         raise DataError(
-            f"rows (n, d) and background (b, d) must be two tables with the same columns, got {tuple(rows.shape)} and "
-            f"{tuple(background.shape)}."
+            f"rows and background must be non-empty tables (n, d) and (b, d) with the same number of columns, got "
+            f"{tuple(rows.shape)} and {tuple(background.shape)}."
         )
     if rows.dtype != background.dtype or rows.dtype not in (torch.float32, torch.float64):
         raise DataError(
-            f"rows and background must both be float32 or both float64, got {rows.dtype} and {background.dtype}; "
-            f"use .float() on them, and on the model."
+            f"rows and background must both be float32 or both float64, got {rows.dtype} and {background.dtype}. "
+            f"Use .float() on both tables and on the model."
         )
-    for what, table in {"rows": rows, "background": background}.items():
-        bad = (~torch.isfinite(table)).any(dim=1).nonzero().flatten().tolist()
-        if bad:
-            raise DataError(f"{len(bad)} of the {what} hold NaN or infinity, first row {bad[0]}.")
+    for name, table in {"rows": rows, "background": background}.items():
+        nonfinite = (~torch.isfinite(table)).any(dim=1).nonzero().flatten().tolist()
+        if nonfinite:
+            raise DataError(
+                f"{name} must be finite; {len(nonfinite)} of {len(table)} rows hold NaN or infinity, first row "
+                f"{nonfinite[0]}. Remove or impute these rows."
+            )
 
 
 def _check_operators(tape: Tape) -> None:
-    moving = [step for step in tape.steps if step.slot not in tape.constant_slots]
-    places = [f"{step.op} in {step.place}" for step in moving if rule_for(step.op, step.input_dtypes) is None]
+    variable_steps = [step for step in tape.steps if step.slot not in tape.constant_slots]
+    places = [f"{step.op} in {step.place}" for step in variable_steps if rule_for(step.op, step.input_dtypes) is None]
     if places:
         raise UnsupportedOperator(list(dict.fromkeys(places)))
 
 
 def _scores(function: Function, rows: Tensor, *anchors: Tensor) -> Tensor:
-    scores = function(*(each.clone() for each in (rows, *anchors)))  # for functions that write into what they are given
+    scores = function(*(each.clone() for each in (rows, *anchors)))  # clones, as the function may write into them
     if isinstance(scores, Tensor) and scores.is_floating_point() and scores.ndim in (1, 2) and scores.numel():
         if len(scores) == len(rows):
             return scores
     got = f"{tuple(scores.shape)} of {scores.dtype}" if isinstance(scores, Tensor) else type(scores).__name__
-    raise ShapeError(f"the function must return scores ({len(rows)},) or ({len(rows)}, k), floating point, got {got}.")
+    raise ShapeError(f"the function must return floating point scores ({len(rows)},) or ({len(rows)}, k), got {got}.")
 
 
 def _replay(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
-    """The values of ``rows`` on the tape.
+    """Compute the values of ``rows`` on the tape.
 
     Raises:
-        ModelError: The function itself gives other scores.
+        ModelError: The function itself returns different scores.
     """
     values = replay(tape, rows, *anchors)
-    got, want = tape.scores(values), _scores(function, rows, *anchors).reshape(len(rows), -1)
-    differ = (~((got - want).abs() <= _tolerance(tape, values, want))).any(dim=1).nonzero().flatten().tolist()
+    got, expected = tape.scores(values), _scores(function, rows, *anchors).reshape(len(rows), -1)
+    differ = (~((got - expected).abs() <= _tolerance(tape, values, expected))).any(dim=1).nonzero().flatten().tolist()
     if differ:
-        why = " and ".join(dict.fromkeys(tape.read)) or "it is random, mixes rows, or computes outside of torch"
+        reason = " and ".join(dict.fromkeys(tape.reads)) or "it is random, mixes rows, or computes outside of torch"
         raise ModelError(
-            f"what the function does to one row does not give the scores of {len(differ)} others, first of row "
-            f"{differ[0]}: {why}. Each row must be scored by itself and by the same operators; use backend='gradient' "
-            f"for a function that decides by the values of a row."
+            f"the operators recorded from one row do not reproduce the scores of {len(differ)} other rows, first row "
+            f"{differ[0]}: {reason}. Each row must be scored independently and by the same operators. Use "
+            f"backend='gradient' for a function that chooses its operators by the values of a row."
         )
     return values
 
 
 def _tolerance(tape: Tape, values: Values, scores: Tensor) -> Tensor:
-    """(n, k): what rounding may change, of the scores themselves and of what they are a difference or a sum of."""
-    kinds = {scores.dtype, *(step.dtype for step in tape.steps if step.dtype.is_floating_point)}
-    eps, most = max(torch.finfo(kind).eps for kind in kinds), 100 * (1 + values[0].abs().max())  # beyond it are masks
+    """Bound the rounding errors of the scores, (n, k), including those of the terms that they are a sum of."""
+    dtypes = {scores.dtype, *(step.dtype for step in tape.steps if step.dtype.is_floating_point)}
+    eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+    limit = 100 * (1 + values[0].abs().max())  # larger numbers are masks
 
-    def sizes(slot: int) -> Tensor:
-        return values[slot].reshape(len(scores), -1).abs().nan_to_num_().clamp_(max=most)
+    def magnitudes(slot: int) -> Tensor:
+        return values[slot].reshape(len(scores), -1).abs().nan_to_num_().clamp_(max=limit)
 
-    reach = torch.stack([sizes(slot).amax(dim=1) for slot, value in values.items() if value.numel()]).amax(dim=0)
-    sums = [step for step in tape.steps if step.name in SUMMING]
-    terms = sum(sizes(slot).sum(dim=1, keepdim=True) for slot in (sums[-1].live if sums else ()))
-    tolerance: Tensor = eps**0.5 * scores.abs() + 16 * eps * (reach.unsqueeze(1) + terms)
+    largest = torch.stack([magnitudes(slot).amax(dim=1) for slot, value in values.items() if value.numel()]).amax(dim=0)
+    sums = [step for step in tape.steps if step.name in SUM_OPERATORS]
+    terms = sum(magnitudes(slot).sum(dim=1, keepdim=True) for slot in (sums[-1].variables if sums else ()))
+    tolerance: Tensor = eps**0.5 * scores.abs() + 16 * eps * (largest.unsqueeze(1) + terms)
     return tolerance

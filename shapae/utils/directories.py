@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all."""
+"""Atomic output folders: written completely or not at all."""
 
 import shutil
 import tempfile
@@ -11,17 +11,17 @@ from shapae.errors import OutputError
 
 @contextmanager
 def atomic_directory(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Path]:
-    """An empty folder to write to, which becomes ``folder`` when all went well and vanishes otherwise.
+    """Create an empty folder for output; it becomes ``folder`` on success and is deleted on an error.
 
     Args:
-        folder: Where the result goes; its parents are made.
-        replaces: What ``folder`` may hold already, and lose.
+        folder: The final folder; missing parents are created.
+        replaces: Names of files that ``folder`` may already hold; they are replaced.
 
     Yields:
-        The folder to write to.
+        The empty folder.
 
     Raises:
-        OutputError: ``folder`` holds something else.
+        OutputError: ``folder`` holds other files.
     """
     check_output_directory(folder, replaces)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -35,16 +35,16 @@ def atomic_directory(folder: Path, *, replaces: Collection[str] = ()) -> Iterato
 
 
 def check_output_directory(folder: Path, replaces: Collection[str] = ()) -> None:
-    """Refuse a ``folder`` that holds something that is not in ``replaces``.
+    """Check that ``folder`` holds no other files than ``replaces``.
 
     Raises:
-        OutputError: It does, or it is a file.
+        OutputError: ``folder`` holds other files, is a file, or is the working directory.
     """
     if folder.resolve() == Path.cwd():
-        raise OutputError(f"{folder} is the folder that this runs in, which can't be replaced; give one inside of it.")
+        raise OutputError(f"{folder} is the working directory, which can't be replaced. Give a folder inside it.")
     if folder.is_file():
-        raise OutputError(f"{folder} is a file; give a folder that is new or empty.")
-    held = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    other = [name for name in held if name not in replaces]
+        raise OutputError(f"{folder} is a file. Give a new or empty folder.")
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    other = [name for name in names if name not in replaces]
     if other:
-        raise OutputError(f"{folder} is there already and holds {', '.join(other[:5])}; give a new or empty folder.")
+        raise OutputError(f"{folder} already exists and holds {', '.join(other[:5])}. Give a new or empty folder.")

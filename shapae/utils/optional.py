@@ -1,4 +1,4 @@
-"""Packages that not everybody needs: an extra of shapae installs each."""
+"""Optional dependencies; an extra of shapae installs each of them."""
 
 import sys
 from importlib import import_module
@@ -11,11 +11,11 @@ def import_optional(package: str, what: str) -> Any:
     """Import ``package``, which the extra of its name installs.
 
     Args:
-        package: Its name, and that of the extra.
-        what: What can't be done without it, for the message.
+        package: Name of the package and of the extra.
+        what: Feature that needs the package, for the message.
 
     Raises:
-        MissingPackage: It is not installed.
+        MissingPackage: The package is not installed.
     """
     try:
         return import_module(package)
@@ -24,7 +24,7 @@ def import_optional(package: str, what: str) -> Any:
 
 
 def is_instance_of(thing: object, package: str, kind: str) -> bool:
-    """Whether ``thing`` is of a class of a package, which is not imported to find out.
+    """Check whether ``thing`` is an instance of a class of a package, without importing the package.
 
     >>> is_instance_of(3, "a_package_that_nobody_has", "Table")
     False

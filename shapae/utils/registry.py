@@ -1,4 +1,4 @@
-"""Registries: a table that takes each key once, and a folder of files as a table."""
+"""Registries: a mapping that accepts each name once, and the modules of a package as a mapping."""
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Registry(Mapping[str, V]):
-    """Names to objects; each name is taken once.
+    """Mapping from names to objects; each name can be registered once.
 
     >>> colours: Registry[int] = Registry("colour")
     >>> _ = colours.register("red")(0xFF0000)
@@ -25,20 +25,22 @@ class Registry(Mapping[str, V]):
         self._entries: dict[str, V] = {}
 
     def register(self, *names: str) -> Callable[[V], V]:
-        """Decorator: put the decorated object under each of ``names``.
+        """Return a decorator that registers an object under each of ``names``.
 
         Raises:
-            ValueError: A name is taken.
+            ValueError: A name is already taken.
         """
         for name in names:
             if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is already taken by {self._entries[name]!r}.")
+                raise ValueError(
+                    f"{self.kind} {name!r} is already taken by {self._entries[name]!r}. Choose another name."
+                )
 
-        def put(entry: V) -> V:
+        def decorate(entry: V) -> V:
             self._entries.update(dict.fromkeys(names, entry))
             return entry
 
-        return put
+        return decorate
 
     def __getitem__(self, name: str) -> V:
         if name not in self._entries:
@@ -53,27 +55,27 @@ class Registry(Mapping[str, V]):
 
 
 class ModuleRegistry(Mapping[str, ModuleType]):
-    """The files of a package as a table: a file's name is its key; ``_private`` files are left out.
+    """Mapping from names to the modules of a package, without ``_private`` modules.
 
-    A file is imported when it is first asked for, so that one that needs an extra costs nothing until then.
+    A module is imported at its first access, so that its optional dependencies are not needed before.
 
     >>> import json
-    >>> sorted(ModuleRegistry("file of json", json.__name__, json.__path__))
+    >>> sorted(ModuleRegistry("module of json", json.__name__, json.__path__))
     ['decoder', 'encoder', 'scanner', 'tool']
     """
 
     def __init__(self, kind: str, package: str, path: list[str]) -> None:
         self.kind = kind
         self._package = package
-        self._files = [file.name for file in iter_modules(path) if not file.name.startswith("_")]
+        self._names = [module.name for module in iter_modules(path) if not module.name.startswith("_")]
 
     def __getitem__(self, name: str) -> ModuleType:
-        if name not in self._files:
-            raise UnknownName(self.kind, name, self._files)
+        if name not in self._names:
+            raise UnknownName(self.kind, name, self._names)
         return import_module(f"{self._package}.{name}")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._names)

@@ -1,10 +1,10 @@
-"""Lists of names in a sentence."""
+"""Lists of names in messages."""
 
 from collections.abc import Sequence
 
 
 def enumerate_names(items: Sequence[object], noun: str) -> str:
-    """The first eight of ``items`` in words.
+    """List the first eight of ``items`` in words.
 
     >>> enumerate_names("abcdefghij", "column")
     'columns a, b, c, d, e, f, g, h and 2 more'

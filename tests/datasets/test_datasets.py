@@ -21,7 +21,7 @@ def test_pbmc68k_is_the_table_that_zheng_et_al_measured():
     [("CD79A", "CD19+ B"), ("CST3", "CD14+ Monocyte"), ("NKG7", "CD56+ NK"), ("CST3", "Dendritic")],
 )
 def test_marker_genes_are_high_in_their_cells(gene, cell_type):
-    """Textbook markers, so names, cells and numbers have not been shuffled against each other."""
+    """Textbook markers: names, cells and numbers are aligned with each other."""
     genes = datasets.pbmc68k()
     mean = genes.X[gene].groupby(genes.cell_types).mean()
     assert mean[cell_type] > mean.drop(["Dendritic", "CD14+ Monocyte", cell_type], errors="ignore").max()
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_genes():
 
 
 def test_too_few_genes_for_the_modules_are_refused():
-    with pytest.raises(ValueError, match=r"10 modules need at least 20 genes, got d=12"):
+    with pytest.raises(ValueError, match=r"10 modules need at least 20 genes, got d=12\. Set d=20 or larger"):
         datasets.gene_modules(d=12)
 
 
@@ -61,18 +61,21 @@ def test_duplicates_are_the_same_genes_again():
         assert (modules.X[gene] == modules.X[twin]).all()
         assert (modules.drives[gene] == modules.drives[twin]).all()
         assert modules.drives[gene].any()
-    # One of each module before the second of any.
+    # One gene of each module before the second gene of any module.
     assert modules.drives[[*modules.twins]].to_numpy()[:, :5].diagonal().all()
     plain = datasets.gene_modules(n=9, d=40, modules=5)
     assert modules.X[plain.X.columns].equals(plain.X)
 
 
 def test_more_duplicates_than_genes_in_modules_are_refused():
-    with pytest.raises(ValueError, match=r"only the 20 genes of modules can be duplicated, got duplicates=21"):
+    with pytest.raises(
+        ValueError,
+        match=r"only the 20 genes of modules can be duplicated, got duplicates=21\. Set duplicates=20 or smaller",
+    ):
         datasets.gene_modules(d=40, modules=5, duplicates=21)
 
 
-def test_the_values_of_a_linear_autoencoder_are_those_by_enumeration():
+def test_the_values_of_a_linear_autoencoder_are_its_shapley_values_by_enumeration():
     known = datasets.linear_autoencoder(12, 7, latents=2, passed=3, seed=1)
     model, X = known.model.double(), known.X.to_numpy(float)
     exact = Explainer(model, X[:5], backend="exact")(X[5:])
@@ -81,8 +84,8 @@ def test_the_values_of_a_linear_autoencoder_are_those_by_enumeration():
     assert (np.abs(exact.values).max(axis=0) > 1e-3).tolist() == known.matters.tolist()
 
 
-def test_numbers_of_a_block_autoencoder_depend_on_their_block_and_on_nothing_else():
-    """Where the derivatives are not 0, and at no row elsewhere."""
+def test_latents_and_outputs_of_a_block_autoencoder_depend_on_their_block_alone():
+    """The derivatives are nonzero at some row inside the block, and zero at all rows outside."""
     known = datasets.block_autoencoder(20, blocks=2, size=3, unused=2, seed=1)
     rows = torch.tensor(known.X.to_numpy())
     for part, masks in ((known.model.encoder, known.latents), (known.model, known.outputs)):
@@ -94,19 +97,19 @@ def test_numbers_of_a_block_autoencoder_depend_on_their_block_and_on_nothing_els
 
 
 @pytest.mark.parametrize("make", [datasets.sensors, datasets.transactions])
-def test_faulty_rows_have_one_to_three_faulty_fields_and_others_none(make):
+def test_faulty_rows_have_one_to_three_faulty_fields(make):
     faults = make(faulty=400)
     faulty = np.stack([faults.faulty[columns].any(axis=1) for columns in faults.fields.values()], axis=1)
     counts = faulty.sum(axis=1)
     assert sorted({*counts}) == [1, 2, 3]
     assert np.bincount(counts)[1:].min() > 400 / 3 - 50
-    assert faulty.mean(axis=0).std() < 0.05  # none of the fields more often than others
+    assert faulty.mean(axis=0).std() < 0.05  # all fields are equally often faulty
     assert [*faults.normal] == [*faults.X] == [*faults.faulty]
     assert sum(faults.fields.values(), []) == [*faults.X]
 
 
 def test_a_faulty_sensor_is_one_to_two_standard_deviations_off():
-    """The same draws without faults: with a shift of nothing."""
+    """A shift of 0 gives the same random rows without faults."""
     faults = datasets.sensors(3000, faulty=300, seed=2)
     right = datasets.sensors(3000, faulty=300, seed=2, shift=(0.0, 0.0)).X
     off = (faults.X - right).abs().to_numpy()
@@ -118,7 +121,7 @@ def test_a_faulty_sensor_is_one_to_two_standard_deviations_off():
     np.testing.assert_allclose(faults.normal.std(), 1, atol=1e-3)
 
 
-def test_sensors_tell_of_each_other_and_transactions_have_one_category_of_each():
+def test_sensors_predict_each_other_and_transactions_have_one_category_of_each():
     sensors = datasets.sensors(3000).normal
     others = sensors.drop(columns="sensor 0")
     residual = sensors["sensor 0"] - others @ np.linalg.lstsq(others, sensors["sensor 0"], rcond=None)[0]
@@ -131,11 +134,11 @@ def test_sensors_tell_of_each_other_and_transactions_have_one_category_of_each()
     assert normal.loc[normal["goods=fuel"] == 1, "way=card"].min() == 1
     assert normal.loc[normal["goods=rent"] == 1, "amount"].mean() > normal["amount"].mean() + 0.5
     wrong = payments.faulty[payments.fields["way"]].sum(axis=1)
-    assert sorted({*wrong}) == [0, 2]  # the right way and the wrong one
+    assert sorted({*wrong}) == [0, 2]  # the columns of the correct and of the wrong method
 
 
 @pytest.mark.parametrize("make", [datasets.linear_autoencoder, datasets.block_autoencoder])
-def test_made_up_autoencoders_leave_the_generators_alone_and_come_again(make):
+def test_synthetic_autoencoders_are_reproducible_and_leave_the_random_generators_alone(make):
     before = cases.world()
     first, again, other = (make(5, seed=seed).model.state_dict() for seed in (0, 0, 1))
     assert cases.world() == before

@@ -1,4 +1,4 @@
-"""Elementwise functions in the native engine: secants by hand, derivatives by autograd, nothing that overflows."""
+"""Elementwise functions in the native engine: secants by hand, derivatives by autograd, no overflow."""
 
 import warnings
 
@@ -18,7 +18,7 @@ def like(x, number):
     return torch.tensor(number, dtype=x.dtype)
 
 
-# For values of both signs.
+# Functions of values of both signs.
 REAL = {
     **{name: getattr(torch, name) for name in ("exp", "expm1", "exp2", "sin", "cos", "tan", "sinh", "cosh", "asinh")},
     **{name: getattr(torch, name) for name in ("atan", "erf", "erfc", "sigmoid", "tanh", "square", "neg", "abs")},
@@ -71,7 +71,7 @@ REAL = {
     "soft margin": lambda x: F.soft_margin_loss(x, torch.ones_like(x), reduction="none"),
     "poisson": lambda x: F.poisson_nll_loss(x, torch.ones_like(x), reduction="none"),
 }
-# For values between 0 and 1.
+# Functions of values between 0 and 1.
 UNIT = {
     **{name: getattr(torch, name) for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt", "reciprocal")},
     **{name: getattr(torch, name) for name in ("logit", "lgamma", "digamma", "asin", "acos", "atanh", "erfinv")},
@@ -120,8 +120,8 @@ def elementwise(name, dtype=torch.float64):
     return function.to(dtype).eval() if isinstance(function, nn.Module) else function
 
 
-def drawn(name, n, seed):
-    """(n, 3), between 0 and 1 or between -3 and 3."""
+def sample(name, n, seed):
+    """Random values (n, 3), between 0 and 1 or between -3 and 3."""
     unit = np.random.default_rng(seed).uniform(0.05, 0.95, size=(n, 3))
     return torch.tensor(unit if name in UNIT else 6 * unit - 3)
 
@@ -132,8 +132,8 @@ def by_hand(function, x):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_of_one_feature_gives_it_all_of_its_rise(name):
-    function, x, b = elementwise(name), drawn(name, 7, 1)[:, :1], drawn(name, 5, 2)[:, :1]
+def test_a_function_of_one_feature_attributes_its_whole_rise_to_it(name):
+    function, x, b = elementwise(name), sample(name, 7, 1)[:, :1], sample(name, 5, 2)[:, :1]
     want = by_hand(function, x) - by_hand(function, b).mean()
     assert np.abs(want).min() > 0
     got = attribute(lambda rows: function(rows[:, 0]), x, b)
@@ -142,7 +142,12 @@ def test_a_function_of_one_feature_gives_it_all_of_its_rise(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_behind_an_affine_map_a_function_has_the_slope_of_its_secant(name):
-    function, x, b, w = elementwise(name), drawn(name, 7, 1), drawn(name, 5, 2), torch.tensor([0.2, 0.5, 0.3]).double()
+    function, x, b, w = (
+        elementwise(name),
+        sample(name, 7, 1),
+        sample(name, 5, 2),
+        torch.tensor([0.2, 0.5, 0.3]).double(),
+    )
     zx, zb = (x @ w).numpy(), (b @ w).numpy()
     slope = (by_hand(function, x @ w)[:, None] - by_hand(function, b @ w)) / (zx[:, None] - zb)
     want = np.einsum("nb,i,nbi->ni", slope, w.numpy(), x.numpy()[:, None] - b.numpy()) / len(b)
@@ -151,13 +156,13 @@ def test_behind_an_affine_map_a_function_has_the_slope_of_its_secant(name):
 
 
 def derivatives(function, places):
-    """By autograd, in float64."""
+    """Derivatives by autograd, in float64."""
     places = places.double().requires_grad_()
     return torch.autograd.grad(function(places).sum(), places)[0]
 
 
 def slope_across(function, b, gaps):
-    """The multiplier where b + gap stands against b, and both ends: features of 5 and -5 against -3 and 3 cancel.
+    """The slope between b and b + gap, and the values b + gap: features of 5 and -5, or -3 and 3, cancel.
 
     Any error of the slope shows, as it is multiplied by the difference of 8, not by the gap.
     """
@@ -187,9 +192,9 @@ SMOOTH = {
     **dict.fromkeys(("log", "log1p", "log2", "log10", "sqrt", "rsqrt", "reciprocal", "logit", "lgamma", "digamma")),
     **dict.fromkeys(("asin", "atanh", "x ** 0.5", "x ** 1.5", "special.entr")),
 }
-# Torch's own derivatives of these have a constant in float32.
+# Tolerances of functions whose derivative in torch has a constant in float32.
 ROUNDED = {"Hardsigmoid()": 1e-7, "CELU(alpha=0.4)": 1e-6, "celu": 1e-6}
-# Beyond their threshold they are straight, yet where both ends coincide their slope is that of the curve below.
+# Functions that are straight beyond a threshold; where both ends coincide, the slope is that of the curve below it.
 STRAIGHT = {"Softplus(beta=3, threshold=2)", "Softplus(beta=0.5, threshold=1)", "softplus"}
 
 
@@ -233,7 +238,7 @@ SATURATED += ["GELU(approximate='none')", "ELU(alpha=1.0)", "SELU()", "CELU(alph
 
 @BOTH
 @pytest.mark.parametrize("name", SATURATED)
-def test_at_extreme_values_the_values_are_finite_and_add_up(name, dtype):
+def test_at_extreme_inputs_the_values_are_finite_and_add_up(name, dtype):
     function = elementwise(name, dtype)
     x = torch.tensor([-200, -88, -80, -30, -17, -1e-30, 0, 1e-8, 5, 19.999, 20.001, 30, 80], dtype=dtype)
     y = by_hand(function, x)
@@ -258,7 +263,7 @@ EXTREME = {
     "causal": lambda x: torch.softmax(
         x[:, :, None] * x[:, None] / 100 + torch.full((6, 6), -torch.inf, dtype=x.dtype).triu(1), -1
     ).flatten(1),
-    "live mask": lambda x: torch.softmax(x.masked_fill(x < 0, -1e4), 1),
+    "variable mask": lambda x: torch.softmax(x.masked_fill(x < 0, -1e4), 1),
     "cross entropy": lambda x: F.cross_entropy(x, torch.zeros(len(x), dtype=torch.long), reduction="none"),
 }
 
@@ -266,7 +271,7 @@ EXTREME = {
 @BOTH
 @pytest.mark.parametrize("scale", [1, 30, 300, 3000])
 @pytest.mark.parametrize("name", EXTREME)
-def test_softmax_and_its_kin_add_up_at_any_scale(name, scale, dtype):
+def test_softmax_and_related_functions_add_up_at_any_scale(name, scale, dtype):
     x, b = (torch.tensor(cases.table(n, 6, seed=n) * scale, dtype=dtype) for n in (4, 5))
     want = by_hand(EXTREME[name], x) - by_hand(EXTREME[name], b).mean(0)
     got = attribute(EXTREME[name], x, b).sum(1)
@@ -281,14 +286,14 @@ def test_softmax_and_its_kin_add_up_at_any_scale(name, scale, dtype):
     ids=["heaviside", "zeta"],
 )
 def test_a_function_without_a_derivative_has_its_secant(function):
-    x, b = drawn("sin", 7, 1)[:, :1], drawn("sin", 5, 2)[:, :1]
+    x, b = sample("sin", 7, 1)[:, :1], sample("sin", 5, 2)[:, :1]
     want = by_hand(function, x) - by_hand(function, b).mean()
     np.testing.assert_allclose(attribute(lambda rows: function(rows[:, 0]), x, b), want, atol=1e-10)
 
 
 @pytest.fixture(autouse=True)
-def _one_by_one():
-    """Torch says so where it has no vectorised form of a function."""
+def _ignore_performance_warnings():
+    """Ignore the warning of torch about operators that vmap runs one by one."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")
         yield

@@ -1,4 +1,4 @@
-"""Every style of writing autoencoders: the native engine adds up, or says which operator it has no rule for."""
+"""Every style of writing autoencoders: the values of the native engine add up, or it names an unsupported operator."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def explain(make, dtype, **settings):
     return Explainer(build(make, dtype=dtype), BACKGROUND, **settings)(ROWS)
 
 
-def test_there_are_more_than_a_hundred_styles():
+def test_the_zoo_has_more_than_a_hundred_styles():
     assert len(ZOO) > 100
     assert {*REFUSED} <= {*ZOO}
     assert len(REFUSED) < 5
@@ -37,7 +37,7 @@ def test_the_values_of_every_model_add_up(name, dtype, precision):
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_models_with_operators_that_have_no_rule_are_refused_by_name_and_explained_without_rules(name):
+def test_models_with_unsupported_operators_are_refused_by_name_and_explained_by_the_exact_backend(name):
     with pytest.raises(UnsupportedOperator, match=rf"{REFUSED[name]}.*or use backend='gradient'"):
         explain(ZOO[name], torch.float64)
     got = explain(ZOO[name], torch.float64, backend="exact")

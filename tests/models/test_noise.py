@@ -173,7 +173,7 @@ def test_the_error_of_a_model_that_samples_says_how_to_replace_its_noise(rows, b
 @pytest.mark.parametrize("drawn", [torch.rand_like, torch.bernoulli, lambda like: like.clone().exponential_()])
 def test_other_random_numbers_are_still_refused(drawn, rows, background):
     model = cases.build(Vae, lambda mean, std: mean + drawn(torch.full_like(std, 0.5)))
-    with pytest.raises(ModelError, match=r"where the numbers are drawn otherwise, .*reconstruct=lambda m, x"):
+    with pytest.raises(ModelError, match=r"If the model draws other random numbers, .*reconstruct=lambda m, x"):
         Explainer(Autoencoder(model, noise="mean"), background)(rows)
 
 

@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all."""
+"""Output folders that are written completely or not at all."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def write_half(folder, error):
 
 
 @pytest.mark.parametrize("place", ["new", "deep/down/new", "empty"])
-def test_a_folder_is_there_when_all_is_written(tmp_path, place):
+def test_a_folder_appears_when_all_files_are_written(tmp_path, place):
     (tmp_path / "empty").mkdir()
     folder = tmp_path / place
     with atomic_directory(folder) as fresh:
@@ -34,7 +34,7 @@ def test_a_folder_is_there_when_all_is_written(tmp_path, place):
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_an_earlier_result_is_replaced_whole(tmp_path):
+def test_an_earlier_result_is_replaced_completely(tmp_path):
     write(tmp_path / "out", "old", replaces=["a.txt", "b.txt"])
     (tmp_path / "out" / "b.txt").write_text("old")
     write(tmp_path / "out", replaces=["a.txt", "b.txt"])
@@ -43,7 +43,7 @@ def test_an_earlier_result_is_replaced_whole(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("earlier", [False, True])
-def test_nothing_is_left_of_what_failed(tmp_path, error, earlier):
+def test_an_error_leaves_no_files(tmp_path, error, earlier):
     if earlier:
         write(tmp_path / "out", "old")
     before = contents(tmp_path)
@@ -52,24 +52,24 @@ def test_nothing_is_left_of_what_failed(tmp_path, error, earlier):
     assert contents(tmp_path) == before
 
 
-def test_the_folder_that_this_runs_in_is_not_replaced(tmp_path, monkeypatch):
+def test_the_working_directory_is_not_replaced(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match="is the folder that this runs in, which can't be replaced; give one inside"):
+    with pytest.raises(OutputError, match="is the working directory, which can't be replaced. Give a folder inside it"):
         write(Path("."))
 
 
-def test_what_somebody_else_wrote_is_not_replaced(tmp_path):
+def test_files_of_somebody_else_are_not_replaced(tmp_path):
     for name in ("a.txt", "thesis.tex", "z.txt"):
         (tmp_path / name).write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(OutputError, match=r"is there already and holds thesis\.tex, z\.txt; give a new or empty"):
+    with pytest.raises(OutputError, match=r"already exists and holds thesis\.tex, z\.txt\. Give a new or empty"):
         write(tmp_path, replaces=["a.txt"])
-    with pytest.raises(OutputError, match=r"thesis\.tex is a file; give a folder that is new or empty"):
+    with pytest.raises(OutputError, match=r"thesis\.tex is a file\. Give a new or empty folder"):
         write(tmp_path / "thesis.tex")
     assert contents(tmp_path) == before
 
 
-def test_other_folders_beside_it_are_left_alone(tmp_path):
+def test_neighbouring_folders_are_left_alone(tmp_path):
     (tmp_path / "other").mkdir()
     write(tmp_path / "out")
     assert contents(tmp_path) == {"other": False, "out": False, "out/a.txt": "new"}

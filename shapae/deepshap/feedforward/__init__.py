@@ -1,1 +1,1 @@
-"""Feed-forward chains: the attributions of all outputs as one product of matrices."""
+"""Feed-forward chains: the attributions of all outputs as one matrix product."""

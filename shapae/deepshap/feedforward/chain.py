@@ -1,4 +1,4 @@
-"""Feed-forward chains: tapes on which affine maps and elementwise functions take turns."""
+"""Feed-forward chains: tapes of alternating affine maps and elementwise functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,24 +14,26 @@ from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import merge_terms, sum_terms
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
 
-# So many random signs tell a diagonal matrix from all others; so many numbers of a matrix are computed at once.
-SIGNS, NUMBERS_AT_ONCE = 32, 2**24
-# So many multiplications in a matrix product take as long as one pass over one number.
-TRAFFIC = 8
-# What matrix products fill has rows that are so many numbers apart, or a multiple: else they take up to a third longer.
+# Number of random sign vectors that distinguish a diagonal matrix from others, so large that chance plays no role.
+SIGN_VECTORS = 32
+# Elements of the values that are computed at once for a matrix, chosen to bound the memory.
+CHUNK_ELEMENTS = 2**24
+# Cost of one memory pass over one number: the multiplications of a matrix product that take as long.
+MEMORY_COST = 8
+# Row stride of the outputs of matrix products, in numbers; with other strides the products take up to a third longer.
 ALIGNMENT = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """An affine map, as the steps of a tape that it consists of.
+    """An affine map, as a sequence of steps on a tape.
 
     Attributes:
-        steps: In the order in which they ran.
-        source: The slot that it starts from.
-        target: The slot where it ends.
-        shapes: Of both, and of other slots that the steps start from, which are 0 here.
-        like: A tensor in the dtype and on the device in which it is computed.
+        steps: The steps, in the order in which they ran.
+        source: Slot of the input.
+        target: Slot of the output.
+        shapes: Shapes of both, and of other slots that the steps start from, which are set to 0 here.
+        like: A tensor in the dtype and on the device of the computation.
     """
 
     steps: tuple[Step, ...]
@@ -42,72 +44,72 @@ class Affine:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How many numbers come out, and go in."""
+        """Sizes of output and input."""
         return prod(self.shapes[self.target]), prod(self.shapes[self.source])
 
     @property
     def multiplications(self) -> int:
-        """For one vector."""
+        """Number of multiplications for one vector."""
         return 0 if self.diagonal is not None else prod(self.sizes)
 
     @cached_property
     def diagonal(self) -> Tensor | None:
-        """(in,), if all else in the matrix is 0: then each number that comes out follows the sign of its own alone."""
+        """The diagonal (in,), if the matrix is diagonal: then the sign of each output follows its own input alone."""
         if self.sizes[0] != self.sizes[1]:
             return None
         generator = torch.Generator().manual_seed(0)
-        signs = torch.randint(2, (SIGNS, self.sizes[1]), generator=generator).to(self.like) * 2 - 1
-        out = self._all(self._pull, signs) * signs
+        signs = torch.randint(2, (SIGN_VECTORS, self.sizes[1]), generator=generator).to(self.like) * 2 - 1
+        out = self._map_vectors(self._transpose, signs) * signs
         return out[0] if torch.equal(out, out[:1].expand_as(out)) else None
 
     @cached_property
     def matrix(self) -> Tensor:
-        """(out, in)."""
-        out, into = self.sizes
-        if out <= into:
-            return self._all(self._pull, torch.eye(out).to(self.like))
-        push = torch.func.vjp(self._pull, self.like.new_zeros(out))[1]  # the transpose of the transpose
-        return self._all(lambda vector: push(vector)[0], torch.eye(into).to(self.like)).mT.contiguous()
+        """Matrix (out, in)."""
+        n_out, n_in = self.sizes
+        if n_out <= n_in:
+            return self._map_vectors(self._transpose, torch.eye(n_out).to(self.like))
+        pushforward = torch.func.vjp(self._transpose, self.like.new_zeros(n_out))[1]  # the transpose of the transpose
+        return self._map_vectors(lambda vector: pushforward(vector)[0], torch.eye(n_in).to(self.like)).mT.contiguous()
 
-    def _pull(self, multipliers: Tensor) -> Tensor:
-        pulled: Tensor = torch.func.vjp(self.run, self.like.new_zeros(self.sizes[1]))[1](multipliers)[0]
-        return pulled
+    def _transpose(self, multipliers: Tensor) -> Tensor:
+        transposed: Tensor = torch.func.vjp(self.run, self.like.new_zeros(self.sizes[1]))[1](multipliers)[0]
+        return transposed
 
-    def _all(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
-        size = max(1, NUMBERS_AT_ONCE // max(prod(shape) for shape in self.shapes.values()))
+    def _map_vectors(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
+        size = max(1, CHUNK_ELEMENTS // max(prod(shape) for shape in self.shapes.values()))
         mapped: Tensor = torch.vmap(function, chunk_size=size)(vectors)
         return mapped
 
     @property
     def dense(self) -> Tensor:
-        """(out, in), also where it is diagonal."""
+        """Matrix (out, in), also of a diagonal map."""
         return self.matrix if self.diagonal is None else torch.diag(self.diagonal)
 
     @cached_property
     def transposed(self) -> Tensor:
-        """(in, out), in one piece."""
+        """Transposed matrix (in, out), contiguous."""
         return self.dense.mT.contiguous()
 
     def run(self, values: Tensor) -> Tensor:
-        """(in,) -> (out,)."""
-        at = {slot: self.like.new_zeros(shape) for slot, shape in self.shapes.items()}
-        at[self.source] = values.reshape(self.shapes[self.source])
+        """Apply the affine map: (in,) -> (out,)."""
+        filled = {slot: self.like.new_zeros(shape) for slot, shape in self.shapes.items()}
+        filled[self.source] = values.reshape(self.shapes[self.source])
         for step in self.steps:
-            at[step.slot] = step.run(*(at[slot] for slot in step.live))
-        return at[self.target].reshape(-1)
+            filled[step.slot] = step.run(*(filled[slot] for slot in step.variables))
+        return filled[self.target].reshape(-1)
 
     def forward(self, values: Tensor, out: Tensor | None = None) -> Tensor:
-        """The linear part of it: (..., in) -> (..., out), into the tensor ``out`` if there is one."""
+        """Apply the linear part: (..., in) -> (..., out), into the tensor ``out`` if it is given."""
         if self.diagonal is None:
             return torch.matmul(values, self.matrix.mT, out=out)
         return torch.mul(values, self.diagonal, out=out)
 
-    def after(self, columns: Tensor) -> Tensor:
-        """The linear part of it: (in, m) -> (out, m)."""
+    def forward_columns(self, columns: Tensor) -> Tensor:
+        """Apply the linear part to columns: (in, m) -> (out, m)."""
         return self.matrix @ columns if self.diagonal is None else self.diagonal.unsqueeze(1) * columns
 
-    def back(self, multipliers: Tensor) -> Tensor:
-        """The transpose: (..., out) -> (..., in)."""
+    def backward(self, multipliers: Tensor) -> Tensor:
+        """Apply the transpose: (..., out) -> (..., in)."""
         if self.diagonal is not None:
             return multipliers * self.diagonal
         flat = multipliers.flatten(0, -2)
@@ -116,52 +118,54 @@ class Affine:
 
 
 def padded_empty(like: Tensor, *shape: int) -> Tensor:
-    """Room for what a product of matrices fills, see ``ALIGNMENT``."""
+    """Allocate the output of a matrix product, with the row stride ``ALIGNMENT``."""
     *leading, width = shape
     return like.new_empty(*leading, -(-width // ALIGNMENT) * ALIGNMENT)[..., :width]
 
 
 @dataclass(frozen=True, eq=False)
 class LinearSegment:
-    """What comes from the last bend to the next, and past it: affine maps to the same target, to be added up."""
+    """Sum of affine maps with the same target: from one nonlinearity to the next, and of the skip connection."""
 
     maps: tuple[Affine, ...]
     op = "an affine map"
 
     @property
     def place(self) -> str:
-        """The module that ran the last of it."""
+        """Module that ran the last step."""
         return self.maps[0].steps[-1].place
 
     @property
     def slot(self) -> int:
-        """Where they end."""
+        """Slot of the output."""
         return self.maps[0].target
 
     @property
-    def live(self) -> list[int]:
-        """Where they start."""
-        return [each.source for each in self.maps]
+    def variables(self) -> list[int]:
+        """Slots of the inputs."""
+        return [affine.source for affine in self.maps]
 
-    def back(self, terms: list[Tensor]) -> list[list[Tensor]]:
-        """From the multipliers of the target to those of each source, in terms with three leading axes."""
+    def backward(self, terms: list[Tensor]) -> list[list[Tensor]]:
+        """Compute the multipliers of each input from those of the output, in terms with three leading axes."""
         flat = [term.flatten(3) for term in terms]
-        return [[_unflattened(each.back(term), each.shapes[each.source]) for term in flat] for each in self.maps]
+        return [
+            [_unflatten(affine.backward(term), affine.shapes[affine.source]) for term in flat] for affine in self.maps
+        ]
 
 
-def _unflattened(term: Tensor, shape: torch.Size) -> Tensor:
+def _unflatten(term: Tensor, shape: torch.Size) -> Tensor:
     return term.reshape(*term.shape[:3], *shape)
 
 
 @dataclass(frozen=True, eq=False)
 class FeedForward:
-    """A tape as affine maps and elementwise functions that take turns.
+    """A tape as alternating affine maps and elementwise functions.
 
     Attributes:
-        maps: From the row to the scores. Where a narrow value lies between two bends, there are two maps between them.
-        nonlinearities: The elementwise step after each map but the last; None where there is none.
-        skip: From the row to the last bend, past all others, as a reconstruction error has it.
-        weights: How many numbers the tape itself multiplies with.
+        maps: Affine maps from the row to the scores. A narrow value between two nonlinearities splits the map in two.
+        nonlinearities: The elementwise step after each map but the last; None between the two halves of a split map.
+        skip: Affine map from the row to the last nonlinearity, as in a reconstruction error; None without a skip.
+        weights: Number of weights on the tape itself.
     """
 
     maps: tuple[Affine, ...]
@@ -171,129 +175,134 @@ class FeedForward:
 
     @property
     def widths(self) -> list[int]:
-        """How many features there are, how many numbers go into each bend, and how many outputs there are."""
-        return [self.maps[0].sizes[1], *(each.sizes[0] for each in self.maps)]
+        """Number of features, input width of each nonlinearity, and number of outputs."""
+        return [self.maps[0].sizes[1], *(affine.sizes[0] for affine in self.maps)]
 
     @property
     def multiplications(self) -> int:
-        """For one vector through all maps."""
-        return sum(each.multiplications for each in (*self.maps, self.skip) if each is not None)
+        """Number of multiplications for one vector through all maps."""
+        return sum(affine.multiplications for affine in (*self.maps, self.skip) if affine is not None)
 
     @property
     def saving(self) -> int:
-        """Multiplications for each pair and output that are saved by what is merged."""
+        """Number of multiplications per pair and output that the merged maps save."""
         return self.weights - self.multiplications
 
     @property
     def preparation(self) -> int:
-        """Multiplications to get all matrices."""
-        return sum(each.multiplications * min(each.sizes) for each in self.maps)
+        """Number of multiplications to compute all matrices."""
+        return sum(affine.multiplications * min(affine.sizes) for affine in self.maps)
 
     @cached_property
     def steps(self) -> tuple[Step | LinearSegment, ...]:
-        """Links and bends in turn: what is affine between two bends is one product, or two."""
-        links = [
-            LinearSegment((each, self.skip) if self.skip and self.skip.target == each.target else (each,))
-            for each in self.maps
+        """Alternating linear segments and nonlinearities."""
+        segments = [
+            LinearSegment((affine, self.skip) if self.skip and self.skip.target == affine.target else (affine,))
+            for affine in self.maps
         ]
-        turns = [step for pair in zip(links, (*self.nonlinearities, None), strict=True) for step in pair]
-        return tuple(step for step in turns if step is not None and step.slot not in step.live)
+        steps = [step for pair in zip(segments, (*self.nonlinearities, None), strict=True) for step in pair]
+        return tuple(step for step in steps if step is not None and step.slot not in step.variables)
 
     @property
     def result(self) -> Variable:
-        """The scores."""
+        """Placeholder of the scores."""
         return Variable(self.maps[-1].target)
 
     @property
     def slots(self) -> list[int]:
-        """Where the row is, and what goes into the bends and comes out of them."""
-        return [0, *(slot for bend in self.nonlinearities if bend for slot in (bend.slot, bend.live[0]))]
+        """Slots of the row, and of the inputs and outputs of the nonlinearities."""
+        return [0, *(slot for step in self.nonlinearities if step for slot in (step.slot, step.variables[0]))]
 
 
 def pair_values(x: Values, b: Values) -> dict[int, Pair]:
-    """Values of rows and of background rows, (n, 1, ...) and (1, b, ...)."""
+    """Pair the values of rows (n, 1, ...) with those of background rows (1, b, ...)."""
     return {slot: Pair(x[slot].unsqueeze(1), b[slot].unsqueeze(0)) for slot in b}
 
 
-def slopes(bend: Step | None, pairs: dict[int, Pair]) -> Tensor:
-    """The slopes of a bend between all pairs (n, b, width); (1, 1, 1) where there is no bend."""
-    if bend is None:
+def slopes(nonlinearity: Step | None, pairs: dict[int, Pair]) -> Tensor:
+    """Compute the slopes of a nonlinearity between all pairs, (n, b, width); (1, 1, 1) for None."""
+    if nonlinearity is None:
         return pairs[0].x.new_ones(1, 1, 1)
-    rule = rule_for(bend.op, bend.input_dtypes)
+    rule = rule_for(nonlinearity.op, nonlinearity.input_dtypes)
     assert rule is not None
-    out, into = (pairs[slot].each(torch.Tensor.unsqueeze, 0) for slot in (bend.slot, bend.live[0]))
-    parts = rule(bend, [torch.ones_like(out.x[:1, :1])], out, [into for _ in bend.live])
-    found = sum_terms(merge_terms([term for terms in parts for term in terms]))[0]
-    return found.expand(len(out.x[0]), len(out.b[0, 0]), *found.shape[2:]).flatten(2)
+    slots = (nonlinearity.slot, nonlinearity.variables[0])
+    out, into = (pairs[slot].map(torch.Tensor.unsqueeze, 0) for slot in slots)
+    parts = rule(nonlinearity, [torch.ones_like(out.x[:1, :1])], out, [into for _ in nonlinearity.variables])
+    slope = sum_terms(merge_terms([term for terms in parts for term in terms]))[0]
+    return slope.expand(len(out.x[0]), len(out.b[0, 0]), *slope.shape[2:]).flatten(2)
 
 
-class _Finder:
-    """Finds what lies between the bends of a tape; a bend is a step that is not affine."""
+class _SegmentFinder:
+    """Search for the affine maps between the nonlinearities of a tape, which are its steps that are not affine."""
 
     def __init__(self, tape: Tape, values: Values) -> None:
         self.steps, self.like = tape.steps, values[0]
         self.shapes = {slot: value.shape[1:] for slot, value in values.items()}
         self.nonlinearities = [step for step in tape.steps if not is_affine(step)]
-        self.stops = {0, *(bend.slot for bend in self.nonlinearities)}
+        self.stops = {0, *(step.slot for step in self.nonlinearities)}
 
-    def reached(self, target: int, *stops: int) -> tuple[set[int], tuple[Step, ...]]:
-        """The bends and ``stops`` that ``target`` depends on directly, and the steps on the way."""
-        wanted, found = {target}, set()
+    def trace_back(self, target: int, *stops: int) -> tuple[set[int], tuple[Step, ...]]:
+        """Find the nonlinearities and ``stops`` that ``target`` depends on directly, and the steps between them."""
+        pending, sources = {target}, set()
         steps = []
         for step in (None, *self.steps)[::-1]:
             slot = step.slot if step else 0
-            if slot in wanted and slot in {*self.stops, *stops}:
-                found.add(slot)
-            elif slot in wanted and step:
+            if slot in pending and slot in {*self.stops, *stops}:
+                sources.add(slot)
+            elif slot in pending and step:
                 steps.append(step)
-                wanted.update(step.live)
-        return found, tuple(steps[::-1])
+                pending.update(step.variables)
+        return sources, tuple(steps[::-1])
 
     def affine(self, source: int, target: int) -> Affine:
-        """The map from ``source`` to ``target``."""
-        found, steps = self.reached(target, source)
-        shapes = {slot: self.shapes[slot] for slot in {*found, source, target}}
+        """Build the map from ``source`` to ``target``."""
+        sources, steps = self.trace_back(target, source)
+        shapes = {slot: self.shapes[slot] for slot in {*sources, source, target}}
         return Affine(steps, source, target, shapes, self.like)
 
     def split(self, whole: Affine) -> list[Affine]:
-        """``whole``; or two maps by way of the narrowest value that all of it goes through, where these cost less."""
-        out, into = whole.sizes
-        cost = {step.slot: prod(self.shapes[step.slot]) * (out + into) for step in whole.steps[:-1]}
+        """Split ``whole`` at its narrowest bottleneck if the two maps cost less."""
+        n_out, n_in = whole.sizes
+        cost = {step.slot: prod(self.shapes[step.slot]) * (n_out + n_in) for step in whole.steps[:-1]}
         for slot in sorted(cost, key=lambda slot: cost[slot]):
-            if cost[slot] < whole.multiplications and whole.source not in self.reached(whole.target, slot)[0]:
+            if cost[slot] < whole.multiplications and whole.source not in self.trace_back(whole.target, slot)[0]:
                 return [self.affine(whole.source, slot), self.affine(slot, whole.target)]
         return [whole]
 
 
 def as_feedforward(tape: Tape, values: Values) -> FeedForward | None:
-    """The chain that a tape is.
+    """Convert a tape to a feed-forward chain.
 
     Args:
-        tape: Of a function.
-        values: Of any rows on the tape.
+        tape: Recorded from a function.
+        values: Values of any rows on the tape.
 
     Returns:
-        None if it is no chain, or in several dtypes; or if its matrices hold many more numbers than the tape
-        multiplies with, as those of a convolution do.
+        None if the tape is not a chain or has several dtypes. Also None if the matrices have many more elements than
+        the tape has weights, as for a convolution.
     """
-    finder = _Finder(tape, values)
-    bends = finder.nonlinearities
-    kinds = {kind for step in tape.steps for kind in (step.dtype, *step.input_dtypes)}
-    if not isinstance(tape.result, Variable) or not bends or kinds != {finder.like.dtype}:
+    finder = _SegmentFinder(tape, values)
+    nonlinearities = finder.nonlinearities
+    dtypes = {dtype for step in tape.steps for dtype in (step.dtype, *step.input_dtypes)}
+    if not isinstance(tape.result, Variable) or not nonlinearities or dtypes != {finder.like.dtype}:
         return None
-    if not all(is_nonlinearity(step, finder.shapes) for step in bends):
+    if not all(is_nonlinearity(step, finder.shapes) for step in nonlinearities):
         return None
-    starts, ends = [0, *(bend.slot for bend in bends)], [*(bend.live[0] for bend in bends), tape.result.slot]
-    sources = [finder.reached(end)[0] for end in ends]
-    skips = len(bends) > 1 and 0 in sources[-2]
-    sources[-2] -= {0} if skips else set()
+    starts = [0, *(step.slot for step in nonlinearities)]
+    ends = [*(step.variables[0] for step in nonlinearities), tape.result.slot]
+    sources = [finder.trace_back(end)[0] for end in ends]
+    has_skip = len(nonlinearities) > 1 and 0 in sources[-2]
+    sources[-2] -= {0} if has_skip else set()
     if sources != [{start} for start in starts]:
         return None
-    links = [finder.split(finder.affine(*link)) for link in zip(starts, ends, strict=True)]
+    segments = [finder.split(finder.affine(source, target)) for source, target in zip(starts, ends, strict=True)]
     after = [
-        bend for link, bend in zip(links, [*bends, None], strict=True) for bend in [None] * (len(link) - 1) + [bend]
+        each
+        for segment, step in zip(segments, [*nonlinearities, None], strict=True)
+        for each in [None] * (len(segment) - 1) + [step]
     ]
     weights = sum(leaf.numel() for leaf in tree_leaves([step.args for step in tape.steps]) if isinstance(leaf, Tensor))
-    skip = finder.affine(0, ends[-2]) if skips else None
-    found = FeedForward(tuple(each for link in links for each in link), tuple(after[:-1]), skip, weights)
-    return found if found.multiplications <= 2 * weights else None
+    skip = finder.affine(0, ends[-2]) if has_skip else None
+    maps = tuple(affine for segment in segments for affine in segment)
+    chain = FeedForward(maps, tuple(after[:-1]), skip, weights)
+    return chain if chain.multiplications <= 2 * weights else None

@@ -1,4 +1,4 @@
-"""Linear operators and products."""
+"""Rules of linear operators and of products."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.rules.terms import RULES, Rule, Terms, at_midpoint, by_value, sum_to_shape, vmap_leading
+from shapae.deepshap.rules.terms import RULES, Rule, Terms, at_midpoint, regroup, sum_to_shape, vmap_leading
 from shapae.deepshap.tracing.tape import Step, Variable
 
 
-def linear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
-    """A linear operator: its transpose. Truth values and counts are numbers, too."""
-    back = torch.func.vjp(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in live))[1]
-    return by_value(vmap_leading(back, m) for m in terms)
+def linear(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
+    """Apply the transpose of a linear operator. Truth values and counts are also numbers."""
+    transpose = torch.func.vjp(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in inputs))[1]
+    return regroup(vmap_leading(transpose, m) for m in terms)
 
 
 LINEAR = (
@@ -29,7 +29,7 @@ LINEAR = (
     *("upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d", "upsample_bilinear2d"),
     *("im2col", "col2im", "pixel_shuffle", "pixel_unshuffle"),
 )
-# Linear, if where they read or write is the same for all rows.
+# Operators that are linear if their indices are the same for all rows.
 INDEXING = (
     *("index", "_unsafe_index", "index_select", "gather", "embedding", "scatter", "scatter_add"),
     *("index_put", "_unsafe_index_put", "index_add", "index_copy"),
@@ -37,54 +37,59 @@ INDEXING = (
 RULES.register(*LINEAR, *INDEXING)(linear)
 
 
-def bilinear(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
-    """A product: each factor meets the middle of the other, the two-player Shapley value."""
-    if len(live) == 1:
-        return linear(step, terms, out, live)
-    return at_midpoint(lambda m, *values: torch.func.vjp(step.run, *values)[1](m), terms, live)
+def bilinear(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
+    """Multiply each factor of a product by the midpoint of the other factor: their two-player Shapley values."""
+    if len(inputs) == 1:
+        return linear(step, terms, out, inputs)
+    return at_midpoint(lambda m, *values: torch.func.vjp(step.run, *values)[1](m), terms, inputs)
 
 
 RULES.register("convolution", "mv", "dot", "addmv", "addbmm")(bilinear)
 
 
-def factors(transposes: Callable[..., Any]) -> Rule:
-    """The same for the products that are met most, from their transposes: (m, *args) -> a function for each arg."""
+def product_rule(transposes: Callable[..., Any]) -> Rule:
+    """Build the rule ``bilinear`` of a frequent product from its transposes, without autograd.
 
-    def rule(step: Step, terms: Terms, out: Pair, live: list[Pair]) -> list[Terms]:
-        def back(m: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-            args, kwargs = step.filled(values)
+    Args:
+        transposes: From the multipliers m and the arguments to one function per argument, which returns the
+            multipliers of this argument.
+    """
+
+    def rule(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
+        def transpose(m: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+            args, kwargs = step.fill(values)
             parts = zip(transposes(m, *args, **kwargs), step.args, strict=True)
             return tuple(part() for part, arg in parts if isinstance(arg, Variable))
 
-        if len(live) > 1:
-            return at_midpoint(back, terms, live)
-        anything = torch.zeros_like(live[0].x[:1, :1, :1])
-        return by_value(vmap_leading(back, m, anything) for m in terms)
+        if len(inputs) > 1:
+            return at_midpoint(transpose, terms, inputs)
+        placeholder = torch.zeros_like(inputs[0].x[:1, :1, :1])
+        return regroup(vmap_leading(transpose, m, placeholder) for m in terms)
 
     return rule
 
 
 @RULES.register("mul")
-@factors
+@product_rule
 def mul(m: Tensor, a: Any, b: Any) -> Any:
-    """a * b; truth values may be among them."""
+    """Transpose a * b, whose factors may be truth values."""
     return lambda: sum_to_shape(m * b, a), lambda: sum_to_shape(m * a, b)
 
 
 @RULES.register("mm", "bmm")
-@factors
+@product_rule
 def mm(m: Tensor, a: Tensor, b: Tensor) -> Any:
-    """a @ b."""
+    """Transpose a @ b."""
     return lambda: m @ b.mT, lambda: a.mT @ m
 
 
 @RULES.register("addmm", "baddbmm")
-@factors
+@product_rule
 def addmm(m: Tensor, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
-    """beta * bias + alpha * a @ b."""
+    """Transpose beta * bias + alpha * a @ b."""
     scaled = m if alpha == 1 else alpha * m
     return lambda: sum_to_shape(beta * m, bias), lambda: scaled @ b.mT, lambda: a.mT @ scaled
 
 
-# Affine, if only one of the values varies.
-PRODUCTS: tuple[Rule, ...] = (bilinear, mul, mm, addmm)
+# Rules of operators that are affine if only one of their arguments is variable.
+PRODUCT_RULES: tuple[Rule, ...] = (bilinear, mul, mm, addmm)

@@ -1,6 +1,6 @@
-"""Slopes of elementwise functions between two values, (f(x) - f(b)) / (x - b), in forms that do not cancel.
+"""Slopes of elementwise functions between two values, (f(x) - f(b)) / (x - b), in forms without cancellation.
 
-Each takes the pair and the operator's own settings. All of them are right where x = b, too.
+Each function takes the pair and the operator's own settings. All of them are also right where x = b.
 """
 
 import math
@@ -18,109 +18,109 @@ SLOPES: Registry[Callable[..., Tensor]] = Registry("elementwise operator")
 
 
 class Pair(NamedTuple):
-    """A value for the row and for the background row."""
+    """Value of the row and value of the background row."""
 
     x: Tensor
     b: Tensor
 
     @property
     def delta(self) -> Tensor:
-        """Their difference; 0 where both are the same infinity."""
+        """Difference of the two values; 0 where both are the same infinity."""
         return (self.x - self.b).masked_fill(self.x == self.b, 0)
 
     @property
     def middle(self) -> Tensor:
-        """Half way between them."""
+        """Midpoint of the two values."""
         return (self.x + self.b) / 2
 
     @property
     def high(self) -> Tensor:
-        """The larger of both."""
+        """Larger of the two values."""
         return torch.maximum(self.x, self.b)
 
     @property
     def low(self) -> Tensor:
-        """The smaller of both."""
+        """Smaller of the two values."""
         return torch.minimum(self.x, self.b)
 
-    def each(self, function: Any, *settings: Any) -> "Pair":
-        """``function`` of both."""
+    def map(self, function: Any, *settings: Any) -> "Pair":
+        """Apply ``function`` to both values."""
         return Pair(function(self.x, *settings), function(self.b, *settings))
 
 
-def ratio(above: Tensor, below: Tensor, limit: Any) -> Tensor:
-    """above / below; ``limit`` where below is 0."""
-    return torch.where(below == 0, limit, above / below)
+def ratio(numerator: Tensor, denominator: Tensor, limit: Any) -> Tensor:
+    """Divide; where the denominator is 0, the result is ``limit``."""
+    return torch.where(denominator == 0, limit, numerator / denominator)
 
 
 def phi1(t: Tensor) -> Tensor:
-    """(1 - exp(-t)) / t, the mean of exp(-s) over s from 0 to t."""
+    """Compute (1 - exp(-t)) / t, the mean of exp(-s) over s from 0 to t."""
     return ratio(-torch.expm1(-t), t, 1.0)
 
 
 @SLOPES.register("relu")
 def relu(x: Pair) -> Tensor:
-    """The part of the way from the lower to the higher value that is above 0; its derivative at 0 is 0."""
-    above = x.each(torch.relu).high
+    """Compute the fraction of the interval between the two values that is above 0; the derivative at 0 is 0."""
+    above = x.map(torch.relu).high
     below = Pair(torch.relu(-x.x), torch.relu(-x.b) + torch.finfo(above.dtype).tiny).high
-    return above.div_(below.add_(above))  # few passes, in place: there is one number for each pair
+    return above.div_(below.add_(above))  # in place, to save memory passes: the tensor holds a number for each pair
 
 
 @SLOPES.register("leaky_relu")
 def leaky_relu(x: Pair, negative_slope: Any = 0.01) -> Tensor:
-    """a x + (1 - a) relu(x)."""
+    """Use y = a x + (1 - a) relu(x)."""
     slope: Tensor = negative_slope + (1 - negative_slope) * relu(x)
     return slope
 
 
 @SLOPES.register("_prelu_kernel")
 def prelu(x: Pair, weight: Tensor) -> Tensor:
-    """See ``leaky_relu``; each channel has its own."""
+    """Use ``leaky_relu``, with one weight for each channel."""
     return leaky_relu(x, weight)
 
 
 @SLOPES.register("abs")
 def absolute(x: Pair) -> Tensor:
-    """2 relu(x) - x."""
+    """Use y = 2 relu(x) - x."""
     return 2 * relu(x) - 1
 
 
 @SLOPES.register("clamp", "hardtanh")
 def clamp(x: Pair, low: Any = None, high: Any = None) -> Tensor:
-    """relu(x - low) - relu(x - high), and low."""
+    """Use y = relu(x - low) - relu(x - high) + low."""
     low, high = (-1, 1) if low is None and high is None else (low, high)
     low = min(low, high) if isinstance(low, int | float) and isinstance(high, int | float) else low
-    below = relu(x.each(torch.sub, low)) if low is not None else torch.ones_like(x.delta)
-    return below - relu(x.each(torch.sub, high)) if high is not None else below
+    below = relu(x.map(torch.sub, low)) if low is not None else torch.ones_like(x.delta)
+    return below - relu(x.map(torch.sub, high)) if high is not None else below
 
 
 @SLOPES.register("hardsigmoid")
 def hardsigmoid(x: Pair) -> Tensor:
-    """clamp(x / 6 + 1 / 2) to [0, 1]."""
+    """Use y = clamp(x / 6 + 1 / 2), clamped to [0, 1]."""
     return clamp(x, -3, 3) / 6
 
 
 @SLOPES.register("hardswish")
 def hardswish(x: Pair) -> Tensor:
-    """x hardsigmoid(x)."""
-    return x.each(functional.hardsigmoid).middle + x.middle * hardsigmoid(x)
+    """Use y = x hardsigmoid(x)."""
+    return x.map(functional.hardsigmoid).middle + x.middle * hardsigmoid(x)
 
 
 @SLOPES.register("exp")
 def exp(x: Pair) -> Tensor:
-    """Logarithmic mean of both values of the function."""
-    return x.each(torch.exp).high * phi1(x.delta.abs())
+    """Compute the logarithmic mean of both values of the function."""
+    return x.map(torch.exp).high * phi1(x.delta.abs())
 
 
 @SLOPES.register("expm1")
 def expm1(x: Pair) -> Tensor:
-    """See ``exp``."""
+    """Use y = exp(x) - 1."""
     return exp(x)
 
 
 @SLOPES.register("elu")
 def elu(x: Pair, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
-    """relu(x) + alpha expm1(min(x, 0))."""
+    """Use y = relu(x) + alpha expm1(min(x, 0))."""
     positive = relu(x)
     negative = exp(Pair(*(input_scale * each.clamp(max=0) for each in x)))
     return scale * (positive + alpha * input_scale * negative * (1 - positive))
@@ -128,111 +128,113 @@ def elu(x: Pair, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> 
 
 @SLOPES.register("celu")
 def celu(x: Pair, alpha: float = 1) -> Tensor:
-    """See ``elu``."""
+    """Use ``elu`` with input scale 1 / alpha."""
     return elu(x, alpha, 1, 1 / alpha)
 
 
 @SLOPES.register("sigmoid")
 def sigmoid(x: Pair) -> Tensor:
-    """s(high) - s(low) = s(high) s(-low) (1 - exp(low - high))."""
-    return x.each(torch.sigmoid).high * Pair(-x.x, -x.b).each(torch.sigmoid).high * phi1(x.delta.abs())
+    """Use s(high) - s(low) = s(high) s(-low) (1 - exp(low - high))."""
+    return x.map(torch.sigmoid).high * Pair(-x.x, -x.b).map(torch.sigmoid).high * phi1(x.delta.abs())
 
 
 @SLOPES.register("tanh")
 def tanh(x: Pair) -> Tensor:
-    """2 sigmoid(2 x) - 1."""
+    """Use y = 2 sigmoid(2 x) - 1."""
     return 4 * sigmoid(Pair(2 * x.x, 2 * x.b))
 
 
 @SLOPES.register("silu")
 def silu(x: Pair) -> Tensor:
-    """x sigmoid(x)."""
-    return x.each(torch.sigmoid).middle + x.middle * sigmoid(x)
+    """Use y = x sigmoid(x)."""
+    return x.map(torch.sigmoid).middle + x.middle * sigmoid(x)
 
 
 @SLOPES.register("softplus")
 def softplus(x: Pair, beta: float = 1, threshold: float = 20) -> Tensor:
-    """log(1 + exp(beta x)) / beta; x itself where beta x is beyond the threshold."""
+    """Use y = log(1 + exp(beta x)) / beta; y = x where beta x is beyond the threshold."""
     x = Pair(beta * x.x, beta * x.b)
-    delta, out = x.delta.abs(), x.each(functional.softplus, 1, threshold)
-    near = torch.log1p(torch.sigmoid(x.low) * torch.expm1(delta.clamp(max=1)))
-    rise = torch.where((delta < 1) & (x.high <= threshold), near, out.high - out.low)
+    delta, out = x.delta.abs(), x.map(functional.softplus, 1, threshold)
+    near_rise = torch.log1p(torch.sigmoid(x.low) * torch.expm1(delta.clamp(max=1)))
+    rise = torch.where((delta < 1) & (x.high <= threshold), near_rise, out.high - out.low)
     return ratio(rise, delta, torch.sigmoid(x.x).masked_fill(x.x > threshold, 1))
 
 
 @SLOPES.register("mish")
 def mish(x: Pair) -> Tensor:
-    """x tanh(softplus(x))."""
-    soft = x.each(functional.softplus)
-    return soft.each(torch.tanh).middle + x.middle * tanh(soft) * softplus(x)
+    """Use y = x tanh(softplus(x))."""
+    soft = x.map(functional.softplus)
+    return soft.map(torch.tanh).middle + x.middle * tanh(soft) * softplus(x)
 
 
 @SLOPES.register("log")
 def log(x: Pair) -> Tensor:
-    """The rise is log1p((high - low) / low)."""
+    """Use y_high - y_low = log1p((high - low) / low)."""
     return _log_ratio(x.delta.abs(), x.low)
 
 
 @SLOPES.register("log1p")
 def log1p(x: Pair) -> Tensor:
-    """log(1 + x)."""
+    """Use y = log(1 + x)."""
     return _log_ratio(x.delta.abs(), 1 + x.low)
 
 
 def _log_ratio(delta: Tensor, low: Tensor) -> Tensor:
-    part = delta / low
-    return ratio(torch.log1p(part), part, 1.0) / low
+    relative = delta / low
+    return ratio(torch.log1p(relative), relative, 1.0) / low
 
 
 @SLOPES.register("sqrt")
 def sqrt(x: Pair) -> Tensor:
-    """One over the sum of both roots."""
-    root = x.each(torch.sqrt)
+    """Compute the reciprocal of the sum of both roots."""
+    root = x.map(torch.sqrt)
     return ratio(torch.ones_like(root.x), root.x + root.b, 0.0)
 
 
 @SLOPES.register("rsqrt")
 def rsqrt(x: Pair) -> Tensor:
-    """-1 / (sqrt(x) sqrt(b) (sqrt(x) + sqrt(b)))."""
-    root = x.each(torch.sqrt)
+    """Compute -1 / (sqrt(x) sqrt(b) (sqrt(x) + sqrt(b)))."""
+    root = x.map(torch.sqrt)
     return -1 / (root.x * root.b * (root.x + root.b))
 
 
 @SLOPES.register("reciprocal")
 def reciprocal(x: Pair) -> Tensor:
-    """-1 / (x b)."""
+    """Compute -1 / (x b)."""
     return -x.x.reciprocal() * x.b.reciprocal()
 
 
 @SLOPES.register("sin")
 def sin(x: Pair) -> Tensor:
-    """The cosine of the middle, times the mean cosine of half the difference."""
+    """Multiply the cosine of the midpoint by the mean cosine over half the difference."""
     return torch.cos(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
 
 
 @SLOPES.register("cos")
 def cos(x: Pair) -> Tensor:
-    """See ``sin``."""
+    """Multiply the negative sine of the midpoint by the same factor as in ``sin``."""
     return -torch.sin(x.middle) * torch.sinc(x.delta / (2 * torch.pi))
 
 
 @SLOPES.register("erf")
 def erf(x: Pair) -> Tensor:
-    """The mean derivative, by Gauss and Legendre, for near values; for others from erfc, on the side of its tail."""
+    """Use Gauss-Legendre quadrature of the derivative for near values, and erfc on the side of its tail for others."""
     nodes = zip(*np.polynomial.legendre.leggauss(5), strict=True)
-    bells = sum(weight * torch.exp(-((x.middle + node * x.delta / 2) ** 2)) for node, weight in nodes)
-    side = torch.where(x.middle < 0, -1, 1)
-    tail = Pair(side * x.x, side * x.b).each(torch.erfc)
-    return torch.where(x.delta.abs() < 0.25, bells / math.sqrt(math.pi), ratio(side * (tail.b - tail.x), x.delta, 0.0))
+    quadrature = sum(weight * torch.exp(-((x.middle + node * x.delta / 2) ** 2)) for node, weight in nodes)
+    sign = torch.where(x.middle < 0, -1, 1)
+    tail = Pair(sign * x.x, sign * x.b).map(torch.erfc)
+    return torch.where(
+        x.delta.abs() < 0.25, quadrature / math.sqrt(math.pi), ratio(sign * (tail.b - tail.x), x.delta, 0.0)
+    )
 
 
 @SLOPES.register("gelu")
 def gelu(x: Pair, approximate: str = "none") -> Tensor:
-    """x Phi(x), with the normal distribution Phi, or with a sigmoid that is near to it."""
+    """Use y = x Phi(x), with the normal distribution Phi or its approximation by a sigmoid."""
     if approximate == "tanh":
         scale, cubic = math.sqrt(8 / math.pi), 0.044715
-        inner = x.each(lambda value: scale * (value + cubic * value**3))
+        inner = x.map(lambda value: scale * (value + cubic * value**3))
         rise = scale * (1 + cubic * (x.x * x.x + x.x * x.b + x.b * x.b))
-        return inner.each(torch.sigmoid).middle + x.middle * sigmoid(inner) * rise
-    inner = x.each(torch.mul, math.sqrt(0.5))
-    return inner.each(lambda value: torch.erfc(-value)).middle / 2 + x.middle * erf(inner) * math.sqrt(0.125)
+        return inner.map(torch.sigmoid).middle + x.middle * sigmoid(inner) * rise
+    inner = x.map(torch.mul, math.sqrt(0.5))
+    return inner.map(lambda value: torch.erfc(-value)).middle / 2 + x.middle * erf(inner) * math.sqrt(0.125)

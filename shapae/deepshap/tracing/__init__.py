@@ -1,1 +1,1 @@
-"""What a function does to one row, recorded as a tape of aten operators."""
+"""Recording of a function on one row, as a tape of aten operators."""

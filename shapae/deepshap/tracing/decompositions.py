@@ -1,4 +1,4 @@
-"""Operators that are taken apart into simpler ones, where torch's own decompositions are missing or less fit."""
+"""Decompositions of operators into simpler ones, where torch has none or a less suitable one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,41 +9,41 @@ from torch.nn import functional
 
 from shapae.utils.registry import Registry
 
-DECOMPOSITIONS: Registry[Callable[..., Any]] = Registry("operator to be taken apart")
+DECOMPOSITIONS: Registry[Callable[..., Any]] = Registry("operator to be decomposed")
 
 
 @DECOMPOSITIONS.register("div")
 def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
-    """a / b = a * (1 / b)."""
+    """Compute a / b as a * (1 / b)."""
     if rounding_mode is not None:
         return NotImplemented
-    kind = torch.result_type(a, b)
-    kind = kind if kind.is_floating_point else torch.get_default_dtype()
-    return a * torch.as_tensor(b, dtype=kind, device=getattr(b, "device", None)).reciprocal()
+    dtype = torch.result_type(a, b)
+    dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
+    return a * torch.as_tensor(b, dtype=dtype, device=getattr(b, "device", None)).reciprocal()
 
 
 @DECOMPOSITIONS.register("var")
 def var(x: Tensor, *settings: Any, **named: Any) -> Tensor:
-    """The mean square of what is left without the mean."""
-    squares: Tensor = var_mean(x, *settings, **named)[0]
-    return squares
+    """Compute the mean square of the deviations from the mean."""
+    variance: Tensor = var_mean(x, *settings, **named)[0]
+    return variance
 
 
 @DECOMPOSITIONS.register("var_mean")
 def var_mean(
     x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Any:
-    """See ``var``."""
+    """Compute the variance as in ``var``, and the mean."""
     axes = dim if dim not in (None, []) else list(range(x.ndim))
     mean = x.mean(axes, keepdim=True)
-    square = (x - mean).square().sum(axes, keepdim=keepdim)
-    freedom = x.numel() / mean.numel() - (int(unbiased) if correction is None else correction)
-    return square / freedom, mean if keepdim else x.mean(axes)
+    squares = (x - mean).square().sum(axes, keepdim=keepdim)
+    degrees_of_freedom = x.numel() / mean.numel() - (int(unbiased) if correction is None else correction)
+    return squares / degrees_of_freedom, mean if keepdim else x.mean(axes)
 
 
 @DECOMPOSITIONS.register("native_batch_norm", "_native_batch_norm_legit")
 def batch_norm(x: Tensor, weight: Any, bias: Any, *settings: Any) -> Any:
-    """In eval mode, an affine map of each channel."""
+    """Apply an affine map to each channel, as batch norm does in eval mode."""
     if len(settings) != 5 or settings[2]:  # running mean and variance, training, momentum, eps
         return NotImplemented
     shape = [-1, *[1] * (x.ndim - 2)]
@@ -55,25 +55,25 @@ def batch_norm(x: Tensor, weight: Any, bias: Any, *settings: Any) -> Any:
 
 @DECOMPOSITIONS.register("max")
 def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
-    """The largest value, and where it is."""
+    """Compute the largest value and its position."""
     return x.amax() if dim is None else (x.amax(dim, keepdim), x.argmax(dim, keepdim))
 
 
 @DECOMPOSITIONS.register("min")
 def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
-    """The smallest value, and where it is."""
+    """Compute the smallest value and its position."""
     return x.amin() if dim is None else (x.amin(dim, keepdim), x.argmin(dim, keepdim))
 
 
 @DECOMPOSITIONS.register("amin")
 def amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """-max(-x)."""
+    """Compute -max(-x)."""
     return -(-x).amax(dim, keepdim)
 
 
 @DECOMPOSITIONS.register("_cdist_forward")
 def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
-    """The norms of all differences."""
+    """Compute the norms of all differences."""
     norms: Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, dim=-1)
     return norms
 
@@ -82,7 +82,7 @@ def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Te
 def rrelu(
     x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
 ) -> Any:
-    """In eval mode, a leaky ReLU with the mean slope."""
+    """Apply a leaky ReLU with the mean slope, as RReLU does in eval mode."""
     return NotImplemented if training else functional.leaky_relu(x, (lower + upper) / 2)
 
 
@@ -90,26 +90,26 @@ def rrelu(
 def max_pool2d(
     x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
-    """The largest value of each window, and its position in the plane."""
+    """Compute the largest value of each window, and its position in the plane."""
     if ceil_mode:
         return NotImplemented
-    seen, places = _windows(x, *(_both_axes(each) for each in (kernel, stride or kernel, padding, dilation)))
-    largest = seen.argmax(-1, keepdim=True)
-    return seen.amax(-1), places.expand(seen.shape).gather(-1, largest).squeeze(-1)
+    windows, positions = _windows(x, *(_both_axes(each) for each in (kernel, stride or kernel, padding, dilation)))
+    largest = windows.argmax(-1, keepdim=True)
+    return windows.amax(-1), positions.expand(windows.shape).gather(-1, largest).squeeze(-1)
 
 
 def _windows(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]) -> Any:
-    """Values in each window, (..., places, places, values), and where they are in the plane."""
+    """Return the values of each window, (..., rows, columns, values), and their positions in the plane."""
     padded = functional.pad(x, [padding[1]] * 2 + [padding[0]] * 2, value=torch.finfo(x.dtype).min)
     rows, columns = (
-        torch.arange(0, size - step * (many - 1), jump)[:, None] + torch.arange(many) * step
-        for size, many, jump, step in zip(padded.shape[-2:], kernel, stride, dilation, strict=True)
+        torch.arange(0, size - gap * (width - 1), step)[:, None] + torch.arange(width) * gap
+        for size, width, step, gap in zip(padded.shape[-2:], kernel, stride, dilation, strict=True)
     )
     rows, columns = rows[:, None, :, None], columns[None, :, None, :]
-    inner = (rows - padding[0]) * x.shape[-1] + columns - padding[1]
-    places = (rows * padded.shape[-1] + columns).to(x.device)
-    seen = padded.flatten(-2).index_select(-1, places.flatten())
-    return seen.reshape(*x.shape[:-2], *places.shape[:2], -1), inner.to(x.device).flatten(-2)
+    positions = (rows - padding[0]) * x.shape[-1] + columns - padding[1]
+    padded_positions = (rows * padded.shape[-1] + columns).to(x.device)
+    windows = padded.flatten(-2).index_select(-1, padded_positions.flatten())
+    return windows.reshape(*x.shape[:-2], *padded_positions.shape[:2], -1), positions.to(x.device).flatten(-2)
 
 
 def _both_axes(size: Any) -> list[int]:
@@ -119,19 +119,19 @@ def _both_axes(size: Any) -> list[int]:
 
 @DECOMPOSITIONS.register("copy")
 def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
-    """The source, in the shape and dtype of what it is written over."""
+    """Return the source in the shape and dtype of ``x``, which it overwrites."""
     return source.to(x.dtype).expand(x.shape)
 
 
 @DECOMPOSITIONS.register("masked_fill")
 def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """A choice between the value and what is there."""
+    """Choose between ``value`` and ``x``, as ``torch.where`` does."""
     return torch.where(mask, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
 
 
 @DECOMPOSITIONS.register("index_put", "_unsafe_index_put")
 def index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Any:
-    """One value wherever a mask is true: see ``masked_fill``."""
+    """Write one value wherever a mask is true, as ``masked_fill`` does."""
     mask = indices[0]
     if len(indices) != 1 or mask is None or mask.dtype != torch.bool or values.numel() != 1 or accumulate:
         return NotImplemented
@@ -140,7 +140,7 @@ def index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False)
 
 @DECOMPOSITIONS.register("prod")
 def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
-    """Products of two, of these the products of two, and so on."""
+    """Multiply in pairs, then multiply the products in pairs, and so on."""
     x, dim = (x.reshape(-1), 0) if dim is None else (x, dim if isinstance(dim, int) else dim[0])
     x = x if dtype is None else x.to(dtype)
     while (size := x.shape[dim]) > 1:
@@ -153,18 +153,19 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: tor
 def trilinear(
     a: Tensor, b: Tensor, c: Tensor, expand_a: Any, expand_b: Any, expand_c: Any, axes: Any, unroll_dim: int = 1
 ) -> Tensor:
-    """A sum of products of three."""
+    """Sum the products of three factors."""
     for axis in range(a.ndim + len(expand_a)):
         a, b, c = (
-            each.unsqueeze(axis) if axis in new else each for each, new in ((a, expand_a), (b, expand_b), (c, expand_c))
+            each.unsqueeze(axis) if axis in expand else each
+            for each, expand in ((a, expand_a), (b, expand_b), (c, expand_c))
         )
     return (a * b * c).sum(axes)
 
 
 @DECOMPOSITIONS.register("unfold")
 def unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
-    """Windows along an axis, their values last."""
+    """Cut windows along an axis; their values form the last axis."""
     starts = torch.arange(0, x.shape[dim] - size + 1, step, device=x.device)
-    places = starts[:, None] + torch.arange(size, device=x.device)
-    windows = x.movedim(dim, -1).index_select(-1, places.flatten())
-    return windows.reshape(*windows.shape[:-1], *places.shape).movedim(-2, dim if dim >= 0 else dim - 1)
+    positions = starts[:, None] + torch.arange(size, device=x.device)
+    windows = x.movedim(dim, -1).index_select(-1, positions.flatten())
+    return windows.reshape(*windows.shape[:-1], *positions.shape).movedim(-2, dim if dim >= 0 else dim - 1)

@@ -1,4 +1,4 @@
-"""A tape of aten operators: what a function does to one row; it can be replayed on others."""
+"""A tape of aten operators, recorded from one row of a function and replayed on other rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ def _slice_scatter(
     return torch.slice_scatter(x, source, dim, start, size if end is None else min(end, size), step)
 
 
-# The same as what was recorded, for operators that vmap does not take in all cases: views of values that do not lie
-# in one piece, an end beyond all sizes.
+# Equivalents of operators that vmap does not support in all cases: views of non-contiguous values, and an end beyond
+# the size of the axis.
 VMAP_SAFE: dict[str, Any] = {
     "view": torch.ops.aten.reshape,
     "_unsafe_view": torch.ops.aten.reshape,
@@ -30,29 +30,29 @@ VMAP_SAFE: dict[str, Any] = {
 
 
 def plain_name(op: OpOverload) -> str:
-    """Name of an operator without its overload, and without the copy that stands for a view."""
+    """Strip the overload from the name of an operator, and the suffix of a view that copies."""
     return str(op.overloadpacket.__name__).removesuffix("_copy")
 
 
 @dataclass(frozen=True)
 class Variable:
-    """Stands for a value that varies with the rows, in the arguments of a step."""
+    """Placeholder, in the arguments of a step, for a value that varies with the rows."""
 
     slot: int
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One tensor that an operator gave, and what from.
+    """One output tensor of one operator, with the arguments of the operator.
 
     Attributes:
         op: The operator.
-        args: Its arguments, with ``Variable`` for all that vary.
-        kwargs: The same for those that have a name.
-        kinds: dtypes of the live arguments, in their order.
-        kind: dtype of the tensor.
-        output_index: Position among the tensors that the operator gives.
-        slot: Where the tensor belongs on the tape.
+        args: Its arguments, with a ``Variable`` for each value that varies.
+        kwargs: Its keyword arguments, likewise.
+        input_dtypes: Dtypes of the variable arguments, in their order.
+        dtype: Dtype of the tensor.
+        output_index: Position of the tensor among the outputs of the operator.
+        slot: Slot of the tensor on the tape.
         place: The module that ran the operator.
     """
 
@@ -67,99 +67,99 @@ class Step:
 
     @property
     def name(self) -> str:
-        """The operator without its overload: "mul"."""
+        """Name of the operator without its overload, such as "mul"."""
         return plain_name(self.op)
 
     @cached_property
-    def live(self) -> list[int]:
-        """Slots of the live arguments, in their order."""
-        return [each.slot for each in tree_leaves((self.args, self.kwargs)) if isinstance(each, Variable)]
+    def variables(self) -> list[int]:
+        """Slots of the variable arguments, in their order."""
+        return [leaf.slot for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Variable)]
 
-    def filled(self, values: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with ``values`` in place of the live ones, in their order."""
-        left = iter(values)
-        return _filled(self.args, left), {name: _filled(arg, left) for name, arg in self.kwargs.items()}
+    def fill(self, values: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Replace the variables in the arguments by ``values``, in their order."""
+        remaining = iter(values)
+        return _fill(self.args, remaining), {name: _fill(arg, remaining) for name, arg in self.kwargs.items()}
 
     def run(self, *values: Tensor) -> Tensor:
-        """What the operator gives for these live values, which may come in another dtype."""
-        return self.run_as_is(*(value.to(kind) for value, kind in zip(values, self.input_dtypes, strict=True)))
+        """Run the operator on these values of its variables, which are cast to their recorded dtypes first."""
+        return self.run_as_is(*(value.to(dtype) for value, dtype in zip(values, self.input_dtypes, strict=True)))
 
     def run_as_is(self, *values: Tensor) -> Tensor:
-        """The same in the dtype in which they come."""
-        args, kwargs = self.filled(values)
+        """Run the operator on these values of its variables, in the dtypes that they have."""
+        args, kwargs = self.fill(values)
         out: Tensor = tree_leaves(VMAP_SAFE.get(self.name, self.op)(*args, **kwargs))[self.output_index]
         return out.to(self.dtype) if self.dtype.is_floating_point else out
 
     def in_dtype(self, dtype: torch.dtype) -> "Step":
-        """The same with all floating point numbers in one dtype."""
+        """Cast all floating point constants and dtypes of the step to one dtype."""
         args, kwargs = tree_map(lambda leaf: _cast(leaf, dtype), (self.args, self.kwargs))
-        kind, *kinds = (dtype if each.is_floating_point else each for each in (self.dtype, *self.input_dtypes))
-        return replace(self, args=args, kwargs=kwargs, dtype=kind, input_dtypes=tuple(kinds))
+        own, *inputs = (dtype if each.is_floating_point else each for each in (self.dtype, *self.input_dtypes))
+        return replace(self, args=args, kwargs=kwargs, dtype=own, input_dtypes=tuple(inputs))
 
 
 def _cast(leaf: Any, dtype: torch.dtype) -> Any:
     return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
 
-def _filled(arg: Any, left: Iterator[Any]) -> Any:
+def _fill(arg: Any, remaining: Iterator[Any]) -> Any:
     if isinstance(arg, Variable):
-        return next(left)
-    return type(arg)(_filled(each, left) for each in arg) if isinstance(arg, (list, tuple)) else arg
+        return next(remaining)
+    return type(arg)(_fill(item, remaining) for item in arg) if isinstance(arg, (list, tuple)) else arg
 
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """What a function does to a row.
+    """The operators that a function runs on one row.
 
     Attributes:
-        steps: In the order in which they ran; only those that the result depends on.
-        result: The scores (k,), live or constant.
-        read: Where the function read a number off the row, to decide by or to count with.
-        anchored: Whether the function is also handed the row being explained, the anchor; it is in slot 1, then.
+        steps: All steps that the result depends on, in the order in which they ran.
+        result: The scores (k,), variable or constant.
+        reads: Places where the function read a Python number from the row, for example to decide by it.
+        anchored: Whether the function also takes the anchor: the row being explained, in slot 1.
     """
 
     steps: tuple[Step, ...]
     result: Variable | Tensor
-    read: tuple[str, ...]
+    reads: tuple[str, ...]
     anchored: bool = False
 
     @cached_property
     def constant_slots(self) -> set[int]:
-        """Slots that depend on the anchor alone: the same for a row and all that it is compared with."""
-        still = {1} if self.anchored else set()
+        """Slots that depend on the anchor alone, so that a row and its background rows share their values."""
+        constant = {1} if self.anchored else set()
         for step in self.steps:
-            if still.issuperset(step.live):
-                still.add(step.slot)
-        return still
+            if constant.issuperset(step.variables):
+                constant.add(step.slot)
+        return constant
 
     @cached_property
     def mixed_steps(self) -> tuple[Step, ...]:
-        """Steps that depend both on the anchor and on the row that is compared with it, in their order."""
-        found, slots = [], set(self.constant_slots)
+        """Steps that depend on the anchor and on the row that is scored with it, in their order."""
+        mixed, slots = [], set(self.constant_slots)
         for step in self.steps:
-            if step.slot not in slots and slots.intersection(step.live):
+            if step.slot not in slots and slots.intersection(step.variables):
                 slots.add(step.slot)
-                found.append(step)
-        return tuple(found)
+                mixed.append(step)
+        return tuple(mixed)
 
     def in_dtype(self, dtype: torch.dtype) -> "Tape":
-        """The same with all floating point numbers in one dtype."""
+        """Cast all floating point constants and dtypes of the tape to one dtype."""
         return replace(self, steps=tuple(step.in_dtype(dtype) for step in self.steps))
 
     def scores(self, values: Values) -> Tensor:
-        """(n, k), from the values of n rows."""
+        """Return the scores (n, k), from the values of n rows on the tape."""
         if isinstance(self.result, Variable):
             return values[self.result.slot]
         return self.result.expand(len(values[0]), -1)
 
 
-def select_rows(values: Values, part: slice) -> Values:
-    """The values of some of the rows."""
-    return {slot: value[part] for slot, value in values.items()}
+def select_rows(values: Values, rows: slice) -> Values:
+    """Select some of the rows in each slot."""
+    return {slot: value[rows] for slot, value in values.items()}
 
 
 def replay(tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
-    """The values on the tape for other rows.
+    """Compute the values of other rows on the tape.
 
     Args:
         tape: Recorded from one row (d,).
@@ -167,14 +167,14 @@ def replay(tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
         anchors: (n, a), if the function is anchored.
 
     Returns:
-        For each slot (n, ...), in the dtype of ``rows``; truth values as 0 and 1. Slot 0 are the rows.
+        For each slot (n, ...), in the dtype of ``rows``; truth values as 0 and 1. Slot 0 holds the rows.
     """
-    values: Values = torch.vmap(partial(_values, tape))(rows, *anchors)
+    values: Values = torch.vmap(partial(_replay_row, tape))(rows, *anchors)
     return values
 
 
-def _values(tape: Tape, *taken: Tensor) -> Values:
-    values = dict(enumerate(taken))
+def _replay_row(tape: Tape, *inputs: Tensor) -> Values:
+    values = dict(enumerate(inputs))
     for step in tape.steps:
-        values[step.slot] = step.run(*(values[slot] for slot in step.live))
-    return {slot: value.to(taken[0].dtype) for slot, value in values.items()}
+        values[step.slot] = step.run(*(values[slot] for slot in step.variables))
+    return {slot: value.to(inputs[0].dtype) for slot, value in values.items()}
