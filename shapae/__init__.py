@@ -94,9 +94,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _NAMES:
         return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
-    module = import_module(f"{__name__}.{_MODULES.get(name, name)}")
-    module.__dir__ = lambda: module.__all__  # type: ignore[method-assign]  # tab completion shows what is meant
-    return module
+    return import_module(f"{__name__}.{_MODULES.get(name, name)}")
 
 
 def __dir__() -> list[str]:

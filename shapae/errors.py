@@ -112,3 +112,7 @@ class NamesWarning(UserWarning):
 
 class RankingWarning(UserWarning):
     """A ranking method that underrates some features."""
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

@@ -154,3 +154,7 @@ def captum_rules() -> Iterator[None]:
         raise MissingPackage("captum_rules() needs captum: pip install 'shapae[captum]'") from error
     with rules():
         yield
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

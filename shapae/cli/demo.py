@@ -103,3 +103,7 @@ def _report(error: Explanation, folder: Path) -> str:
         f"pictures, table and explanations are in {folder.resolve()}:",
         *(f"  {path.name}" for path in sorted(folder.iterdir())),
     ])
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

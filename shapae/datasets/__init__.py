@@ -17,3 +17,7 @@ __all__ = [
     "sensors",
     "transactions",
 ]
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

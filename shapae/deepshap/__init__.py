@@ -7,3 +7,7 @@ from the scores back to the features, for all pairs of rows and background rows.
 from shapae.deepshap.engine import DeepShap, attribute
 
 __all__ = ["DeepShap", "attribute"]
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

@@ -26,3 +26,7 @@ __all__ = [
     "as_head",
     "named",
 ]
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

@@ -194,3 +194,7 @@ def _check_positive(name: str, number: float | Tensor) -> None:
     value = torch.as_tensor(number)
     if not (torch.isfinite(value) & (value > 0)).all():
         raise ModelError(f"{name} must be positive, got {value.tolist()}.")
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

@@ -64,3 +64,7 @@ class _Counts(_Latents):
     def __call__(self, module: Any, rows: Tensor) -> Any:
         latents = {key: value for key, value in self._inference(module, rows).items() if key in ("z", "library")}
         return module.generative(batch_index=self._batches(rows), **latents)["px"]
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

@@ -16,3 +16,7 @@ from shapae.plots.summary import draw as summary
 from shapae.plots.waterfall import draw as waterfall
 
 __all__ = ["agreement", "bar", "costs", "curves", "heatmap", "latents", "ranking", "summary", "waterfall"]
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

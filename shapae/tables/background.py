@@ -281,3 +281,7 @@ def _column(X: Any, name: str) -> Any:
     if name not in X.obs:
         raise UnknownName("column of obs", name, list(X.obs))
     return X.obs[name]
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

@@ -226,3 +226,7 @@ def _select_genes(sets: dict[str, list[str]], features: Sequence[str], path: str
             f"{enumerate_names(list(features), 'feature')}."
         )
     return selected
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

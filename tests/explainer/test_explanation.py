@@ -302,7 +302,7 @@ def test_an_earlier_save_is_replaced_also_by_itself(tmp_path):
 
 def test_what_somebody_else_wrote_is_not_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(OutputError, match=r"holds thesis\.tex; give a new or empty folder"):
+    with pytest.raises(OutputError, match=r"holds thesis\.tex\. Give a new or empty folder"):
         explanation().save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shapae import backends
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -49,9 +51,11 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["one"].output_names == "latent 3"
 
 
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # captum says so in every call
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(backends, "_REGISTERED", {})
     run(page)
 
 

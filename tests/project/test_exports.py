@@ -62,7 +62,7 @@ def test_other_names_are_not_there():
 @pytest.mark.parametrize("name", [name for name in shapae.__all__ if inspect.ismodule(getattr(shapae, name))])
 def test_a_public_module_shows_the_names_that_are_meant(name):
     module = getattr(shapae, name)
-    assert dir(module) == module.__all__
+    assert dir(module) == sorted(module.__all__)
     assert all(hasattr(module, each) for each in module.__all__)
 
 

@@ -180,3 +180,7 @@ def _standardize(ranks: NDArray[Any]) -> NDArray[Any]:
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     deviation = ranks.std(axis=1, keepdims=True)
     return np.asarray(centred / np.where(deviation == 0, 1, deviation))
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__

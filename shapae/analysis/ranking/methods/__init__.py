@@ -51,3 +51,7 @@ def named(name: str) -> Method:
         UnknownName: There is no such method; the message lists all methods.
     """
     return cast(Method, _FOLDER[name])
+
+
+def __dir__() -> list[str]:  # tab completion shows the public names
+    return __all__
