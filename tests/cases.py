@@ -51,7 +51,7 @@ def build(make, *args, seed=0, dtype=torch.float64, **settings):
 
 
 def fit(model, rows, steps=40):
-    """The model after so many steps on all rows at once."""
+    """Train the model for a number of steps on all rows at once."""
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
     for _ in range(steps):
         optimizer.zero_grad()

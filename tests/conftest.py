@@ -1,4 +1,4 @@
-"""What all tests share: a background, some rows, models that are small; figures are drawn to nowhere."""
+"""Fixtures of all tests: a background, some rows, a small model; figures are drawn to nowhere."""
 
 import sys
 import warnings

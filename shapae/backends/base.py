@@ -1,4 +1,4 @@
-"""What a backend is: a class that binds a game, and then attributes rows."""
+"""Base classes of backends: a backend binds a game, and then attributes rows."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ class Backend(ABC):
         return partial(_attribute_one_by_one, self.bind, game)
 
     def rows_in_memory(self, n_background: int, n_players: int) -> int:
-        """Number of rows that the score is run on at once, to explain one row.
+        """Count the rows that the score is run on at once, to explain one row.
 
         Args:
             n_background: Number of background rows.
@@ -89,6 +89,11 @@ class Backend(ABC):
             says that the whole background is needed at once: it is not cut into parts then.
         """
         return 2 * n_background
+
+    @property
+    def name(self) -> str:
+        """Name of the class, by which results and messages call the backend."""
+        return type(self).__name__
 
     @property
     def splits_background(self) -> bool:
@@ -141,7 +146,7 @@ def bind(backend: Backend, game: Game) -> Attribution:
     else:
         bound = backend.bind(plain)
     shape = (plain.n_players, score.draws or score.width)
-    return partial(_checked, bound, type(backend).__name__, shape, groups)
+    return partial(_checked, bound, backend.name, shape, groups)
 
 
 def _with_anchors(bound: AnchoredAttribution, score: Score, rows: Tensor, *, seeds: Sequence[int]) -> Moments:

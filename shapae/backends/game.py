@@ -49,27 +49,27 @@ class Game:
         return features.to(self.background.device)
 
     def slice(self, rows: slice) -> "Game":
-        """The same game against some rows of the background."""
+        """Select a part of the background."""
         return replace(
             self, background=self.background[rows], weights=None if self.weights is None else self.weights[rows]
         )
 
     def sampled(self, n_samples: int) -> "Game":
-        """The same game with another number of samples."""
+        """Change the number of samples."""
         return replace(self, n_samples=n_samples)
 
     def detached(self) -> "Game":
-        """The same game with tensors of its own: a view would be pickled with the whole tensor that it is a view of."""
+        """Copy the tensors: a view would be pickled with the whole tensor that it is a view of."""
         weights = None if self.weights is None else self.weights.clone()
         return replace(self, background=self.background.clone(), weights=weights)
 
     def shuffle(self, seed: int) -> "Game":
-        """The same game with the background in random order; it must have no weights."""
+        """Shuffle the background, which must have no weights, by a random seed."""
         order = np.random.default_rng(seed).permutation(len(self.background))
         return replace(self, background=self.background[torch.as_tensor(order, device=self.background.device)])
 
     def resample(self, count: int, seed: int) -> Tensor:
-        """Rows that stand for the weighted background where all rows count the same.
+        """Draw rows of equal weight that stand for the weighted background.
 
         Systematic resampling: each row is there as often as its weight says, to the nearest whole number, and exactly
         so on average over the seeds.

@@ -91,7 +91,7 @@ class Explainer:
         source: str = "input",
     ) -> None:
         self._backend = as_backend(backend)
-        self.backend = backend if isinstance(backend, str) else type(backend).__name__
+        self.backend = backend if isinstance(backend, str) else backend.name
         self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
         self.memory, self.tolerance = parse_bytes(memory), tolerance
         table = read_background(background)
@@ -303,7 +303,7 @@ class Explainer:
         )
 
     def _data(self, rows: TableStream) -> NDArray[Any]:
-        """Inputs of the score for ``rows``: (n, d), or (n, m) latents."""
+        """Compute the inputs of the score for ``rows``: (n, d), or (n, m) latents."""
         if self._score.source == "input":
             return np.asarray(rows.rows.tensor(self.background, "rows").cpu())
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What comes out: a shap.Explanation that also knows its scores, its residual and how sure it is."""
+"""The result: a shap.Explanation with scores, residual and standard errors."""
 
 import copy
 import json
@@ -26,23 +26,24 @@ _KEPT = ("scores", "residual", "standard_errors", "used")
 class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
     """Attributions of n rows over d features, of one output or of k.
 
-    It goes as it is into every plot of shap that takes a shap.Explanation. Indexing keeps everything in step:
+    Every plot of shap that takes a shap.Explanation takes it as it is. Indexing slices all arrays alike:
     ``explanation[:50]``, ``explanation[:, "CD79A"]``, ``explanation[..., "latent 3"]``. Arithmetic on it
-    (``explanation.abs.mean(0)``) gives a plain shap.Explanation, whose values sum to no score any more.
+    (``explanation.abs.mean(0)``) gives a plain shap.Explanation, because its values no longer sum to a score.
 
     Args:
         values: (n, d), or (n, d, k). Positive means: this feature raised the score of this row.
         base_values: (n,), or (n, k). Mean score of the background.
         data: (n, d). The rows, in the units of the model's input.
         feature_names: d unique names.
-        output_names: One name; k of them for several outputs.
-        scores: (n,), or (n, k). What was explained.
-        standard_errors: As ``values``: of the values, over the background or the draws; None where unknown.
-        made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
+        output_names: One name; k names for several outputs.
+        scores: (n,), or (n, k). The explained scores.
+        standard_errors: Standard errors of ``values`` over the background or the samples, in the same shape; None where
+            they are not known.
+        made_by: Head, backend, b, seed, versions, seconds: enough to compute the values again.
         residual: (n,), or (n, k). score - base value - sum of values, which is the default.
-        used: (n,). With how many background rows each row was compared, or how many draws it took, until it met a
-            tolerance; None if there was none.
-        row_names: n names of rows, as the index of a DataFrame; None where they have none but their numbers.
+        used: (n,). Number of background rows, or of samples, that each row took until it met a tolerance; None without
+            a tolerance.
+        row_names: n names of rows, as the index of a DataFrame; None if rows have numbers only.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             self._s.output_names = output_names
         self.made_by = dict(made_by or {})
         residual = scores - base_values - values.sum(axis=1) if residual is None else residual
-        # Inside of shap's slicer, so that whatever slices the values slices these too.
+        # In shap's slicer, so that these arrays are sliced together with the values.
         per_row = [*([0] if np.ndim(scores) > len(self.output_dims) else []), *self.output_dims]
         self._s.scores = Obj(scores, per_row)
         self._s.residual = Obj(residual, per_row)
@@ -83,31 +84,31 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
 
     @property
     def scores(self) -> Any:
-        """(n,), or (n, k): what was explained."""
+        """(n,), or (n, k): the explained scores."""
         return self._s.scores
 
     @property
     def residual(self) -> Any:
-        """(n,), or (n, k): score - base value - sum of the values of all features. 0 for an additive backend."""
+        """(n,), or (n, k): score - base value - sum of the values of all features; 0 for an additive backend."""
         return self._s.residual
 
     @property
     def standard_errors(self) -> Any:
-        """As ``values``: their standard errors over the background or the draws, or None where unknown."""
+        """Standard errors of ``values``, in the same shape, over the background or the samples; None where unknown."""
         return self._s.standard_errors
 
     @property
     def used(self) -> Any:
-        """(n,): with how many background rows each row was compared; None for all of them."""
+        """(n,): number of background rows, or of samples, that each row took; None without a tolerance."""
         return self._s.used
 
     @property
     def row_names(self) -> Any:
-        """(n,): names of the rows, as the index of a DataFrame; None where they have none but their numbers."""
+        """(n,): names of the rows, as the index of a DataFrame; None if rows have numbers only."""
         return self._s.row_names
 
     def output(self, name: str) -> "Explanation":
-        """One output of several.
+        """Select one output.
 
         Args:
             name: One of ``output_names``.
@@ -121,22 +122,25 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return self if len(names) == 1 and self.values.ndim < 3 else self[..., names.index(name)]
 
     def grouped(self, groups: Mapping[str, Sequence[str]]) -> "Explanation":
-        """The values of groups of features: sums over the features of each.
+        """Sum the values over groups of features.
 
-        A feature in two groups counts in both of them, and so the residual says what is counted too often.
+        A feature in two groups counts in both groups; the residual says how much is counted twice.
 
         Args:
-            groups: From names of groups to names of their features; ``shapae.groups`` finds some.
+            groups: From names of groups to names of their features; ``shapae.groups`` finds groups.
 
         Returns:
-            The groups and then the features that are in none. The data of a group is the mean over its features; its
+            The groups, and then the features outside of groups. The data of a group is the mean over its features; its
             standard errors are not known.
 
         Raises:
-            DataError: A group is empty, or names a feature that is not there; or this is an explanation of one feature.
+            DataError: A group is empty, or names a missing feature; or this is an explanation of one feature.
         """
         if isinstance(self.feature_names, str):
-            raise DataError(f"the values of one feature, {self.feature_names!r}, can't be grouped; group all of them.")
+            raise DataError(
+                f"the values of one feature, {self.feature_names!r}, can't be grouped. Group the explanation of all "
+                f"features."
+            )
         by = players(groups, axis_names(self.feature_names), disjoint=False)
         axis = np.ndim(self.data) - 1
         values = by.sums(self.values, axis)
@@ -151,20 +155,21 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         )
 
     def grouped_outputs(self, groups: Mapping[str, Sequence[str]]) -> "Explanation":
-        """Sums over the outputs of each group: of feature errors, the error of a gene set or of a one-hot attribute.
+        """Sum over groups of outputs: feature errors become the error of a gene set, or of a one-hot attribute.
 
         Args:
             groups: From names of groups to names of outputs, see ``grouped``.
 
         Returns:
-            The groups and then the outputs that are in none, as outputs; the standard errors are not known.
+            The groups, and then the outputs outside of groups, as outputs. Standard errors are not known.
 
         Raises:
-            DataError: A group is empty, or names an output that is not there; or this is an explanation of one output.
+            DataError: A group is empty, or names a missing output; or this is an explanation of one output.
         """
         if isinstance(self.output_names, str):
             raise DataError(
-                f"there is one output, {self.output_names!r}; explain several, as head='feature_error' does."
+                f"there is only one output, {self.output_names!r}. Explain several outputs, as with "
+                f"head='feature_error'."
             )
         by = players(groups, axis_names(self.output_names), disjoint=False)
         sums: dict[str, Any] = {
@@ -181,10 +186,10 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         )
 
     def top(self, most: int = 10) -> pd.DataFrame:
-        """The features with the largest mean |value|, of each output; see ``Importance.top``.
+        """Select the features with the largest mean |value| of each output; see ``Importance.top``.
 
         Args:
-            most: How many of each output.
+            most: Number of features per output.
 
         Returns:
             At most k * most rows, with the output and the feature as their index.
@@ -192,16 +197,16 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return Importance.of(self).top(most)
 
     def to_frame(self) -> pd.DataFrame:
-        """The values as a DataFrame with the names of the rows.
+        """Convert the values to a DataFrame with the names of the rows.
 
         Returns:
-            (n, d), one column for each feature; for several outputs (n, k * d), with (output, feature) as columns, so
-            that ``frame["latent 3"]`` is that of one.
+            (n, d), one column per feature; for several outputs (n, k * d), with (output, feature) as columns, so that
+            ``frame["latent 3"]`` has the values of one output.
         """
         return to_frame(ExplanationArrays.of(self))
 
     def to_xarray(self) -> Any:
-        """All there is as an ``xarray.Dataset`` with the axes row, feature and output; ``made_by`` as JSON.
+        """Convert all arrays to an ``xarray.Dataset`` with the axes row, feature and output; ``made_by`` as JSON.
 
         Raises:
             MissingPackage: xarray is not installed.
@@ -209,32 +214,32 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return to_xarray(ExplanationArrays.of(self), self.made_by)
 
     def to_anndata(self, adata: Any = None, *, name: str | None = None) -> Any:
-        """All there is as an AnnData, for scanpy.
+        """Convert all arrays to an AnnData, for scanpy.
 
-        ``layers["shap_<output>"]`` holds the values, ``varm["shap_mean_abs"]`` their mean size with one column for each
-        output, ``obsm["X_<name>"]`` the scores, ``obsm["shap_base_values"]`` the base values, and ``uns["shapae"]``
-        what made them (JSON), the names of the outputs and the keys of their layers. A "/", which no file takes, is
-        replaced by "_" in keys.
+        ``layers["shap_<output>"]`` holds the values, ``varm["shap_mean_abs"]`` their mean size with one column per
+        output, ``obsm["X_<name>"]`` the scores, ``obsm["shap_base_values"]`` the base values, and ``uns["shapae"]`` the
+        record (JSON), the names of the outputs and the keys of their layers. A "/", which no file takes, is replaced by
+        "_" in keys.
 
         Args:
-            adata: What was explained. It stays as it is: a copy of those of its rows and columns comes back that were
-                explained, with unique names of columns. None for a new one, with the data as X.
-            name: Of the scores; None for the name of the head.
+            adata: The explained AnnData, which stays as it is. The result is a copy of its explained rows and columns,
+                with unique names of columns. None: a new AnnData, with the data as X.
+            name: Name of the scores; None for the name of the head.
 
         Raises:
-            DataError: ``adata`` does not have the rows or columns that were explained, or is backed by a file.
+            DataError: ``adata`` does not have the explained rows or columns, or it is backed by a file.
             MissingPackage: anndata is not installed.
         """
         return to_anndata(ExplanationArrays.of(self), self.made_by, adata, name)
 
     def save(self, folder: str | Path) -> Path:
-        """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier save is replaced.
+        """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier result is replaced.
 
         Returns:
             The folder.
 
         Raises:
-            OutputError: The folder holds something else.
+            OutputError: The folder holds other files.
         """
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
         record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by")}
@@ -247,10 +252,10 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
 
     @classmethod
     def load(cls, folder: str | Path) -> "Explanation":
-        """Read what ``save`` wrote. Nothing in the files is run.
+        """Read a folder of ``save``. Nothing in the files is run.
 
         Raises:
-            OutputError: They are not there, or not what ``save`` writes.
+            OutputError: The files are missing, or they are not files of ``save``.
         """
         try:
             fields: dict[str, Any] = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
@@ -260,10 +265,10 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             raise OutputError(f"{folder} does not hold an explanation that can be read: {error}") from error
 
     def __getitem__(self, item: Any) -> "Explanation":
-        """As shap's, which loses count of the axes when a name comes after ``...``.
+        """Index as in shap, also with a name after ``...``, where shap loses count of the axes.
 
         Raises:
-            UnknownName: A name is none of a feature or output.
+            UnknownName: A name is neither a feature nor an output.
         """
         item = item if isinstance(item, tuple) else (item,)
         known = [*axis_names(self.feature_names), *axis_names(self.output_names)]
@@ -283,7 +288,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return new
 
     def _plain(self) -> shap.Explanation:
-        """What shap computes with; the name of a single output is left out, because shap can't copy one row with it."""
+        """Make a plain copy for shap's arithmetic, without the name of a single output, which shap can't copy."""
         outputs = None if isinstance(self.output_names, str) else self.output_names
         plain = shap.Explanation(
             self.values, self.base_values, self.data, feature_names=self.feature_names, output_names=outputs
@@ -298,30 +303,30 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return self._plain()._apply_binary_operator(*args)
 
     def percentile(self, q: float, axis: int | None = None) -> shap.Explanation:
-        """As shap's."""
+        """Compute a percentile, as in shap."""
         return self._plain().percentile(q, axis)
 
 
 def _plain_names(names: Any) -> Any:
-    """Names of rows that JSON can hold: what is neither a number nor a string becomes one."""
+    """Convert names of rows to names that JSON can hold: numbers and strings stay, all others become strings."""
     plain = [name if isinstance(name, int | float | str) else str(name) for name in pd.Index(np.atleast_1d(names))]
     return plain if np.ndim(names) else plain[0]
 
 
 def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:
-    """``explanation`` itself, if it has one output.
+    """Check that ``explanation`` has one output, and return it.
 
     Args:
-        explanation: With any number of outputs.
-        verb: What can't be done with several, for the message.
+        explanation: Explanation of any number of outputs.
+        verb: The verb of the message, for what can't be done with several outputs.
 
     Raises:
-        DataError: It has several, and a table with three axes would be taken for interaction values.
+        DataError: It has several outputs; a table with three axes would be taken for interaction values.
     """
     if np.ndim(explanation.values) < 3:
         return explanation
     names = list(explanation.output_names)
     raise DataError(
-        f"can't {verb} {len(names)} outputs at once; choose one, as in explanation.output({names[0]!r}), "
-        f"or see all of them with shapae.plots.latents(explanation)."
+        f"can't {verb} {len(names)} outputs at once. Choose one, as in explanation.output({names[0]!r}), "
+        f"or see all outputs with shapae.plots.latents(explanation)."
     )

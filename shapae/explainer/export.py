@@ -1,4 +1,4 @@
-"""Explanations as the tables of others: pandas, xarray, AnnData."""
+"""Explanations as tables of other libraries: pandas, xarray, AnnData."""
 
 import json
 import re
@@ -20,11 +20,11 @@ from shapae.utils.text import enumerate_names
 
 @dataclass(frozen=True, eq=False)
 class ExplanationArrays:
-    """An explanation with all of its axes, also where one row, feature or output was chosen.
+    """The arrays of an explanation with all axes, also if one row, feature or output was selected.
 
     Attributes:
         values: (n, d, k).
-        errors: (n, d, k), or None.
+        errors: (n, d, k), standard errors, or None.
         data: (n, d).
         scores: (n, k).
         base_values: (n, k).
@@ -46,7 +46,7 @@ class ExplanationArrays:
 
     @classmethod
     def of(cls, explanation: Any) -> "ExplanationArrays":
-        """Of an ``Explanation``, or a slice of one."""
+        """Take the arrays of an ``Explanation``, or of a slice of one."""
         features, outputs = axis_names(explanation.feature_names), axis_names(explanation.output_names)
         shape, errors, rows = (-1, len(features), len(outputs)), explanation.standard_errors, explanation.row_names
         return cls(
@@ -64,12 +64,12 @@ PER_ROW = ("scores", "base_values", "residual")
 
 
 def axis_names(names: Any) -> list[str]:
-    """Names of an axis, or the one name that is left when the axis is gone."""
+    """List the names of an axis, or the one name that is left if the axis was indexed away."""
     return [names] if isinstance(names, str) else list(names)
 
 
 def to_frame(parts: ExplanationArrays) -> pd.DataFrame:
-    """The values: n rows; d columns of features for one output, k * d columns of (output, feature) for several."""
+    """Convert the values: n rows; d columns for one output, k * d columns (output, feature) for several outputs."""
     names: Any = pd.Index(parts.features, name="feature")
     if len(parts.outputs) > 1:
         names = pd.MultiIndex.from_product([parts.outputs, parts.features], names=["output", "feature"])
@@ -78,7 +78,7 @@ def to_frame(parts: ExplanationArrays) -> pd.DataFrame:
 
 
 def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
-    """An xarray.Dataset of all there is, with the axes row, feature and output."""
+    """Convert all arrays to an xarray.Dataset with the axes row, feature and output."""
     axes = ("row", "feature", "output")
     arrays = {"values": (axes, parts.values), "data": (axes[:2], parts.data)}
     arrays |= {name: ((axes[0], axes[2]), getattr(parts, name)) for name in PER_ROW}
@@ -92,7 +92,7 @@ def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
 
 
 def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
-    """An AnnData with all there is; see ``Explanation.to_anndata``."""
+    """Convert all arrays to an AnnData; see ``Explanation.to_anndata``."""
     out = _new(parts) if adata is None else _selected(parts, adata)
     keys = _keys("shap_", parts.outputs)
     for at, key in enumerate(keys):
@@ -114,9 +114,9 @@ def _new(parts: ExplanationArrays) -> Any:
 
 def _selected(parts: ExplanationArrays, adata: Any) -> Any:
     if not annotated.is_anndata(adata):
-        raise DataError(f"to_anndata takes an AnnData, or nothing, got {type(adata).__name__}.")
+        raise DataError(f"to_anndata takes an AnnData or None, got {type(adata).__name__}.")
     if adata.isbacked:
-        raise DataError("this AnnData is in a file, where nothing is written; read it without backed=, or give none.")
+        raise DataError("this AnnData is backed by a file, which is not written to. Read it without backed=.")
     columns = _places(annotated.make_unique(adata.var_names), parts.features, "column")
     rows = _rows(parts, adata.obs_names.astype(str))
     with warnings.catch_warnings():
@@ -131,14 +131,14 @@ def _rows(parts: ExplanationArrays, names: pd.Index) -> list[int]:
     if wanted is None or wanted == list(names):
         if len(parts.data) != len(names):
             raise DataError(
-                f"{len(parts.data)} rows without names were explained, and the AnnData has {len(names)}; explain an "
-                f"AnnData or a DataFrame, whose rows have names, or give the rows that were explained: adata[...]."
+                f"{len(parts.data)} rows without names were explained, and the AnnData has {len(names)} rows. Explain "
+                f"an AnnData or a DataFrame, whose rows have names, or give the explained rows: adata[...]."
             )
         return [*range(len(names))]
     repeated = [name for name, count in Counter(names).items() if count > 1 and name in {*wanted}]
     if repeated:
         raise DataError(
-            f"the AnnData has {enumerate_names(repeated, 'row')} repeatedly; call adata.obs_names_make_unique() first."
+            f"the AnnData has {enumerate_names(repeated, 'row')} repeatedly. Call adata.obs_names_make_unique() first."
         )
     return _places(list(names), wanted, "row")
 
@@ -148,19 +148,18 @@ def _places(names: Sequence[str], wanted: Iterable[str], noun: str) -> list[int]
     missing = [name for name in wanted if name not in place]
     if missing:
         raise DataError(
-            f"the AnnData has no {enumerate_names(missing, noun)}; give the one that was explained, which for its "
-            f".raw is "
+            f"the AnnData has no {enumerate_names(missing, noun)}. Give the explained AnnData; for its .raw it is "
             f"adata.raw.to_adata()."
         )
     return [place[name] for name in wanted]
 
 
 def _keys(prefix: str, names: Sequence[str]) -> list[str]:
-    """Keys that a file of HDF5 takes: without slashes, each of them once."""
+    """Make unique keys without slashes, as files of HDF5 need them."""
     return annotated.make_unique(pd.Index([f"{prefix}{name}".replace("/", "_") for name in names]))
 
 
 def _snake(head: str) -> str:
-    """The name of a head, of "latent:3" or "FeatureError(...)"."""
+    """Convert the name of a head, such as "latent:3" or "FeatureError(...)", to snake case."""
     word = re.match(r"\w*", head)
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word[0] if word and word[0] else "score").lower()

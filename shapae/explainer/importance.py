@@ -1,4 +1,4 @@
-"""How much each feature matters over many rows, to each output."""
+"""Importance of each feature for each output, averaged over many rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,17 +55,16 @@ def _moments(values: torch.Tensor) -> Moments:
 class Importance:
     """Mean absolute values and mean values over n rows.
 
-    Their standard errors say how much they would change with other rows, drawn from the same population; not how much
-    with another background.
+    Standard errors say how much the means would change with other rows from the same population. They do not say how
+    much another background would change them.
 
     Attributes:
-        over: The averages, (d, k).
+        over: Averages over the rows, (d, k).
         feature_names: d names.
         output_names: k names.
-        made_by: Head, backend, b, seed, versions, seconds: enough to do it again.
+        made_by: Head, backend, b, seed, versions, seconds: enough to compute the averages again.
         residual: (k,). Mean score - base value - sum of ``mean``; None where the scores are not known.
-        used: (n,). With how many background rows each row was compared, or how many draws it took; None without a
-            ``tolerance``.
+        used: (n,). Number of background rows, or of samples, that each row took; None without a ``tolerance``.
     """
 
     over: RowAverages
@@ -77,7 +76,7 @@ class Importance:
 
     @classmethod
     def of(cls, explanation: Any) -> "Importance":
-        """Of an ``Explanation`` of one output or several."""
+        """Average an ``Explanation`` of one output or several."""
         parts = ExplanationArrays.of(explanation)
         made_by = explanation.made_by
         residual = parts.residual.mean(axis=0)
@@ -85,12 +84,12 @@ class Importance:
 
     @property
     def rows(self) -> int:
-        """How many rows these are averages over."""
+        """Number of rows."""
         return int(self.over.values.count)
 
     @property
     def mean_abs(self) -> NDArray[Any]:
-        """(d, k): mean of |value|, how much the feature matters to the output."""
+        """(d, k): mean of |value|, the importance of the feature for the output."""
         return self.over.sizes.mean
 
     @property
@@ -110,14 +109,14 @@ class Importance:
 
     @property
     def table(self) -> pd.DataFrame:
-        """d rows: of one output all that is known, see ``output``; of several ``mean_abs``, one column for each."""
+        """d rows: for one output see ``output``; for several outputs ``mean_abs``, with one column per output."""
         names = list(self.output_names)
         if len(names) == 1:
             return self.output(names[0])
         return pd.DataFrame(self.mean_abs, pd.Index(self.feature_names, name="feature"), names)
 
     def output(self, name: str) -> pd.DataFrame:
-        """All about one output: d rows, the most important feature first.
+        """Tabulate one output: d rows, the most important feature first.
 
         Args:
             name: One of ``output_names``.
@@ -139,10 +138,10 @@ class Importance:
         return table.sort_values("mean_abs_value", ascending=False, kind="stable")
 
     def top(self, most: int = 10) -> pd.DataFrame:
-        """The most important features of each output.
+        """Select the most important features of each output.
 
         Args:
-            most: How many of each.
+            most: Number of features per output.
 
         Returns:
             At most k * most rows, with the output and the feature as their index.

@@ -162,7 +162,7 @@ def _score(game: Game, rows: TableStream, plan: Plan) -> tuple[NDArray[Any], NDA
 
 
 def _background_used(backend: Backend, game: Game, used: NDArray[Any], settings: Settings) -> NDArray[Any]:
-    """Number of background rows that each row was compared with: (n,). Samples come from all of them."""
+    """Count the background rows that each row was compared with: (n,). Samples come from all background rows."""
     stopped_early = settings.tolerance is not None and backend.splits_background
     return used if stopped_early else np.full(len(used), len(game.background))
 

@@ -89,5 +89,5 @@ def average_until_converged(
 
 
 def used_per_row(moments: Moments) -> NDArray[Any]:
-    """Number of background rows, or of samples, that each row was averaged over: (n,)."""
+    """Count the background rows, or the samples, that each row was averaged over: (n,)."""
     return np.asarray(np.rint(moments.count).astype(np.int64).reshape(-1))

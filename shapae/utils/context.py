@@ -1,4 +1,4 @@
-"""Borrow, then give back: whatever is changed inside is as it was outside, also after an exception."""
+"""Contexts that change the state of a model or of the process, and restore it, also after an exception."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode inside; every module's own mode again outside, and no graph on its buffers."""
+    """Put every module into eval mode; afterwards each module has its own mode again, and no graph on its buffers."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [buffer for buffer in model.buffers() if buffer.grad_fn is None]
     try:
@@ -27,7 +27,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def preserve_rng(like: Tensor | None = None) -> Iterator[None]:
-    """The global generators of Python, numpy and torch; of torch's also the one of ``like``'s device."""
+    """Preserve the global generators of Python, numpy and torch, and torch's generator of the device of ``like``."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (others draw from it)
     devices = [like.device] if like is not None and like.is_cuda else []
     try:
@@ -40,7 +40,7 @@ def preserve_rng(like: Tensor | None = None) -> Iterator[None]:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Torch computes with ``count`` threads inside."""
+    """Let torch compute with ``count`` threads."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(count)

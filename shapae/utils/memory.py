@@ -54,39 +54,39 @@ def batched(function: Callable[[Tensor], Tensor], rows: Sliceable, size: int) ->
 
 
 def bytes_per_row(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
-    """Bytes that autograd keeps for each row that ``function`` is run on, by running it on two and on one.
+    """Measure the bytes that autograd saves for each row, by running ``function`` on two rows and on one row.
 
     Args:
         function: From rows (n, d) to (n, k).
         rows: (2 or more, d).
 
     Returns:
-        At least the bytes of the row itself. What does not grow with the rows, as the parameters, cancels out.
+        At least the bytes of the row itself. Tensors that do not grow with the rows, such as parameters, cancel out.
     """
-    kept = _bytes_saved(function, rows[:2]) - _bytes_saved(function, rows[:1])
-    return max(kept, 0) + rows[:1].nbytes
+    saved = _bytes_saved(function, rows[:2]) - _bytes_saved(function, rows[:1])
+    return max(saved, 0) + rows[:1].nbytes
 
 
 def _bytes_saved(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
-    kept = [0]
+    sizes = [0]
 
     def count(tensor: Tensor) -> Tensor:
-        kept.append(tensor.nbytes)
+        sizes.append(tensor.nbytes)
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        kept.append(function(rows.detach().clone().requires_grad_()).nbytes)
-    return sum(kept)
+        sizes.append(function(rows.detach().clone().requires_grad_()).nbytes)
+    return sum(sizes)
 
 
 def parse_bytes(memory: str | float) -> float:
-    """Number of bytes: "1GB", "512 MiB", or the number itself.
+    """Parse a number of bytes: "1GB", "512 MiB", or the number itself.
 
     >>> parse_bytes("1.5GB"), parse_bytes("2 KiB"), parse_bytes(1000)
     (1500000000.0, 2048.0, 1000.0)
 
     Raises:
-        DataError: It is neither, or not positive.
+        DataError: It is not a number of bytes, or not positive.
     """
     found = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)\s*([kmgt]?i?)(?:b|bytes)?", str(memory).strip().lower())
     try:
@@ -99,7 +99,7 @@ def parse_bytes(memory: str | float) -> float:
 
 
 def format_bytes(size: float) -> str:
-    """Bytes for a person to read.
+    """Format a number of bytes for people.
 
     >>> format_bytes(950), format_bytes(3_520_000_000)
     ('950 bytes', '3.52 GB')

@@ -116,7 +116,7 @@ def test_the_exact_backend_takes_twelve_features_and_refuses_thirteen():
 
 
 class Naive(nn.Module):
-    """What people write first: a functional square around the model."""
+    """The first attempt of many people: a functional square around the model."""
 
     def __init__(self, model):
         super().__init__()

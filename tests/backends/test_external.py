@@ -1,4 +1,4 @@
-"""What other libraries compute, through shapae: against exact values, closed forms, and these libraries by hand."""
+"""Other libraries through shapae: against exact values, closed forms, and these libraries by hand."""
 
 import sys
 

@@ -108,8 +108,10 @@ def test_a_registered_backend_has_a_name(linear, rows, background):
     assert isinstance(backends.named("midpoint"), MidpointGradient)
     got = Explainer(linear, background, backend="midpoint")(rows)
     np.testing.assert_allclose(got.values, CLOSED["reconstruction_error"](linear, rows, background), atol=1e-12)
-    compared = compare(linear, background, rows, backends=["deep", "midpoint"], reference="exact", probes=2)
-    assert compared.table.loc["midpoint", "relative error (fraction)"] < 1e-10
+    for own, name in (("midpoint", "midpoint"), (MidpointGradient(), "MidpointGradient")):
+        table = compare(linear, background, rows, backends=["deep", own], reference="exact", probes=2).table
+        assert table.loc[name, "relative error (fraction)"] < 1e-10
+        assert table.loc[name, "error"] == ""
 
 
 @pytest.fixture(autouse=True)

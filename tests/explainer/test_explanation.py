@@ -180,7 +180,7 @@ def test_an_unknown_output_is_an_error_that_lists_the_known():
 def test_several_outputs_are_not_taken_for_interactions():
     assert single(explanation(), "draw").values.shape == (N, D)
     with pytest.raises(
-        DataError, match=r"can't draw 3 outputs at once; choose one, .*explanation\.output\('latent 0'\)"
+        DataError, match=r"can't draw 3 outputs at once\. Choose one, .*explanation\.output\('latent 0'\)"
     ):
         single(explanation(K), "draw")
 
@@ -389,7 +389,7 @@ PLOTS = {
 
 
 def picture(draw, whole):
-    """What ``draw`` draws, as pixels; some of shap's plots draw from numpy's generator."""
+    """Pixels of a plot; some of shap's plots draw from numpy's generator."""
     plt.close("all")
     state = np.random.get_state()
     np.random.seed(0)

@@ -282,7 +282,7 @@ def test_rows_without_names_are_matched_by_their_place():
     adata, whole = cases.cells(), explanation(row_names=None)
     np.testing.assert_array_equal(whole.to_anndata(adata).layers["shap_reconstruction error"], whole.values)
     with pytest.raises(
-        DataError, match="3 rows without names were explained, and the AnnData has 8; explain an AnnData"
+        DataError, match="3 rows without names were explained, and the AnnData has 8 rows. Explain an AnnData"
     ):
         whole[:3].to_anndata(adata)
 
@@ -294,7 +294,7 @@ def test_repeated_names_of_rows_are_matched_by_their_place_or_refused():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Observation names are not unique")
         np.testing.assert_array_equal(whole.to_anndata(adata).layers["shap_reconstruction error"], whole.values)
-    with pytest.raises(DataError, match=r"the AnnData has row twin repeatedly; call adata\.obs_names_make_unique\(\)"):
+    with pytest.raises(DataError, match=r"the AnnData has row twin repeatedly\. Call adata\.obs_names_make_unique\(\)"):
         whole[[1, 0]].to_anndata(adata)
     assert list(whole[3:5].to_anndata(adata).obs_names) == ROWS[3:5]
 
@@ -309,13 +309,13 @@ def in_a_file():
 OTHERS = {
     "other rows": (
         lambda: cases.cells()[:5],
-        r"the AnnData has no rows cell 5, cell 6, cell 7; give the one that was explained",
+        r"the AnnData has no rows cell 5, cell 6, cell 7\. Give the explained AnnData",
     ),
     "other columns": (
         lambda: cases.cells()[:, 2:],
         r"the AnnData has no columns CD79A, α-Globin; .* adata\.raw\.to_adata\(\)",
     ),
-    "one in a file": (in_a_file, "this AnnData is in a file, where nothing is written; read it without backed="),
+    "one in a file": (in_a_file, "this AnnData is backed by a file, which is not written to. Read it without backed="),
     "a frame": (lambda: pd.DataFrame(), "to_anndata takes an AnnData, or nothing, got DataFrame"),
 }
 

@@ -1,4 +1,4 @@
-"""What matters over many rows: against the explanation of all of them."""
+"""Averages over many rows, against the explanation of all rows."""
 
 import numpy as np
 import pandas as pd

@@ -112,8 +112,8 @@ class OneDraw(torch.nn.Module):
 
     def forward(self, autoencoder, rows):
         mean, log_variance = autoencoder.latent_distribution(rows)
-        rebuilt = autoencoder.decode(mean + torch.exp(log_variance / 2) * self.noise)
-        return -self.elbo.loss(rebuilt, rows).sum(dim=1) - self.elbo.divergence(mean, log_variance).sum(dim=1)
+        reconstruction = autoencoder.decode(mean + torch.exp(log_variance / 2) * self.noise)
+        return -self.elbo.loss(reconstruction, rows).sum(dim=1) - self.elbo.divergence(mean, log_variance).sum(dim=1)
 
 
 def test_a_tolerance_and_draws_are_one_too_many(background):

@@ -57,7 +57,7 @@ def test_grouped_values_are_saved_and_loaded(model, rows, background, tmp_path):
 
 
 def test_the_values_of_one_feature_can_not_be_grouped(model, rows, background):
-    with pytest.raises(DataError, match="the values of one feature, 'a', can't be grouped; group all of them"):
+    with pytest.raises(DataError, match="values of one feature, 'a', can't be grouped. Group the explanation of all"):
         Explainer(model, named(background))(named(rows))[:, "a"].grouped(GROUPS)
 
 
@@ -79,7 +79,7 @@ def test_the_error_of_a_group_of_features_equals_the_head_that_adds_their_errors
 
 
 def test_groups_of_outputs_need_several_known_outputs(model, rows, background):
-    with pytest.raises(DataError, match="there is one output, 'reconstruction error'; explain several"):
+    with pytest.raises(DataError, match="there is only one output, 'reconstruction error'. Explain several"):
         Explainer(model, background)(rows).grouped_outputs({"two": ["a"]})
     with pytest.raises(DataError, match="groups name features that are not there: x .in two."):
         Explainer(model, background, head="latent")(rows).grouped_outputs({"two": ["x"]})

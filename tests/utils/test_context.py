@@ -1,4 +1,4 @@
-"""What is borrowed comes back, also after an exception."""
+"""State that is changed inside a context comes back, also after an exception."""
 
 import random
 

@@ -16,10 +16,11 @@ from shapae import plots
 from shapae.analysis.comparison.evaluation import REFERENCE_RUN, Evaluation, Evaluator, Setup
 from shapae.analysis.comparison.metrics import rank_correlation
 from shapae.analysis.comparison.resources import Usage
-from shapae.backends import named, names
+from shapae.backends import Backend, as_backend, named, names
 from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
+from shapae.heads.functions import HeadFunction
 from shapae.models.autoencoder import Autoencoder
 from shapae.plots._figure import new_figure
 from shapae.tables.background import read_background
@@ -113,8 +114,8 @@ def compare(
     background: Any,
     X: Any,
     *,
-    head: str | nn.Module = "reconstruction_error",
-    backends: Sequence[str] | None = None,
+    head: str | nn.Module | HeadFunction = "reconstruction_error",
+    backends: Sequence[str | Backend] | None = None,
     reference: str | Explanation | None = None,
     tolerance: float = 0.05,
     probes: int = 10,
@@ -135,7 +136,8 @@ def compare(
         background: (b, d).
         X: (n, d), rows to explain.
         head: Head with one output.
-        backends: Names of backends; None for all that take d features and whose packages are installed.
+        backends: Names of backends, or backends of your own; None for all that take d features and whose packages are
+            installed.
         reference: Name of a backend, or an explanation of the same rows; None for "exact" up to 12 features, and
             "sampling" for more.
         tolerance: Bound on the standard errors of a "sampling" reference, relative to the largest value of the row.
@@ -157,15 +159,13 @@ def compare(
     explainer = Explainer(model, data, backend="gradient", **settings)
     _check_one_output(explainer)
     rows = table.tensor(explainer.background, "rows")
-    setup, d = Setup(model, data, table, rows, settings), rows.shape[1]
-    chosen = available_backends(d) if backends is None else [*dict.fromkeys(backends)]
-    for name in chosen:
-        with suppress(MissingPackage):
-            named(name)  # an unknown name is an error of the user, not a failure of a backend
+    d = rows.shape[1]
+    chosen = _by_name(available_backends(d) if backends is None else backends)
+    setup = Setup(model, data, table, rows, chosen, settings)
     default = "exact" if _takes("exact", d) else SAMPLED
     finished, explanation = _explain_reference(setup, reference or default, tolerance, progress)
     evaluator = Evaluator(setup, explainer, explanation, finished, probes=probes, top=top)
-    return _comparison(_evaluate_all(evaluator, chosen, progress), evaluator)
+    return _comparison(_evaluate_all(evaluator, [*chosen], progress), evaluator)
 
 
 def _explain_reference(
@@ -245,6 +245,15 @@ def _agreement(explanations: dict[str, Explanation], reference: Explanation, ref
         values[f"{reference_name} (reference)"] = reference.values
     correlations = [[rank_correlation(first, second) for second in values.values()] for first in values.values()]
     return pd.DataFrame(correlations, [*values], [*values])
+
+
+def _by_name(backends: Sequence[str | Backend]) -> dict[str, str | Backend]:
+    """Map the names of the backends to the backends."""
+    chosen = {each.name if isinstance(each, Backend) else each: each for each in backends}
+    for backend in chosen.values():
+        with suppress(MissingPackage):  # a failure of the backend, unlike an unknown name, which is a mistake
+            as_backend(backend)
+    return chosen
 
 
 def available_backends(features: int) -> list[str]:

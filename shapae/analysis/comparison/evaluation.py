@@ -1,6 +1,7 @@
 """Evaluation of one backend against a reference."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from shapae.analysis.comparison.metrics import (
     worths,
 )
 from shapae.analysis.comparison.resources import Usage, measure_usage
+from shapae.backends import Backend
 from shapae.errors import AdditivityWarning
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
@@ -51,6 +53,7 @@ class Setup:
         background: b rows.
         X: (n, d), with names.
         rows: (n, d), the values of ``X`` as a tensor.
+        backends: The compared backends by name.
         settings: Settings of the Explainer, except the backend.
     """
 
@@ -58,6 +61,7 @@ class Setup:
     background: Background
     X: Table
     rows: Tensor
+    backends: Mapping[str, str | Backend]
     settings: dict[str, Any]
 
     def explain(self, backend: str, rows: Any, **changed: Any) -> Explanation:
@@ -74,7 +78,7 @@ class Setup:
         settings = {"model": self.model, "background": self.background, **self.settings, "progress": False, **changed}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AdditivityWarning)
-            return Explainer(backend=backend, **settings)(rows)
+            return Explainer(backend=self.backends.get(backend, backend), **settings)(rows)
 
     def timed(self, backend: str) -> tuple[Usage, Explanation]:
         """Explain all rows and measure the usage, after an unmeasured run on the first row."""
