@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from shapae.tables import background, groups
     from shapae.tables.groups import cluster_features, read_gmt
     from shapae.tables.table import from_anndata
-
-__version__ = "0.1.0"
+    from shapae.utils.version import __version__ as __version__
 
 # Where each name is at home, and each module. They are imported when asked for, because torch and shap take seconds.
 _NAMES = {
@@ -48,6 +47,7 @@ _NAMES = {
     "rank_features": "analysis.ranking.ranking",
     "read_gmt": "tables.groups",
     "score": "heads.score",
+    "__version__": "utils.version",
 }
 _MODULES = {
     "adapters": "models.adapters",
@@ -90,10 +90,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _NAMES:
         return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{_MODULES.get(name, name)}")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shapae import __version__
+from shapae.utils.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]

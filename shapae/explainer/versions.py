@@ -5,7 +5,7 @@ import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-import shapae
+from shapae.utils.version import __version__
 
 LIBRARIES = ("torch", "shap", "numpy")
 
@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "shap", "numpy")
 @cache  # a look-up takes ten milliseconds
 def _versions() -> dict[str, str]:
     libraries = {name: _version(name) for name in LIBRARIES}
-    return {"shapae": shapae.__version__} | libraries | {"python": platform.python_version()}
+    return {"shapae": __version__} | libraries | {"python": platform.python_version()}
 
 
 def _version(name: str) -> str:

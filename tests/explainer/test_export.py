@@ -313,10 +313,10 @@ OTHERS = {
     ),
     "other columns": (
         lambda: cases.cells()[:, 2:],
-        r"the AnnData has no columns CD79A, α-Globin; .* adata\.raw\.to_adata\(\)",
+        r"the AnnData has no columns CD79A, α-Globin\. Give the explained AnnData; .* adata\.raw\.to_adata\(\)",
     ),
     "one in a file": (in_a_file, "this AnnData is backed by a file, which is not written to. Read it without backed="),
-    "a frame": (lambda: pd.DataFrame(), "to_anndata takes an AnnData, or nothing, got DataFrame"),
+    "a frame": (lambda: pd.DataFrame(), "to_anndata takes an AnnData or None, got DataFrame"),
 }
 
 

@@ -171,7 +171,7 @@ def test_the_cells_of_latents_are_mean_absolute_values_under_their_names():
 
 @pytest.mark.parametrize("draw", [plots.summary, plots.bar, plots.waterfall, plots.heatmap])
 def test_several_outputs_are_an_error_in_a_plot_of_one_output(draw):
-    with pytest.raises(DataError, match=r"6 outputs at once; choose one, as in explanation.output\('latent 0'\)"):
+    with pytest.raises(DataError, match=r"6 outputs at once\. Choose one, as in explanation.output\('latent 0'\)"):
         draw(SEVERAL)
 
 
