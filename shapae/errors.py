@@ -14,7 +14,7 @@
 
     AdditivityWarning        values whose residual exceeds the tolerance of their backend
     NamesWarning             repeated names, which were made unique
-    RankingWarning           a ranking method that underrates some features
+    RankingWarning           a ranking method that underestimates some features
 """
 
 from collections.abc import Sequence
@@ -111,7 +111,7 @@ class NamesWarning(UserWarning):
 
 
 class RankingWarning(UserWarning):
-    """A ranking method that underrates some features."""
+    """A ranking method that underestimates some features."""
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names

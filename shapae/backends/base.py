@@ -119,9 +119,9 @@ class RowwiseBackend(Backend):
 
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
-        return partial(self._attribute, game)
+        return partial(self._attribute_rows, game)
 
-    def _attribute(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+    def _attribute_rows(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
         pairs = zip(rows, seeds, strict=True)
         return concatenate([self.attribute_row(game, row, seed) for row, seed in pairs], axis=0)
 
@@ -139,17 +139,17 @@ def bind(backend: Backend, game: Game) -> Attribution:
     score = game.score
     assert isinstance(score, Score)
     groups = None if backend.supports_groups else game.players
-    plain = replace(game.detached(), score=score.per_sample(), players=None if groups else game.players)
+    plain = replace(game.clone(), score=score.per_sample(), players=None if groups else game.players)
     if score.anchored:
         anchors = score.default_anchors(plain.background)
-        bound: Attribution = partial(_with_anchors, backend.bind_anchored(plain, anchors), score)
+        bound: Attribution = partial(_attribute_with_anchors, backend.bind_anchored(plain, anchors), score)
     else:
         bound = backend.bind(plain)
     shape = (plain.n_players, score.draws or score.width)
-    return partial(_checked, bound, backend.name, shape, groups)
+    return partial(_attribute, bound, backend.name, shape, groups)
 
 
-def _with_anchors(bound: AnchoredAttribution, score: Score, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
+def _attribute_with_anchors(bound: AnchoredAttribution, score: Score, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     return bound(score.inputs(rows), rows, seeds=seeds)
 
 
@@ -163,7 +163,7 @@ def _attribute_one_by_one(
     return concatenate([bind(each)(row.unsqueeze(0), seeds=[seed]) for each, row, seed in triples], axis=0)
 
 
-def _checked(
+def _attribute(
     bound: Attribution,
     name: str,
     shape: tuple[int, int],

@@ -54,11 +54,11 @@ class Game:
             self, background=self.background[rows], weights=None if self.weights is None else self.weights[rows]
         )
 
-    def sampled(self, n_samples: int) -> "Game":
+    def with_samples(self, n_samples: int) -> "Game":
         """Change the number of samples."""
         return replace(self, n_samples=n_samples)
 
-    def detached(self) -> "Game":
+    def clone(self) -> "Game":
         """Copy the tensors: a view would be pickled with the whole tensor that it is a view of."""
         weights = None if self.weights is None else self.weights.clone()
         return replace(self, background=self.background.clone(), weights=weights)

@@ -10,8 +10,8 @@ from shapae.heads.score import Differentiable
 from shapae.utils.moments import Moments
 
 
-class Gradient(RowwiseBackend):
-    """Expected gradients: E[(x - b) * grad score(b + t (x - b))] over background rows b and t in [0, 1].
+class ExpectedGradients(RowwiseBackend):
+    """Base class: E[(x - b) * grad score(b + t (x - b))] over background rows b and t in [0, 1].
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
@@ -24,6 +24,10 @@ class Gradient(RowwiseBackend):
     def rows_in_memory(self, n_background: int, n_players: int) -> int:
         """See ``Backend.rows_in_memory``: the samples, from the whole background."""
         return self.n_samples
+
+
+class Gradient(ExpectedGradients):
+    """Expected gradients of shapae's own sampler."""
 
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""

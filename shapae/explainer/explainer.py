@@ -138,7 +138,7 @@ class Explainer:
         leaves the model alone. ``score.predict`` is the same as a function of arrays. See also
         ``shapae.backends.shap_rules``.
         """
-        return self._score.detached()
+        return self._score.standalone()
 
     @property
     def feature_names(self) -> list[str]:

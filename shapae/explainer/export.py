@@ -93,7 +93,7 @@ def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
 
 def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
     """Convert all arrays to an AnnData; see ``Explanation.to_anndata``."""
-    out = _new(parts) if adata is None else _selected(parts, adata)
+    out = _new(parts) if adata is None else _select(parts, adata)
     keys = _keys("shap_", parts.outputs)
     for at, key in enumerate(keys):
         out.layers[key] = parts.values[..., at].copy()
@@ -112,7 +112,7 @@ def _new(parts: ExplanationArrays) -> Any:
     return anndata.AnnData(parts.data.copy(), obs, var)
 
 
-def _selected(parts: ExplanationArrays, adata: Any) -> Any:
+def _select(parts: ExplanationArrays, adata: Any) -> Any:
     if not annotated.is_anndata(adata):
         raise DataError(f"to_anndata takes an AnnData or None, got {type(adata).__name__}.")
     if adata.isbacked:

@@ -146,7 +146,7 @@ def rounds(backend: Backend, game: Game) -> list[Game]:
     if backend.splits_background:
         return [game.slice(part) for part in batches(len(game.background), BACKGROUND_BATCH)]
     counts = [min(backend.n_samples, FIRST_SAMPLES * 2**number) for number in range(MAX_ROUNDS)]
-    games = {count: game.sampled(count) for count in counts}  # rounds of the same size share what is bound
+    games = {count: game.with_samples(count) for count in counts}  # rounds of the same size share what is bound
     return [games[count] for count in counts]
 
 

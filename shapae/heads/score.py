@@ -109,7 +109,7 @@ class Score(nn.Module):
         """Bind ``anchor`` (a,): the score of rows (n, d) that are compared with its row, (n, d) -> (n, k)."""
         return AnchoredScore(self, anchor) if self.anchored else self
 
-    def detached(self) -> "Score":
+    def standalone(self) -> "Score":
         """Copy the modules, in eval mode, with the parameters and buffers of the model itself.
 
         So other libraries may put hooks and attributes on the copy. An anchored score then needs its anchors, because
@@ -223,7 +223,7 @@ def score(
         rows = torch.from_numpy(table.dense(slice(TRIAL_ROWS)))
         rows = rows.to(template_tensor(autoencoder, rows)).repeat(TRIAL_ROWS, 1)[:TRIAL_ROWS]
     names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
-    return make_score(autoencoder, module, names, rows).detached()
+    return make_score(autoencoder, module, names, rows).standalone()
 
 
 def make_score(

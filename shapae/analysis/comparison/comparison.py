@@ -186,7 +186,7 @@ def _explain_reference(
         if reference == SAMPLED:
             seed = setup.seed + REFERENCE_RUN
             return {}, setup.explain(reference, setup.X, tolerance=tolerance, seed=seed, progress=progress)
-        taken, explanation = setup.timed(reference)
+        taken, explanation = setup.explain_and_measure(reference)
     except Exception as error:
         error.add_note(f"(this backend is the reference, {reference!r}, with which all others are compared)")
         raise

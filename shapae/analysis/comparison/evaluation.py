@@ -80,7 +80,7 @@ class Setup:
             warnings.simplefilter("ignore", AdditivityWarning)
             return Explainer(backend=self.backends.get(backend, backend), **settings)(rows)
 
-    def timed(self, backend: str) -> tuple[Usage, Explanation]:
+    def explain_and_measure(self, backend: str) -> tuple[Usage, Explanation]:
         """Explain all rows and measure the usage, after an unmeasured run on the first row."""
         self.explain(backend, self.rows[:1].cpu().numpy())
         with measure_usage(self.rows.device) as usage:
@@ -144,7 +144,7 @@ class Evaluator:
 
     def backend(self, name: str) -> Evaluation:
         """Evaluate a backend: usage, metrics of its values, and their stability."""
-        usage, explanation = self.finished[name] if name in self.finished else self.setup.timed(name)
+        usage, explanation = self.finished[name] if name in self.finished else self.setup.explain_and_measure(name)
         evaluation = self.evaluate(explanation)
         cost = {"time (s)": usage.seconds, "peak memory (MB)": usage.bytes / 1e6}
         return replace(evaluation, row=cost | evaluation.row | self._stability(name))

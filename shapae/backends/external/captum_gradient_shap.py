@@ -5,29 +5,17 @@ import torch
 from captum.attr import GradientShap
 from torch import Tensor
 
-from shapae.backends.base import RowwiseBackend
 from shapae.backends.external._captum import patched_copy
 from shapae.backends.game import Game
+from shapae.backends.gradient import ExpectedGradients
 from shapae.utils.moments import Moments
 
 # Number of rows that stand for a weighted background, since captum weights all rows equally.
 POOL = 2**14
 
 
-class CaptumGradientShap(RowwiseBackend):
-    """Expected gradients of captum: E[(x - b) * grad score(b + t (x - b))] over background rows b and t in [0, 1].
-
-    Reference:
-        Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670
-    """
-
-    additive = False
-    hint = "The gradient may jump or be missing somewhere. Use backend='deep' to see whether it agrees."
-    n_samples = 200
-
-    def rows_in_memory(self, n_background: int, n_players: int) -> int:
-        """See ``Backend.rows_in_memory``: the samples, from the whole background."""
-        return self.n_samples
+class CaptumGradientShap(ExpectedGradients):
+    """Expected gradients of captum."""
 
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""

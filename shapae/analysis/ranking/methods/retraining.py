@@ -55,7 +55,9 @@ def measure(task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
     runs: dict[str, tuple[str, Player]] = {baseline: (baseline, ()) for baseline in baselines.values()}
     runs |= {f"{mode}-{place}": (mode, player) for mode in quantities for place, player in enumerate(task.players)}
     calls = ((folder, name, partial(_feature_errors, task, *run)) for name, run in runs.items())
-    results = parallel_map(_cached, calls, len(runs), n_jobs=task.n_jobs, progress=task.progress, label="retraining")
+    results = parallel_map(
+        _load_or_compute, calls, len(runs), n_jobs=task.n_jobs, progress=task.progress, label="retraining"
+    )
     errors = dict(zip(runs, results, strict=True))
     rises = [
         [errors[f"{mode}-{place}"] - errors[baselines[mode]] for mode in quantities]
@@ -180,7 +182,7 @@ def _run_fit(task: RankingTask, model: nn.Module, rows: Tensor, seed: int) -> nn
     return fitted
 
 
-def _cached(folder: Path | None, name: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+def _load_or_compute(folder: Path | None, name: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """Read the array ``name`` from ``folder`` if an earlier call has written it; otherwise compute and write it.
 
     A file is renamed when it is complete, so that an interrupted call leaves no incomplete array.
