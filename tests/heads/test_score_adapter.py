@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shap
+import shapiq
 import torch
 from captum.attr import DeepLiftShap
 
@@ -70,7 +71,6 @@ def test_a_kernel_explainer_takes_its_function(tables):
 
 
 def test_shapiq_takes_its_function(tables):
-    shapiq = pytest.importorskip("shapiq", reason="pip install shapiq")
     model, (x, b) = cases.build(cases.Question), tables
     predict = shapae.score(model, b).predict
     explainer = shapiq.Explainer(predict, b.numpy(), index="SV", max_order=1, imputer="marginal", sample_size=len(b))
