@@ -131,12 +131,12 @@ def _check_explainer(explainer: Explainer) -> str | nn.Module:
     Raises:
         DataError: It explains another head, groups or latents.
     """
-    head = explainer.score.head
-    if not isinstance(head, ReconstructionError) or explainer.groups or explainer.score.source != "input":
+    head = explainer._score.head
+    if not isinstance(head, ReconstructionError) or explainer.groups or explainer._score.source != "input":
         groups = " and groups" if explainer.groups else ""
         raise DataError(
             f"explain_anomalies got an Explainer with head {explainer.head!r}{groups} and source "
-            f"{explainer.score.source!r}. It takes attributions of the reconstruction error to features. Pass "
+            f"{explainer._score.source!r}. It takes attributions of the reconstruction error to features. Pass "
             f"Explainer(model, background, head='reconstruction_error')."
         )
     return head.loss if getattr(head.loss, "by_feature", True) else "mse"

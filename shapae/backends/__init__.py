@@ -69,8 +69,10 @@ def register(name: str, make: Callable[[], Backend]) -> None:
         make: Called without arguments, such as a class; it returns the backend.
 
     Raises:
-        ModelError: The name belongs to a backend of shapae, or ``make`` can't be called.
+        ModelError: The name is no string, or belongs to a backend of shapae; or ``make`` does not make a backend.
     """
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"the name of a backend must be a string that is not empty, got {name!r}.")
     if name in _BUILT_IN:
         raise ModelError(f"the name {name!r} belongs to a backend of shapae. Register yours under another name.")
     if not callable(make):
@@ -78,6 +80,7 @@ def register(name: str, make: Callable[[], Backend]) -> None:
             f"a backend is registered by its class, got an object of {type(make).__name__}. "
             f"Write register({name!r}, {type(make).__name__}), or hand the object to Explainer(..., backend=...)."
         )
+    as_backend(make())
     _REGISTERED[name] = make
 
 
@@ -90,7 +93,7 @@ def named(name: str) -> Backend:
         ModuleNotFoundError: Another package is not installed.
     """
     if name in _REGISTERED:
-        return _REGISTERED[name]()
+        return as_backend(_REGISTERED[name]())
     if name not in _BUILT_IN:
         raise UnknownName("backend", name, names())
     home, _, kind = _BUILT_IN[name].rpartition(".")

@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.game import Game
@@ -27,8 +28,8 @@ class Attribution(Protocol):
             seeds: n random seeds, one for each row.
 
         Returns:
-            (n, d, k), or (n, p, k) for p players. Each row sums to score(row) - mean(score(background)), see
-            ``Backend.additive``. ``count`` is the sum of the weights, if the background is weighted.
+            New Moments of (n, d, k), or (n, p, k) for p players. Each row sums to score(row) - mean(score(background)),
+            see ``Backend.additive``. ``count`` is the sum of the weights, if the background is weighted.
         """
 
 
@@ -47,6 +48,7 @@ class Backend(ABC):
     it must be picklable.
 
     Attributes:
+        name: Name in results and messages; by default the name of the class.
         additive: Whether values sum to score - base value up to rounding. Otherwise they do up to their standard
             errors; without standard errors nothing is promised.
         hint: Advice for the warning that values do not sum to score - base value.
@@ -55,10 +57,15 @@ class Backend(ABC):
             summed.
     """
 
+    name: str = ""
     additive: bool = True
     hint: str = "The score may depend on more than its rows, or the backend may be wrong; compare backend='exact'."
     n_samples: int = 0
     supports_groups: bool = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = vars(cls).get("name", cls.__name__)
 
     @abstractmethod
     def bind(self, game: Game) -> Attribution:
@@ -86,14 +93,10 @@ class Backend(ABC):
 
         Returns:
             By default the background, and the row as many times. A number that does not grow with ``n_background``
-            says that the whole background is needed at once: it is not cut into parts then.
+            says that the whole background is needed at once. Otherwise it may be cut into parts, whose values are
+            averaged: that is right only if the values are means over the background rows.
         """
         return 2 * n_background
-
-    @property
-    def name(self) -> str:
-        """Name of the class, by which results and messages call the backend."""
-        return type(self).__name__
 
     @property
     def splits_background(self) -> bool:
@@ -114,7 +117,7 @@ class RowwiseBackend(Backend):
             seed: Random seed of this row.
 
         Returns:
-            (1, d, k), or (1, p, k); see ``Attribution``.
+            Moments of (1, d, k), or (1, p, k); see ``Attribution``.
         """
 
     def bind(self, game: Game) -> Attribution:
@@ -122,8 +125,12 @@ class RowwiseBackend(Backend):
         return partial(self._attribute_rows, game)
 
     def _attribute_rows(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-        pairs = zip(rows, seeds, strict=True)
-        return concatenate([self.attribute_row(game, row, seed) for row, seed in pairs], axis=0)
+        parts = (self._check_row(self.attribute_row(game, *pair), game, rows) for pair in zip(rows, seeds, strict=True))
+        return concatenate([*parts], axis=0)
+
+    def _check_row(self, moments: Moments, game: Game, rows: Tensor) -> Moments:
+        outputs = np.shape(moments.mean)[2:] if isinstance(moments, Moments) else ()
+        return check_moments(moments, self.name, (1, game.n_players, *(outputs or (1,))), rows)
 
 
 def bind(backend: Backend, game: Game) -> Attribution:
@@ -172,19 +179,47 @@ def _attribute(
     *,
     seeds: Sequence[int],
 ) -> Moments:
-    """Attribute rows, and sum over groups. The spread of sums is not known.
-
-    Raises:
-        ShapeError: The backend returned something else than Moments, or another shape.
-    """
-    moments = bound(rows, seeds=seeds)
-    expected = (len(rows), *shape)
-    if not isinstance(moments, Moments) or np.shape(moments.mean) != expected:
-        got = f"a mean of shape {np.shape(moments.mean)}" if isinstance(moments, Moments) else type(moments).__name__
-        raise ShapeError(
-            f"the backend {name} returned {got}. Expected are Moments with a mean of shape {expected}: rows, players "
-            f"and outputs. Return shapae.backends.Moments(count, mean)."
-        )
+    """Attribute rows, and sum over groups. The spread of sums is not known."""
+    moments = check_moments(bound(rows, seeds=seeds), name, (len(rows), *shape), rows)
     if groups is None:
         return moments
     return Moments(moments.count, groups.sums(moments.mean), n_groups=moments.n_groups)
+
+
+def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tensor) -> Moments:
+    """Check the result of a backend, and convert it to arrays in the dtype of the rows.
+
+    Args:
+        moments: The result.
+        name: Name of the backend.
+        shape: Expected shape of the mean: rows, players and outputs.
+        rows: Tensor of the dtype of the values.
+
+    Raises:
+        ShapeError: The result is not Moments, or has another shape.
+    """
+    if not isinstance(moments, Moments):
+        raise ShapeError(
+            f"the backend {name!r} returned {type(moments).__name__}. Expected are Moments with a mean of shape "
+            f"{shape}: "
+            f"rows, players and outputs. Return shapae.backends.Moments(count, mean)."
+        )
+    parts = [None if part is None else _to_array(part, rows) for part in (moments.mean, moments.sum_of_squares)]
+    for what, part in zip(("mean", "sum_of_squares"), parts, strict=True):
+        if part is not None and part.shape != shape:
+            raise ShapeError(
+                f"the backend {name!r} returned Moments with a {what} of shape {part.shape}. Expected is the shape "
+                f"{shape}: rows, players and outputs. Values of one output are values[:, :, None]."
+            )
+    if np.ndim(moments.count) or not moments.count > 0:
+        raise ShapeError(
+            f"the backend {name!r} returned Moments with count={moments.count!r}. Expected is one positive number: how "
+            f"many background rows or samples were averaged, or the sum of their weights."
+        )
+    return Moments(moments.count, np.asarray(parts[0]), parts[1], moments.n_groups)
+
+
+def _to_array(part: Any, rows: Tensor) -> NDArray[Any]:
+    array = part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part)
+    array = array if min(array.strides, default=0) >= 0 else array.copy()  # torch takes no negative strides
+    return array.astype(str(rows.dtype).removeprefix("torch."), copy=False)

@@ -18,6 +18,7 @@ class Deep(Backend):
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
 
+    name = "deep"
     hint = (
         "Look for values that overflow, or that jump between a row and the background. backend='exact' needs no rules."
     )

@@ -24,6 +24,7 @@ class Exact(Backend):
         Shapley, 1953, A value for n-person games; Lundberg and Lee, 2017, equation 8
     """
 
+    name = "exact"
     supports_groups = True
     hint = "The score may depend on more than its rows."
 

@@ -29,6 +29,8 @@ class ExpectedGradients(RowwiseBackend):
 class Gradient(ExpectedGradients):
     """Expected gradients of shapae's own sampler."""
 
+    name = "gradient"
+
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""
         n, generator, background = self.n_samples, np.random.default_rng(seed), game.background

@@ -32,6 +32,7 @@ class Sampling(Backend):
         al., 2022, section 4.1 (antithetic orders), https://arxiv.org/abs/2104.12199
     """
 
+    name = "sampling"
     supports_groups = True
     hint = "The score may depend on more than its rows."
     n_samples = 400

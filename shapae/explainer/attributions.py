@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shapae.errors import ModelError
 from shapae.explainer.worker import used_per_row
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments
@@ -40,12 +41,17 @@ class Attributions:
         self._sums, self._sizes, self._errors = np.empty((3, n, k), scores.dtype)
 
     def put(self, block: slice, moments: Moments) -> None:
-        """Write the moments of a block of rows."""
+        """Write the moments of a block of rows.
+
+        Raises:
+            ModelError: Some values are NaN or infinite.
+        """
         values, standard_errors = torch.from_numpy(self.values), moments.standard_error
         values[block] = torch.from_numpy(moments.mean)
         for part in batches(block.stop - block.start, max(1, CACHE_BYTES // values[:1].nbytes)):
             rows = slice(block.start + part.start, block.start + part.stop)
             self._sums[rows], self._sizes[rows] = _sum(self.values[rows]), values[rows].abs().sum(1)
+        check_finite_values(self._sums[block], block.start)
         if np.ndim(moments.count):
             self.used[block] = used_per_row(moments)
         if standard_errors is not None:
@@ -77,6 +83,26 @@ class Attributions:
         return (
             f"the values of {len(bad)} of {len(residual)} rows do not add up to their scores: the residual is "
             f"up to {residual.max():.3g}, where the scores spread over {spread.max():.3g}; first in row {bad[0]}."
+        )
+
+
+def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
+    """Check that values are finite, by their sums (n, k), of which NaN and infinity are sums as well.
+
+    Args:
+        sums: (n, k), sums over the features of n rows.
+        start: Number of the first row.
+
+    Raises:
+        ModelError: Some values are NaN or infinite.
+    """
+    bad = np.flatnonzero(~np.isfinite(sums).all(axis=1))
+    if len(bad):
+        raise ModelError(
+            f"the values of {len(bad)} of {len(sums)} rows are NaN or infinite, first in row {start + bad[0]}, "
+            f"although "
+            f"their scores are finite. The model may overflow for mixtures of rows: scale the columns, or compare "
+            f"another backend."
         )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shapae.backends.base import Attribution, Backend, bind
 from shapae.backends.game import Game
 from shapae.errors import TooLarge
-from shapae.explainer.attributions import Attributions
+from shapae.explainer.attributions import Attributions, check_finite_values
 from shapae.explainer.chunks import Plan, Settings, plan_chunks, result_bytes
 from shapae.explainer.importance import RowAverages
 from shapae.explainer.scores import base_values, score_rows
@@ -98,6 +98,7 @@ def average_rows(
         games, work = rounds(backend, game), partial(average_until_converged, tolerance=settings.tolerance)
     tasks = [(games, block) for block in plan.blocks]
     averages = reduce(add, _run(work, backend, rows, tasks, plan, settings))
+    check_finite_values(averages.values.mean.sum(axis=0)[None])
     used = np.full(len(rows), len(game.background)) if averages.used is None else averages.used
     used = _background_used(backend, game, used, settings)
     base = base_values(game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size)

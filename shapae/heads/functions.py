@@ -1,6 +1,6 @@
 """Heads of the user's own: modules and plain functions, and the names of their outputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,8 +44,12 @@ def function_name(function: Any) -> str:
 
 
 def head_name(head: str | nn.Module | HeadFunction) -> str:
-    """Name a head for the record of a result: its name, the representation of a module, or the name of a function."""
-    return head if isinstance(head, str) else str(head) if isinstance(head, nn.Module) else function_name(head)
+    """Name a head: its name, the representation of a module, or the name of a function."""
+    if isinstance(head, str):
+        return head
+    if isinstance(head, FunctionHead):
+        return function_name(head.function)
+    return str(head) if isinstance(head, nn.Module) else function_name(head)
 
 
 def as_head(head: str | nn.Module | HeadFunction) -> nn.Module:
@@ -102,10 +106,11 @@ def output_names(head: nn.Module, features: Sequence[str], width: int) -> list[s
         name = function_name(owner) if isinstance(head, FunctionHead) else type(head).__name__
         return [name] if width == 1 else [f"{name} {output}" for output in range(width)]
     given = given(features, width) if callable(given) else given
-    names = [given] if isinstance(given, str) else [str(name) for name in given]
+    given = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
+    names = [str(name) for name in given]
     if len(names) != width or len({*names}) < width:
         raise ModelError(
-            f"output_names of the head {type(owner).__name__} must be {width} different names, one for each output, "
-            f"got {names}."
+            f"output_names of the head {head_name(owner)} must be {width} different names, one for each output, got "
+            f"{names}."
         )
     return names

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError, UnknownName
-from shapae.heads.functions import as_head, output_names
+from shapae.heads.functions import as_head, head_name, output_names
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
-from shapae.tables.table import read_table, resolve_feature_names
+from shapae.tables.table import check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
 
@@ -106,7 +106,18 @@ class Score(nn.Module):
         return every if self.draws else self
 
     def anchored_at(self, anchor: Tensor) -> nn.Module:
-        """Bind ``anchor`` (a,): the score of rows (n, d) that are compared with its row, (n, d) -> (n, k)."""
+        """Bind ``anchor`` (a,), one row: the score of rows (n, d) that are compared with it, (n, d) -> (n, k).
+
+        Raises:
+            ModelError: The anchor is not one row.
+        """
+        anchor = torch.as_tensor(anchor).to(self.original)
+        if anchor.shape != self.original.shape[1:]:
+            raise ModelError(
+                f"an anchor is one row, of shape {tuple(self.original.shape[1:])}, got {tuple(anchor.shape)}. Bind "
+                f"each "
+                f"row by itself: score.anchored_at(row)."
+            )
         return AnchoredScore(self, anchor) if self.anchored else self
 
     def standalone(self) -> "Score":
@@ -119,20 +130,19 @@ class Score(nn.Module):
         twin.needs_anchors = self.anchored
         return twin
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Score the rows of an array, for libraries that take a function: shap.KernelExplainer, shapiq, LIME.
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Score the rows of a table, for libraries that take a function: shap.KernelExplainer, shapiq, LIME.
 
         Args:
-            X: (n, d), any numbers.
+            X: (n, d), any table.
 
         Returns:
             (n,), or (n, k) for k outputs, in the dtype of the model.
+
+        Raises:
+            DataError: ``X`` is not a table of d columns of finite numbers.
         """
-        rows = torch.as_tensor(np.asarray(X)).to(self.original)
-        with inference_state(self, rows):
-            size = max(1, int(CHUNK_BYTES // bytes_per_row(self, self.original.expand(2, -1))))
-            scores: NDArray[Any] = batched(self, rows, size).cpu().numpy()
-        return scores[:, 0] if scores.shape[1] == 1 else scores
+        return _predict(self, X, self.original)
 
     def forward(self, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, k).
@@ -143,8 +153,12 @@ class Score(nn.Module):
 
         Raises:
             ShapeError: The head returns something else.
-            ModelError: The score needs anchors, and there are none.
+            ModelError: The rows are no tensor, or the score needs anchors, and there are none.
         """
+        if not isinstance(rows, Tensor):
+            raise ModelError(
+                f"a score is called with a tensor, got {type(rows).__name__}. Use score.predict for arrays."
+            )
         if anchors is None and self.needs_anchors:
             raise ModelError(
                 "this score compares each row with the row being explained, its anchor, and got none. Explain one row "
@@ -168,6 +182,11 @@ class AnchoredScore(nn.Module):
         super().__init__()
         self.score = score
         self.register_buffer("anchor", anchor)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """See ``Score.predict``; ``X`` are latents, (n, m), if the source is "latent"."""
+        with torch.no_grad():
+            return _predict(self, X, self.score.inputs(self.score.original))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, k)."""
@@ -234,6 +253,16 @@ def make_score(
         return Score(autoencoder, head, features, rows, source)
 
 
+def _predict(score: nn.Module, X: Any, like: Tensor) -> NDArray[Any]:
+    table = read_table(X, "rows")
+    check_n_features(table, like.shape[1], "rows")
+    with inference_state(score, like):
+        rows = table.tensor(like, "rows")
+        size = max(1, int(CHUNK_BYTES // bytes_per_row(score, like.expand(2, -1))))
+        scores: NDArray[Any] = batched(score, rows, size).cpu().numpy()
+    return scores[:, 0] if scores.shape[1] == 1 else scores
+
+
 def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:
     """Check what a head returned, and give it two axes: (n, k).
 
@@ -248,8 +277,8 @@ def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:
         got = "" if numbers.is_floating_point() else f"{numbers.dtype}, which has no gradient"
     if got:
         raise ShapeError(
-            f"the head {type(head).__name__} must return one number per row ({n},) or k numbers per row ({n}, k), "
-            f"floating point, got {got}."
+            f"the head {head_name(head)} must return one number per row ({n},) or k numbers per row ({n}, k), floating "
+            f"point, got {got}. It was called with {n} rows."
         )
     checked: Tensor = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
     return checked

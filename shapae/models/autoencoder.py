@@ -61,7 +61,8 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
-            raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.")
+            call = f" Did you mean {model.__name__}()?" if isinstance(model, type) else ""
+            raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.{call}")
         self.model, self.noise = unwrap(model), _as_noise(noise)
         self.preprocess = preprocessing.as_module(preprocess, single_precision_template(self.model))
         parts = {"reconstruct": reconstruct, "encode": encode, "latent_distribution": latent_distribution}

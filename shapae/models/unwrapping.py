@@ -22,8 +22,14 @@ def deep_copy(module: M) -> M:
 
 
 def share_parameters(module: M) -> M:
-    """Copy ``module`` with the parameters and buffers of the original: hooks, attributes and modes are its own."""
-    return copy.deepcopy(module, _sharing_memo(module))
+    """Copy ``module`` with parameters and buffers that share the memory of the original.
+
+    New weights of the original are seen; but the dtype, the gradients, hooks, attributes and modes of the copy are its
+    own. Scripted modules are copied with their weights.
+    """
+    memo: dict[int, Any] = {id(each): each.detach() for each in module.buffers()}
+    memo |= {id(each): nn.Parameter(each.detach(), each.requires_grad) for each in module.parameters()}
+    return copy.deepcopy(module, _saved_results(module) | memo)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -36,7 +42,7 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
     if not any(_is_compiled(module) for module in model.modules()):
         return model
-    memo = _sharing_memo(model)
+    memo: dict[int, Any] = _saved_results(model) | {id(each): each for each in parameters_and_buffers(model)}
     for module in list(model.modules())[::-1]:  # inner modules before outer modules
         if hasattr(module, "_orig_mod"):
             memo[id(module)] = copy.deepcopy(module._orig_mod, memo)
@@ -56,11 +62,6 @@ def _saved_results(module: nn.Module) -> dict[int, Any]:
     """Copy the results of the last forward pass that ``module`` holds; the copies by id are a memo for deepcopy."""
     tensors = [each for part in module.modules() for each in vars(part).values() if isinstance(each, Tensor)]
     return {id(each): each.detach().clone() for each in tensors if not each.is_leaf}
-
-
-def _sharing_memo(module: nn.Module) -> dict[int, Any]:
-    """Make a memo by which deepcopy keeps the parameters and buffers of ``module``."""
-    return _saved_results(module) | {id(each): each for each in parameters_and_buffers(module)}
 
 
 def parameters_and_buffers(module: nn.Module) -> list[Tensor]:

@@ -14,7 +14,7 @@ class Moments:
 
     Attributes:
         count: Number of items that were averaged, or the sum of their weights. An array (n, 1, 1) where the rows were
-            averaged over different numbers of items.
+            averaged over different numbers of items, as those of ``empty``.
         mean: (n, d, k).
         sum_of_squares: (n, d, k). Sum of the squared deviations from ``mean``, over ``n_groups`` groups of items, each
             squared deviation as often as its group has members (Welford's M2). None where the spread is not known.
@@ -91,9 +91,19 @@ class Moments:
 
 
 def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
-    """Concatenate the moments of different rows (axis 0) or outputs (axis 2), over the same background or samples."""
+    """Concatenate the moments of different rows (axis 0) or outputs (axis 2), over the same background or samples.
+
+    The spread is known only if all parts know theirs.
+
+    Raises:
+        ValueError: The parts are means over different numbers of items.
+    """
     if len(parts) == 1:  # without a copy
         return parts[0]
+    counts = {(part.count, part.n_groups) for part in parts}
+    if len(counts) > 1:
+        raise ValueError(f"only moments of equal counts can be concatenated, got {sorted(counts)}.")
     squares = [part.sum_of_squares for part in parts if part.sum_of_squares is not None]
     mean = np.concatenate([part.mean for part in parts], axis)
-    return Moments(parts[0].count, mean, np.concatenate(squares, axis) if squares else None, parts[0].n_groups)
+    spread = np.concatenate(squares, axis) if len(squares) == len(parts) else None
+    return Moments(parts[0].count, mean, spread, parts[0].n_groups)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from shapae import Explainer, backends
+from shapae.backends import Game
 from shapae.backends.external import captum_shapley, shap_partition
 from shapae.backends.external.shap_kernel import ShapKernel
 from shapae.errors import AdditivityWarning, MissingPackage
@@ -181,6 +182,24 @@ def test_the_residual_tells_what_captum_does_not_see(rows, background):
         with pytest.warns(AdditivityWarning):
             parts.append(Explainer(model, b[None], backend="captum_deep")(rows).values)
     np.testing.assert_allclose(whole.values, np.mean(parts, axis=0), rtol=0, atol=1e-12)
+
+
+def test_the_residual_tells_that_shap_takes_softmax_for_elementwise(rows, background):
+    """With shap's own rule the values would add up, and be wrong."""
+    model = cases.build(lambda: nn.Sequential(nn.Linear(6, 4), nn.Softmax(dim=1), nn.Linear(4, 6)))
+    with pytest.warns(AdditivityWarning, match="shap sees .* Use backend='deep'"):
+        Explainer(model, background, head="reconstruction", backend="shap_deep")(rows)
+
+
+def test_a_weighted_background_is_resampled_as_its_weights_say():
+    """Each row is there to the nearest whole number, and exactly so on average over the seeds."""
+    weights = np.random.default_rng(0).exponential(size=8)
+    game = Game(nn.Identity(), torch.arange(8.0)[:, None], torch.tensor(weights / weights.mean()))
+    counts = np.stack([np.bincount(game.resample(30, seed)[:, 0].int(), minlength=8) for seed in range(2000)])
+    want = 30 * weights / weights.sum()
+    assert (np.abs(counts - want) < 1).all()
+    assert (np.abs(counts.mean(axis=0) - want) < 4 * counts.std(axis=0) / 2000**0.5 + 1e-12).all()
+    assert Game(nn.Identity(), torch.ones(3, 1)).resample(30, 0).shape == (3, 1)
 
 
 @weighted_or_fixed

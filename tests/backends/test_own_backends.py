@@ -9,7 +9,7 @@ from joblib import parallel_config
 from shapae import Explainer, backends, compare, heads
 from shapae import background as backgrounds
 from shapae.backends import Backend, Moments, RowwiseBackend
-from shapae.errors import AdditivityWarning, ModelError, ShapeError, UnknownName
+from shapae.errors import AdditivityWarning, DataError, ModelError, ShapeError, UnknownName
 from tests import cases
 from tests.closed_forms import CLOSED
 
@@ -130,6 +130,11 @@ def test_names_of_shapae_and_things_that_are_no_backend_are_refused(linear, back
         Explainer(linear, background, backend=MidpointGradient)
     with pytest.raises(ModelError, match="a name or an object of a subclass of shapae.backends.Backend, got 3"):
         Explainer(linear, background, backend=3)
+    with pytest.raises(ModelError, match="an object of a subclass of shapae.backends.Backend, got 3"):
+        backends.register("three", lambda: 3)
+    with pytest.raises(ModelError, match="a string that is not empty, got ''"):
+        backends.register("", MidpointGradient)
+    assert "three" not in backends.names()
     with pytest.raises(UnknownName, match="no backend is called 'midpoint'; there are: "):
         Explainer(linear, background, backend="midpoint")
 
@@ -144,14 +149,124 @@ class Wrong(Backend):
         return lambda rows, *, seeds: self.returned
 
 
+ZEROS = np.zeros((5, 6, 1))
+
+
 @pytest.mark.parametrize(
-    ("returned", "got"),
-    [(np.zeros((5, 6)), "ndarray"), (None, "NoneType"), (Moments(7, np.zeros((5, 6))), r"a mean of shape \(5, 6\)"),
-     (Moments(7, np.zeros((1, 6, 1))), r"a mean of shape \(1, 6, 1\)")],
-)  # fmt: skip
-def test_a_backend_that_returns_something_else_is_refused(returned, got, linear, rows, background):
-    with pytest.raises(ShapeError, match=rf"the backend Wrong returned {got}\. Expected are Moments .* \(5, 6, 1\): "):
+    ("returned", "message"),
+    [
+        (ZEROS, r"'Wrong' returned ndarray. Expected are Moments with a mean of shape \(5, 6, 1\)"),
+        (None, "'Wrong' returned NoneType"),
+        (Moments(7, ZEROS[..., 0]), r"a mean of shape \(5, 6\). Expected is the shape \(5, 6, 1\)"),
+        (Moments(7, ZEROS[:1]), r"a mean of shape \(1, 6, 1\)"),
+        (Moments(7, ZEROS, ZEROS[:1]), r"a sum_of_squares of shape \(1, 6, 1\)"),
+        (Moments(0, ZEROS), "count=0. Expected is one positive number"),
+        (Moments(np.ones((5, 1, 1)), ZEROS), "Expected is one positive number"),
+    ],
+)
+def test_a_backend_that_returns_something_else_is_refused(returned, message, linear, rows, background):
+    with pytest.raises(ShapeError, match=message):
         Explainer(linear, background, backend=Wrong(returned))(rows)
+
+
+class WrongRow(RowwiseBackend):
+    """Returns an array for each row."""
+
+    def attribute_row(self, game, row, seed):
+        return np.zeros((1, len(row), 1))
+
+
+def test_a_row_that_is_attributed_wrongly_is_refused_with_its_shape(linear, rows, background):
+    with pytest.raises(ShapeError, match=r"'WrongRow' returned ndarray. .* a mean of shape \(1, 6, 1\)"):
+        Explainer(linear, background, backend=WrongRow())(rows)
+
+
+class Converted(MidpointGradient):
+    """The same values in another form."""
+
+    def __init__(self, convert):
+        self.convert = convert
+
+    def attribute_row(self, game, row, seed):
+        moments = super().attribute_row(game, row, seed)
+        return Moments(moments.count, self.convert(moments.mean))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [torch.from_numpy, lambda mean: mean[:, ::-1].copy()[:, ::-1], lambda mean: mean.tolist(), np.asfortranarray],
+    ids=["tensor", "reversed", "list", "order"],
+)
+@pytest.mark.parametrize("tolerance", [None, 0.5])
+def test_values_may_come_in_any_form_of_an_array(convert, tolerance, linear, rows):
+    settings = {"head": "latent", "tolerance": tolerance}
+    many = cases.table(300, seed=2)
+    want = Explainer(linear, many, backend=MidpointGradient(), head="latent")(rows)
+    got = Explainer(linear, many, backend=Converted(convert), **settings)(rows)
+    assert got.values.dtype == np.float64
+    if tolerance is None:
+        np.testing.assert_array_equal(got.values, want.values)
+    np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(value, linear, rows, background):
+    values = ZEROS.copy()
+    values[3, 2] = value
+    backend = Wrong(Moments(7, values))
+    backend.additive = False
+    with pytest.raises(ModelError, match=r"values of 1 of .* rows are NaN or infinite, first in row 3"):
+        Explainer(linear, background, backend=backend)(rows)
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        Explainer(linear, background, backend=backend).summarize(rows)
+
+
+class Random(RowwiseBackend):
+    """Samples the background by the seed of the row: unbiased for linear scores."""
+
+    additive = False
+    n_samples = 30
+
+    def rows_in_memory(self, n_background, n_players):
+        return self.n_samples
+
+    def attribute_row(self, game, row, seed):
+        chosen = game.background[np.random.default_rng(seed).integers(len(game.background), size=self.n_samples)]
+        values = (row - chosen).unsqueeze(2) * torch.ones(game.score(row[None]).shape[1])
+        mean = values.mean(dim=0, keepdim=True)
+        squares = (values - mean).square().sum(dim=0, keepdim=True)
+        return Moments(self.n_samples, mean.numpy(), squares.numpy())
+
+
+def test_a_backend_that_samples_gets_a_seed_for_each_row_and_may_sample_again(rows, background):
+    head = lambda autoencoder, x: x.sum(dim=1)  # noqa: E731
+    model = cases.build(cases.Linear)
+    twins = np.stack([rows[0]] * 2)
+    got, again, other = (
+        Explainer(model, background, head=head, backend=Random(), seed=seed)(twins).values for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(got, again)
+    assert (got[0] != got[1]).all()
+    assert (got != other).all()
+    sure = Explainer(model, background, head=head, backend=Random(), tolerance=0.05)(rows)
+    assert (sure.used % 30 == 0).all()
+    assert sure.used.max() > 30
+    assert (np.abs(sure.values - (rows - background.mean(axis=0))) < 5 * sure.standard_errors).all()
+
+
+def test_backends_of_one_name_are_not_confused(linear, rows, background):
+    other = MidpointGradient()
+    with pytest.raises(DataError, match=r"two backends are called 'MidpointGradient', .* backend.name = 'Midpoint"):
+        compare(linear, background, rows, backends=[MidpointGradient(), other], reference="exact")
+    exact = MidpointGradient()
+    exact.name = "exact"
+    with pytest.raises(DataError, match="two backends are called 'exact'"):
+        compare(linear, background, rows, backends=[exact])
+    other.name = "mine"
+    got = compare(linear, background, rows, backends=[MidpointGradient(), other], reference=other, probes=2)
+    assert [*got.table.index[:2]] == ["MidpointGradient", "mine"]
+    assert got.reference_name == "mine"
+    assert [*compare(linear, background, rows, backends="deep", probes=2).table.index[:1]] == ["deep"]
 
 
 def test_values_of_a_backend_of_ones_own_that_do_not_add_up_are_a_warning(linear, rows, background):

@@ -7,7 +7,7 @@ from joblib import parallel_config
 from torch import nn
 
 from shapae import Explainer, heads
-from shapae.errors import ModelError
+from shapae.errors import ModelError, ShapeError
 from tests import cases
 from tests.closed_forms import CLOSED
 
@@ -96,9 +96,9 @@ def test_names_of_outputs_are_honoured(head, names, rows, background):
     assert list(Explainer(cases.build(cases.Linear), background, head=head).summarize(rows).table) == names
 
 
-@pytest.mark.parametrize("names", [["a"], ["a", "a"], "ab", ["a", "b", "c"]])
+@pytest.mark.parametrize("names", [["a"], ["a", "a"], "ab", ["a", "b", "c"], 3])
 def test_names_that_do_not_fit_are_refused(names, background):
-    with pytest.raises(ModelError, match=r"output_names of the head Named must be 2 different names, .* got \["):
+    with pytest.raises(ModelError, match=r"output_names of the head Named\(\) must be 2 different names, .* got \["):
         Explainer(cases.build(cases.Linear), background, head=Named(names))
 
 
@@ -117,3 +117,11 @@ def test_a_function_of_rows_that_it_writes_into_is_explained_as_it_was(rows, bac
 
     got = explain(head, rows, background, backend="exact")
     np.testing.assert_allclose(got.values[:, 0], 2 * (rows[:, 0] - background[:, 0].mean()), atol=1e-12)
+
+
+def test_a_function_that_returns_something_else_is_called_by_its_name(background):
+    def total(autoencoder, rows):
+        return rows.sum()
+
+    with pytest.raises(ShapeError, match=r"the head total must return one number per row \(2,\) .* got \(\)"):
+        Explainer(cases.build(cases.Linear), background, head=total)

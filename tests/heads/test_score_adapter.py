@@ -121,13 +121,93 @@ def test_an_anchored_score_is_bound_to_its_row_first(head, tables):
         with pytest.raises(ModelError, match=r"its anchor, and got none. Explain one row .* score.anchored_at\(row\)"):
             score(x)
         for row, values in zip(x, want, strict=True):
-            bound = score.anchored_at(row)
-            got = shap.KernelExplainer(lambda z, bound=bound: bound(torch.tensor(z)).detach().numpy()[:, 0], b.numpy())
-            np.testing.assert_allclose(got.shap_values(row.numpy(), silent=True), values, rtol=0, atol=1e-10)
+            bound = score.anchored_at(row.numpy())
+            got = shap.KernelExplainer(bound.predict, b.numpy()).shap_values(row.numpy(), silent=True)
+            np.testing.assert_allclose(got, values, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("change", ["double", "half", "freeze", "backward", "hook", "train", "attribute"])
+def test_changes_of_the_score_are_not_changes_of_the_model(change, tables):
+    model, (x, b) = cases.build(cases.Nested).train(), tables
+    before = cases.snapshot(model)
+    for score in adapters(model, b):
+        match change:
+            case "double" | "half":
+                getattr(score, change)()
+            case "freeze":
+                score.requires_grad_(False)
+            case "backward":
+                torch.autograd.backward(score(x).sum())
+            case "hook":
+                score.autoencoder.model.encoder.register_forward_hook(lambda *_: None)
+            case "train":
+                score.train()
+            case "attribute":
+                score.autoencoder.model.decoder.x = 1
+    assert cases.snapshot(model) == before
+
+
+@pytest.mark.parametrize("rules", [backends.shap_rules, backends.captum_rules])
+def test_lent_rules_come_back_after_nested_failing_and_overlapping_use(rules):
+    before = cases.world()
+    with pytest.raises(KeyError), rules(), rules():
+        raise KeyError
+    assert cases.world() == before
+    first, second = rules(), rules()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cases.world() != before  # the second still uses them
+    second.__exit__(None, None, None)
+    assert cases.world() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (np.zeros(6), "the rows must have two axes"),
+        (np.zeros((2, 5)), "got 5 columns in the rows, expected 6"),
+        (np.full((2, 6), np.nan), "must be finite"),
+        (np.full((2, 6), 1e300), "too large for the model's torch.float32"),
+        (np.full((2, 6), "a"), "must be a table of real numbers"),
+    ],
+)
+def test_predict_says_what_is_wrong_with_a_table(table, message, background):
+    score = shapae.score(cases.build(cases.Question, dtype=torch.float32), background)
+    with pytest.raises(DataError, match=message):
+        score.predict(table)
+
+
+def test_predict_takes_views_and_tensors_with_gradients(rows, background):
+    score = shapae.score(cases.build(cases.Question), background)
+    want = score.predict(rows)
+    np.testing.assert_array_equal(score.predict(rows[::-1]), want[::-1])
+    np.testing.assert_array_equal(score.predict(torch.tensor(rows, requires_grad=True)), want)
+
+
+def test_predict_scores_many_rows_in_batches(background, monkeypatch):
+    model, rows = cases.build(cases.Question), cases.table(400, seed=9)
+    want = Explainer(model, background, head="latent").scores(rows)
+    monkeypatch.setattr("shapae.heads.score.CHUNK_BYTES", 4000)
+    np.testing.assert_allclose(shapae.score(model, background, "latent").predict(rows), want, rtol=0, atol=1e-14)
+
+
+def test_it_is_in_eval_mode_whatever_the_model_is(tables):
+    """BatchNorm and Dropout of the model are in training mode, where its scores would be others."""
+    model, (x, b) = cases.build(cases.Nested).train(), tables
+    want = Explainer(model, b).scores(x)
+    for score in adapters(model, b):
+        assert not any(module.training for module in score.modules())
+        torch.testing.assert_close(score(x)[:, 0].detach().numpy(), want)
+    assert model.training
 
 
 def test_what_can_not_be_scored_is_refused(background):
     model = cases.build(cases.Question)
+    with pytest.raises(ModelError, match=r"called with a tensor, got ndarray. Use score.predict for arrays"):
+        shapae.score(model, background)(background)
+    with pytest.raises(ModelError, match=r"an anchor is one row, of shape \(6,\), got \(7, 6\). Bind each row by"):
+        shapae.score(model, background, "label_free").anchored_at(background)
     with pytest.raises(DataError, match="the rows must have two axes"):
         shapae.score(model, background[0])
     with pytest.raises(UnknownName, match="no head is called 'latant'"):

@@ -29,6 +29,8 @@ def described(name, thing):
                 yield f"{name}.{each}{signature(getattr(thing, each))}"
             elif isinstance(member, property) and not each.startswith("_"):
                 yield f"{name}.{each}"
+            elif isinstance(member, bool | int | str) and not each.startswith("_") and each != "hint":
+                yield f"{name}.{each} = {member!r}"
     elif callable(thing):
         yield f"{name}{signature(thing)}"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shapae.utils.moments import Moments
+from shapae.utils.moments import Moments, concatenate
 
 NUMBERS = st.floats(-1e6, 1e6)
 parts = st.lists(st.integers(1, 5), min_size=1, max_size=6).flatmap(
@@ -50,3 +50,42 @@ def test_a_large_mean_does_not_drown_a_small_spread():
     draws = 1e8 + np.arange(6.0).reshape(6, 1, 1)
     got = reduce(add, (moments(draw[None]) for draw in draws))
     assert got.sum_of_squares.item() == pytest.approx(17.5)
+
+
+def test_rows_that_end_after_different_numbers_of_items_are_put_together():
+    """Each row is as if it had been averaged by itself."""
+    items = np.random.default_rng(0).normal(size=(20, 5, 2, 3))
+    result = Moments.empty(5, moments(items))
+    for rows, count in ((np.array([1, 3]), 4), (np.array([0]), 9), (np.array([2, 4]), 20)):
+        result.put(rows, moments(items[:count]).select(rows))
+    for row, count in enumerate((9, 4, 20, 4, 20)):
+        alone = moments(items[:count]).select([row])
+        assert result.count[row] == count
+        np.testing.assert_array_equal(result.mean[row], alone.mean[0])
+        np.testing.assert_allclose(result.standard_error[row], alone.standard_error[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_and_outputs_are_concatenated(axis):
+    items = np.random.default_rng(0).normal(size=(7, 4, 3))
+    whole, parts = moments(items), [moments(part) for part in np.split(items, [1], axis=axis + 1)]
+    got = concatenate(parts, axis)
+    np.testing.assert_array_equal(got.mean, whole.mean)
+    np.testing.assert_array_equal(got.standard_error, whole.standard_error)
+
+
+def test_a_spread_is_known_only_if_all_parts_know_theirs():
+    items = np.ones((3, 2, 1))
+    assert concatenate([moments(items), moments(items, spread=False)], 0).sum_of_squares is None
+    with pytest.raises(
+        ValueError, match=r"only moments of equal counts can be concatenated, got \[\(2, 2\), \(3, 3\)\]"
+    ):
+        concatenate([moments(items), moments(items[:2])], 0)
+
+
+def test_groups_without_a_spread_tell_it_by_their_differences():
+    """Groups of equal size: the standard error of the mean of their means."""
+    items = np.random.default_rng(0).normal(size=(6, 10, 1, 1))
+    total = reduce(add, (moments(group, spread=False).as_group() for group in items))
+    want = items.mean(axis=1).std(axis=0, ddof=1) / np.sqrt(6)
+    np.testing.assert_allclose(total.standard_error, want, rtol=1e-12)

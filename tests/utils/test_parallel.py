@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-from shapae.utils.parallel import parallel_map, progress_bar
+from shapae.utils.context import torch_threads
+from shapae.utils.parallel import _call, parallel_map, progress_bar
 
 
 def consume(items):
@@ -38,10 +39,6 @@ def power(base, exponent):
     return base**exponent
 
 
-def process_and_threads():
-    return os.getpid(), torch.get_num_threads()
-
-
 @pytest.mark.parametrize("n_jobs", [None, 1, 2])
 def test_results_come_in_the_order_of_the_tasks(n_jobs):
     tasks = ((base, 2) for base in range(20))
@@ -49,10 +46,16 @@ def test_results_come_in_the_order_of_the_tasks(n_jobs):
 
 
 def test_worker_processes_compute_with_one_thread_and_this_process_with_its_own():
+    """A process with another parent is a worker; torch itself may use more threads there."""
     before = torch.get_num_threads()
-    (here,) = parallel_map(process_and_threads, [()], 1, n_jobs=1, progress=False)
-    workers = {*parallel_map(process_and_threads, [()] * 4, 4, n_jobs=2, progress=False)}
-    assert here == (os.getpid(), before)
-    assert {threads for _, threads in workers} == {1}
-    assert os.getpid() not in {process for process, _ in workers}
+    with torch_threads(2):
+        assert _call(os.getpid(), torch.get_num_threads, ()) == 2
+        assert _call(os.getppid(), torch.get_num_threads, ()) == 1
+        assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == before
+
+
+def test_work_is_done_in_other_processes():
+    processes = {*parallel_map(os.getpid, [()] * 4, 4, n_jobs=2, progress=False)}
+    assert os.getpid() not in processes
+    assert {*parallel_map(os.getpid, [()], 1, n_jobs=1, progress=False)} == {os.getpid()}

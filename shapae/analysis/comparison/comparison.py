@@ -115,8 +115,8 @@ def compare(
     X: Any,
     *,
     head: str | nn.Module | HeadFunction = "reconstruction_error",
-    backends: Sequence[str | Backend] | None = None,
-    reference: str | Explanation | None = None,
+    backends: str | Backend | Sequence[str | Backend] | None = None,
+    reference: str | Backend | Explanation | None = None,
     tolerance: float = 0.05,
     probes: int = 10,
     top: int = 10,
@@ -136,10 +136,10 @@ def compare(
         background: (b, d).
         X: (n, d), rows to explain.
         head: Head with one output.
-        backends: Names of backends, or backends of your own; None for all that take d features and whose packages are
-            installed.
-        reference: Name of a backend, or an explanation of the same rows; None for "exact" up to 12 features, and
-            "sampling" for more.
+        backends: One or several names of backends, or backends of your own; None for all that take d features and whose
+            packages are installed.
+        reference: Name of a backend, a backend, or an explanation of the same rows; None for "exact" up to 12 features,
+            and "sampling" for more.
         tolerance: Bound on the standard errors of a "sampling" reference, relative to the largest value of the row.
         probes: Number of rows used for the expensive metrics.
         top: Number of most important features per row in the overlap, at most half of all.
@@ -161,9 +161,11 @@ def compare(
     rows = table.tensor(explainer.background, "rows")
     d = rows.shape[1]
     chosen = _by_name(available_backends(d) if backends is None else backends)
-    setup = Setup(model, data, table, rows, chosen, settings)
-    default = "exact" if _takes("exact", d) else SAMPLED
-    finished, explanation = _explain_reference(setup, reference or default, tolerance, progress)
+    reference = reference if reference is not None else "exact" if _takes("exact", d) else SAMPLED
+    given = [] if isinstance(reference, Explanation) else [reference]
+    setup = Setup(model, data, table, rows, _by_name([*chosen.values(), *given]), settings)
+    reference = reference.name if isinstance(reference, Backend) else reference
+    finished, explanation = _explain_reference(setup, reference, tolerance, progress)
     evaluator = Evaluator(setup, explainer, explanation, finished, probes=probes, top=top)
     return _comparison(_evaluate_all(evaluator, [*chosen], progress), evaluator)
 
@@ -190,7 +192,8 @@ def _explain_reference(
     except Exception as error:
         error.add_note(f"(this backend is the reference, {reference!r}, with which all others are compared)")
         raise
-    return {} if named(reference).n_samples else {reference: (taken, explanation)}, explanation
+    samples = as_backend(setup.backends[reference]).n_samples
+    return {} if samples else {reference: (taken, explanation)}, explanation
 
 
 def _evaluate_all(evaluator: Evaluator, backends: Sequence[str], progress: bool | None) -> dict[str, Evaluation]:
@@ -247,12 +250,23 @@ def _agreement(explanations: dict[str, Explanation], reference: Explanation, ref
     return pd.DataFrame(correlations, [*values], [*values])
 
 
-def _by_name(backends: Sequence[str | Backend]) -> dict[str, str | Backend]:
-    """Map the names of the backends to the backends."""
-    chosen = {each.name if isinstance(each, Backend) else each: each for each in backends}
-    for backend in chosen.values():
+def _by_name(backends: str | Backend | Sequence[str | Backend]) -> dict[str, str | Backend]:
+    """Map the names of the backends to the backends.
+
+    Raises:
+        DataError: Two different backends have the same name.
+    """
+    chosen: dict[str, str | Backend] = {}
+    for each in [backends] if isinstance(backends, (str, Backend)) else backends:
         with suppress(MissingPackage):  # a failure of the backend, unlike an unknown name, which is a mistake
-            as_backend(backend)
+            as_backend(each)
+        name = each.name if isinstance(each, Backend) else each
+        if chosen.get(name, each) is not each or (isinstance(each, Backend) and name in names()):
+            raise DataError(
+                f"two backends are called {name!r}, so that their results can't be told apart. Give each object a name "
+                f"of its own: backend.name = '{name} 2'."
+            )
+        chosen[name] = each
     return chosen
 
 
@@ -270,7 +284,7 @@ def _takes(backend: str, features: int) -> bool:
 
 
 def _check_one_output(explainer: Explainer) -> None:
-    outputs = explainer.score.outputs(explainer.feature_names)
+    outputs = explainer.output_names
     if len(outputs) > 1:
         raise DataError(
             f"head={explainer.head!r} has {len(outputs)} outputs. Backends are compared on one output. Choose one, "

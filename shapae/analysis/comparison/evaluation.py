@@ -132,7 +132,7 @@ class Evaluator:
     ) -> None:
         n, d = setup.rows.shape
         self.setup, self.reference, self.finished, self.top = setup, reference, finished, min(top, max(1, d // 2))
-        self.score, self.background, self.names = explainer.score, explainer.background, explainer.feature_names
+        self.score, self.background, self.names = explainer._score, explainer.background, explainer.feature_names
         self.weights = setup.background.weights
         rng = _generator(setup.seed, 0)
         self.probe_positions = np.sort(rng.choice(n, min(probes, n), replace=False))

@@ -1,14 +1,17 @@
 """Keep captum harmless and right: it gets a copy of the score, and its table of nonlinear modules is borrowed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from captum.attr._core import deep_lift
 from torch import nn
 
-from shapae.backends.external._common import ACTIVATIONS, exclusive
+from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive
 from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
+
+TABLE = BorrowedTable(deep_lift.SUPPORTED_NON_LINEAR)
 
 
 @contextmanager
@@ -18,16 +21,12 @@ def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
         yield Differentiable(deep_copy(score))
 
 
-@contextmanager
-def rules() -> Iterator[None]:
+def rules() -> AbstractContextManager[None]:
     """Enter the rescale rule for all elementwise modules into captum's table; see ``shapae.backends.captum_rules``."""
-    table = deep_lift.SUPPORTED_NON_LINEAR
-    before = dict(table)
-    try:
-        table.update(dict.fromkeys(ACTIVATIONS, deep_lift.nonlinear))
-        # captum's rule for softmax mixes rows, and its values do not add up; a plain gradient shows in the residual.
-        table.pop(nn.Softmax, None)
-        yield
-    finally:
-        table.clear()
-        table.update(before)
+    return TABLE.changed(_add_rules)
+
+
+def _add_rules(table: dict[Any, Any]) -> None:
+    table.update(dict.fromkeys(ACTIVATIONS, deep_lift.nonlinear))
+    # captum's rule for softmax mixes rows, and its values do not add up; a plain gradient shows in the residual.
+    table.pop(nn.Softmax, None)

@@ -4,7 +4,8 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import RLock
+from threading import Lock, RLock
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,33 @@ def exclusive(seed: int | None = None) -> Iterator[None]:
             yield
         finally:
             log.disabled = before
+
+
+class BorrowedTable:
+    """A table of another library that is changed while somebody uses the changes, in any thread.
+
+    Args:
+        table: Table of the library, which is mutated.
+    """
+
+    def __init__(self, table: dict[Any, Any]) -> None:
+        self.table, self._lock, self._users, self._before = table, Lock(), 0, dict[Any, Any]()
+
+    @contextmanager
+    def changed(self, change: Callable[[dict[Any, Any]], None]) -> Iterator[None]:
+        """Apply ``change`` to the table; after the last use, the table is as it was before the first."""
+        with self._lock:
+            self._before = self._before if self._users else dict(self.table)
+            self._users += 1
+            change(self.table)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self.table.clear()
+                    self.table.update(self._before)
 
 
 def in_batches(score: nn.Module) -> Callable[[Tensor], Tensor]:

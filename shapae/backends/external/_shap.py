@@ -1,7 +1,8 @@
 """Keep shap's explainers harmless and right: they get a copy of the score, and their operator table is borrowed."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from shap.explainers._deep import deep_pytorch
 from torch import Tensor, nn
 
-from shapae.backends.external._common import ACTIVATIONS, exclusive, in_batches
+from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive, in_batches
 from shapae.backends.game import Game
 from shapae.heads.base import HEADS
 from shapae.heads.functions import FunctionHead
@@ -19,6 +20,7 @@ from shapae.models.unwrapping import deep_copy
 
 # The kind of model that shap's other explainers take.
 Function = Callable[[NDArray[Any]], NDArray[Any]]
+TABLE = BorrowedTable(deep_pytorch.op_handler)
 
 
 @contextmanager
@@ -32,26 +34,22 @@ def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
         yield Differentiable(deep_copy(score))
 
 
-@contextmanager
-def rules(modules: Iterable[nn.Module] = ()) -> Iterator[None]:
+def rules(modules: Iterable[nn.Module] = ()) -> AbstractContextManager[None]:
     """Enter the rescale rule for all elementwise modules into shap's table; see ``shapae.backends.shap_rules``.
 
     Args:
         modules: Modules that pass gradients on where shap has no rule for them.
     """
-    table = deep_pytorch.op_handler
-    before = dict(table)
-    try:
-        kinds: list[Any] = [*HEADS.values(), FunctionHead, *map(type, modules)]
-        for kind in kinds:
-            table.setdefault(kind.__name__, deep_pytorch.passthrough)
-        table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
-        # shap takes softmax for elementwise, which it is not: wrong values that add up, so that no residual tells.
-        table["Softmax"] = deep_pytorch.passthrough
-        yield
-    finally:
-        table.clear()
-        table.update(before)
+    return TABLE.changed(partial(_add_rules, [*modules]))
+
+
+def _add_rules(modules: Iterable[nn.Module], table: dict[Any, Any]) -> None:
+    kinds: list[Any] = [*HEADS.values(), FunctionHead, *map(type, modules)]
+    for kind in kinds:
+        table.setdefault(kind.__name__, deep_pytorch.passthrough)
+    table.update({kind.__name__: deep_pytorch.nonlinear_1d for kind in ACTIVATIONS})
+    # shap takes softmax for elementwise, which it is not: wrong values that add up, so that no residual tells.
+    table["Softmax"] = deep_pytorch.passthrough
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class CaptumDeep(RowwiseBackend):
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
 
+    name = "captum_deep"
     hint = (
         "captum sees torch's own elementwise modules only: functional calls, softmax, layer norm, attention and "
         "products, in the model or in a head, get plain gradients. Use backend='deep'."

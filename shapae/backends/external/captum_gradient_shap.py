@@ -17,6 +17,8 @@ POOL = 2**14
 class CaptumGradientShap(ExpectedGradients):
     """Expected gradients of captum."""
 
+    name = "captum_gradient_shap"
+
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""
         background, samples = game.resample(POOL, seed), row.repeat(self.n_samples, 1)

@@ -22,6 +22,7 @@ class CaptumShapley(RowwiseBackend):
         Castro, Gomez and Tejada, 2009, Polynomial calculation of the Shapley value based on sampling
     """
 
+    name = "captum_shapley"
     additive = False
     supports_groups = True
     hint = "captum adds up in float32, whatever the dtype of the model is; backend='sampling' does not."

@@ -21,6 +21,7 @@ class ShapDeep(Backend):
         Lundberg and Lee, 2017, section 4.2, https://arxiv.org/abs/1705.07874
     """
 
+    name = "shap_deep"
     hint = (
         "shap sees torch's own elementwise modules only, each once: functional calls, a module used twice, softmax, "
         "layer norm, attention and products, in the model or in a head, get plain gradients. Use backend='deep'."

@@ -17,6 +17,8 @@ POOL = 1000
 class ShapGradient(ExpectedGradients):
     """Expected gradients of shap."""
 
+    name = "shap_gradient"
+
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""
         n = self.n_samples

@@ -18,6 +18,7 @@ class ShapKernel(RowwiseBackend):
         Lundberg and Lee, 2017, section 4.1, https://arxiv.org/abs/1705.07874
     """
 
+    name = "shap_kernel"
     supports_groups = True
     hint = "shap drops features that hardly differ from the background; backend='sampling' does not."
     n_samples = 2048

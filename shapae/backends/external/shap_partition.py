@@ -31,6 +31,7 @@ class ShapPartition(Backend):
         Owen, 1977, Values of games with a priori unions
     """
 
+    name = "shap_partition"
     hint = "The score may depend on more than its rows."
 
     def rows_in_memory(self, n_background: int, n_players: int) -> int:

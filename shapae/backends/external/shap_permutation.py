@@ -19,6 +19,7 @@ class ShapPermutation(RowwiseBackend):
         Mitchell et al., 2022, section 4.1, https://arxiv.org/abs/2104.12199
     """
 
+    name = "shap_permutation"
     hint = "The score may depend on more than its rows."
     n_samples = 10
 
