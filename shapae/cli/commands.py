@@ -194,7 +194,8 @@ def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None
     from shapae.cli.reports import NAMES
     from shapae.utils.directories import atomic_directory
 
-    with atomic_directory(out, replaces=NAMES if force else ()) as fresh:
+    remedy = "Give a new or empty folder, or --force to replace the results of an earlier run."
+    with atomic_directory(out, replaces=NAMES if force else (), remedy=remedy) as fresh:
         write(load_table(data), fresh)
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 

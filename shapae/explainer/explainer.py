@@ -134,8 +134,8 @@ class Explainer:
     def score(self) -> Score:
         """The explained score as an nn.Module, rows (n, d) -> numbers (n, k), for explainers of other libraries.
 
-        It shares the parameters of the model, in eval mode, and none of its modules; so a library that mutates it
-        leaves the model alone. ``score.predict`` is the same as a function of arrays. See also
+        It shares the memory of the weights, and nothing else: a library that puts hooks on it or changes its dtype
+        leaves the model alone. It is in eval mode. ``score.predict`` is the same as a function of arrays. See also
         ``shapae.backends.shap_rules``.
         """
         return self._score.standalone()

@@ -121,10 +121,10 @@ class Score(nn.Module):
         return AnchoredScore(self, anchor) if self.anchored else self
 
     def standalone(self) -> "Score":
-        """Copy the modules, in eval mode, with the parameters and buffers of the model itself.
+        """Copy the score for other libraries, in eval mode; only the memory of the weights is shared.
 
-        So other libraries may put hooks and attributes on the copy. An anchored score then needs its anchors, because
-        a library that mixes rows would score each mixture against itself.
+        An anchored score then needs its anchors, because a library that mixes rows would score each mixture against
+        itself.
         """
         twin = share_parameters(self).eval()
         twin.needs_anchors = self.anchored
@@ -216,8 +216,8 @@ def score(
 ) -> Score:
     """Wrap an autoencoder as a module of one number per row, for explainers of other libraries.
 
-    The module shares the parameters of the model, in eval mode, and none of its modules; so a library that mutates it
-    leaves the model alone. Its ``predict`` is the same as a function of arrays.
+    The module shares the memory of the weights of the model, and nothing else: a library that puts hooks on it or
+    changes its dtype leaves the model alone. It is in eval mode. Its ``predict`` is the same as a function of arrays.
 
     Args:
         model: Trained.

@@ -10,12 +10,15 @@ from shapae.errors import OutputError
 
 
 @contextmanager
-def atomic_directory(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Path]:
+def atomic_directory(
+    folder: Path, *, replaces: Collection[str] = (), remedy: str = "Give a new or empty folder."
+) -> Iterator[Path]:
     """Create an empty folder for output; it becomes ``folder`` on success and is deleted on an error.
 
     Args:
         folder: The final folder; missing parents are created.
         replaces: Names of files that ``folder`` may already hold; they are replaced.
+        remedy: Advice if ``folder`` holds other files.
 
     Yields:
         The empty folder.
@@ -23,7 +26,7 @@ def atomic_directory(folder: Path, *, replaces: Collection[str] = ()) -> Iterato
     Raises:
         OutputError: ``folder`` holds other files.
     """
-    check_output_directory(folder, replaces)
+    check_output_directory(folder, replaces, remedy)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         fresh = Path(scratch) / "fresh"
@@ -34,8 +37,8 @@ def atomic_directory(folder: Path, *, replaces: Collection[str] = ()) -> Iterato
         shutil.move(fresh, folder)
 
 
-def check_output_directory(folder: Path, replaces: Collection[str] = ()) -> None:
-    """Check that ``folder`` holds no other files than ``replaces``.
+def check_output_directory(folder: Path, replaces: Collection[str], remedy: str) -> None:
+    """Check that ``folder`` holds no other files than ``replaces``; the arguments are those of ``atomic_directory``.
 
     Raises:
         OutputError: ``folder`` holds other files, is a file, or is the working directory.
@@ -47,4 +50,4 @@ def check_output_directory(folder: Path, replaces: Collection[str] = ()) -> None
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     other = [name for name in names if name not in replaces]
     if other:
-        raise OutputError(f"{folder} already exists and holds {', '.join(other[:5])}. Give a new or empty folder.")
+        raise OutputError(f"{folder} already exists and holds {', '.join(other[:5])}. {remedy}")

@@ -156,6 +156,7 @@ def test_results_are_replaced_with_force_only_and_other_files_never(work):
     code, output, error = run(*EXPLAIN, "--out", "again", cwd=work)
     assert (code, output) == (2, "")
     assert error.startswith("shapae: again already exists and holds bar.png, explanation")
+    assert "or --force to replace" in error
     assert error.count("\n") == 1
     assert run(*EXPLAIN, "--out", "again", "--force", "--head", "latent:1", cwd=work)[0] == 0
     assert (work / "again" / "explanation" / "explanation.safetensors").read_bytes() != before
