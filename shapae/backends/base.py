@@ -187,13 +187,13 @@ def _attribute(
 
 
 def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tensor) -> Moments:
-    """Check the result of a backend, and convert it to arrays in the dtype of the rows.
+    """Check the result of a backend, and convert it to arrays of floating point numbers.
 
     Args:
         moments: The result.
         name: Name of the backend.
         shape: Expected shape of the mean: rows, players and outputs.
-        rows: Tensor of the dtype of the values.
+        rows: Their dtype is that of values that are not floating point numbers.
 
     Raises:
         ShapeError: The result is not Moments, or has another shape.
@@ -222,4 +222,4 @@ def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tens
 def _to_array(part: Any, rows: Tensor) -> NDArray[Any]:
     array = part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part)
     array = array if min(array.strides, default=0) >= 0 else array.copy()  # torch takes no negative strides
-    return array.astype(str(rows.dtype).removeprefix("torch."), copy=False)
+    return array if array.dtype.kind == "f" else array.astype(str(rows.dtype).removeprefix("torch."))

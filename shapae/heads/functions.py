@@ -43,6 +43,11 @@ def function_name(function: Any) -> str:
     return "score" if name == "<lambda>" else str(name)
 
 
+def short_name(head: nn.Module) -> str:
+    """Name a head in a message: by its class, or by its function."""
+    return function_name(head.function if isinstance(head, FunctionHead) else head)
+
+
 def head_name(head: str | nn.Module | HeadFunction) -> str:
     """Name a head: its name, the representation of a module, or the name of a function."""
     if isinstance(head, str):
@@ -103,14 +108,14 @@ def output_names(head: nn.Module, features: Sequence[str], width: int) -> list[s
     owner = head.function if isinstance(head, FunctionHead) else head
     given = getattr(owner, "output_names", None)
     if given is None:
-        name = function_name(owner) if isinstance(head, FunctionHead) else type(head).__name__
+        name = short_name(head)
         return [name] if width == 1 else [f"{name} {output}" for output in range(width)]
     given = given(features, width) if callable(given) else given
     given = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
     names = [str(name) for name in given]
     if len(names) != width or len({*names}) < width:
         raise ModelError(
-            f"output_names of the head {head_name(owner)} must be {width} different names, one for each output, got "
+            f"output_names of the head {short_name(head)} must be {width} different names, one for each output, got "
             f"{names}."
         )
     return names

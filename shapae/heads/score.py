@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError, UnknownName
-from shapae.heads.functions import as_head, head_name, output_names
+from shapae.heads.functions import as_head, output_names, short_name
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
@@ -61,7 +61,7 @@ class Score(nn.Module):
             self._columns = [_output_position(choice, names, head) for choice in chosen]
             if not self._columns or len(set(self._columns)) < len(self._columns):
                 raise ModelError(
-                    f"choose one or more outputs of {type(head).__name__}, each once, or None for all; got {chosen}."
+                    f"choose one or more outputs of {short_name(head)}, each once, or None for all; got {chosen}."
                 )
 
     def _try(self, rows: Tensor) -> Tensor:
@@ -277,7 +277,8 @@ def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:
         got = "" if numbers.is_floating_point() else f"{numbers.dtype}, which has no gradient"
     if got:
         raise ShapeError(
-            f"the head {head_name(head)} must return one number per row ({n},) or k numbers per row ({n}, k), floating "
+            f"the head {short_name(head)} must return one number per row ({n},) or k numbers per row ({n}, k), "
+            f"floating "
             f"point, got {got}. It was called with {n} rows."
         )
     checked: Tensor = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
@@ -297,4 +298,4 @@ def _output_position(choice: str | int, names: list[str], head: nn.Module) -> in
     decimal = str(choice).isdecimal() and (isinstance(choice, int) or not any(name.isdecimal() for name in names))
     if decimal and int(choice) < len(names):
         return int(choice)
-    raise UnknownName(f"output of {type(head).__name__}", choice, names)
+    raise UnknownName(f"output of {short_name(head)}", choice, names)

@@ -98,7 +98,7 @@ def test_names_of_outputs_are_honoured(head, names, rows, background):
 
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], "ab", ["a", "b", "c"], 3])
 def test_names_that_do_not_fit_are_refused(names, background):
-    with pytest.raises(ModelError, match=r"output_names of the head Named\(\) must be 2 different names, .* got \["):
+    with pytest.raises(ModelError, match=r"output_names of the head Named must be 2 different names, .* got \["):
         Explainer(cases.build(cases.Linear), background, head=Named(names))
 
 

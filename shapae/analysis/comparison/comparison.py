@@ -261,7 +261,7 @@ def _by_name(backends: str | Backend | Sequence[str | Backend]) -> dict[str, str
         with suppress(MissingPackage):  # a failure of the backend, unlike an unknown name, which is a mistake
             as_backend(each)
         name = each.name if isinstance(each, Backend) else each
-        if chosen.get(name, each) is not each or (isinstance(each, Backend) and name in names()):
+        if chosen.get(name, each) != each or (isinstance(each, Backend) and name in names()):
             raise DataError(
                 f"two backends are called {name!r}, so that their results can't be told apart. Give each object a name "
                 f"of its own: backend.name = '{name} 2'."
