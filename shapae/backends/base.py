@@ -201,8 +201,7 @@ def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tens
     if not isinstance(moments, Moments):
         raise ShapeError(
             f"the backend {name!r} returned {type(moments).__name__}. Expected are Moments with a mean of shape "
-            f"{shape}: "
-            f"rows, players and outputs. Return shapae.backends.Moments(count, mean)."
+            f"{shape}: rows, players and outputs. Return shapae.backends.Moments(count, mean)."
         )
     parts = [None if part is None else _to_array(part, rows) for part in (moments.mean, moments.sum_of_squares)]
     for what, part in zip(("mean", "sum_of_squares"), parts, strict=True):

@@ -100,9 +100,8 @@ def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
     if len(bad):
         raise ModelError(
             f"the values of {len(bad)} of {len(sums)} rows are NaN or infinite, first in row {start + bad[0]}, "
-            f"although "
-            f"their scores are finite. The model may overflow for mixtures of rows: scale the columns, or compare "
-            f"another backend."
+            f"although their scores are finite. The model may overflow for mixtures of rows: scale the columns, or "
+            f"compare another backend."
         )
 
 

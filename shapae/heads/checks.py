@@ -43,10 +43,9 @@ def _tolerance(scores: Tensor) -> Tensor:
 def _check_deterministic(scores: Tensor, again: Tensor) -> None:
     if (scores - again).abs().max() > _tolerance(scores):
         raise ModelError(
-            "the model or the head is random in eval mode: two runs on the same rows differ. Autoencoder(model, "
-            "noise='mean') puts "
-            "the mean in place of Gaussian noise. If the model draws other random numbers, say what to run instead: "
-            "Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
+            "the model or the head is random in eval mode: two runs on the same rows differ. "
+            "Autoencoder(model, noise='mean') puts the mean in place of Gaussian noise. If the model draws other "
+            "random numbers, say what to run instead: Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
         )
 
 
@@ -54,8 +53,8 @@ def _check_rows_independent(batch: Tensor, alone: Tensor, tolerance: Tensor) -> 
     if (batch - alone).abs().max() > tolerance:
         raise ModelError(
             "the model or the head mixes rows: a row alone has another score than in a batch. Batch statistics are "
-            "a usual "
-            "cause: BatchNorm with track_running_stats=False, or a mean over dim=0. Each row must be scored by itself."
+            "a usual cause: BatchNorm with track_running_stats=False, or a mean over dim=0. Each row must be scored by "
+            "itself."
         )
 
 

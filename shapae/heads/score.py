@@ -114,9 +114,8 @@ class Score(nn.Module):
         anchor = torch.as_tensor(anchor).to(self.original)
         if anchor.shape != self.original.shape[1:]:
             raise ModelError(
-                f"an anchor is one row, of shape {tuple(self.original.shape[1:])}, got {tuple(anchor.shape)}. Bind "
-                f"each "
-                f"row by itself: score.anchored_at(row)."
+                f"an anchor is one row, of shape {tuple(self.original.shape[1:])}, got {tuple(anchor.shape)}. "
+                f"Bind each row by itself: score.anchored_at(row)."
             )
         return AnchoredScore(self, anchor) if self.anchored else self
 
@@ -278,8 +277,7 @@ def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:
     if got:
         raise ShapeError(
             f"the head {short_name(head)} must return one number per row ({n},) or k numbers per row ({n}, k), "
-            f"floating "
-            f"point, got {got}. It was called with {n} rows."
+            f"floating point, got {got}. It was called with {n} rows."
         )
     checked: Tensor = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
     return checked
