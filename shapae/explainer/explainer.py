@@ -172,9 +172,9 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
-            found = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
-            explanation = self._explanation(found, names, rows, start)
-        message = found.additivity_message(self._backend.additive)
+            attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
+            explanation = self._explanation(attributions, names, rows, start)
+        message = attributions.additivity_message(self._backend.additive)
         if message:
             warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=2)
         return explanation
@@ -286,18 +286,20 @@ class Explainer:
                 f"{self.head} has samples of its own, which a tolerance does not see. Leave tolerance= or draws= out."
             )
 
-    def _explanation(self, found: Attributions, names: list[str], rows: TableStream, start: float) -> Explanation:
+    def _explanation(
+        self, attributions: Attributions, names: list[str], rows: TableStream, start: float
+    ) -> Explanation:
         outputs, data = self._score.outputs(names), self._data(rows)
         arrays = ("values", "base_values", "scores", "residual", "standard_errors")
-        given = {name: getattr(found, name) for name in arrays}
+        parts = {name: getattr(attributions, name) for name in arrays}
         if len(outputs) == 1:
-            given = {name: array if array is None else array[..., 0] for name, array in given.items()}
+            parts = {name: array if array is None else array[..., 0] for name, array in parts.items()}
         return Explanation(
-            **given,
+            **parts,
             data=self._game.players.means(data) if self._game.players else data,
             feature_names=self._player_names(names),
             output_names=outputs[0] if len(outputs) == 1 else outputs,
-            used=found.used if self.tolerance is not None else None,
+            used=attributions.used if self.tolerance is not None else None,
             made_by=self._record(start, rows),
             row_names=rows.rows.row_names,
         )

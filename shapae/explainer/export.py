@@ -127,31 +127,31 @@ def _select(parts: ExplanationArrays, adata: Any) -> Any:
 
 
 def _rows(parts: ExplanationArrays, names: pd.Index) -> list[int]:
-    wanted = None if parts.rows is None else [str(name) for name in parts.rows]
-    if wanted is None or wanted == list(names):
+    explained = None if parts.rows is None else [str(name) for name in parts.rows]
+    if explained is None or explained == list(names):
         if len(parts.data) != len(names):
             raise DataError(
                 f"{len(parts.data)} rows without names were explained, and the AnnData has {len(names)} rows. Explain "
                 f"an AnnData or a DataFrame, whose rows have names, or give the explained rows: adata[...]."
             )
         return [*range(len(names))]
-    repeated = [name for name, count in Counter(names).items() if count > 1 and name in {*wanted}]
+    repeated = [name for name, count in Counter(names).items() if count > 1 and name in {*explained}]
     if repeated:
         raise DataError(
             f"the AnnData has {enumerate_names(repeated, 'row')} repeatedly. Call adata.obs_names_make_unique() first."
         )
-    return _places(list(names), wanted, "row")
+    return _places(list(names), explained, "row")
 
 
-def _places(names: Sequence[str], wanted: Iterable[str], noun: str) -> list[int]:
+def _places(names: Sequence[str], explained: Iterable[str], noun: str) -> list[int]:
     place = {name: at for at, name in enumerate(names)}
-    missing = [name for name in wanted if name not in place]
+    missing = [name for name in explained if name not in place]
     if missing:
         raise DataError(
             f"the AnnData has no {enumerate_names(missing, noun)}. Give the explained AnnData; for its .raw it is "
             f"adata.raw.to_adata()."
         )
-    return [place[name] for name in wanted]
+    return [place[name] for name in explained]
 
 
 def _keys(prefix: str, names: Sequence[str]) -> list[str]:

@@ -73,8 +73,8 @@ def check_finite_scores(score: Callable[[Tensor], Tensor], rows: Any, scores: Te
     bad = (~torch.isfinite(scores)).any(dim=1).nonzero().flatten().tolist()
     if bad:
         first = first_nonfinite(score, rows[bad[0] : bad[0] + 1])
-        made = [f"{place}, the first to make {kind}" for kind, place in first.items()]
+        operators = [f"{place}, the first to make {kind}" for kind, place in first.items()]
         raise ModelError(
             f"the model gives NaN or infinite scores for {len(bad)} of {len(scores)} {what}, first for row {bad[0]}. "
-            f"The rows themselves are finite: look at {' and '.join(made) or 'the weights, which are not finite'}."
+            f"The rows themselves are finite: look at {' and '.join(operators) or 'the weights, which are not finite'}."
         )
