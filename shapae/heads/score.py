@@ -163,10 +163,10 @@ class Score(nn.Module):
                 "this score compares each row with the row being explained, its anchor, and got none. Explain one row "
                 "at a time with score.anchored_at(row), a module of (n, d) -> (n, k)."
             )
-        handed = self.default_anchors(rows) if anchors is None else anchors
-        rows, handed = rows.clone(), handed.clone()  # for heads that write into them
-        model = self.autoencoder if self.source == "input" else DecoderOnly(self.autoencoder, handed)
-        extra = [self.inputs(handed)] if getattr(self.head, "anchored", False) else []
+        anchors = self.default_anchors(rows) if anchors is None else anchors
+        rows, anchors = rows.clone(), anchors.clone()  # for heads that write into them
+        model = self.autoencoder if self.source == "input" else DecoderOnly(self.autoencoder, anchors)
+        extra = [self.inputs(anchors)] if getattr(self.head, "anchored", False) else []
         numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows))
         chosen: Tensor = numbers[:, self._columns]
         return chosen.mean(dim=1, keepdim=True) if self.draws else chosen
