@@ -53,6 +53,7 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")  # shap's check of the sums
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # captum says so in every call
+@pytest.mark.filterwarnings("ignore:(X|references) must be one-hot encoded")  # tangermeme, of a table
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
