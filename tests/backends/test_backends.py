@@ -18,9 +18,7 @@ from tests.closed_forms import CLOSED, affine, moving_error
 
 PRECISE = pytest.mark.parametrize("backend", ["deep", "shap_deep", "exact"])
 DRAWN = pytest.mark.parametrize("backend", ["gradient", "shap_gradient"])
-RULED = pytest.mark.parametrize("backend", ["deep", "shap_deep"])
-
-
+RULED = pytest.mark.parametrize("backend", ["deep", "shap_deep", "captum_deep"])
 closed_forms = pytest.mark.parametrize("head", CLOSED)
 
 

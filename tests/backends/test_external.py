@@ -14,9 +14,8 @@ from shapae.backends.external import captum_shapley, shap_partition
 from shapae.backends.external.shap_kernel import ShapKernel
 from shapae.errors import AdditivityWarning, MissingPackage
 from tests import cases
-from tests.backends.test_backends import ACTIVATIONS
 from tests.backends.test_sampling import assert_unbiased, every_game, game_of
-from tests.closed_forms import CLOSED, affine, moving_error, shapley_values
+from tests.closed_forms import CLOSED, moving_error, shapley_values
 
 ADAPTED = [
     *("shap_kernel", "shap_permutation", "shap_partition", "captum_deep", "captum_gradient_shap", "captum_shapley"),
@@ -157,19 +156,6 @@ def test_captum_deep_has_the_values_of_deep_where_everything_is_a_module(head, m
 def test_captum_deep_weighs_and_anchors_as_deep(head, weighted, rows, background):
     game = game_of(background, head=head, weighted=weighted)
     np.testing.assert_allclose(values("captum_deep", game, rows), values("deep", game, rows), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: type(activation).__name__)
-def test_captum_deep_follows_the_rescale_rule_through_every_activation(activation, rows, background):
-    model = cases.build(lambda: nn.Sequential(nn.Linear(6, 4), activation, nn.Linear(4, 6)))
-    (w1, b1), (w2, _) = affine(model[0]), affine(model[2])
-    with torch.no_grad():
-        zx, zb = rows @ w1.T + b1, background @ w1.T + b1
-        fx, fb = (model[1](torch.tensor(z)).numpy() for z in (zx, zb))
-    slope = (fx[:, None] - fb) / (zx[:, None] - zb)
-    want = np.einsum("nbi,hi,nbh,jh->nij", rows[:, None] - background, w1, slope, w2) / len(background)
-    got = Explainer(model, background, head="reconstruction", backend="captum_deep")(rows)
-    np.testing.assert_allclose(got.values, want, rtol=0, atol=1e-12)
 
 
 def test_the_residual_tells_what_captum_does_not_see(rows, background):

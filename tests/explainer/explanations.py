@@ -13,19 +13,18 @@ PARTS = ("values", "base_values", "data", "scores", "residual", "standard_errors
 NAMES = ("feature_names", "output_names")
 
 
-def explanation(k=None, *, errors=True, n=N):
-    """Of one output, or of ``k``."""
+def explanation(k=None, *, errors=True, n=N, outputs=OUTPUTS, **names):
+    """Of one output, or of ``k``; ``names`` are other arguments of ``Explanation``."""
     shape, rng = (n, D) if k is None else (n, D, k), np.random.default_rng(0)
     per_row = (n, *shape[2:])
     return Explanation(
         rng.normal(size=shape),
         rng.normal(size=per_row),
         rng.normal(size=(n, D)),
-        feature_names=FEATURES,
-        output_names="reconstruction error" if k is None else OUTPUTS[:k],
+        output_names="reconstruction error" if k is None else outputs[:k],
         scores=rng.normal(size=per_row),
         standard_errors=rng.random(size=shape) if errors else None,
-        made_by={"head": "latent", "seed": 0, "versions": {"torch": "2"}},
+        **{"feature_names": FEATURES, "made_by": {"head": "latent", "seed": 0, "versions": {"torch": "2"}}} | names,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,29 +14,17 @@ from shapae import Explainer, Explanation, from_anndata
 from shapae.errors import DataError, MissingPackage
 from shapae.explainer.importance import Importance
 from tests import cases
+from tests.explainer import explanations
+from tests.explainer.explanations import D, N
 
-N, D = 8, 6
 FEATURES = cases.FEATURES
 OUTPUTS = ["a/b", "a_b", "遺伝子 $x$", "a/b-1"]
 ROWS = cases.CELLS
+MADE_BY = {"head": "Latent(chosen=[1])", "seed": 0, "versions": {"torch": "2"}, "groups": None}
+explanation = partial(
+    explanations.explanation, outputs=OUTPUTS, feature_names=FEATURES, made_by=MADE_BY, row_names=ROWS
+)
 several = pytest.mark.parametrize("k", [None, 4])
-
-
-def explanation(k=None, *, errors=True, row_names=ROWS):
-    """Of one output, or of ``k``."""
-    shape, rng = (N, D) if k is None else (N, D, k), np.random.default_rng(0)
-    per_row = (N, *shape[2:])
-    return Explanation(
-        rng.normal(size=shape),
-        rng.normal(size=per_row),
-        rng.normal(size=(N, D)),
-        feature_names=FEATURES,
-        output_names="reconstruction error" if k is None else OUTPUTS,
-        scores=rng.normal(size=per_row),
-        standard_errors=rng.random(size=shape) if errors else None,
-        made_by={"head": "Latent(chosen=[1])", "seed": 0, "versions": {"torch": "2"}, "groups": None},
-        row_names=row_names,
-    )
 
 
 # pandas
