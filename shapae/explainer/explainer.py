@@ -101,9 +101,11 @@ class Explainer:
         with torch.inference_mode(False):
             like = template_tensor(autoencoder, torch.from_numpy(table.rows.dense(slice(1))))
             self.background, weights = tensors(table, like, self.memory)
+            autoencoder.understand(self.background)
         score = self._make_score(autoencoder, module, source)
-        with inference_state(autoencoder, self.background):
+        with inference_state(score, self.background):
             inputs = score.inputs(self.background)
+            check_score(score, inputs[:CHECKED_ROWS])
         names = self._input_names(self.feature_names, score.source, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
@@ -124,6 +126,11 @@ class Explainer:
         other._game = replace(self._game, score=self._make_score(score.autoencoder, module, score.source))
         other._check_tolerance()
         return other
+
+    def __repr__(self) -> str:
+        b, d = self.background.shape
+        first = f"Explainer of {self.head!r} by {self.backend!r}, {b} background rows of {d} features"
+        return f"{first}\n{self._score.autoencoder!r}"
 
     @property
     def _score(self) -> Score:
@@ -324,6 +331,7 @@ class Explainer:
         """Record what made a result: enough to compute it again."""
         note = "the rows are also the background, so that each is compared with itself, too"
         optional = {
+            "model": self._score.autoencoder.record or None,
             "background": self._origin,
             "groups": self._groups,
             "source": self._score.source if self._score.source != "input" else None,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.errors import ModelError, ShapeError, UnknownName
+from shapae.errors import ModelError, ShapaeError, ShapeError, UnknownName
 from shapae.heads.functions import as_head, output_names, short_name
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.decoder import DecoderOnly
@@ -65,11 +65,17 @@ class Score(nn.Module):
                 )
 
     def _try(self, rows: Tensor) -> Tensor:
+        where = f"rows of shape {tuple(rows.shape)} and {rows.dtype}"
         try:
             numbers: Tensor = self(rows)
-        except Exception as error:
-            error.add_note(f"(shapae ran the model on rows of shape {tuple(rows.shape)} and {rows.dtype})")
+        except ShapaeError as error:
+            error.add_note(f"(shapae ran the model on {where})")
             raise
+        except Exception as error:
+            raise ModelError(
+                f"the model or the head {short_name(self.head)} fails on {where}: {type(error).__name__}: {error} "
+                f"A head takes the autoencoder and the rows, and returns (n,) or (n, k)."
+            ) from error
         return numbers
 
     def inputs(self, rows: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
-"""Accessors of a model: the path of a module, a key of the output of forward, or a function.
+"""Accessors of a model: the path of a part, a field of what a part returns, or a function of the user.
 
 Accessors are small callable objects, not closures, so that copies and worker processes receive them without the model.
+``str`` of an accessor says what it runs, and ``code`` is the Python expression of it for the argument ``x``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from inspect import getattr_static
 from operator import attrgetter
 from typing import Any
@@ -16,7 +18,170 @@ from shapae.models import outputs
 Accessor = Callable[[Any, Tensor], Any]
 
 
-def as_accessor(name: str, part: Any, model: nn.Module, *, keys: bool = True) -> Accessor | None:
+@dataclass(frozen=True)
+class Part:
+    """A method or a module within the model.
+
+    Attributes:
+        path: Path of the part, such as "net.encoder"; "forward" for the model itself.
+    """
+
+    path: str
+
+    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
+        """Run the method or module on ``rows``."""
+        return model(rows) if self.path == "forward" else attrgetter(self.path)(model)(rows)
+
+    def __str__(self) -> str:
+        return self.path
+
+    def code(self, x: str = "x") -> str:
+        """Return the expression."""
+        return f"m({x})" if self.path == "forward" else f"m.{self.path}({x})"
+
+
+# The model itself.
+FORWARD = Part("forward")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field, a position or the mean of what another accessor returns.
+
+    Attributes:
+        inner: The other accessor.
+        key: Key, position or attribute of the field; None for the mean of a distribution.
+        dotted: Whether the field is an attribute, in the expression.
+    """
+
+    inner: Any
+    key: str | int | None
+    dotted: bool = False
+
+    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
+        """Run the inner accessor and return the field.
+
+        Raises:
+            ModelError: There is no such field.
+        """
+        output = self.inner(model, rows)
+        if self.key is None:
+            return output.mean
+        fields = outputs.output_fields(output)
+        if self.key in fields:
+            return fields[self.key]
+        raise ModelError(
+            f"{self.inner} of {type(model).__name__} returns no {self.key!r}, and the model has no part of that name. "
+            f"It returns {outputs.describe_output(output)}. Give one of these keys, or a function of the model and "
+            f"the rows."
+        )
+
+    def __str__(self) -> str:
+        return f"{self.inner}{self._suffix}"
+
+    def code(self, x: str = "x") -> str:
+        """Return the expression."""
+        return f"{self.inner.code(x)}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
+        if self.key is None:
+            return ".mean"
+        return f".{self.key}" if self.dotted else f"[{self.key!r}]"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A module of the model after another accessor, such as the layer of the means after the trunk of an encoder.
+
+    Attributes:
+        inner: The other accessor.
+        outer: The part that runs on its result.
+    """
+
+    inner: Any
+    outer: Any
+
+    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
+        """Run both, one after the other."""
+        return self.outer(model, self.inner(model, rows))
+
+    def __str__(self) -> str:
+        return f"{self.inner} -> {self.outer}"
+
+    def code(self, x: str = "x") -> str:
+        """Return the expression."""
+        return str(self.outer.code(self.inner.code(x)))
+
+
+@dataclass(frozen=True)
+class FirstHalf:
+    """The first half of the columns, where an encoder returns mean and log variance side by side.
+
+    Attributes:
+        inner: The accessor that returns both.
+    """
+
+    inner: Any
+
+    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
+        """Run the inner accessor and return the first half of its columns."""
+        return self.inner(model, rows).chunk(2, dim=1)[0]
+
+    def __str__(self) -> str:
+        return f"{self.inner}, first half of the columns"
+
+    def code(self, x: str = "x") -> str:
+        """Return the expression."""
+        return f"{self.inner.code(x)}.chunk(2, dim=1)[0]"
+
+
+@dataclass(frozen=True)
+class FirstLayers:
+    """The first layers of a model that is a plain Sequential.
+
+    Attributes:
+        count: Number of layers.
+    """
+
+    count: int
+
+    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
+        """Run the layers on ``rows``."""
+        assert isinstance(model, nn.Sequential)
+        return model[: self.count](rows)
+
+    def __str__(self) -> str:
+        return f"the first {self.count} layers"
+
+    def code(self, x: str = "x") -> str:
+        """Return the expression."""
+        return f"m[:{self.count}]({x})"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A function of the user.
+
+    Attributes:
+        function: (model, rows) -> any output.
+    """
+
+    function: Accessor
+
+    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
+        """Call the function."""
+        return self.function(model, rows)
+
+    def __str__(self) -> str:
+        return str(getattr(self.function, "__name__", type(self.function).__name__)).replace("<lambda>", "a function")
+
+    def code(self, x: str = "x") -> str:
+        """Return a placeholder of the expression."""
+        return f"f(m, {x})"
+
+
+def as_accessor(name: str, part: Any, model: nn.Module, *, keys: bool = True) -> Any:
     """Convert ``part`` to an accessor, as described in ``shapae.Autoencoder``.
 
     Args:
@@ -28,21 +193,26 @@ def as_accessor(name: str, part: Any, model: nn.Module, *, keys: bool = True) ->
     Raises:
         ModelError: ``part`` is neither a function nor a path nor a key.
     """
-    if isinstance(part, str) and _has_path(model, part):
-        return ModulePath(part)
+    prefix, _, rest = part.partition(":") if isinstance(part, str) else ("", "", "")
+    if prefix == "part" and has_path(model, rest):
+        return Part(rest)
+    if prefix == "key" and keys:
+        return Field(FORWARD, rest)
+    if isinstance(part, str) and has_path(model, part):
+        return Part(part)
     if keys and isinstance(part, (str, int)):
-        return OutputKey(part)
+        return Field(FORWARD, part)
     if part is not None and (isinstance(part, nn.Module) or not callable(part)):
         got = repr(part) if isinstance(part, str) else type(part).__name__
         raise ModelError(
             f"{name} must be a function of the model and the rows, or the path of a part of the model, got {got}. "
             f"Write {name}=lambda m, x: m.part(x), or {name}='part'."
         )
-    accessor: Accessor | None = part
-    return accessor
+    return None if part is None else Given(part)
 
 
-def _has_path(model: nn.Module, path: str) -> bool:
+def has_path(model: nn.Module, path: str) -> bool:
+    """Return whether ``model`` has a method or a module of this path."""
     try:
         return callable(attrgetter(path)(model))
     except AttributeError:
@@ -54,54 +224,12 @@ def has_forward(model: nn.Module) -> bool:
     return getattr_static(model, "forward") is not nn.Module.forward  # static: scripted modules define it by instance
 
 
-def find_paths(model: nn.Module, *names: str) -> list[Accessor]:
-    """Find the methods and modules of ``model`` with these names."""
-    return [ModulePath(name) for name in names if _has_path(model, name)]
+def find_parts(model: nn.Module, names: Sequence[str]) -> list[Part]:
+    """Find the methods and modules of ``model`` with these names: its own first, then those of its parts."""
+    owners = [path for path, _ in model.named_modules()]
+    paths = [f"{owner}.{name}" if owner else name for owner in sorted(owners, key=_depth) for name in names]
+    return [Part(path) for path in paths if has_path(model, path)]
 
 
-class ModulePath:
-    """A method or a module within the model."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
-        """Run the method or module on ``rows``."""
-        return model(rows) if self.path == "forward" else attrgetter(self.path)(model)(rows)
-
-    def __str__(self) -> str:
-        return self.path
-
-
-class OutputKey:
-    """A key, position or attribute of the output of forward."""
-
-    def __init__(self, key: str | int) -> None:
-        self.key = key
-
-    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
-        """Run the model on ``rows`` and return the field under the key.
-
-        Raises:
-            ModelError: The output has no such key.
-        """
-        output = model(rows)
-        fields = outputs.output_fields(output)
-        if self.key in fields:
-            return fields[self.key]
-        raise ModelError(
-            f"forward of {type(model).__name__} returns no {self.key!r}, and the model has no part of that name. "
-            f"Forward returns {outputs.describe_output(output)}. Give one of these keys, or a function of the model "
-            f"and the rows."
-        )
-
-
-class OtherOutputs:
-    """All fields of the output of forward except the reconstruction."""
-
-    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
-        """Run the model on ``rows`` and return its other fields by key."""
-        return outputs.without_reconstruction(model(rows), (rows.shape[0], rows.shape[1]))
-
-    def __str__(self) -> str:
-        return "forward, beside the reconstruction,"
+def _depth(path: str) -> int:
+    return path.count(".") + bool(path)

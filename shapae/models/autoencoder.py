@@ -1,18 +1,26 @@
 """The user's model behind a few methods: ``reconstruct``, ``encode``, ``decode``, ``latent_distribution``."""
 
 import copy
-import warnings
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError
 from shapae.models import outputs
 from shapae.models import preprocess as preprocessing
-from shapae.models.accessors import Accessor, ModulePath, OtherOutputs, as_accessor, find_paths, has_forward
+from shapae.models.accessors import FORWARD, Accessor, Part, as_accessor, find_parts, has_forward
 from shapae.models.noise import FixedNoise, ForwardMode, Noise, zero_noise
-from shapae.models.unwrapping import single_precision_template, unwrap
+from shapae.models.refusals import refuse_decoder
+from shapae.models.resolver import DECODERS
+from shapae.models.trials import Runner, Trials
+from shapae.models.understanding import Understanding, understand
+from shapae.models.unwrapping import single_precision_template, template_tensor, unwrap
+from shapae.utils.context import inference_state
+
+# Number of rows on which the parts of a model are tried.
+TRIAL_ROWS = 8
 
 
 class Autoencoder(nn.Module):
@@ -20,12 +28,15 @@ class Autoencoder(nn.Module):
 
     Each part may be given as a function ``(model, rows) -> ...``, which must use the model in its first argument,
     because that may be a copy; as the path of a part of the model, "net.encoder"; or as the key or position of a field
-    of the output of forward, "x_hat" or 1. A string is a path if the model has such an attribute, and otherwise a key.
-    Parts may return tensors, tuples, dicts, dataclasses or distributions. Distributions are replaced by their mean.
+    of the output of forward, "x_hat" or 1. "part:mean" and "key:mean" say which of the two a string is. Parts may
+    return tensors, tuples, dicts, dataclasses or distributions. Distributions are replaced by their mean.
+
+    Parts that are not given are found by evidence, on the first rows: decode(encode(rows)) must be reconstruct(rows),
+    and what is not clear is refused when it is used. ``print(autoencoder)`` says what was understood.
 
     Args:
-        model: The model. Parts that are not given are found: ``model.reconstruct`` or its forward reconstructs,
-            ``model.encode`` or ``model.encoder`` encodes, ``model.decode`` or ``model.decoder`` decodes. A model
+        model: The model. ``model.reconstruct`` or its forward reconstructs, ``model.encode`` or ``model.encoder``
+            encodes, also with one more layer for the mean, ``model.decode`` or ``model.decoder`` decodes. A model
             without a forward of its own reconstructs by decode(encode(rows)). Models compiled or wrapped for several
             devices are unwrapped.
         reconstruct: -> (n, d).
@@ -35,7 +46,8 @@ class Autoencoder(nn.Module):
         preprocess: Preprocessing in front of the model, so that rows and values refer to the original columns: a pair
             (mean, scale) of d numbers each, for (rows - mean) / scale; a transformer of scikit-learn with such a map;
             or an nn.Module. Reconstructions stay in the units of the model: see ``target``.
-        noise: Replacement of the Gaussian noise that the model draws: "mean" for its mean, 0; an integer for one
+        noise: Replacement of the Gaussian noise that the model draws: "auto" for its mean, if the model is random in
+            eval mode, as most variational autoencoders are; "mean" for its mean, 0, in any case; an integer for one
             sample, see ``drawn``; a function ``shapae.models.noise.Noise``; None to let the model draw.
 
     Raises:
@@ -44,7 +56,7 @@ class Autoencoder(nn.Module):
     >>> import torch
     >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 3))
     >>> autoencoder = Autoencoder(model, encode=lambda m, rows: m[:2](rows))
-    >>> autoencoder.reconstruct(torch.zeros(5, 3)).shape, autoencoder.encode(torch.zeros(5, 3)).shape
+    >>> autoencoder.reconstruct(torch.ones(5, 3)).shape, autoencoder.encode(torch.ones(5, 3)).shape
     (torch.Size([5, 3]), torch.Size([5, 2]))
     """
 
@@ -57,21 +69,36 @@ class Autoencoder(nn.Module):
         decode: Accessor | str | None = None,
         latent_distribution: Accessor | str | int | None = None,
         preprocess: Any = None,
-        noise: str | int | Noise | None = None,
+        noise: str | int | Noise | None = "auto",
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             call = f" Did you mean {model.__name__}()?" if isinstance(model, type) else ""
             raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.{call}")
         self.model, self.noise = unwrap(model), _as_noise(noise)
+        self._settles_noise = noise == "auto"
         self.preprocess = preprocessing.as_module(preprocess, single_precision_template(self.model))
         parts = {"reconstruct": reconstruct, "encode": encode, "latent_distribution": latent_distribution}
-        self._accessors = {name: as_accessor(name, part, self.model) for name, part in parts.items()}
-        self._accessors["decode"] = as_accessor("decode", decode, self.model, keys=False)
-        for name, paths in USUAL_NAMES.items():
-            self._accessors[name] = self._accessors[name] or next(iter(find_paths(self.model, *paths)), None)
-        if self._accessors["reconstruct"] is None and has_forward(self.model):
-            self._accessors["reconstruct"] = ModulePath("forward")
+        self._given = {name: as_accessor(name, part, self.model) for name, part in parts.items()}
+        self._given["decode"] = as_accessor("decode", decode, self.model, keys=False)
+        self._strings = {name: part for name, part in parts.items() if isinstance(part, str)}
+        self._understanding: Understanding | None = None
+
+    def understand(self, rows: Tensor) -> Understanding:
+        """Find the parts of the model on ``rows`` (n, d), again if that was done before.
+
+        Raises:
+            ModelError: A part was given by a string that is both a key and a path.
+        """
+        rows = rows[:TRIAL_ROWS].detach()
+        with inference_state(self, rows):
+            rows = rows.clone()
+            runner = Runner(self.model, self.preprocess, None if self._settles_noise else self.noise)
+            self._check_strings(runner, rows)
+            self._understanding = understand(runner, self._given, rows, settle_noise=self._settles_noise)
+        if self._settles_noise:
+            self.noise = self._understanding.noise
+        return self._understanding
 
     def target(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d), the preprocessed rows, with which the reconstruction is compared."""
@@ -83,71 +110,51 @@ class Autoencoder(nn.Module):
         """(n, d) -> (n, d), in the units of the model.
 
         Raises:
+            ModelError: The reconstruction of the model is not clear.
             ShapeError: The model returns no reconstruction of this shape.
         """
-        accessor = self._accessors["reconstruct"]
-        if accessor is None:
-            return self.decode(self.encode(rows))
-        output = self._run(accessor, rows)
-        reconstruction = outputs.reconstruction(output, (rows.shape[0], rows.shape[1]))
+        output = self._run("reconstruct", rows)
+        reconstruction = outputs.as_table(output)
         if reconstruction is None or reconstruction.shape != rows.shape:
-            raise ShapeError(
-                f"the model must return a reconstruction of shape {tuple(rows.shape)}, got "
-                f"{outputs.describe_output(output)}. "
-                f"Say which part is the reconstruction: Autoencoder(model, reconstruct=lambda m, x: m(x)[0]), or "
-                f"reconstruct={_example_key(output)} for the output of forward under that key."
-            )
+            raise ShapeError(_wrong_shape("reconstruct", tuple(rows.shape), output))
         return reconstruction
 
     def encode(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, m), one column per latent unit; the means, if the model encodes to a distribution.
 
         Raises:
-            ModelError: The encoder of the model is not known.
+            ModelError: The latents of the model are not clear.
             ShapeError: The encoder returns no latents of this shape.
         """
-        accessor = self._accessors["encode"] or self._find("encode", rows, outputs.distribution, outputs.latents)
-        output = self._run(accessor, rows)
-        latents = outputs.latents(output, len(rows))
-        if latents is None or latents.ndim != 2 or len(latents) != len(rows):
-            raise ShapeError(
-                f"the encoder must return latents of shape ({len(rows)}, m), got {outputs.describe_output(output)}. "
-                f"Say which part is the latents: Autoencoder(model, encode=lambda m, x: m.encoder(x)[0])."
-            )
+        output = self._run("encode", rows)
+        latents = outputs.as_table(output)
+        if latents is None or len(latents) != len(rows):
+            raise ShapeError(_wrong_shape("encode", (len(rows), "m"), output))
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """(n, m) -> (n, d), in the units of the model.
 
         Raises:
-            ModelError: The decoder of the model is not known.
+            ModelError: The decoder of the model is not clear.
             ShapeError: The decoder returns no rows of this shape.
         """
-        accessor = self._accessors["decode"]
-        if accessor is None:
-            raise ModelError(
-                f"{type(self.model).__name__} has neither `decode` nor `decoder`. Say how it decodes: "
-                f"Autoencoder(model, decode=lambda m, z: m.layers[4:](z))."
-            )
-        with ForwardMode(self.noise, len(latents)):
-            output = accessor(self.model, latents)
-        rows = outputs.reconstruction(output)
-        if rows is None or rows.ndim != 2 or len(rows) != len(latents):
-            raise ShapeError(
-                f"the decoder must return rows of shape ({len(latents)}, d), got {outputs.describe_output(output)}. "
-                f"Say which part is the rows: Autoencoder(model, decode=lambda m, z: m.decoder(z)[0])."
-            )
+        parts = self._understanding.parts if self._understanding else {"decode": self._usual_decoder()}
+        part = _or_raise(parts["decode"])
+        output = Runner(self.model, self.preprocess, self.noise).decode(part, latents)
+        rows = outputs.as_table(output)
+        if rows is None or len(rows) != len(latents):
+            raise ShapeError(_wrong_shape("decode", (len(latents), "d"), output))
         return rows
 
     def latent_distribution(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(n, d) -> mean (n, m) and log variance (n, m) of the latents, for models that encode to a distribution.
 
         Raises:
-            ModelError: The latent distribution of the model is not known.
+            ModelError: The model is not known to encode to a distribution.
             ShapeError: The given part returns no such pair.
         """
-        accessor = self._accessors["latent_distribution"]
-        output = self._run(accessor or self._find("latent_distribution", rows, outputs.distribution), rows)
+        output = self._run("latent_distribution", rows)
         pair = outputs.distribution(output, len(rows))
         if pair is None or any(each.shape != pair[0].shape or len(each) != len(rows) for each in pair):
             raise ShapeError(
@@ -168,55 +175,55 @@ class Autoencoder(nn.Module):
             number: Number of the sample, from 0.
         """
         twin = copy.copy(self)
-        twin.noise = FixedNoise(number)
+        twin.noise, twin._settles_noise = FixedNoise(number), False
         return twin
 
-    def _run(self, accessor: Accessor, rows: Tensor) -> Any:
-        with ForwardMode(self.noise, len(rows)):
-            return accessor(
-                self.model, self.preprocess(rows.clone())
-            )  # a clone, for models that write into their input
+    @property
+    def record(self) -> dict[str, str]:
+        """What was understood of the model: its parts, whether they fit together, and how its noise is replaced."""
+        return self._understanding.record() if self._understanding else {}
 
-    def _find(self, name: str, rows: Tensor, *readers: Callable[[Any, int], Any]) -> Accessor:
-        """Find the accessor whose output for ``rows`` can be read, by the first of ``readers`` if possible.
+    def __repr__(self) -> str:
+        twin = copy.copy(self)
+        try:
+            record = twin.record or twin.understand(self._any_rows()).record()
+        except Exception:  # the width of the rows can't be read off the model, or it fails on random rows
+            record = {"parts": "not yet tried on rows"}
+        lines = [f"{type(self).__name__} of {type(self.model).__name__}", *(f"{key}: {record[key]}" for key in record)]
+        return "\n  ".join(lines)
 
-        The accessor is stored, so that it is searched for only once.
+    def _any_rows(self) -> Tensor:
+        """Make rows between 0 and 1, as wide as the first layer of the model."""
+        weights = next(each for each in self.model.parameters() if each.ndim == 2)
+        rows = np.random.default_rng(0).random((TRIAL_ROWS, weights.shape[1]))
+        return torch.as_tensor(rows).to(template_tensor(self, torch.empty(0)))
+
+    def _run(self, name: str, rows: Tensor) -> Any:
+        understanding = self._understanding or self.understand(rows)
+        return Runner(self.model, self.preprocess, self.noise).run(_or_raise(understanding.parts[name]), rows)
+
+    def _usual_decoder(self) -> Any:
+        """Return the decoder by its name, before any rows were seen."""
+        found = [self._given["decode"]] if self._given["decode"] else find_parts(self.model, DECODERS)
+        return found[0] if found else refuse_decoder(self.model)
+
+    def _check_strings(self, runner: Runner, rows: Tensor) -> None:
+        """Check that no string which was given is both a part of the model and a key of the output of forward.
 
         Raises:
-            ModelError: No output can be read.
+            ModelError: A string is both.
         """
-        encode = self._accessors["encode"]
-        encoders: list[Accessor] = [encode] if encode else find_paths(self.model, "encoder")
-        candidates: list[Accessor] = [*encoders, OtherOutputs()] if has_forward(self.model) else encoders
-        results = [(accessor, self._output_or_error(accessor, rows)) for accessor in candidates]
-        for read in readers:
-            for accessor, output in results:
-                if read(output, len(rows)) is not None:
-                    self._accessors[name] = accessor
-                    return accessor
-        reasons = [] if encoders else ["it has neither `encode` nor `encoder`"]
-        reasons += [f"{accessor} gives {outputs.describe_output(output)}" for accessor, output in results]
-        noun, example = EXAMPLES[name]
-        raise ModelError(
-            f"the {noun} of {type(self.model).__name__} can't be found: {', '.join(reasons)}. Say how to compute it: "
-            f"Autoencoder(model, {name}={example})."
-        )
-
-    def _output_or_error(self, accessor: Accessor, rows: Tensor) -> Any:
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                return self._run(accessor, rows)
-        except Exception as error:  # the part takes another input than rows
-            return error
-
-
-# Usual names of methods and modules of a model, in the order in which they are tried.
-USUAL_NAMES = {"reconstruct": ["reconstruct"], "encode": ["encode"], "decode": ["decode", "decoder"]}
-# Names of the parts that are searched for in outputs, and examples of their code, for the error message.
-EXAMPLES = {
-    "encode": ("latent space", "lambda m, x: m.layers[:4](x)"),
-    "latent_distribution": ("latent distribution", "lambda m, x: (m.mu(x), m.logvar(x))"),
-}
+        ambiguous = {name: text for name, text in self._strings.items() if self._given[name] == Part(text)}
+        if not ambiguous or not has_forward(self.model):
+            return
+        fields = outputs.output_fields(Trials(runner, rows).output(FORWARD))
+        for name, text in ambiguous.items():
+            if text in fields:
+                raise ModelError(
+                    f"{name}={text!r} is both a key of the output of forward, "
+                    f"{outputs.describe_output({text: fields[text]})}, and a part of {type(self.model).__name__}, "
+                    f"which would be run on the rows. Write {name}='key:{text}' or {name}='part:{text}'."
+                )
 
 
 def as_autoencoder(model: nn.Module | Autoencoder) -> Autoencoder:
@@ -229,10 +236,21 @@ def _as_noise(noise: str | int | Noise | None) -> Noise | None:
         return zero_noise
     if isinstance(noise, int):
         return FixedNoise(noise)
-    if isinstance(noise, str) or not (noise is None or callable(noise)):
-        raise ModelError(f"noise must be 'mean', the number of a draw, a function or None, got {noise!r}.")
+    if noise == "auto" or noise is None:
+        return None
+    if isinstance(noise, str) or not callable(noise):
+        raise ModelError(f"noise must be 'auto', 'mean', the number of a draw, a function or None, got {noise!r}.")
     return noise
 
 
-def _example_key(output: Any) -> str:
-    return repr(next(iter(outputs.output_fields(output)), 0))
+def _or_raise(part: Any) -> Any:
+    if isinstance(part, ModelError):
+        raise type(part)(*part.args)
+    return part
+
+
+def _wrong_shape(name: str, shape: tuple[Any, ...], output: Any) -> str:
+    return (
+        f"{name} must return a table of shape ({', '.join(map(str, shape))}), got {outputs.describe_output(output)}. "
+        f"Say which part is the table: Autoencoder(model, {name}=lambda m, x: m(x)[0])."
+    )

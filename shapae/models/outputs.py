@@ -1,7 +1,7 @@
 """Outputs of users' models: tensors, tuples, dicts, dataclasses and distributions, and the tensors within them."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 OutputFields = dict[str | int, Any]
+# Keys from an output to a tensor within it; None at the end stands for the mean of a distribution.
+Keys = tuple[str | int | None, ...]
 
 # Usual names of reconstructions, latent means and latents, in the order in which they are tried.
 RECONSTRUCTIONS = (
@@ -24,6 +26,8 @@ VARIANCES: dict[str, Callable[[Tensor], Tensor]] = {
     **dict.fromkeys(("var", "variance", "qz_v"), torch.log),
     **dict.fromkeys(("std", "sigma", "scale", "stddev"), lambda std: 2 * torch.log(std)),
 }
+# Depth to which outputs within outputs are searched.
+DEPTH = 3
 
 
 def output_fields(output: Any) -> OutputFields:
@@ -38,40 +42,36 @@ def output_fields(output: Any) -> OutputFields:
     return fields
 
 
-def reconstruction(output: Any, shape: tuple[int, int] | None = None) -> Tensor | None:
-    """Find the reconstruction in ``output``, averaged over an axis of draws; None if it is ambiguous.
+def find_tensors(output: Any, depth: int = DEPTH) -> Iterator[tuple[Keys, Tensor]]:
+    """List the floating point tensors in ``output``, and the means of its distributions, each with its keys.
+
+    >>> [keys for keys, _ in find_tensors((torch.ones(2), {"mu": torch.ones(2), "kl": 0.5}))]
+    [(0,), (1, 'mu')]
+    """
+    if isinstance(output, Distribution):
+        yield from (((None, *keys), mean) for keys, mean in find_tensors(output.mean))
+    elif isinstance(output, Tensor) and output.is_floating_point():
+        yield (), output
+    elif depth:
+        for key, value in output_fields(output).items():
+            yield from (((key, *keys), tensor) for keys, tensor in find_tensors(value, depth - 1))
+
+
+def one_axis_less(tensor: Tensor) -> Tensor:
+    """Average over an axis of draws, (n, draws, d) -> (n, d); other tensors stay as they are."""
+    return tensor.mean(dim=1) if tensor.ndim == 3 else tensor
+
+
+def as_table(output: Any) -> Tensor | None:
+    """Return the only table in ``output``, (n, d), without an axis of draws; None if there is none, or more than one.
 
     Args:
-        output: A tensor or distribution; otherwise the field with a usual name; otherwise the only field of the right
-            shape, or the first such field of a tuple.
-        shape: (n, d), shape of the reconstructed rows; None if it is unknown.
+        output: A tensor, a distribution, or fields of which one is a table, or one has the name of a reconstruction.
     """
-    key = _reconstruction_key(output, shape)
-    tensor = as_tensor(output if key is None else output_fields(output)[key])
-    return tensor.mean(dim=1) if tensor is not None and tensor.ndim == 3 and _has_shape(tensor, shape) else tensor
-
-
-def without_reconstruction(output: Any, shape: tuple[int, int]) -> OutputFields:
-    """Return the fields of ``output`` except the reconstruction of rows of this shape."""
-    reconstruction_key = _reconstruction_key(output, shape)
-    return {key: value for key, value in output_fields(output).items() if key != reconstruction_key}
-
-
-def latents(output: Any, n: int) -> Tensor | None:
-    """Find the latents in ``output``, or their mean if they are a distribution; None if they are ambiguous.
-
-    Args:
-        output: A tensor or distribution; otherwise the field with a usual name; otherwise the only field with n rows,
-            or the first such field of a tuple.
-        n: Number of encoded rows.
-    """
-    tensor = as_tensor(output)
-    if tensor is None:
-        fields = output_fields(output)
-        candidates = {key: value for key, value in fields.items() if _has_rows(as_tensor(value), n)}
-        key = _obvious_key(fields, LATENTS, candidates)
-        tensor = None if key is None else as_tensor(fields[key])
-    return tensor.squeeze(1) if tensor is not None and tensor.ndim == 3 else tensor
+    tables = {keys: tensor for keys, tensor in find_tensors(output) if tensor.ndim in (2, 3)}
+    named = [tensor for keys, tensor in tables.items() if set(keys) & set(RECONSTRUCTIONS)]
+    found = named or [*tables.values()]
+    return one_axis_less(found[0]) if len(found) == 1 else None
 
 
 def distribution(output: Any, n: int) -> tuple[Tensor, Tensor] | None:
@@ -82,22 +82,29 @@ def distribution(output: Any, n: int) -> tuple[Tensor, Tensor] | None:
         n: Number of encoded rows.
     """
     fields = output_fields(output)
+    pair = named_distribution(output)
+    if pair is not None:
+        return pair
+    values = [*fields.values()]
+    if len(values) != 2 or not all(isinstance(key, int) for key in fields) or not all(_has_rows(v, n) for v in values):
+        return None
+    return values[0], values[1]
+
+
+def named_distribution(output: Any) -> tuple[Tensor, Tensor] | None:
+    """Find mean and log variance in ``output`` by type or by name: its only normal distribution, or its usual fields.
+
+    >>> named_distribution({"mu": torch.zeros(1), "std": torch.ones(1)})
+    (tensor([0.]), tensor([0.]))
+    """
+    fields = output_fields(output)
     normals = [each for each in (output, *fields.values()) if _is_normal(each)]
     if len(normals) == 1:
         return normals[0].mean, normals[0].variance.log()
     means, variances = [name for name in MEANS if name in fields], [name for name in VARIANCES if name in fields]
-    if means and variances:
-        return fields[means[0]], VARIANCES[variances[0]](fields[variances[0]])
-    pair = [*fields.values()]
-    if len(pair) != 2 or not _has_positions(fields) or not all(_has_rows(each, n) for each in pair):
+    if not means or not variances:
         return None
-    return pair[0], pair[1]
-
-
-def as_tensor(value: Any) -> Tensor | None:
-    """Return ``value`` if it is a tensor, the mean if it is a distribution, and None otherwise."""
-    mean = value.mean if isinstance(value, Distribution) else value
-    return mean if isinstance(mean, Tensor) else None
+    return fields[means[0]], VARIANCES[variances[0]](fields[variances[0]])
 
 
 def describe_output(output: Any) -> str:
@@ -112,37 +119,12 @@ def describe_output(output: Any) -> str:
     if fields:
         return f"{type(output).__name__} with {', '.join(fields[:-1])}{' and ' * (len(fields) > 1)}{fields[-1]}"
     if isinstance(output, Exception):
-        return repr(output)
+        return f"{type(output).__name__} ({' '.join(str(output).split())})"
     return "nothing" if isinstance(output, dict) else type(output).__name__
 
 
 def _describe_value(value: Any) -> str:
     return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"({type(value).__name__})"
-
-
-def _reconstruction_key(output: Any, shape: tuple[int, int] | None) -> str | int | None:
-    fields = output_fields(output)
-    candidates = {key: value for key, value in fields.items() if _has_shape(as_tensor(value), shape)}
-    return _obvious_key(fields, RECONSTRUCTIONS, candidates)
-
-
-def _obvious_key(fields: OutputFields, names: tuple[str, ...], candidates: OutputFields) -> str | int | None:
-    """Find the first of ``names`` in ``fields``; otherwise the only candidate, or the first of a tuple."""
-    keys: list[str | int] = [name for name in names if name in fields] or list(candidates)
-    return keys[0] if keys and (keys[0] in names or len(keys) == 1 or _has_positions(fields)) else None
-
-
-def _has_positions(fields: OutputFields) -> bool:
-    return all(isinstance(key, int) for key in fields)
-
-
-def _has_shape(tensor: Tensor | None, shape: tuple[int, int] | None) -> bool:
-    """Return whether ``tensor`` has the shape (n, d), or (n, draws, d)."""
-    if tensor is None or tensor.ndim not in (2, 3) or not tensor.is_floating_point():
-        return False
-    if shape is None:
-        return tensor.ndim == 2 or tensor.shape[1] == 1
-    return (tensor.shape[0], tensor.shape[-1]) == tuple(shape)
 
 
 def _has_rows(value: Any, n: int) -> bool:

@@ -86,7 +86,10 @@ def test_given_parts_take_precedence():
 def test_hooks_of_the_model_run():
     model, runs = cases.build(cases.Question), []
     model.register_forward_hook(lambda *_: runs.append(1))
-    Autoencoder(model).reconstruct(X)
+    autoencoder = Autoencoder(model)
+    autoencoder.understand(X)
+    runs.clear()
+    autoencoder.reconstruct(X)
     assert len(runs) == 1
 
 
@@ -107,8 +110,8 @@ def test_methods_that_take_rows_are_used_if_forward_takes_something_else():
 
     autoencoder = Autoencoder(cases.build(Dicts))
     assert torch.equal(autoencoder.reconstruct(X), autoencoder.model.parts(X)[0])
-    assert torch.equal(autoencoder.encode(X), autoencoder.model.encoder(X))
-    with pytest.raises(ModelError, match=r"encoder gives shape \(4, 5\), forward, .*, gives (Index|Type)Error"):
+    assert torch.equal(autoencoder.encode(X), autoencoder.model.parts(X)[1])
+    with pytest.raises(ModelError, match=r"encoder gives shape \(4, 5\); forward gives (Index|Type)Error"):
         autoencoder.latent_distribution(X)
 
 
@@ -130,21 +133,22 @@ def test_parts_may_be_given_as_functions_paths_or_keys(kind, through):
     assert torch.equal(autoencoder.encode(X), mean)
 
 
-def test_a_position_is_a_key_and_a_path_takes_precedence_over_a_key():
+def test_a_position_is_a_key_and_functions_reach_nested_keys():
     model = cases.build(Vae, lambda r, mu, logvar: (mu, r, {"means": mu + 1, "pair": (mu, logvar)}))
     autoencoder = Autoencoder(model, reconstruct=1, encode=0, latent_distribution=lambda m, x: m(x)[2]["pair"])
     reconstruction, mean, log_variance = model.parts(X)
     assert torch.equal(autoencoder.reconstruct(X), reconstruction)
     assert torch.equal(autoencoder.encode(X), mean)
     assert torch.equal(autoencoder.latent_distribution(X)[1], log_variance)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        Autoencoder(model, encode="means").encode(X)
+    message = r"means gives RuntimeError .* encoder -> means, \(n, 3\): .*encode=lambda m, x: m.means\(m.encoder\(x\)\)"
+    with pytest.raises(ModelError, match=message):
+        Autoencoder(model, reconstruct=1, encode="means").encode(X)
 
 
 def test_the_error_of_an_unknown_key_lists_the_known_keys():
     autoencoder = Autoencoder(cases.build(Vae, lambda r, mu, _: {"r": r, "note": "hello"}), encode="codes")
     message = (
-        r"returns no 'codes', and .*\. Forward returns dict with 'r' of shape \(4, 6\) and 'note' \(str\)\. Give one of"
+        r"returns no 'codes', and .*\. It returns dict with 'r' of shape \(4, 6\) and 'note' \(str\)\. Give one of"
     )
     with pytest.raises(ModelError, match=message):
         autoencoder.encode(X)
@@ -191,28 +195,55 @@ def test_a_decoder_is_not_given_by_a_key_of_the_output_of_forward():
 
 
 WRONG = {
-    "tuple": (lambda rows: (rows[:2], "no"), r"got tuple with 0 of shape \(2, \d\) and 1 \(str\)\."),
-    "dict": (lambda rows: {"a": rows, "b": rows}, r"got dict with 'a' of shape \(4, \d\) and 'b' of shape \(4, \d\)\."),
-    "1-D": (lambda rows: rows[:, 0], r"got shape \(4,\)"),
-    "fewer rows": (lambda rows: rows[:2], r"got shape \(2, \d\)"),
-    "numpy": (lambda rows: rows.detach().numpy(), "got ndarray"),
+    "tuple": (lambda rows: (rows[:2], "no"), r"gives tuple with 0 of shape \(2, \d\) and 1 \(str\)"),
+    "dict": (
+        lambda rows: {"a": rows, "b": 2 * rows},
+        r"gives dict with 'a' of shape .* and 'b' of shape \(4, \d\)[.;]",
+    ),
+    "1-D": (lambda rows: rows[:, 0], r"gives shape \(4,\)"),
+    "fewer rows": (lambda rows: rows[:2], r"gives shape \(2, \d\)"),
+    "numpy": (lambda rows: rows.detach().numpy(), "gives ndarray"),
 }
+
+
+class Apart(nn.Module):
+    """A model without a decoder of a usual name: it returns and encodes to ``function`` of what it computes."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.down, self.up, self.function = nn.Linear(6, 3), nn.Linear(3, 6), function
+
+    def forward(self, rows):
+        return self.function(self.up(self.down(rows)))
+
+    def encode(self, rows):
+        return self.function(self.down(rows))
 
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_the_error_of_a_wrong_shape_says_how_to_give_the_part(kind):
     function, got = WRONG[kind]
-    autoencoder = Autoencoder(cases.build(Returning, function))
-    with pytest.raises(ShapeError, match=rf"reconstruction of shape \(4, 6\), {got}.*reconstruct=lambda m, x: m\(x\)"):
+    autoencoder = Autoencoder(cases.build(Apart, function))
+    with pytest.raises(
+        ModelError, match=rf"For 4 rows of 6 columns, forward {got}.*\(n, 6\)\. .*reconstruct=lambda m, x"
+    ):
         autoencoder.reconstruct(X)
-    with pytest.raises(ShapeError, match=rf"latents of shape \(4, m\), {got}.*encode=lambda m, x: m\.encoder"):
+    with pytest.raises(ModelError, match=rf"encode {got}.*\(n, m\)\. .*encode=lambda m, x: "):
         autoencoder.encode(X)
 
 
+def test_a_part_that_returns_another_form_for_other_rows_is_refused_when_it_does():
+    autoencoder = Autoencoder(cases.build(Apart, lambda rows: rows if len(rows) == 4 else (rows, rows + 1)))
+    autoencoder.understand(X)
+    for name, width in {"reconstruct": "6", "encode": "m"}.items():
+        with pytest.raises(ShapeError, match=rf"{name} must return a table of shape \(3, {width}\), got tuple with 0"):
+            getattr(autoencoder, name)(X[:3])
+
+
 def test_the_error_of_an_unknown_latent_distribution_lists_the_outputs_that_were_tried():
-    three = Autoencoder(cases.build(Encoding, lambda mu, logvar: (mu, logvar, mu)))
+    three = Autoencoder(cases.build(Encoding, lambda mu, logvar: (mu, 2 * logvar, mu)))
     message = (
-        r"of Encoding can't be found: encode gives tuple with 0 of .* gives nothing\. .*latent_distribution=lambda m, x"
+        r"of Encoding can't be found: .* encode gives tuple with 0 of .*; forward gives .*latent_distribution=lambda"
     )
     with pytest.raises(ModelError, match=message):
         three.latent_distribution(X)
@@ -225,15 +256,20 @@ def test_the_error_of_an_unknown_latent_distribution_lists_the_outputs_that_were
 
 
 def test_a_reconstruction_that_is_too_narrow_is_refused():
-    with pytest.raises(ShapeError, match=r"reconstruction of shape \(4, 6\), got shape \(4, 2\)"):
-        Autoencoder(cases.build(Returning, lambda rows: rows[:, :2])).reconstruct(X)
+    with pytest.raises(ShapeError, match=r"forward gives shape \(4, 2\)\. Expected is the shape \(n, 6\)"):
+        Autoencoder(cases.build(Apart, lambda rows: rows[:, :2])).reconstruct(X)
 
 
 def test_the_error_of_a_model_without_an_encoder_says_how_to_give_it():
-    autoencoder = Autoencoder(nn.Sequential(nn.Linear(6, 6)).double())
-    message = r"Sequential can't be found: it has neither `encode` nor `encoder`, forward, .* gives nothing\..*encode="
+    autoencoder = Autoencoder(nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 6)).double())
+    message = (
+        r"Sequential can't be found: .* the first 1 layers, \(n, 2\): .*; or the first 2 layers, \(n, 2\): Autoencoder"
+        r"\(model, encode=lambda m, x: m\[:2\]\(x\)\)"
+    )
     with pytest.raises(ModelError, match=message):
         autoencoder.encode(X)
+    with pytest.raises(ShapeError, match=r"no encoder has a usual name\. .*encode=lambda m, x: m.layers"):
+        Autoencoder(nn.Linear(6, 6).double()).encode(X)
 
 
 @pytest.mark.parametrize("model", [lambda rows: rows, cases.Question, None])

@@ -163,11 +163,32 @@ def test_noise_may_be_a_function():
     torch.testing.assert_close(autoencoder.reconstruct(X), reconstruct_with(model, 4))
 
 
-def test_the_error_of_a_model_that_samples_says_how_to_replace_its_noise(rows, background):
+def test_a_model_that_may_draw_is_refused_before_any_row_is_explained(background):
     model = cases.build(Vae, SAMPLED["rsample"])
     with pytest.raises(ModelError, match=r"random in eval mode: .* Autoencoder\(model, noise='mean'\)"):
-        Explainer(model, background)(rows)
-    Explainer(Autoencoder(model, noise="mean"), background)(rows)
+        Explainer(Autoencoder(model, noise=None), background)
+
+
+@pytest.mark.parametrize("kind", SAMPLED)
+def test_the_mean_of_the_noise_is_explained_by_default_and_the_record_says_so(kind, rows, background):
+    model = cases.build(Vae, SAMPLED[kind])
+    got, want = (Explainer(each, background)(rows) for each in (model, Autoencoder(model, noise="mean")))
+    np.testing.assert_array_equal(got.values, want.values)
+    assert got.made_by["model"]["noise"].startswith("the model draws Gaussian noise in eval mode; the mean")
+    assert "noise" not in want.made_by["model"]
+
+
+def test_gaussian_numbers_that_are_the_same_each_time_are_no_noise(rows, background):
+    """A random projection from a seed of its own is a constant of the model."""
+
+    def projected(mean, std):
+        return mean @ torch.randn(3, 3, dtype=mean.dtype, generator=torch.Generator().manual_seed(0))
+
+    model = cases.build(Vae, projected)
+    explanation = Explainer(model, background, head="reconstruction")(rows)
+    with torch.no_grad():
+        np.testing.assert_allclose(explanation.scores, model(torch.tensor(rows)), rtol=1e-12)
+    assert "noise" not in explanation.made_by["model"]
 
 
 @pytest.mark.parametrize("drawn", [torch.rand_like, torch.bernoulli, lambda like: like.clone().exponential_()])
@@ -179,7 +200,7 @@ def test_other_random_numbers_are_still_refused(drawn, rows, background):
 
 @pytest.mark.parametrize("noise", ["median", 0.5])
 def test_other_noise_is_refused(noise, model):
-    with pytest.raises(ModelError, match=rf"noise must be 'mean', the number of a draw, .*, got '?{noise}"):
+    with pytest.raises(ModelError, match=rf"noise must be 'auto', 'mean', the number of a draw, .*, got '?{noise}"):
         Autoencoder(model, noise=noise)
 
 
@@ -240,7 +261,7 @@ def test_the_gradient_mode_of_the_caller_is_kept_when_the_model_fails():
             raise KeyError
 
     autoencoder = Autoencoder(cases.build(cases.Question), encode=lambda m, x: failing())
-    with pytest.raises(KeyError):
+    with pytest.raises(ModelError, match="KeyError"):
         autoencoder.encode(X)
     assert torch.is_grad_enabled()
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from shapae import Autoencoder
-from shapae.errors import ShapeError
+from shapae.errors import ModelError
 from tests import cases
 from tests.models.vae import Encoding, Vae
 
@@ -129,6 +129,6 @@ def test_an_axis_of_one_draw_is_removed_from_the_latents():
 
 
 def test_channels_are_not_taken_for_draws():
-    autoencoder = Autoencoder(cases.build(Encoding, lambda mu, _: mu.unsqueeze(1).expand(-1, 2, -1)))
-    with pytest.raises(ShapeError, match=r"latents of shape \(4, m\), got shape \(4, 2, 3\)"):
+    autoencoder = Autoencoder(cases.build(Encoding, lambda mu, _: mu.unsqueeze(1).expand(-1, 2, -1)), encode="encode")
+    with pytest.raises(ModelError, match=r"returns none\. .*encode gives shape \(4, 2, 3\)"):
         autoencoder.encode(X)

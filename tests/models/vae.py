@@ -10,11 +10,11 @@ class Vae(nn.Module):
         super().__init__()
         self.function = function
         self.encoder, self.decoder = nn.Sequential(nn.Linear(6, 5), nn.Tanh()), nn.Linear(3, 6)
-        self.means, self.spreads = nn.Linear(5, 3), nn.Linear(5, 3)
+        self.means, self.log_variances = nn.Linear(5, 3), nn.Linear(5, 3)
 
     def parts(self, rows):
         hidden = self.encoder(rows)
-        return self.decoder(self.means(hidden)), self.means(hidden), self.spreads(hidden)
+        return self.decoder(self.means(hidden)), self.means(hidden), self.log_variances(hidden)
 
     def forward(self, rows):
         return self.function(*self.parts(rows))

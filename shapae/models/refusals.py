@@ -1,0 +1,125 @@
+"""Refusals of parts of a model that are not clear: what was found, and the line to write for each candidate."""
+
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any, NoReturn
+
+from torch import nn
+
+from shapae.errors import ModelError, ShapeError
+from shapae.models import outputs
+from shapae.models.trials import Candidate, Trials
+
+# Noun of each part, what its tensor must be, and an example of its code.
+PARTS = {
+    "reconstruct": ("reconstruction", "(n, {d})", "lambda m, x: m(x)[0]"),
+    "encode": ("latents", "(n, m)", "lambda m, x: m.layers[:4](x)"),
+    "decode": ("decoder", "(n, {d})", "lambda m, z: m.layers[4:](z)"),
+    "latent_distribution": ("latent distribution", "(n, m), twice", "lambda m, x: (m.mu(x), m.logvar(x))"),
+}
+
+
+def refuse(part: str, trials: Trials, reason: str, candidates: list[Candidate], roots: list[Any]) -> NoReturn:
+    """Raise the error for a part that is not clear.
+
+    Args:
+        part: Name of the argument of ``Autoencoder`` that would give the part.
+        trials: The model, on a few rows.
+        reason: Why the part is not clear.
+        candidates: Tensors among which the user may choose.
+        roots: Accessors that were run; None is left out.
+
+    Raises:
+        ModelError: There are candidates, or a part that was given failed.
+        ShapeError: There are no candidates.
+    """
+    noun, shape, example = PARTS[part]
+    n, d = trials.rows.shape
+    outcomes = {root: trials.output(root) for root in roots if root}
+    for error in outcomes.values():
+        if isinstance(error, ModelError):
+            raise error
+    gives = "; ".join(f"{root} gives {outputs.describe_output(output)}" for root, output in outcomes.items())
+    start = f"the {noun} of {type(trials.runner.model).__name__} can't be found: {reason}."
+    start += f" For {n} rows of {d} columns, {gives}. Expected is the shape {shape.format(d=d)}." if gives else ""
+    hint = next((hint for root in outcomes if (hint := _input_hint(trials, root))), None)
+    if hint and not candidates:
+        raise ShapeError(f"{start} {hint}")
+    if candidates:
+        lines = "; or ".join(dict.fromkeys(each.line(part) for each in candidates))
+        raise ModelError(f"{start} Write the line that is meant: {lines}.")
+    raise ShapeError(f"{start} Say how to compute it: Autoencoder(model, {part}={example}).")
+
+
+def refuse_decoder(model: nn.Module) -> NoReturn:
+    """Raise the error for a model without a decoder.
+
+    Raises:
+        ModelError: Always.
+    """
+    raise ModelError(
+        f"{type(model).__name__} has neither `decode` nor `decoder`. Say how it decodes: "
+        f"Autoencoder(model, decode={PARTS['decode'][2]})."
+    )
+
+
+def _input_hint(trials: Trials, root: Any) -> str | None:
+    """Say how to call a part that takes something else than rows (n, d); None if it takes rows."""
+    error, d = trials.output(root), trials.rows.shape[1]
+    if not isinstance(error, Exception):
+        return None
+    model = trials.runner.model
+    names = _required(model.forward)
+    if len(names) > 1:
+        rest = ", ".join(names[1:])
+        return (
+            f"It takes {len(names)} inputs, {', '.join(names)}. Say what the others are for each row: "
+            f"Autoencoder(model, reconstruct=lambda m, x: m(x, {rest}), encode=lambda m, x: m.encode(x, {rest}))."
+        )
+    layer = next((each for each in model.modules() if type(each).__name__ in LAYERS), None)
+    return LAYERS[type(layer).__name__](layer, d) if layer is not None else None
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    """List the names of the arguments that a function must be given."""
+    try:
+        parameters = signature(function).parameters.values()
+    except (TypeError, ValueError):  # of a scripted module
+        return []
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return [each.name for each in parameters if each.kind in kinds and each.default is Parameter.empty]
+
+
+def _shaped(view: str, what: str) -> str:
+    return (
+        f"Its first layer takes {what}. Shape the columns for it, and flatten what it returns: Autoencoder(model, "
+        f"reconstruct=lambda m, x: m({view}).flatten(1), encode=lambda m, x: m.encoder({view}).flatten(1))."
+    )
+
+
+def _linear(layer: Any, d: int) -> str | None:
+    width = layer.in_features
+    if width == d:
+        return None
+    if d % width == 0:
+        return _shaped(
+            f"x.unflatten(1, ({d // width}, {width}))", f"{width} columns, of which there are {d // width} times"
+        )
+    return f"Its first layer takes {width} columns, and the table has {d}. Give the table that it was trained on."
+
+
+def _recurrent(layer: Any, d: int) -> str:
+    return _shaped(f"x.unflatten(1, (-1, {layer.input_size}))", f"a sequence (n, steps, {layer.input_size})")
+
+
+def _convolution(layer: Any, d: int) -> str:
+    channels = layer.in_channels
+    view = "x.unsqueeze(1)" if channels == 1 else f"x.unflatten(1, ({channels}, -1))"
+    return _shaped(view, f"{channels} channel{'s' * (channels > 1)}, (n, {channels}, length)")
+
+
+LAYERS: dict[str, Callable[[Any, int], str | None]] = {
+    nn.Linear.__name__: _linear,
+    **dict.fromkeys((kind.__name__ for kind in (nn.LSTM, nn.GRU, nn.RNN)), _recurrent),
+    nn.Conv1d.__name__: _convolution,
+}
