@@ -15,6 +15,7 @@
     AdditivityWarning        values whose residual exceeds the tolerance of their backend
     NamesWarning             repeated names, which were made unique
     RankingWarning           a ranking method that underestimates some features
+    ReconstructionWarning    a model that reconstructs its rows worse than their mean does
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ __all__ = [
     "NamesWarning",
     "OutputError",
     "RankingWarning",
+    "ReconstructionWarning",
     "ShapaeError",
     "ShapeError",
     "TooLarge",
@@ -112,6 +114,10 @@ class NamesWarning(UserWarning):
 
 class RankingWarning(UserWarning):
     """A ranking method that underestimates some features."""
+
+
+class ReconstructionWarning(UserWarning):
+    """A model that reconstructs the background worse than the mean of the background does: a scaler may be missing."""
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names

@@ -93,7 +93,9 @@ def _add_explaining_command(
             from shapae.explainer.explainer import Explainer
 
             inputs = load_model(model, weights), _load_background(background, rows, seed)
-            write(Explainer(*inputs, memory=memory, seed=seed, **settings), rows, folder)
+            explainer = Explainer(*inputs, memory=memory, seed=seed, **settings)
+            typer.echo(repr(explainer))
+            write(explainer, rows, folder)
 
         _write(data, out, force, explain_and_write)
 

@@ -22,11 +22,13 @@ from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
-from shapae.explainer.versions import versions
+from shapae.explainer.record import make_record
 from shapae.heads.checks import check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
-from shapae.models.autoencoder import Autoencoder, as_autoencoder
+from shapae.models.adapters import as_autoencoder
+from shapae.models.autoencoder import Autoencoder
+from shapae.models.fit import warn_of_poor_reconstruction
 from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
@@ -106,6 +108,7 @@ class Explainer:
         with inference_state(score, self.background):
             inputs = score.inputs(self.background)
             check_score(score, inputs[:CHECKED_ROWS])
+            warn_of_poor_reconstruction(score.autoencoder, self.background, stacklevel=2)
         names = self._input_names(self.feature_names, score.source, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
@@ -337,12 +340,6 @@ class Explainer:
             "source": self._score.source if self._score.source != "input" else None,
             "note": note if same(rows, self.background) else None,
         }
-        return {
-            "head": self.head,
-            "backend": self.backend,
-            "b": len(self.background),
-            "seed": self.seed,
-            "versions": versions(),
-            "seconds": round(time.perf_counter() - start, 3),
-            **{name: each for name, each in optional.items() if each is not None},
-        }
+        return make_record(
+            start, optional, head=self.head, backend=self.backend, b=len(self.background), seed=self.seed
+        )

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapaeError, ShapeError, UnknownName
 from shapae.heads.functions import as_head, output_names, short_name
-from shapae.models.autoencoder import Autoencoder, as_autoencoder
+from shapae.models.adapters import as_autoencoder
+from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names

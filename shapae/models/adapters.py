@@ -3,30 +3,80 @@
 Models of pythae, pyautoencoder and Lightning need no adapter. No other package is imported here.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
 
 __all__ = ["pyod", "scvi"]
 
 # Constant that pyod adds to the standard deviations: rows must be scaled as in training.
 EPS = 1e-8
+OWN_SCORE = (
+    "decision_function of the detector is ReconstructionError('l2'), the distance on scaled rows, not the mean squared "
+    "error"
+)
+
+
+def as_autoencoder(model: Any) -> Autoencoder:
+    """Wrap ``model`` unless it is an Autoencoder already; a detector of pyod is wrapped by its adapter.
+
+    Raises:
+        ModelError: It is none of these.
+    """
+    if isinstance(model, Autoencoder):
+        return model
+    return pyod(model) if type(model).__module__.startswith("pyod.") else Autoencoder(model)
 
 
 def pyod(detector: Any) -> Autoencoder:
-    """Wrap a fitted ``pyod.models.auto_encoder.AutoEncoder`` or ``pyod.models.vae.VAE``, for unscaled rows.
+    """Wrap a fitted autoencoder of pyod, for unscaled rows: AutoEncoder, VAE, AE1SVM or ALAD.
 
-    ``heads.ReconstructionError("l2")`` equals the detector's own score; for a VAE, the score with its noise at the
-    mean.
+    ``heads.ReconstructionError("l2")`` equals the own score of AutoEncoder, VAE and AE1SVM; for a VAE, the score with
+    its noise at the mean.
 
     Args:
         detector: The fitted detector. Its scaling, if any, becomes ``preprocess``.
+
+    Raises:
+        ModelError: The detector is not fitted, or it is no autoencoder.
     """
-    scaling = (detector.X_mean, detector.X_std + EPS) if detector.preprocessing else None
-    return Autoencoder(detector.model, preprocess=scaling, noise="mean")
+    name = type(detector).__name__
+    if name not in DETECTORS:
+        raise ModelError(
+            f"{name} of pyod does not reconstruct its rows. Detectors that do are {', '.join(DETECTORS)}. The score of "
+            f"any detector is explained by shap.KernelExplainer(detector.decision_function, background)."
+        )
+    if getattr(detector, "decision_scores_", None) is None:
+        raise ModelError(f"the {name} of pyod is not fitted. Call detector.fit(X) first.")
+    model, scaling = DETECTORS[name](detector)
+    autoencoder = Autoencoder(model, preprocess=scaling if detector.preprocessing else None, noise="mean")
+    autoencoder.notes = {} if name == "ALAD" else {"pyod": OWN_SCORE}
+    return autoencoder
+
+
+class _Halves(nn.Module):
+    """Two modules as an autoencoder without a forward of its own."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+
+# Detectors of pyod, and from each of them to its model and its scaling.
+DETECTORS: dict[str, Callable[[Any], tuple[nn.Module, Any]]] = {
+    **dict.fromkeys(("AutoEncoder", "VAE"), lambda each: (each.model, (each.X_mean, _deviation(each.X_std)))),
+    "AE1SVM": lambda each: (each.model, (each.mean, _deviation(each.std))),
+    "ALAD": lambda each: (_Halves(each.enc, each.dec), getattr(each, "scaler_", None)),
+}
+
+
+def _deviation(std: Any) -> Any:
+    return None if std is None else std + EPS
 
 
 def scvi(model: Any, *, batch: int = 0) -> Autoencoder:

@@ -50,6 +50,9 @@ class Autoencoder(nn.Module):
             eval mode, as most variational autoencoders are; "mean" for its mean, 0, in any case; an integer for one
             sample, see ``drawn``; a function ``shapae.models.noise.Noise``; None to let the model draw.
 
+    Attributes:
+        notes: Remarks on the model by an adapter, which are printed and recorded.
+
     Raises:
         ModelError: ``model`` is not an nn.Module, or another argument is not as described.
 
@@ -83,6 +86,7 @@ class Autoencoder(nn.Module):
         self._given["decode"] = as_accessor("decode", decode, self.model, keys=False)
         self._strings = {name: part for name, part in parts.items() if isinstance(part, str)}
         self._understanding: Understanding | None = None
+        self.notes: dict[str, str] = {}
 
     def understand(self, rows: Tensor) -> Understanding:
         """Find the parts of the model on ``rows`` (n, d), again if that was done before.
@@ -180,8 +184,8 @@ class Autoencoder(nn.Module):
 
     @property
     def record(self) -> dict[str, str]:
-        """What was understood of the model: its parts, whether they fit together, and how its noise is replaced."""
-        return self._understanding.record() if self._understanding else {}
+        """The understanding of the model in words: its parts, whether they fit together, and how its noise is replaced."""
+        return self._understanding.record() | self.notes if self._understanding else {}
 
     def __repr__(self) -> str:
         twin = copy.copy(self)
@@ -224,11 +228,6 @@ class Autoencoder(nn.Module):
                     f"{outputs.describe_output({text: fields[text]})}, and a part of {type(self.model).__name__}, "
                     f"which would be run on the rows. Write {name}='key:{text}' or {name}='part:{text}'."
                 )
-
-
-def as_autoencoder(model: nn.Module | Autoencoder) -> Autoencoder:
-    """Wrap ``model`` unless it is an Autoencoder already."""
-    return model if isinstance(model, Autoencoder) else Autoencoder(model)
 
 
 def _as_noise(noise: str | int | Noise | None) -> Noise | None:

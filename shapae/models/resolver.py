@@ -1,4 +1,4 @@
-"""What a model means: which of its parts reconstruct, encode and decode, by evidence from a few rows.
+"""Resolution of a model: which of its parts reconstruct, encode and decode, by evidence from a few rows.
 
 In this order: what the user gave; a part or an output of the usual name, if what it returns is consistent; otherwise a
 refusal that lists all candidates. The evidence is

@@ -1,4 +1,4 @@
-"""What was understood of a model: its parts, whether they fit together, and how its noise is replaced."""
+"""The understanding of a model: its parts, whether they fit together, and how its noise is replaced."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ Part = Any
 
 @dataclass(frozen=True, eq=False)
 class Understanding:
-    """What was understood of a model.
+    """The understanding of a model by evidence.
 
     Attributes:
         parts: Accessors of reconstruct, encode, decode and latent_distribution; or the error that says why a part is

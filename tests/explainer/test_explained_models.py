@@ -203,7 +203,5 @@ def test_unknown_names_are_refused(settings, message, model, background):
 
 
 def test_a_model_without_latents_is_refused_where_they_are_wanted(background):
-    with pytest.raises(
-        ModelError, match="latents of Identity can't be found: no encoder has a usual name"
-    ):
+    with pytest.raises(ModelError, match="latents of Identity can't be found: no encoder has a usual name"):
         Explainer(nn.Identity(), background, head="latent")

@@ -10,7 +10,7 @@ from torch import nn
 
 from shapae import Autoencoder, Explainer
 from shapae.errors import ModelError, ShapeError
-from shapae.models.autoencoder import as_autoencoder
+from shapae.models.adapters import as_autoencoder
 from shapae.models.unwrapping import template_tensor
 from tests import cases
 from tests.models.vae import Encoding, Vae

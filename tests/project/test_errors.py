@@ -34,6 +34,7 @@ def test_the_docstring_names_them_all():
         "AdditivityWarning",
         "NamesWarning",
         "RankingWarning",
+        "ReconstructionWarning",
     } == set(kinds)
 
 

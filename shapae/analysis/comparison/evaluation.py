@@ -26,7 +26,8 @@ from shapae.backends import Backend
 from shapae.errors import AdditivityWarning
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
-from shapae.models.autoencoder import Autoencoder, as_autoencoder
+from shapae.models.adapters import as_autoencoder
+from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import deep_copy
 from shapae.tables.background import Background, weighted
 from shapae.tables.table import Table

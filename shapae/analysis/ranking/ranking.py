@@ -20,7 +20,8 @@ from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
 from shapae.heads.checks import check_finite_scores, check_score
 from shapae.heads.score import Score
-from shapae.models.autoencoder import Autoencoder, as_autoencoder
+from shapae.models.adapters import as_autoencoder
+from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background
 from shapae.tables.background import sample as draw

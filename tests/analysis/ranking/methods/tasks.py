@@ -6,7 +6,7 @@ from torch import nn
 
 from shapae.analysis.ranking import methods
 from shapae.analysis.ranking.task import RankingTask
-from shapae.models.autoencoder import as_autoencoder
+from shapae.models.adapters import as_autoencoder
 from tests import cases
 
 N, D = 11, cases.D

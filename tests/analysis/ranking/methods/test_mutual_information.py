@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from shapae.analysis.ranking.task import RankingTask
-from shapae.models.autoencoder import as_autoencoder
+from shapae.models.adapters import as_autoencoder
 from tests import cases
 from tests.analysis.ranking.methods.tasks import measure
 

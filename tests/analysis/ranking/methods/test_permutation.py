@@ -10,7 +10,7 @@ from sklearn.inspection import permutation_importance
 
 from shapae.analysis.ranking.methods.permutation import permutation_effects
 from shapae.analysis.ranking.task import RankingTask
-from shapae.models.autoencoder import as_autoencoder
+from shapae.models.adapters import as_autoencoder
 from tests import cases
 from tests.analysis.ranking.methods.tasks import (
     FEATURES,

@@ -16,7 +16,7 @@ from torch import nn
 from shapae.analysis.ranking.methods import retraining
 from shapae.analysis.ranking.task import RankingTask
 from shapae.errors import ModelError
-from shapae.models.autoencoder import as_autoencoder
+from shapae.models.adapters import as_autoencoder
 from tests import cases
 from tests.analysis.ranking.methods.tasks import FEATURES, measure
 
@@ -191,7 +191,7 @@ def test_retraining_continues_after_an_interruption(tmp_path):
 SCRIPT = """
 import os, signal, torch
 from pathlib import Path
-from shapae.models.autoencoder import as_autoencoder
+from shapae.models.adapters import as_autoencoder
 from shapae.analysis.ranking.methods import retraining
 from shapae.analysis.ranking.task import RankingTask
 from tests import cases

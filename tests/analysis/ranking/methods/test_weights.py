@@ -10,7 +10,7 @@ from torch import nn
 from shapae import Autoencoder
 from shapae.analysis.ranking.task import RankingTask
 from shapae.errors import ModelError
-from shapae.models.autoencoder import as_autoencoder
+from shapae.models.adapters import as_autoencoder
 from tests import cases
 from tests.analysis.ranking.methods.tasks import GROUPS, Constant, D, make_task, measure
 
