@@ -21,8 +21,8 @@ from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
 from shapae.explainer.record import make_record
+from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
 from shapae.heads.checks import check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score

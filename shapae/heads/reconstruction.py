@@ -41,6 +41,8 @@ class ReconstructionError(ScalarHead):
         if target not in ("moving", "fixed"):
             raise ModelError(f"the target of the reconstruction error must be 'moving' or 'fixed', got {target!r}.")
         self.loss, self.anchored = as_loss(loss), target == "fixed"
+        if loss != "mse":
+            self.output = f"reconstruction error ({loss if isinstance(loss, str) else type(loss).__name__})"
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n,)."""

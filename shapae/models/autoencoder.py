@@ -184,7 +184,7 @@ class Autoencoder(nn.Module):
 
     @property
     def record(self) -> dict[str, str]:
-        """The understanding of the model in words: its parts, whether they fit together, and how its noise is replaced."""
+        """The understanding of the model in words: its parts, whether they fit together, and its noise."""
         return self._understanding.record() | self.notes if self._understanding else {}
 
     def __repr__(self) -> str:
