@@ -130,7 +130,7 @@ def _to_array(table: Any, what: str) -> Any:
 def _refuse_records(table: Any, what: str) -> None:
     if isinstance(table, pd.Series):
         raise DataError(
-            f"the {what} must have two axes, got a Series of shape {table.shape}. A single row is "
+            f"the {what} must have two axes, got shape {table.shape}, a Series. A single row is "
             f"row.to_frame().T, or X.iloc[[0]] of its DataFrame. A single column is column.to_frame()."
         )
     first = next(iter(table), None) if isinstance(table, list | tuple) else table

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,8 @@ def load_table(path: str | os.PathLike[str]) -> Any:
         raise
     except Exception as error:
         remedy = ". Save it as UTF-8" if isinstance(error, UnicodeError) else ""
-        raise DataError(f"can't read the table in {path}: {one_line(error).rstrip('.')}{remedy}.") from error
+        reason = getattr(error, "strerror", None) or one_line(error).rstrip(".")
+        raise DataError(f"can't read the table in {path}: {reason}{remedy}.") from error
 
 
 def _read_h5ad(path: Path) -> Any:
@@ -75,35 +76,38 @@ def _read_h5ad(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    with (
-        gzip.open(path, "rt", encoding="utf-8-sig")
-        if path.suffix.lower() == ".gz"
-        else path.open(encoding="utf-8-sig") as file
-    ):
+    with _open(path) as file:
         lines = list(islice(file, TESTED_LINES))
+    if not any(map(str.strip, lines)):
+        raise DataError(f"can't read the table in {path}: it is empty.")
     skipped = _count_comments(lines)
     separator = _separator(lines[skipped:], path)
-    names = next(csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True), [])
+    names = next(csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True))
     _check_names(names, path)
-    table = pd.read_csv(
-        path,
-        sep=separator,
-        skiprows=skipped,
-        skipinitialspace=True,
-        encoding="utf-8-sig",
-        float_precision="round_trip",
-        low_memory=False,
-    )
-    return _name_rows(_drop_empty(table, names), names, path, separator)
+    options = {"sep": separator, "skiprows": skipped, "skipinitialspace": True, "encoding": "utf-8-sig"}
+    table = pd.read_csv(path, **options, float_precision="round_trip", low_memory=False)
+    table = _drop_empty(table, names)
+    _check_decimals(table, path, separator)
+    return _name_rows(table, not names[0], path, separator)
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
 
 
 def _count_comments(lines: Sequence[str]) -> int:
-    """Count the lines before the names of the columns: empty lines, and comments without a name for each column."""
-    skipped = [not line.strip() or line.startswith("#") for line in lines]
+    """Count the lines before the names of the columns.
+
+    A line that begins with "#" holds the names if the next line is a row: it has as many fields, and some are numbers.
+    """
+    skipped = [not line.strip() or line.startswith(("#", "sep=")) for line in lines]
     first = skipped.index(False) if False in skipped else 0
-    before = lines[first - 1] if first else ""
-    is_header = any(before.count(each) == lines[first].count(each) > 0 for each in SEPARATORS)
-    return first - 1 if is_header else first
+    before, line = lines[first - 1] if first else "", lines[first]
+    fits = [each for each in SEPARATORS if before.count(each) == line.count(each) > 0]
+    is_row = any(_holds_numbers(pd.Series(line.strip().split(each))) for each in fits)
+    return first - 1 if before.startswith("#") and is_row else first
 
 
 def _separator(lines: Sequence[str], path: Path) -> str:
@@ -114,8 +118,8 @@ def _separator(lines: Sequence[str], path: Path) -> str:
     """
     widths = {each: [len(row) for row in csv.reader(lines, delimiter=each) if row] for each in SEPARATORS}
     present = [each for each, counts in widths.items() if counts and counts[0] > 1]
-    if len(present) > 1:  # the last line may be a part of a row
-        even = [each for each in present if {*widths[each][:-1]} == {widths[each][-1]} or len(widths[each]) == 1]
+    if len(present) > 1:
+        even = [each for each in present if len({*widths[each]}) == 1]
         if len(even) != 1:
             found = " and ".join(map(repr, present))
             raise DataError(f"the separator of {path} may be {found}. {_by_hand(path, present[0])}")
@@ -135,9 +139,11 @@ def _check_names(names: Sequence[str], path: Path) -> None:
     """
     remedy = f"Rename them. If the first line is a row, give pd.read_csv({str(path)!r}, header=None)."
     check_unique_names([name for name in names if name], f"columns in {path}", remedy)
-    numbers = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce")
-    counted = any(np.array_equal(numbers, np.arange(start, start + len(names))) for start in (0, 1))
-    if len(names) and numbers.notna().all() and not counted:
+    first, *others = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce")
+    numbers = np.array(others if np.isnan(first) else [first, *others])
+    increase = (np.diff(numbers) > 0).all()  # of counted names, or of wavelengths
+    are_names = increase and (np.isnan(first) or (numbers % 1 == 0).all())
+    if others and np.isfinite(others).all() and not are_names:
         warnings.warn(
             f"the first line of {path} holds numbers, which were read as the names of the columns. If it is a row, "
             f"give the table without names: pd.read_csv({str(path)!r}, header=None).",
@@ -152,35 +158,51 @@ def _drop_empty(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return table.drop(columns=table.columns[empty])
 
 
-def _name_rows(table: pd.DataFrame, names: Sequence[str], path: Path, separator: str) -> pd.DataFrame:
-    """Make the first column the names of the rows if it has text or no name.
+def _check_decimals(table: pd.DataFrame, path: Path, separator: str) -> None:
+    """Check that no column of text holds numbers with decimal commas.
 
     Raises:
-        DataError: The first column holds both numbers and text, or some numbers have decimal commas.
+        DataError: Some columns do; they are named.
     """
-    is_named = not isinstance(table.index, pd.RangeIndex)  # the lines have one field more than the names
-    if is_named and (table.index.nlevels > 1 or not _is_text(table.index.to_series())):
+    text = {str(name): _as_text(table[name]) for name in table.columns if _is_text(table[name])}
+    found = {name: column for name, column in text.items() if column.str.fullmatch(DECIMAL_COMMA).any()}
+    for first in list(found.values())[:1]:
         raise DataError(
-            f"the lines of {path} have more fields than its first line has names. Remove separators at the ends of "
-            f"lines, give the first column a name, or write numbers with decimal points."
+            f"{path} has decimal commas in {enumerate_names([*found], 'column')}, such as {first.iloc[0]!r}. "
+            f"{_by_hand(path, separator, ', decimal=' + repr(','))}"
         )
-    text = [str(name) for name in table.columns if _is_text(table[name])]
-    first = table.index.to_series() if is_named else table.iloc[:, 0]
-    checked = [table[name] for name in text] + [first] * is_named
-    commas = [column for column in checked if _as_text(column).str.fullmatch(DECIMAL_COMMA).any()]
-    if commas:
-        raise DataError(
-            f"{path} has decimal commas in {enumerate_names([column.name for column in commas], 'column')}, such as "
-            f"{_as_text(commas[0]).iloc[0]!r}. {_by_hand(path, separator, ', decimal=' + repr(','))}"
-        )
-    if is_named or not (_is_text(first) or (names and not names[0])):
+
+
+def _name_rows(table: pd.DataFrame, unnamed: bool, path: Path, separator: str) -> pd.DataFrame:
+    """Make the first column the names of the rows if it has text, or if it is ``unnamed``.
+
+    Raises:
+        DataError: The first column holds both numbers and text, or is the only one.
+    """
+    if not isinstance(table.index, pd.RangeIndex):  # the lines have one field more than the names, as from R
+        if table.index.nlevels > 1 or _holds_numbers(table.index.to_series()):
+            raise DataError(
+                f"the lines of {path} have more fields than its first line has names. Remove separators at the ends of "
+                f"lines, give the first column a name, or write numbers with decimal points."
+            )
         return table
-    if names[0] and pd.to_numeric(_as_text(first), errors="coerce").notna().any():
+    first = table.iloc[:, 0]
+    if not (unnamed or _is_text(first)):
+        return table
+    if not unnamed and _holds_numbers(first):
         raise DataError(
-            f"the first column {names[0]!r} of {path} holds numbers and text, so that it may be names of rows or a "
+            f"the first column {first.name!r} of {path} holds numbers and text, so that it may be names of rows or a "
             f"feature. {_by_hand(path, separator, ', index_col=0')}"
         )
+    if table.shape[1] == 1:
+        raise DataError(f"{path} has no columns of numbers separated by {separator!r}. {_by_hand(path, ' ')}")
     return table.set_index(table.columns[0])
+
+
+def _holds_numbers(column: "pd.Series[Any]") -> bool:
+    """Return whether some cells are numbers, also with decimal commas."""
+    points = _as_text(column).str.replace(",", ".")
+    return bool(pd.to_numeric(points, errors="coerce").notna().any())
 
 
 def _is_text(column: "pd.Series[Any]") -> bool:

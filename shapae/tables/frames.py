@@ -35,10 +35,9 @@ def pandas_to_array(table: pd.DataFrame, what: str) -> Any:
     columns = [_column_to_array(table.iloc[:, place]) for place in range(len(dtypes))]
     refused = {name: dtype for name, dtype, column in zip(table, dtypes, columns, strict=True) if column is None}
     if refused:
-        names = [*refused]
+        names, kinds = [*refused], ", ".join(sorted({str(dtype) for dtype in refused.values()}))
         raise DataError(
-            f"the {what} must be numbers. Drop or convert "
-            f"{enumerate_names([f'{name} ({dtype})' for name, dtype in refused.items()], 'column')}: "
+            f"the {what} must be numbers. Drop or convert {enumerate_names(names, 'column')} ({kinds}): "
             f"X.drop(columns={names[:8]}), X[{names[0]!r}].astype(float) for text, or pd.get_dummies(X) for categories."
         )
     return np.stack(columns, axis=1) if columns else np.empty(table.shape)

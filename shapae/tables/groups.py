@@ -211,7 +211,7 @@ def read_gmt(path: str | Path, features: Sequence[str] | None = None) -> dict[st
             called as one of ``features`` outside of all sets is called "NAME (group)".
 
     Raises:
-        DataError: The file can't be read, a line is not a gene set, a name is repeated, or no gene is among ``features``.
+        DataError: The file can't be read, a line is not a gene set, a name is repeated, or no gene is in ``features``.
     """
     sets: dict[str, list[str]] = {}
     for number, line in enumerate(_read_lines(path), start=1):

@@ -70,7 +70,7 @@ def test_a_stratified_sample_has_groups_in_proportion():
 
 @pytest.mark.parametrize("count", range(1, 41))
 def test_no_group_is_more_than_a_row_off_its_share(count):
-    got = stratified(np.arange(40.0)[:, None], LABELS, count).rows.values.ravel().astype(int)
+    got = stratified(np.arange(40.0)[:, None], count, by=LABELS).rows.values.ravel().astype(int)
     assert len({*got}) == count
     for kind in {*LABELS}:
         assert abs((LABELS[got] == kind).sum() - count * (LABELS == kind).mean()) < 1
