@@ -44,7 +44,7 @@ AFFINE = {
     "by parts": ColumnTransformer([
         ("left", preprocessing.StandardScaler(), [0, 1, 2]),
         ("middle", preprocessing.MaxAbsScaler(), [3]),
-        ("right", make_pipeline(preprocessing.RobustScaler(), preprocessing.MinMaxScaler()), [4, 5]),
+        ("right", preprocessing.RobustScaler(), [4, 5]),
     ]),
     "with the rest": ColumnTransformer([("left", preprocessing.StandardScaler(), [0, 1])], remainder="passthrough"),
     "nothing selected": make_pipeline(VarianceThreshold(), preprocessing.StandardScaler()),
