@@ -98,7 +98,7 @@ class Explainer:
         self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
         autoencoder, module = full_precision(as_autoencoder(model)), full_precision(as_head(head))
         self.head = head_name(head)
-        check_fitted_names(autoencoder, table.rows)
+        check_fitted_names(autoencoder, table.rows, "background")
         with torch.inference_mode(False):
             like = template_tensor(autoencoder, torch.from_numpy(table.rows.dense(slice(1))))
             self.background, weights = tensors(table, like, self.memory)

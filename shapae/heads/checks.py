@@ -18,16 +18,16 @@ from shapae.utils.torch_trace import first_nonfinite
 SCORED_ALONE = 4
 
 
-def check_fitted_names(autoencoder: Autoencoder, background: Table) -> None:
-    """Check that the columns of the background are those that the preprocessing was fitted on, if both have names.
+def check_fitted_names(autoencoder: Autoencoder, table: Table, what: str) -> None:
+    """Check that the columns of a table are those that the preprocessing was fitted on, if both have names.
 
     Raises:
         DataError: Some names are missing, unexpected, or in another order.
     """
-    fitted, names = column_names(autoencoder.preprocess), background.names
-    if fitted and names:
-        what = "background, compared with the columns of preprocess=,"
-        check_expected_names(names, fitted, what, "autoencoder.preprocess.names")
+    fitted = column_names(autoencoder.preprocess)
+    if fitted and table.names:
+        compared = f"{what}, compared with the columns of preprocess=,"
+        check_expected_names(table.names, fitted, compared, "autoencoder.preprocess.names")
 
 
 def check_score(score: Score, rows: Tensor) -> None:

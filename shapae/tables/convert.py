@@ -158,7 +158,8 @@ def _fill_masked(table: Any) -> NDArray[Any]:
     data, mask = np.ma.getdata(table), np.ma.getmaskarray(table)
     if not mask.any() or data.dtype.kind not in f"{REAL}O":
         return np.asarray(data)
-    return np.where(mask, None if data.dtype == object else np.nan, data)
+    missing: Any = None if data.dtype == object else np.nan
+    return np.where(mask, missing, data)
 
 
 def _tensor_to_array(tensor: Tensor) -> NDArray[Any]:

@@ -84,8 +84,15 @@ def _read_text(path: Path) -> pd.DataFrame:
     separator = _separator(lines[skipped:], path)
     names = next(csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True))
     _check_names(names, path)
-    options = {"sep": separator, "skiprows": skipped, "skipinitialspace": True, "encoding": "utf-8-sig"}
-    table = pd.read_csv(path, **options, float_precision="round_trip", low_memory=False)
+    table = pd.read_csv(
+        path,
+        sep=separator,
+        skiprows=skipped,
+        skipinitialspace=True,
+        encoding="utf-8-sig",
+        float_precision="round_trip",
+        low_memory=False,
+    )
     table = _drop_empty(table, names)
     _check_decimals(table, path, separator)
     return _name_rows(table, not names[0], path, separator)

@@ -16,8 +16,12 @@ from shapae.utils.text import enumerate_names
 REAL = "fiub"
 
 
-def pandas_to_array(table: pd.DataFrame, what: str) -> Any:
+def pandas_to_array(table: Any, what: str) -> Any:
     """Convert the columns of a DataFrame of pandas; missing numbers become NaN.
+
+    Args:
+        table: A DataFrame of pandas.
+        what: Name of the table in error messages.
 
     Returns:
         (n, d), an array; a sparse array if all columns are sparse, and 0 where they are not stored.
@@ -47,7 +51,7 @@ def _is_zero(fill_value: Any) -> bool:
     return isinstance(fill_value, numbers.Real | np.bool_) and fill_value == 0
 
 
-def _column_to_array(column: "pd.Series[Any]") -> NDArray[Any] | None:
+def _column_to_array(column: Any) -> Any:
     """(n,), NaN for missing numbers; None if the column does not hold numbers."""
     if isinstance(column.dtype, pd.SparseDtype):
         column = column.sparse.to_dense()

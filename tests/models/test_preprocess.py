@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from torch import nn
 
-from shapae import Autoencoder, Explainer
+from shapae import Autoencoder, Explainer, rank_features
 from shapae.errors import DataError, ModelError, ShapeError
 from tests import cases
 
@@ -268,6 +268,8 @@ def test_columns_in_another_order_than_those_of_the_preprocessing_are_refused(ki
     advice = str(caught.value).partition("Select them as ")[2].partition(",")[0]
     X = eval(advice, {"X": X, "autoencoder": autoencoder})
     np.testing.assert_array_equal(Explainer(autoencoder, X[:7])(X[7:10]).values, want.values)
+    with pytest.raises(DataError, match=r"columns of the rows, compared with the columns of preprocess=, are without"):
+        rank_features(autoencoder, FRAME.rename(columns={"b": "z"}), methods=["permutation"])
     with pytest.raises(DataError, match=r"are without column b and with unexpected column z\."):
         Explainer(autoencoder, FRAME.rename(columns={"b": "z"}))
 

@@ -214,6 +214,10 @@ REFUSED = {
     "bytes": (lambda: b"rows", "got bytes"),
     "lazy": (polars_lazy, r"must be in memory, got polars\.LazyFrame\. Give X\.collect\(\)"),
     "repeated names of Arrow": (arrow_repeated, "unique column names"),
+    "masked tensor": (
+        lambda: torch.masked.masked_tensor(torch.ones(2, 3), torch.eye(2, 3) > 0),
+        r"got MaskedTensor: give tensor\.to_tensor\(float\('nan'\)\)",
+    ),
     "meta": (lambda: torch.empty(2, 3, device="meta"), "got Tensor: .*no data"),
     "tensors of several lengths": (lambda: [torch.ones(2), torch.ones(3)], "got list: .*same shape"),
     "items of several lengths": (lambda: [torch.ones(1, 2), torch.ones(2, 2)], "got list: .*same shape"),
@@ -222,6 +226,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_tables_that_are_no_numbers_are_refused_with_advice(kind):
     make, message = REFUSED[kind]
