@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -123,10 +124,10 @@ def _separator(lines: Sequence[str], path: Path) -> str:
     Raises:
         DataError: Several separators are possible.
     """
-    widths = {each: [len(row) for row in csv.reader(lines, delimiter=each) if row] for each in SEPARATORS}
-    present = [each for each, counts in widths.items() if counts and counts[0] > 1]
+    unquoted = [line for line in re.sub('"[^"]*"', '""', "".join(lines)).splitlines() if line.strip()]
+    present = [each for each in SEPARATORS if each in unquoted[0]]
     if len(present) > 1:
-        even = [each for each in present if len({*widths[each]}) == 1]
+        even = [each for each in present if len({line.count(each) for line in unquoted}) == 1]
         if len(even) != 1:
             found = " and ".join(map(repr, present))
             raise DataError(f"the separator of {path} may be {found}. {_by_hand(path, present[0])}")

@@ -106,6 +106,7 @@ READ = {
     "byte order mark": "\ufeffa;b\n1.5;2\n3;4\n",
     "separator of Excel": "sep=;\na;b\n1.5;2\n3;4\n",
     "quoted names": '"a"\t"b"\n1.5\t2\n3\t4\n',
+    "names of two lines": '"a";"b\nin cm"\n1.5;2\n3;4\n',
     "spaces": "a, b\n1.5, 2\n3, 4\n",
     "comments": "# made by us\n\n# a, b\na,b\n1.5,2\n3,4\n",
     "unnamed numbers of rows": ",a,b\n7,1.5,2\n8,3,4\n",
@@ -124,7 +125,13 @@ def test_a_text_file_is_read_with_any_separator(kind, name, tmp_path):
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     table = read_table(tmp_path / name, "rows")
     np.testing.assert_array_equal(table.values, [[1.5, 2], [3, 4]])
-    assert table.names == ["a", "b"]
+    assert [name.partition("\n")[0] for name in table.names] == ["a", "b"]
+
+
+def test_a_single_quoted_column_is_read(tmp_path):
+    (tmp_path / "x.csv").write_text('"a"\n1.5\n3\n')
+    table = read_table(tmp_path / "x.csv", "rows")
+    assert (table.names, table.values.tolist()) == (["a"], [[1.5], [3]])
 
 
 def test_separators_in_names_are_no_separators(tmp_path):
@@ -132,6 +139,14 @@ def test_separators_in_names_are_no_separators(tmp_path):
     assert read_table(tmp_path / "x.csv", "rows").names == ["height, cm", "weight, kg"]
     (tmp_path / "y.csv").write_text('"height;cm",weight\n1.5,2\n3,4\n')
     assert read_table(tmp_path / "y.csv", "rows").names == ["height;cm", "weight"]
+
+
+def test_a_text_file_of_many_columns_is_read(tmp_path):
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(3, 20_000))).add_prefix("gene ")
+    table.to_csv(tmp_path / "x.csv", index=False)
+    read = read_table(tmp_path / "x.csv", "rows")
+    np.testing.assert_array_equal(read.values, table)
+    assert read.names == [*table]
 
 
 REFUSED = {
