@@ -15,7 +15,7 @@ Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")]
 Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
 Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
-Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .parquet, .h5ad or .npy.")]
+Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .tsv, .txt, .parquet, .h5ad or .npy.")]
 Background = Annotated[
     str, typer.Option(help="Number of rows drawn from the data (all rows, if there are fewer), or a file.")
 ]
@@ -191,25 +191,24 @@ def _split(names: str | None) -> list[str] | None:
 
 
 def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
-    """Load the table ``data`` and write its results to the folder ``out`` as a whole or not at all."""
-    from shapae.cli.files import load_table
+    """Read the table ``data`` and write its results to the folder ``out`` as a whole or not at all."""
     from shapae.cli.reports import NAMES
+    from shapae.tables.table import read_table
     from shapae.utils.directories import atomic_directory
 
     remedy = "Give a new or empty folder, or --force to replace the results of an earlier run."
     with atomic_directory(out, replaces=NAMES if force else (), remedy=remedy) as fresh:
-        write(load_table(data), fresh)
+        write(read_table(data, "rows"), fresh)
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 
 
 def _load_background(background: str, rows: Any, seed: int) -> Any:
     """Draw a number of rows, or load a file."""
-    from shapae.cli.files import load_table
-    from shapae.tables.background import sample
+    from shapae.tables.background import read_background, sample
 
     if background.isdecimal():
         return sample(rows, min(int(background), len(rows)), seed=seed)
-    return load_table(Path(background))
+    return read_background(background)
 
 
 def main() -> None:
@@ -219,7 +218,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
     sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:
-        app()
+        app(prog_name="shapae")
     except Exception as error:
         kind = "" if isinstance(error, ShapaeError) else f"{type(error).__name__}: "
         notes = getattr(error, "__notes__", [])

@@ -1,21 +1,18 @@
-"""Loading of models and tables from files; no code in a file of weights or a table is run."""
+"""Loading of models from files; no code in a file of weights is run."""
 
 import pickle
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
-import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from shapae.errors import DataError, MissingPackage, ModelError
-from shapae.utils.optional import import_optional
+from shapae.errors import ModelError
+from shapae.utils.text import one_line
 
 
 def load_model(factory: str, weights: Path) -> nn.Module:
@@ -34,7 +31,7 @@ def load_model(factory: str, weights: Path) -> nn.Module:
     try:
         missing, unexpected = model.load_state_dict(_load_weights(weights), strict=False)
     except RuntimeError as error:
-        raise ModelError(f"the weights in {weights} do not fit the model of {factory}: {_one_line(error)}") from error
+        raise ModelError(f"the weights in {weights} do not fit the model of {factory}: {one_line(error)}") from error
     if missing or unexpected:
         raise ModelError(
             f"the weights in {weights} are not of the model of {factory}: {missing or 'none'} are missing, "
@@ -64,45 +61,8 @@ def _load_weights(path: Path) -> dict[str, Any]:
                 f"{', '.join(get_unsafe_globals_in_checkpoint(path))}. Only a state_dict is loaded. If you trust the "
                 f"file, load it and save the weights: torch.save(model.state_dict(), 'weights.pt')."
             ) from error
-        raise ModelError(f"can't read the weights in {path}: {_one_line(error)}") from error
+        raise ModelError(f"can't read the weights in {path}: {one_line(error)}") from error
     if not isinstance(state, dict):
         raise ModelError(f"{path} must hold a state_dict, got {type(state).__name__}.")
     nested = state.get("state_dict")  # of a checkpoint
     return nested if isinstance(nested, dict) else state
-
-
-def load_table(path: Path) -> Any:
-    """Load a table by its file extension: .csv, .parquet, .h5ad or .npy.
-
-    The first column of a .csv is an index if it has text or no name. A .h5ad is loaded as an AnnData. A .npy is
-    memory-mapped.
-
-    Raises:
-        DataError: The table can't be read, or has another extension.
-        MissingPackage: The table is a .h5ad, and anndata is not installed.
-    """
-    mapped = partial(np.load, mmap_mode="r")
-    readers: dict[str, Any] = {".csv": _read_csv, ".parquet": pd.read_parquet, ".h5ad": _read_h5ad, ".npy": mapped}
-    if path.suffix not in readers:
-        raise DataError(f"{path} must end with {', '.join(readers)}, got {path.suffix or 'no extension'!r}.")
-    try:
-        return readers[path.suffix](path)
-    except MissingPackage:
-        raise
-    except Exception as error:
-        raise DataError(f"can't read the table in {path}: {_one_line(error)}") from error
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, float_precision="round_trip")
-    first = table.columns[0]
-    is_index = first == "Unnamed: 0" or not pd.api.types.is_numeric_dtype(table[first])
-    return table.set_index(first) if is_index else table
-
-
-def _read_h5ad(path: Path) -> Any:
-    return import_optional("anndata", "reading a .h5ad").read_h5ad(path)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -23,7 +23,7 @@ from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.explainer.record import make_record
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
-from shapae.heads.checks import check_score
+from shapae.heads.checks import check_fitted_names, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
@@ -46,8 +46,8 @@ class Explainer:
     Args:
         model: Trained. It is put into eval mode while it is used, and comes back as it was. A model in half precision
             is computed in float32, on a copy.
-        background: (b, d), the table to compare with: 100 typical rows are a good start. ``shapae.background`` samples
-            them, and makes weighted backgrounds.
+        background: (b, d), the table to compare with, or the path of its file: 100 typical rows are a good start.
+            ``shapae.background`` samples them, and makes weighted backgrounds.
         head: The numbers to explain: a name ("reconstruction_error", "feature_error", "reconstruction", "latent"), a
             name with one output ("latent:3", "reconstruction:CD79A"), an nn.Module with ``forward(autoencoder, rows)``,
             or a function of the autoencoder and the rows.
@@ -100,6 +100,7 @@ class Explainer:
         self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
         autoencoder, module = full_precision(as_autoencoder(model)), full_precision(as_head(head))
         self.head = head_name(head)
+        check_fitted_names(autoencoder, table.rows, "background")
         with torch.inference_mode(False):
             like = template_tensor(autoencoder, torch.from_numpy(table.rows.dense(slice(1))))
             self.background, weights = tensors(table, like, self.memory)
@@ -169,7 +170,7 @@ class Explainer:
         """Explain the rows of ``X``.
 
         Args:
-            X: (n, d), with the columns of the background.
+            X: (n, d), with the columns of the background; or the path of its file.
 
         Returns:
             Values (n, d), or (n, d, k) for a head with several outputs, in the dtype of the model.

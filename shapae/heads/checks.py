@@ -1,4 +1,4 @@
-"""Checks of scores before the work starts: deterministic, row by row, finite."""
+"""Checks before the work starts: scores are deterministic, row by row, finite; columns are those of the scaler."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,26 @@ from torch import Tensor
 
 from shapae.errors import ModelError
 from shapae.heads.score import Score
+from shapae.models.autoencoder import Autoencoder
+from shapae.models.preprocess import column_names
+from shapae.tables.columns import check_expected_names
+from shapae.tables.table import Table
 from shapae.utils.torch_trace import first_nonfinite
 
 # Number of rows at each end of a batch that are also scored alone.
 SCORED_ALONE = 4
+
+
+def check_fitted_names(autoencoder: Autoencoder, table: Table, what: str) -> None:
+    """Check that the columns of a table are those that the preprocessing was fitted on, if both have names.
+
+    Raises:
+        DataError: Some names are missing, unexpected, or in another order.
+    """
+    fitted = column_names(autoencoder.preprocess)
+    if fitted and table.names:
+        compared = f"{what}, compared with the columns of preprocess=,"
+        check_expected_names(table.names, fitted, compared, "autoencoder.preprocess.names")
 
 
 def check_score(score: Score, rows: Tensor) -> None:

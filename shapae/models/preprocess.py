@@ -1,5 +1,6 @@
 """Preprocessing of rows in front of a model, as a module: an affine map of each column."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapeError
-
-# Number of rows on which a transformer is tested for being affine, and distance from 0 at which its slope is measured:
-# far enough that clipping is noticed.
-PROBES, FAR = 5, 1e6
+from shapae.models.scalers import affine_map, fitted_names
 
 
 class Affine(nn.Module):
@@ -22,13 +20,17 @@ class Affine(nn.Module):
         mean: (d,).
         scale: (d,), not zero.
         like: Any tensor with the dtype and device of the buffers.
+        names: d names of the columns; None if they have none.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, mean: NDArray[Any], scale: NDArray[Any], like: Tensor) -> None:
+    def __init__(
+        self, mean: NDArray[Any], scale: NDArray[Any], like: Tensor, names: Sequence[str] | None = None
+    ) -> None:
         super().__init__()
+        self.names = names
         for name, array in {"mean": mean, "scale": scale}.items():
             self.register_buffer(name, torch.as_tensor(array, dtype=like.dtype, device=like.device))
 
@@ -47,7 +49,8 @@ def as_module(preprocess: Any, like: Tensor) -> nn.Module:
     """Convert ``preprocess`` to a module.
 
     Args:
-        preprocess: None; a module, which is returned unchanged; a pair (mean, scale); or a fitted transformer.
+        preprocess: None; a module, which is returned unchanged; a pair (mean, scale); a fitted transformer, or a
+            Pipeline of such transformers.
         like: Any tensor with the dtype and device of the module.
 
     Raises:
@@ -57,18 +60,30 @@ def as_module(preprocess: Any, like: Tensor) -> nn.Module:
         return nn.Identity()
     if isinstance(preprocess, nn.Module):
         return preprocess
-    if hasattr(preprocess, "transform"):
-        return Affine(*_affine_map(preprocess), like)
-    return Affine(*_mean_and_scale(preprocess), like)
+    if _is_transformer(preprocess):
+        slope, offset = affine_map(preprocess)
+        return Affine(-offset / slope, 1 / slope, like, fitted_names(preprocess))
+    mean, scale = _check_pair(preprocess)
+    return Affine(mean, scale, like, _common_names(*preprocess))
 
 
-def _mean_and_scale(pair: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def column_names(preprocess: nn.Module) -> Sequence[str] | None:
+    """Return the names of the columns that ``preprocess`` was fitted on; None if they are not known."""
+    return preprocess.names if isinstance(preprocess, Affine) else None
+
+
+def _is_transformer(preprocess: Any) -> bool:
+    is_table = isinstance(preprocess, pd.DataFrame | pd.Series)  # has a method of this name, too
+    return not is_table and (hasattr(preprocess, "transform") or hasattr(preprocess, "steps"))
+
+
+def _check_pair(pair: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ModelError(
             f"preprocess must be a pair (mean, scale), a fitted transformer such as StandardScaler, or a "
             f"torch.nn.Module, got {type(pair).__name__}. Write it as an nn.Module."
         )
-    mean, scale = (np.atleast_1d(np.asarray(each, dtype=np.float64)) for each in pair)
+    mean, scale = (_vector(each) for each in pair)
     if mean.ndim > 1 or mean.shape != scale.shape or not np.isfinite([mean, scale]).all() or (scale == 0).any():
         raise ModelError(
             f"preprocess=(mean, scale) must be two vectors of d finite numbers, and scale not zero, got shapes "
@@ -77,30 +92,28 @@ def _mean_and_scale(pair: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     return mean, scale
 
 
-def _affine_map(transformer: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Compute mean and scale of an affine transformer from its output on a few rows.
+def _vector(each: Any) -> NDArray[Any]:
+    try:
+        array = each.detach().cpu().double().numpy() if isinstance(each, Tensor) else np.asarray(each, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"preprocess=(mean, scale) must be two vectors of d finite numbers, got {type(each).__name__}: {error}. "
+            f"For a transformer and others in a row, give sklearn.pipeline.make_pipeline(first, second)."
+        ) from error
+    return np.atleast_1d(array)
+
+
+def _common_names(mean: Any, scale: Any) -> list[str] | None:
+    """Return the names of two Series.
 
     Raises:
-        ModelError: The transformer is not fitted, not affine, or mixes columns.
+        ModelError: Their names differ.
     """
-    kind = type(transformer).__name__
-    if not hasattr(transformer, "n_features_in_"):
-        raise ModelError(f"{kind} is not fitted, or has no n_features_in_. Fit it, or give preprocess=(mean, scale).")
-    rows = np.arange(PROBES)[:, None] + np.arange(transformer.n_features_in_) % PROBES
-    probes = np.concatenate([0 * rows[:1], 0 * rows[:1] - FAR, 0 * rows[:1] + FAR, rows])
-    output = _transform(transformer, probes)
-    if output.shape == probes.shape:
-        slope = (output[2] - output[1]) / (2 * FAR)
-        affine = output[0] + slope * probes
-        if (slope != 0).all() and np.allclose(output, affine, rtol=1e-6, atol=1e-6 * np.abs(slope).min()):
-            return -output[0] / slope, 1 / slope
-    raise ModelError(
-        f"{kind} is not a shift and a scale of each column by itself, so that values would not refer to the original "
-        f"columns. Write it as an nn.Module, preprocess=module, or explain the rows that it returns."
-    )
-
-
-def _transform(transformer: Any, rows: NDArray[Any]) -> NDArray[Any]:
-    names = getattr(transformer, "feature_names_in_", None)
-    output = transformer.transform(rows if names is None else pd.DataFrame(rows, columns=names))
-    return np.asarray(output, dtype=np.float64)
+    series = [each for each in (mean, scale) if isinstance(each, pd.Series)]
+    names = [[str(name) for name in each.index] for each in series if not isinstance(each.index, pd.RangeIndex)]
+    if len(names) == 2 and names[0] != names[1]:
+        raise ModelError(
+            "preprocess=(mean, scale) has other names in mean than in scale, or another order. Give "
+            "(mean, scale.loc[mean.index])."
+        )
+    return names[0] if names else None

@@ -24,6 +24,7 @@ from torch import Tensor
 from shapae.errors import DataError, TooLarge, UnknownName
 from shapae.tables.anndata import is_anndata
 from shapae.tables.convert import index_names
+from shapae.tables.files import open_table
 from shapae.tables.table import Table, read_table
 from shapae.utils.memory import format_bytes
 from shapae.utils.text import enumerate_names
@@ -62,6 +63,11 @@ def read_background(background: Any) -> Background:
         raise DataError(
             f"the background must be a table, got {background}. Draw {background} rows of a table with "
             f"shapae.background.sample(X, {background})."
+        )
+    if isinstance(background, str) and background in __all__:
+        raise DataError(
+            f"the background must be a table, got {background!r}. Call the function of this name: "
+            f"shapae.background.{background}(X, ...)."
         )
     return background if isinstance(background, Background) else Background(read_table(background, "background"))
 
@@ -151,19 +157,20 @@ def _check_count(count: int, n: int) -> None:
         )
 
 
-def stratified(X: Any, by: Any, count: int, *, seed: int = 0) -> Background:
+def stratified(X: Any, count: int, *, by: Any, seed: int = 0) -> Background:
     """Draw a stratified sample of the rows of ``X``: each group has its share, to the nearest row.
 
     Args:
         X: (n, d), any table.
-        by: n labels of groups; or, for an AnnData, the name of a column of its ``obs``.
         count: Number of rows, at most n. Groups whose share is less than half of a row may have no row.
+        by: n labels of groups; or, for an AnnData, the name of a column of its ``obs``.
         seed: Random seed.
 
     Raises:
         DataError: There are fewer than ``count`` rows, or not one label for each row.
         UnknownName: ``obs`` has no such column.
     """
+    X = open_table(X)
     rows = read_table(X, "background")
     group, kinds = pd.factorize(_labels(X, rows, by))
     n = len(rows)
@@ -221,14 +228,14 @@ def kmeans(X: Any, k: int, *, seed: int = 0) -> Background:
     return Background(Table(centres, rows.names), sizes / sizes.mean(), origin)
 
 
-def contrast(X: Any, labels: Any, rows: Any, against: Any = None) -> tuple[Table, Background]:
+def contrast(X: Any, rows: Any, against: Any = None, *, by: Any) -> tuple[Table, Background]:
     """Split ``X`` into one group of rows, to explain, and another group as background: B cells against all others.
 
     Args:
         X: (n, d), any table.
-        labels: n labels; or, for an AnnData, the name of a column of its ``obs``.
         rows: Label of the rows to explain.
         against: Label of the background; None for all rows with other labels.
+        by: n labels of groups; or, for an AnnData, the name of a column of its ``obs``.
 
     Returns:
         The rows and the background, for ``Explainer(model, background)(rows)``.
@@ -237,8 +244,9 @@ def contrast(X: Any, labels: Any, rows: Any, against: Any = None) -> tuple[Table
         DataError: There is not one label for each row, or the background is empty.
         UnknownName: There are no rows with such a label.
     """
+    X = open_table(X)
     table = read_table(X, "rows")
-    labels = _labels(X, table, labels)
+    labels = _labels(X, table, by)
     explained = _has_label(labels, rows)
     others = ~explained if against is None else _has_label(labels, against)
     if not others.any() or against == rows:

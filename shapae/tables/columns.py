@@ -26,17 +26,25 @@ def check_unique_names(names: Sequence[str], what: str, remedy: str = "") -> Non
         )
 
 
-def check_expected_names(names: Sequence[str], expected: Sequence[str], what: str) -> None:
+def check_expected_names(
+    names: Sequence[str], expected: Sequence[str], what: str, where: str = "explainer.feature_names"
+) -> None:
     """Check that names are the expected names, in their order.
+
+    Args:
+        names: Names of the columns.
+        expected: Expected names.
+        what: Name of the table in the error message.
+        where: Code of the expected names.
 
     Raises:
         DataError: Some names are missing, unexpected, or in another order.
     """
     if list(names) != list(expected):
-        raise DataError(f"the columns of the {what} are {_difference(names, expected)}.")
+        raise DataError(f"the columns of the {what} are {_difference(names, expected, where)}.")
 
 
-def _difference(names: Sequence[str], expected: Sequence[str]) -> str:
+def _difference(names: Sequence[str], expected: Sequence[str], where: str) -> str:
     known, given = {*expected}, {*names}
     missing, unexpected = (
         [name for name in expected if name not in given],
@@ -45,7 +53,7 @@ def _difference(names: Sequence[str], expected: Sequence[str]) -> str:
     if not missing and not unexpected:
         moved = [name for name, other in zip(names, expected, strict=True) if name != other]
         order = f"in another order than expected ({enumerate_names(moved, 'column')} moved)"
-        return f"{order}. Select them as X[explainer.feature_names], or X[:, explainer.feature_names] of an AnnData"
+        return f"{order}. Select them as X[{where}], or X[:, {where}] of an AnnData"
     parts = [f"without {enumerate_names(missing, 'column')}"] if missing else []
     parts += [f"with unexpected {enumerate_names(unexpected, 'column')}"] if unexpected else []
     return " and ".join(parts)

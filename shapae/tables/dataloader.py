@@ -9,6 +9,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from shapae.errors import DataError
 from shapae.utils.context import preserve_rng
+from shapae.utils.text import enumerate_names
 
 # Number of items per batch of a Dataset: large enough that the fixed cost of a batch is small.
 BATCH_SIZE = 1024
@@ -25,7 +26,7 @@ def read_batches(source: DataLoader[Any] | Dataset[Any], what: str) -> Tensor:
         (n, d).
 
     Raises:
-        DataError: ``source`` contains other items, shuffles, or leaves rows out.
+        DataError: ``source`` contains other items, or rows of several shapes; or it shuffles, or leaves rows out.
     """
     loader = source if isinstance(source, DataLoader) else DataLoader(source, batch_size=BATCH_SIZE)
     if not _keeps_order(loader):
@@ -35,6 +36,9 @@ def read_batches(source: DataLoader[Any] | Dataset[Any], what: str) -> Tensor:
         )
     with preserve_rng():  # a DataLoader draws a seed from torch's global generator
         batches = [_first_tensor(batch, what) for batch in loader]
+    shapes = {tuple(batch.shape[1:]) for batch in batches}
+    if len(shapes) > 1 or () in {tuple(batch.shape) for batch in batches}:
+        raise DataError(f"the rows of the {what} must have one shape, (d,), got {enumerate_names([*shapes], 'shape')}.")
     return torch.cat(batches) if batches else torch.empty(0, 0)
 
 

@@ -13,7 +13,7 @@ differ if three or more features interact, within and outside of a group.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from shapae.errors import DataError, TooLarge
 from shapae.tables.table import Table, read_table
 from shapae.utils.memory import batches, format_bytes, parse_bytes
-from shapae.utils.text import enumerate_names
+from shapae.utils.text import enumerate_names, one_line
 
 __all__ = ["cluster_features", "one_hot", "read_gmt"]
 
@@ -45,7 +45,8 @@ def one_hot(X: Any, *, separator: str = "_") -> dict[str, list[str]]:
         separator: End of the common prefix.
 
     Returns:
-        Groups of two features or more.
+        Groups of two features or more. A group that would be called as a feature outside of all groups is called
+        "colour (group)".
 
     Raises:
         DataError: The columns have no names.
@@ -59,12 +60,23 @@ def one_hot(X: Any, *, separator: str = "_") -> dict[str, list[str]]:
         if len(columns) > 1 and binary[columns].all() and _sums_to_one(table, columns):
             groups[prefix] = [names[column] for column in columns]
             ungrouped -= {*groups[prefix]}
-    return groups
+    return _rename(groups, names)
+
+
+def _rename(groups: Mapping[str, list[str]], features: Sequence[str]) -> dict[str, list[str]]:
+    """Rename each group that is called as a feature outside of all groups, because the names of players must differ."""
+    outside, renamed = {*features}.difference(*groups.values()), {}
+    for name, members in groups.items():
+        free = name
+        while free in outside or free in renamed or (free != name and free in groups):
+            free += " (group)"
+        renamed[free] = members
+    return renamed
 
 
 def _prefixes(name: str, separator: str) -> Iterator[str]:
     words = name.split(separator)
-    return (separator.join(words[:count]) for count in range(1, len(words)))
+    return filter(None, (separator.join(words[:count]) for count in range(1, len(words))))
 
 
 def _is_binary(table: Table) -> NDArray[Any]:
@@ -96,8 +108,8 @@ def cluster_features(
         memory: Maximum memory; the correlations of all pairs are held at once.
 
     Returns:
-        Groups of two features or more, each called "NAME and 3 more" after its first feature. A constant feature is in
-        no group.
+        Groups of two features or more, each called "NAME and 3 more" after its first feature; see also ``one_hot``. A
+        constant feature is in no group.
 
     Raises:
         DataError: The columns have no names, or ``threshold`` or ``correlation`` is not as described.
@@ -117,7 +129,7 @@ def cluster_features(
     distances = 1 - np.abs(_correlations(table, correlation))
     tree = linkage(distances[np.triu_indices(len(distances), 1)].clip(0), "average")
     clusters = _members(fcluster(tree, 1 - threshold, "distance"), table.names or [])
-    return {f"{names[0]} and {len(names) - 1} more": names for names in clusters}
+    return _rename({f"{names[0]} and {len(names) - 1} more": names for names in clusters}, table.names or [])
 
 
 def _members(clusters: NDArray[Any], features: Sequence[T]) -> list[list[T]]:
@@ -195,13 +207,14 @@ def read_gmt(path: str | Path, features: Sequence[str] | None = None) -> dict[st
 
     Args:
         path: Path of the file.
-        features: Names of the genes to keep; sets without such genes are left out. None for all genes.
+        features: Names of the genes to keep; sets without such genes are left out. None for all genes. A set that is
+            called as one of ``features`` outside of all sets is called "NAME (group)".
 
     Raises:
-        DataError: A line is not a gene set, a name is repeated, or no gene is among ``features``.
+        DataError: The file can't be read, a line is not a gene set, a name is repeated, or no gene is in ``features``.
     """
     sets: dict[str, list[str]] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read_lines(path), start=1):
         if not line.strip():
             continue
         name, *rest = line.rstrip("\t").split("\t")
@@ -215,6 +228,13 @@ def read_gmt(path: str | Path, features: Sequence[str] | None = None) -> dict[st
     return sets if features is None else _select_genes(sets, features, path)
 
 
+def _read_lines(path: str | Path) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"can't read the gene sets in {path}: {one_line(error)}.") from error
+
+
 def _select_genes(sets: dict[str, list[str]], features: Sequence[str], path: str | Path) -> dict[str, list[str]]:
     known = set(features)
     selected = {name: [gene for gene in genes if gene in known] for name, genes in sets.items()}
@@ -225,7 +245,7 @@ def _select_genes(sets: dict[str, list[str]], features: Sequence[str], path: str
             f"no gene of {path} is among the features. The file has {enumerate_names(genes, 'gene')}; the features are "
             f"{enumerate_names(list(features), 'feature')}."
         )
-    return selected
+    return _rename(selected, features)
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names

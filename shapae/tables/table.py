@@ -14,11 +14,21 @@ from shapae.errors import DataError
 from shapae.tables.anndata import is_anndata
 from shapae.tables.columns import check_expected_names, check_unique_names
 from shapae.tables.convert import NamedArray, convert, convert_anndata
+from shapae.tables.files import is_path, open_table
+from shapae.tables.frames import REAL
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
 # Bytes of a block of rows, in float64: a sparse table, or a table in a file, is checked and converted block by block.
 BLOCK_BYTES = 2**24
+
+# Advice for arrays of other kinds than numbers, by the kind of their dtype.
+REMEDIES = {
+    "c": "Give X.real, X.imag, or np.hstack([X.real, X.imag]).",
+    "M": "Convert times to numbers: X.astype('int64').",
+    "m": "Convert times to numbers: X.astype('int64').",
+    "V": "Give a DataFrame with one column for each number.",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +130,8 @@ def read_table(table: Any, what: str) -> Table:
     Args:
         table: (n, d): a numpy array, in memory or in a file; a tensor; a pandas or polars DataFrame; an AnnData, whose
             X is used; a sparse matrix of scipy; a DataLoader or Dataset of torch, of tensors or of tuples that begin
-            with a tensor; anything that numpy accepts; or the result of ``from_anndata``.
+            with a tensor; anything that numpy accepts; the path of a file, see ``shapae.tables.files.load_table``; or
+            the result of ``from_anndata``.
         what: Name of the table in error messages: "rows" or "background".
 
     Returns:
@@ -130,7 +141,11 @@ def read_table(table: Any, what: str) -> Table:
         DataError: The table is empty, does not have two axes, holds something else than finite numbers, or has two
             columns of one name.
     """
-    return table if isinstance(table, Table) else _to_table(convert(table, what), what, type(table).__name__)
+    if isinstance(table, Table):
+        return table
+    what = f"{what} in {table}" if is_path(table) else what
+    table = open_table(table)
+    return _to_table(convert(table, what), what, type(table).__name__)
 
 
 def from_anndata(adata: Any, *, layer: str | None = None, raw: bool = False) -> Table:
@@ -162,16 +177,34 @@ def _to_table(array: NamedArray, what: str, kind: str) -> Table:
     if values.ndim == 1:
         raise DataError(
             f"the {what} must have two axes, got shape {values.shape}. "
-            f"A single row is X[None] of an array, X.iloc[[0]] of a DataFrame."
+            f"A single row is X[None] of an array, X.iloc[[0]] of a DataFrame, X.reshape(1, -1) of a sparse array, "
+            f"[X] of a list."
         )
     if values.ndim != 2 or 0 in values.shape:
         got = f"shape {values.shape}" if values.ndim else kind
-        raise DataError(f"the {what} must be a table (n, d) with n and d at least 1, got {got}.")
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"the {what} must be a table of real numbers, got dtype {values.dtype}.")
+        raise DataError(
+            f"the {what} must be a table (n, d) with n and d at least 1, got {got}.{_axes_remedy(values.shape, kind)}"
+        )
+    if values.dtype.kind not in REAL:
+        remedy = REMEDIES.get(values.dtype.kind, "Convert it: X.astype(float).")
+        raise DataError(f"the {what} must be a table of real numbers, got dtype {values.dtype}. {remedy}")
     table = Table(values.tocsr() if issparse(values) else values, array.names, array.row_names)
     _check_finite(table, what)
     return table
+
+
+def _axes_remedy(shape: tuple[int, ...], kind: str) -> str:
+    """Return advice for a table of too many axes, or of none."""
+    if not shape:
+        return " Convert it to an array or a DataFrame."
+    if len(shape) < 3 or 0 in shape:
+        return ""
+    axes = ", ".join(map(str, shape[1:]))
+    batches = " If these are batches of rows, give np.concatenate(X)." if kind in ("list", "tuple") else ""
+    return (
+        f"{batches} Flatten the table, X.reshape(len(X), -1), and let the model unflatten it: Autoencoder(model, "
+        f"reconstruct=lambda m, x: m(x.reshape(-1, {axes})).flatten(1))."
+    )
 
 
 def _check_finite(table: Table, what: str) -> None:

@@ -12,3 +12,8 @@ def enumerate_names(items: Sequence[object], noun: str) -> str:
     shown = ", ".join(str(item) for item in items[:8])
     more = f" and {len(items) - 8} more" if len(items) > 8 else ""
     return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of ``error`` without line breaks."""
+    return " ".join(str(error).split())

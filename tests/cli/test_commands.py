@@ -142,6 +142,51 @@ def test_compare_writes_the_results_of_the_library(work):
     assert plt.imread(work / "compared" / "comparison.png")[..., :3].std() > 0.01
 
 
+def test_a_table_with_another_separator_has_the_explanation_of_its_numbers(work):
+    tables = [pd.read_csv(work / name) for name in ("background.csv", "X.csv")]
+    tables[1].to_csv(work / "semicolons.txt", sep=";", index=False)
+    files = ("--background", "background.csv", "--data", "semicolons.txt")
+    assert run(*EXPLAIN, *files, "--out", "semicolons", cwd=work)[0] == 0
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    got = shapae.Explanation.load(work / "semicolons" / "explanation")
+    np.testing.assert_array_equal(got.values, shapae.Explainer(net, tables[0])(tables[1]).values)
+
+
+@pytest.mark.parametrize(("option", "what"), [("--data", "rows"), ("--background", "background")])
+def test_missing_numbers_are_said_to_be_in_their_file(work, option, what):
+    table = pd.read_csv(work / "X.csv")
+    table.iloc[3, 0] = np.nan
+    table.to_csv(work / "holes.csv", index=False)
+    code, _, error = run(*EXPLAIN, option, "holes.csv", "--out", "holes", cwd=work)
+    assert (code, error.count("\n")) == (2, 1)
+    want = f"shapae: the {what} in holes.csv must be finite, but 1 of 120 numbers are NaN or infinite, in row 3 and"
+    assert error.startswith(want)
+
+
+def run_module(module, *arguments, cwd):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("module", ["shapae", "shapae.cli"])
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("explain",), ("demo", "--outt")])
+def test_python_runs_the_same_commands_under_the_same_name(work, module, arguments):
+    assert run_module(module, *arguments, cwd=work) == run(*arguments, cwd=work)
+
+
+def test_python_runs_a_command_with_workers(work):
+    """The workers import the module again, without running it."""
+    arguments = ("--n-jobs", 2, "--background", 5, "--out", "by module")
+    code, output, _ = run_module("shapae", *EXPLAIN, *arguments, cwd=work)
+    assert (code, output) == (0, "wrote bar.png, explanation, importance.csv, summary.png to by module\n")
+    code, output, error = run_module("shapae.cli", *EXPLAIN, "--out", "by module", cwd=work)
+    assert (code, output, error.count("\n")) == (2, "", 1)
+    assert error.startswith("shapae: by module already exists")
+
+
 def test_a_warning_is_one_line(work):
     functional = ("--model", "mine:Functional", "--backend", "shap_deep", "--head", "reconstruction")
     code, _, error = run(*EXPLAIN, *functional, "--out", "warned", cwd=work)

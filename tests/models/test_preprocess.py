@@ -6,13 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from sklearn import preprocessing
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
+from sklearn.feature_selection import SelectKBest, VarianceThreshold
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from torch import nn
 
-from shapae import Autoencoder, Explainer
-from shapae.errors import ModelError, ShapeError
+from shapae import Autoencoder, Explainer, rank_features
+from shapae.errors import DataError, ModelError, ShapeError
 from tests import cases
 
 MEAN, SCALE = np.array([3, -200, 0, 1e4, 0.5, -7]), np.array([1, 50, 0.01, 1e3, -2, 4])
@@ -32,6 +37,17 @@ AFFINE = {
     "robust": preprocessing.RobustScaler(),
     "max-abs": preprocessing.MaxAbsScaler(),
     "two of them": make_pipeline(preprocessing.StandardScaler(), preprocessing.MinMaxScaler()),
+    "nested": make_pipeline(
+        preprocessing.RobustScaler(), make_pipeline(preprocessing.StandardScaler(), preprocessing.MaxAbsScaler())
+    ),
+    "passed through": Pipeline([("first", "passthrough"), ("scale", preprocessing.StandardScaler()), ("last", None)]),
+    "by parts": ColumnTransformer([
+        ("left", preprocessing.StandardScaler(), [0, 1, 2]),
+        ("middle", preprocessing.MaxAbsScaler(), [3]),
+        ("right", preprocessing.RobustScaler(), [4, 5]),
+    ]),
+    "with the rest": ColumnTransformer([("left", preprocessing.StandardScaler(), [0, 1])], remainder="passthrough"),
+    "nothing selected": make_pipeline(VarianceThreshold(), preprocessing.StandardScaler()),
 }
 
 
@@ -45,6 +61,60 @@ def test_affine_transformers_become_a_module(kind, output, table, model):
     np.testing.assert_allclose(target, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())
 
 
+class Tripled:
+    """A transformer that is not of scikit-learn."""
+
+    n_features_in_ = 6
+
+    def __init__(self, output):
+        self.output = output
+
+    def transform(self, rows):
+        rows *= 3
+        return self.output(rows)
+
+
+OUTPUTS = {
+    "array": np.asarray,
+    "single precision": lambda rows: rows.astype(np.float32),
+    "frame": pd.DataFrame,
+    "sparse": sparse.csr_matrix,
+    "lists": np.ndarray.tolist,
+    "tensor": lambda rows: torch.tensor(rows, requires_grad=True),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_any_object_with_an_affine_transform_becomes_a_module(kind, model):
+    target = Autoencoder(model, preprocess=Tripled(OUTPUTS[kind])).target(torch.tensor(RAW))
+    np.testing.assert_allclose(target, 3 * RAW, rtol=1e-6)
+
+
+def test_an_affine_function_becomes_a_module(model):
+    scaler = make_pipeline(preprocessing.FunctionTransformer(lambda rows: 3 * rows - 7), scale()).fit(RAW)
+    target = Autoencoder(model, preprocess=scaler).target(torch.tensor(RAW))
+    np.testing.assert_allclose(target, scaler.transform(RAW), rtol=1e-9, atol=1e-9)
+
+
+FAR = {"times": (1.7e18, 1e15), "a large mean": (1e9, 1), "a small scale": (0, 1e-12), "a large scale": (-3, 1e12)}
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_columns_of_any_size_are_scaled_as_by_the_transformer(kind, model):
+    mean, scale = FAR[kind]
+    table = cases.table(40) * scale + mean
+    scaler = make_pipeline(preprocessing.StandardScaler(), preprocessing.MinMaxScaler()).fit(table)
+    target = Autoencoder(model, preprocess=scaler).target(torch.tensor(table))
+    np.testing.assert_allclose(target, scaler.transform(table), rtol=0, atol=1e-6)
+
+
+def test_a_scaler_of_many_columns_becomes_a_module():
+    table = np.random.default_rng(0).normal(size=(3, 30_000))
+    scaler = preprocessing.StandardScaler().fit(table)
+    target = Autoencoder(nn.Identity(), preprocess=scaler).target(torch.tensor(table))
+    np.testing.assert_allclose(target, scaler.transform(table), atol=1e-4)
+
+
 OTHERS = {
     "clipped": preprocessing.MinMaxScaler(clip=True),
     "blind": preprocessing.FunctionTransformer(np.zeros_like, validate=True),
@@ -54,15 +124,154 @@ OTHERS = {
     "power": preprocessing.PowerTransformer(),
     "quantile": preprocessing.QuantileTransformer(n_quantiles=10),
     "steps": preprocessing.KBinsDiscretizer(encode="ordinal", quantile_method="averaged_inverted_cdf"),
+    "products": preprocessing.PolynomialFeatures(2),
+    "categories": preprocessing.OneHotEncoder(),
+    "unknown categories": preprocessing.OneHotEncoder(handle_unknown="ignore"),
+    "codes": preprocessing.OrdinalEncoder(),
+    "above zero": preprocessing.Binarizer(),
+    "splines": preprocessing.SplineTransformer(),
+    "few of them": VarianceThreshold(1),
+    "side by side": FeatureUnion([("a", preprocessing.StandardScaler()), ("b", preprocessing.MinMaxScaler())]),
+    "in another order": ColumnTransformer([("all", preprocessing.StandardScaler(), [5, 1, 2, 3, 4, 0])]),
+    "dropped": ColumnTransformer([("all", preprocessing.StandardScaler(), [0, 1, 2])]),
+    "by the whole batch": preprocessing.FunctionTransformer(lambda rows: rows - rows.mean(axis=0)),
+    "rounded": preprocessing.FunctionTransformer(np.round),
+    "logarithm": preprocessing.FunctionTransformer(np.log1p),
+    "an error": preprocessing.FunctionTransformer(lambda rows: 1 / 0 if (rows > 1e6).any() else rows, validate=True),
+    "text": preprocessing.FunctionTransformer(lambda rows: np.full(rows.shape, "x"), validate=True),
+    "nothing": preprocessing.FunctionTransformer(lambda rows: None, validate=True),
+    "a sentinel": preprocessing.FunctionTransformer(lambda rows: np.where(rows == -999, 0, rows)),
 }
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_transformers_are_refused(kind, model):
     scaler = OTHERS[kind].fit(RAW)
-    message = rf"{type(scaler).__name__} is not a shift and a scale of each column .* as an nn\.Module, preprocess=m"
+    message = (
+        rf"the {type(scaler).__name__} is not a shift and a scale of each column .*\. Transform the table first: X = "
+        rf"transformer\.transform\(X\); Autoencoder\(model\)\. .* as an nn\.Module, preprocess=m"
+    )
     with pytest.raises(ModelError, match=message):
         Autoencoder(model, preprocess=scaler)
+
+
+def test_transformers_of_labels_are_refused(model):
+    labels = RAW[:, 0] > 3
+    for scaler in (SelectKBest(k=2).fit(RAW, labels), preprocessing.TargetEncoder(cv=2).fit(RAW.round(), labels)):
+        with pytest.raises(ModelError, match=f"the {type(scaler).__name__} is not a shift and a scale"):
+            Autoencoder(model, preprocess=scaler)
+
+
+HOLES = np.where(cases.table(40, seed=5) > 1, np.nan, RAW)
+CATEGORIES = FRAME.assign(city=["Rome", "Bonn"] * 20)
+scale = preprocessing.StandardScaler
+STEPS = {
+    "imputer": (
+        make_pipeline(SimpleImputer(), scale()).fit(HOLES),
+        r"the step 'simpleimputer' \(SimpleImputer\) of the Pipeline fills in missing values, .*first: "
+        r"X = pipeline\[:1\]\.transform\(X\); Autoencoder\(model, preprocess=pipeline\[1:\]\)\.",
+    ),
+    "imputer at the end": (
+        make_pipeline(scale(), KNNImputer()).fit(HOLES),
+        r"step 'knnimputer' \(KNNImputer\) .*fills in .*X = pipeline\[:2\]\.transform\(X\); Autoencoder\(model\)\.",
+    ),
+    "imputer alone": (SimpleImputer().fit(HOLES), r"the SimpleImputer fills in missing values, .*transformer\.trans"),
+    "imputer of other numbers": (SimpleImputer(missing_values=-5).fit(RAW), "the SimpleImputer fills in missing"),
+    "imputer that adds columns": (
+        make_pipeline(SimpleImputer(add_indicator=True), scale()).fit(HOLES),
+        "the step 'simpleimputer' .* fills in missing",
+    ),
+    "function that fills in": (
+        make_pipeline(scale(), preprocessing.FunctionTransformer(np.nan_to_num)).fit(RAW),
+        r"the step 'functiontransformer' \(FunctionTransformer\) of the Pipeline fills in missing",
+    ),
+    "nested": (
+        make_pipeline(scale(), make_pipeline(SimpleImputer(), scale()), scale()).fit(HOLES),
+        r"step 'simpleimputer' \(SimpleImputer\) of the step 'pipeline' \(Pipeline\) of the Pipeline fills in .*"
+        r"X = pipeline\[:2\]\.transform\(X\); Autoencoder\(model, preprocess=pipeline\[2:\]\)\.",
+    ),
+    "part": (
+        ColumnTransformer([("numbers", scale(), ["a"]), ("text", preprocessing.OneHotEncoder(), ["city"])]).fit(
+            CATEGORIES
+        ),
+        r"the part 'text' \(OneHotEncoder\) of the ColumnTransformer is not a shift .*raised TypeError: .*transformer",
+    ),
+    "part of a step": (
+        make_pipeline(
+            ColumnTransformer([("all", make_pipeline(SimpleImputer(), scale()), list("abcdef"))]), scale()
+        ).fit(FRAME),
+        r"step 'simpleimputer' \(SimpleImputer\) of the part 'all' \(Pipeline\) of the step 'columntransformer' "
+        r"\(ColumnTransformer\) of the Pipeline fills in .*pipeline\[:1\]",
+    ),
+    "union": (
+        FeatureUnion([("a", scale()), ("b", PCA(2))]).fit(RAW),
+        r"the part 'b' \(PCA\) of the FeatureUnion is not a shift .*it returns 2 columns for 6",
+    ),
+    "predictor": (
+        make_pipeline(scale(), LinearRegression()).fit(RAW, RAW[:, 0]),
+        r"the step 'linearregression' \(LinearRegression\) of the Pipeline is not .*no attribute 'transform'",
+    ),
+    "unfitted": (make_pipeline(scale()), r"the step 'standardscaler' \(StandardScaler\) of the Pipeline is not fitted"),
+    "unfitted at the end": (
+        Pipeline([("a", scale().fit(RAW)), ("b", preprocessing.MinMaxScaler())]),
+        r"the step 'b' \(MinMaxScaler\) of the Pipeline is not fitted\. Fit it",
+    ),
+    "no steps": (Pipeline([("a", "passthrough")]), r"the Pipeline has no steps\. Leave preprocess= out\."),
+    "class": (scale, "the StandardScaler is not fitted"),
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_the_step_at_fault_is_named(kind, model):
+    transformer, message = STEPS[kind]
+    with pytest.raises(ModelError, match=message):
+        Autoencoder(model, preprocess=transformer)
+
+
+def test_the_advice_about_an_imputer_works(model):
+    pipeline = make_pipeline(SimpleImputer(), scale()).fit(HOLES)
+    X = pipeline[:1].transform(HOLES)
+    got = Explainer(Autoencoder(model, preprocess=pipeline[1:]), X[:7])(X[7:])
+    scaled = pipeline.transform(HOLES)
+    np.testing.assert_allclose(got.values, Explainer(model, scaled[:7])(scaled[7:]).values, rtol=1e-6, atol=1e-9)
+
+
+def test_a_transformer_is_not_changed(model):
+    scaler = make_pipeline(scale(copy=False), preprocessing.MinMaxScaler(copy=False)).fit(RAW.copy())
+    before = copy.deepcopy(scaler)
+    target = Autoencoder(model, preprocess=scaler).target(torch.tensor(RAW))
+    np.testing.assert_allclose(target, before.transform(RAW.copy()), rtol=1e-9, atol=1e-9)
+    for step, other in zip(scaler, before, strict=True):
+        assert {name: str(each) for name, each in vars(step).items()} == {
+            name: str(each) for name, each in vars(other).items()
+        }
+
+
+# Names of columns
+
+NAMED = {
+    "scaler": lambda: scale().fit(FRAME),
+    "pipeline": lambda: make_pipeline(preprocessing.RobustScaler(), scale()).fit(FRAME),
+    "nested": lambda: make_pipeline(make_pipeline(scale()), scale()).fit(FRAME),
+    "pair": lambda: (FRAME.mean(), FRAME.std()),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_columns_in_another_order_than_those_of_the_preprocessing_are_refused(kind, model):
+    autoencoder = Autoencoder(model, preprocess=NAMED[kind]())
+    want = Explainer(autoencoder, RAW[:7])(RAW[7:10])
+    np.testing.assert_array_equal(Explainer(autoencoder, FRAME[:7])(FRAME[7:10]).values, want.values)
+    X = FRAME[list("bacdef")]
+    with pytest.raises(DataError, match=r"compared with the columns of preprocess=, .*columns b, a moved") as caught:
+        Explainer(autoencoder, X)
+    advice = str(caught.value).partition("Select them as ")[2].partition(",")[0]
+    X = eval(advice, {"X": X, "autoencoder": autoencoder})
+    np.testing.assert_array_equal(Explainer(autoencoder, X[:7])(X[7:10]).values, want.values)
+    with pytest.raises(DataError, match=r"columns of the rows, compared with the columns of preprocess=, are without"):
+        rank_features(autoencoder, FRAME.rename(columns={"b": "z"}), methods=["permutation"])
+    with pytest.raises(DataError, match=r"are without column b and with unexpected column z\."):
+        Explainer(autoencoder, FRAME.rename(columns={"b": "z"}))
 
 
 def test_a_transformer_that_clips_far_from_zero_is_refused(model):
@@ -87,11 +296,22 @@ def test_a_transformer_that_is_not_fitted_is_refused(model):
         ((RAW, RAW), r"two vectors .*got shapes \(40, 6\)"),
         (np.log1p, r"a pair \(mean, scale\), .*got ufunc\. Write it as an nn\.Module"),
         ((MEAN,), "got tuple"),
+        ((["a"] * 6, SCALE), "two vectors of d finite numbers, got list: could not convert"),
+        ((preprocessing.StandardScaler(), preprocessing.MinMaxScaler()), r"got StandardScaler: .*make_pipeline\(first"),
+        (FRAME, "a pair .*got DataFrame"),
+        (FRAME.std(), "a pair .*got Series"),
+        ((FRAME.mean(), FRAME.std()[::-1]), r"other names in mean than in scale, .*scale\.loc\[mean\.index\]"),
     ],
 )
 def test_a_pair_that_is_no_affine_map_is_refused(given, message, model):
     with pytest.raises(ModelError, match=message):
         Autoencoder(model, preprocess=given)
+
+
+def test_a_pair_of_tensors_is_an_affine_map(model):
+    pair = torch.tensor(MEAN, requires_grad=True), nn.Parameter(torch.tensor(SCALE))
+    target = Autoencoder(model, preprocess=pair).target(torch.tensor(RAW))
+    np.testing.assert_allclose(target, (RAW - MEAN) / SCALE, rtol=1e-12)
 
 
 def test_rows_of_another_width_are_refused(model):

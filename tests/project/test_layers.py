@@ -21,6 +21,7 @@ LAYERS = [
     ["plots"],
     ["analysis"],
     ["cli"],
+    ["__main__"],
 ]
 LAYER = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 

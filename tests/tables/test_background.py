@@ -57,7 +57,7 @@ def test_all_rows_are_sampled_equally_often():
 
 
 def test_a_stratified_sample_has_groups_in_proportion():
-    got = stratified(TABLE, LABELS, 8, seed=1)
+    got = stratified(TABLE, 8, by=LABELS, seed=1)
     places = [int(np.flatnonzero((TABLE == row).all(axis=1))[0]) for row in got.rows.values]
     assert (np.diff(places) > 0).all()
     assert dict(zip(*np.unique(LABELS[places], return_counts=True), strict=True)) == {
@@ -65,19 +65,19 @@ def test_a_stratified_sample_has_groups_in_proportion():
         "NK": 1,
         "T cells": 5,
     }
-    assert (stratified(TABLE, LABELS, 8, seed=2).rows.values != got.rows.values).any()
+    assert (stratified(TABLE, 8, by=LABELS, seed=2).rows.values != got.rows.values).any()
 
 
 @pytest.mark.parametrize("count", range(1, 41))
 def test_no_group_is_more_than_a_row_off_its_share(count):
-    got = stratified(np.arange(40.0)[:, None], LABELS, count).rows.values.ravel().astype(int)
+    got = stratified(np.arange(40.0)[:, None], count, by=LABELS).rows.values.ravel().astype(int)
     assert len({*got}) == count
     for kind in {*LABELS}:
         assert abs((LABELS[got] == kind).sum() - count * (LABELS == kind).mean()) < 1
 
 
 def test_labels_may_be_a_column_of_an_anndata_or_a_series():
-    want = stratified(TABLE, LABELS, 8).rows.values
+    want = stratified(TABLE, 8, by=LABELS).rows.values
     for table, by in [
         (anndata_of(TABLE), "kind"),
         (anndata_of(TABLE), anndata_of(TABLE).obs["kind"]),
@@ -86,11 +86,11 @@ def test_labels_may_be_a_column_of_an_anndata_or_a_series():
         (named(TABLE), pd.Series(LABELS)),
         (TABLE, pd.Categorical(LABELS)),
     ]:
-        np.testing.assert_array_equal(stratified(table, by, 8).rows.dense(slice(None)), want)
+        np.testing.assert_array_equal(stratified(table, 8, by=by).rows.dense(slice(None)), want)
 
 
 def test_one_group_is_compared_with_another():
-    rows, background = contrast(named(TABLE), LABELS, "NK", "B cells")
+    rows, background = contrast(named(TABLE), "NK", "B cells", by=LABELS)
     np.testing.assert_array_equal(rows.values, TABLE[35:])
     np.testing.assert_array_equal(background.rows.values, TABLE[:10])
     assert list(rows.row_names) == [f"cell {row}" for row in range(35, 40)]
@@ -101,13 +101,13 @@ def test_one_group_is_compared_with_another():
 
 
 def test_one_group_is_compared_with_the_rest():
-    rows, background = contrast(anndata_of(TABLE), "kind", "T cells")
+    rows, background = contrast(anndata_of(TABLE), "T cells", by="kind")
     np.testing.assert_array_equal(rows.dense(slice(None)), TABLE[10:35])
     np.testing.assert_array_equal(background.rows.dense(slice(None)), np.delete(TABLE, np.s_[10:35], axis=0))
 
 
 def test_groups_may_be_numbers():
-    rows, background = contrast(TABLE, np.arange(40) % 3, 0)
+    rows, background = contrast(TABLE, 0, by=np.arange(40) % 3)
     assert (len(rows), len(background)) == (14, 26)
 
 
@@ -137,14 +137,14 @@ def test_the_process_is_not_changed():
     before = cases.world()
     sample(TABLE, 5)
     kmeans(TABLE, 3)
-    stratified(TABLE, LABELS, 5)
+    stratified(TABLE, 5, by=LABELS)
     assert cases.world() == before
 
 
 REFUSED = {
     "sample of none": (lambda: sample(TABLE, 0), "from 40 rows 1 to 40 can be drawn, got 0"),
     "sample of too many": (lambda: sample(TABLE, 41), r"got 41\. For all rows, give the table itself as background"),
-    "strata of too many": (lambda: stratified(TABLE, LABELS, 41), "from 40 rows 1 to 40 can be drawn, got 41"),
+    "strata of too many": (lambda: stratified(TABLE, 41, by=LABELS), "from 40 rows 1 to 40 can be drawn, got 41"),
     "more centres than rows": (lambda: kmeans(TABLE, 41), "finds 1 to 40 centres of 40 rows, got k=41"),
     "no centres": (lambda: kmeans(TABLE, 0), "finds 1 to 40 centres of 40 rows, got k=0"),
     "more centres than different rows": (
@@ -152,26 +152,26 @@ REFUSED = {
         r"only 3 different rows for k=5 centres\. Use k=3 or fewer",
     ),
     "too few labels": (
-        lambda: stratified(TABLE, LABELS[1:], 5),
+        lambda: stratified(TABLE, 5, by=LABELS[1:]),
         r"one label for each of the 40 rows, got shape \(39,\)",
     ),
     "labels missing": (
-        lambda: contrast(TABLE, [None, np.nan, *LABELS[2:]], "NK"),
+        lambda: contrast(TABLE, "NK", by=[None, np.nan, *LABELS[2:]]),
         r"the labels of rows 0, 1 are missing\. Leave these rows out, or give them labels",
     ),
     "labels of other rows": (
-        lambda: stratified(named(TABLE), pd.Series(LABELS, named(TABLE).index[::-1]), 5),
+        lambda: stratified(named(TABLE), 5, by=pd.Series(LABELS, named(TABLE).index[::-1])),
         r"the labels and the table have different row names\. Give labels\.loc\[X\.index\]",
     ),
     "a column without an AnnData": (
-        lambda: stratified(TABLE, "kind", 5),
+        lambda: stratified(TABLE, 5, by="kind"),
         r"'kind' can be a column of obs only if the table is an AnnData, got ndarray\. Give",
     ),
     "one label twice": (
-        lambda: contrast(TABLE, LABELS, "NK", "NK"),
+        lambda: contrast(TABLE, "NK", "NK", by=LABELS),
         r"no rows to compare 'NK' with\. Give another label",
     ),
-    "no others": (lambda: contrast(TABLE, ["x"] * 40, "x"), "no rows to compare 'x' with"),
+    "no others": (lambda: contrast(TABLE, "x", by=["x"] * 40), "no rows to compare 'x' with"),
     "a number": (
         lambda: Explainer(cases.build(cases.Question), 100),
         r"must be a table, got 100\. Draw .*sample\(X, 100\)",
@@ -188,10 +188,10 @@ def test_other_arguments_are_refused(kind):
 
 
 UNKNOWN = {
-    "rows": (lambda: contrast(TABLE, LABELS, "B cel"), "no label is called 'B cel'; there are: B cells, "),
-    "against": (lambda: contrast(TABLE, LABELS, "NK", "NKT"), "no label is called 'NKT'; there are: NK, "),
+    "rows": (lambda: contrast(TABLE, "B cel", by=LABELS), "no label is called 'B cel'; there are: B cells, "),
+    "against": (lambda: contrast(TABLE, "NK", "NKT", by=LABELS), "no label is called 'NKT'; there are: NK, "),
     "column": (
-        lambda: stratified(anndata_of(TABLE), "kinds", 5),
+        lambda: stratified(anndata_of(TABLE), 5, by="kinds"),
         "no column of obs is called 'kinds'; there are: kind",
     ),
 }
@@ -214,10 +214,10 @@ ORIGINS = {
         "4 centres of k-means of 40 rows, seed 1, by the sizes of their clusters",
     ),
     "stratified": (
-        lambda: stratified(TABLE, LABELS, 5),
+        lambda: stratified(TABLE, 5, by=LABELS),
         "5 of 40 rows, drawn from 3 groups by their sizes, with seed 0",
     ),
-    "contrast": (lambda: contrast(TABLE, LABELS, "NK")[1], "rows of all other labels than 'NK'"),
+    "contrast": (lambda: contrast(TABLE, "NK", by=LABELS)[1], "rows of all other labels than 'NK'"),
     "weighted": (lambda: weighted(TABLE, np.arange(1, 41)), "40 rows with weights"),
 }
 

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from shapae import Explainer, cluster_features, read_gmt
 from shapae.errors import DataError, TooLarge
 from shapae.tables.groups import one_hot
+from tests import cases
 
 
 def test_one_hot_columns_are_found():
@@ -136,6 +137,51 @@ def test_correlations_that_do_not_fit_are_refused_and_the_advice_works():
     cluster_features(correlated(), memory="24.21kB")
 
 
+# Names of groups that are names of features
+
+
+def players_of(groups, table):
+    """The names of the players of an explainer of ``table``."""
+    model = cases.build(cases.Linear, table.shape[1])
+    background = table.iloc[:3].astype(float)
+    return Explainer(model, background, groups=groups, backend="sampling")(background).feature_names
+
+
+def test_a_group_of_one_hot_columns_is_not_called_as_a_feature_outside():
+    table = pd.DataFrame({"colour": [3, 1, 2], "colour_r": [1, 0, 0], "colour_g": [0, 1, 1], "size": [1, 2, 3]})
+    groups = one_hot(table)
+    assert groups == {"colour (group)": ["colour_r", "colour_g"]}
+    assert players_of(groups, table) == ["colour (group)", "colour", "size"]
+    taken = table.assign(**{"colour (group)": [1.0, 2.0, 4.0]})
+    assert players_of(one_hot(taken), taken) == ["colour (group) (group)", "colour", "size", "colour (group)"]
+
+
+def test_a_group_may_be_called_as_a_feature_inside():
+    table = pd.DataFrame(np.eye(3)[:, :2], columns=["a_b", "a_b_c"]).assign(a=[0, 0, 1])
+    table.columns = ["a_x", "a_y_z", "a_y"]
+    assert one_hot(table) == {"a": ["a_x", "a_y_z", "a_y"]}
+
+
+def test_columns_that_begin_with_the_separator_have_no_common_prefix():
+    assert one_hot(pd.DataFrame(np.eye(2), columns=["_r", "_g"])) == {}
+
+
+def test_a_cluster_is_not_called_as_a_feature_outside():
+    table = correlated().drop(columns="constant").rename(columns={"b": "a and 1 more"})
+    groups = cluster_features(table, threshold=0.8)
+    assert [*groups] == ["a and 1 more (group)", "d and 2 more"]
+    assert players_of(groups, table) == ["a and 1 more (group)", "d and 2 more", "a and 1 more"]
+
+
+def test_a_gene_set_is_not_called_as_a_gene_outside(tmp_path):
+    (tmp_path / "sets.gmt").write_text("CD3D\tx\tCD79A\tMS4A1\nCD79A\tx\tNKG7\tLYZ\n")
+    genes = ["CD3D", "CD79A", "MS4A1", "NKG7", "LYZ"]
+    groups = read_gmt(tmp_path / "sets.gmt", genes)
+    assert groups == {"CD3D (group)": ["CD79A", "MS4A1"], "CD79A": ["NKG7", "LYZ"]}
+    table = pd.DataFrame(cases.table(4, 5), columns=genes)
+    assert players_of(groups, table) == ["CD3D (group)", "CD79A", "CD3D"]
+
+
 # Gene sets
 
 
@@ -176,6 +222,7 @@ BAD_SETS = {
     ),
     "spaces": ("A x CD3D\n", "line 1 of .* is not a gene set"),
     "the same name": ("A\tx\tCD3D\nA\tx\tCD79A\n", "line 2 of .* repeats the name of an earlier set, 'A'"),
+    "another encoding": ("A\tx\tCD3D\n".encode("utf-16"), "can't read the gene sets in .*: .*codec"),
     "other genes": (
         "A\tx\tCD3D\tCD79A\n",
         r"no gene of .* among the features\. The file has genes CD3D, CD79A; the features are feature ENSG1\.",
@@ -186,9 +233,14 @@ BAD_SETS = {
 @pytest.mark.parametrize("kind", BAD_SETS)
 def test_other_gene_sets_are_refused(kind, tmp_path):
     text, message = BAD_SETS[kind]
-    (tmp_path / "sets.gmt").write_text(text)
+    (tmp_path / "sets.gmt").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
         read_gmt(tmp_path / "sets.gmt", ["ENSG1"])
+
+
+def test_a_missing_file_of_gene_sets_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"can't read the gene sets in .*gone\.gmt: .*No such file"):
+        read_gmt(tmp_path / "gone.gmt")
 
 
 # Groups of outputs

@@ -18,7 +18,7 @@ from shapae.analysis.ranking.result import SIGNIFICANCE, GlobalRanking
 from shapae.analysis.ranking.task import Fit, RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
-from shapae.heads.checks import check_finite_scores, check_score
+from shapae.heads.checks import check_finite_scores, check_fitted_names, check_score
 from shapae.heads.score import Score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
@@ -146,6 +146,7 @@ class _Inputs:
 
 def _read_inputs(model: nn.Module | Autoencoder, X: Any, background: Any, sample: int | None, seed: int) -> _Inputs:
     autoencoder, table = full_precision(as_autoencoder(model)), read_table(X, "rows")
+    check_fitted_names(autoencoder, table, "rows")
     reference = _sample(table, BACKGROUND_ROWS, seed) if background is None else _read_unweighted(background)
     names = resolve_feature_names(reference, table.names, "background")
     check_n_features(reference, table.shape[1], "background")
