@@ -44,8 +44,8 @@ class Autoencoder(nn.Module):
         decode: A function or a path, latents (n, m) -> (n, d).
         latent_distribution: -> the pair (mean, log variance), each (n, m), or a normal distribution.
         preprocess: Preprocessing in front of the model, so that rows and values refer to the original columns: a pair
-            (mean, scale) of d numbers each, for (rows - mean) / scale; a transformer of scikit-learn with such a map;
-            or an nn.Module. Reconstructions stay in the units of the model: see ``target``.
+            (mean, scale) of d numbers each, for (rows - mean) / scale; a transformer of scikit-learn with such a map,
+            or a Pipeline of them; or an nn.Module. Reconstructions stay in the units of the model: see ``target``.
         noise: Replacement of the Gaussian noise that the model draws: "auto" for its mean, if the model is random in
             eval mode, as most variational autoencoders are; "mean" for its mean, 0, in any case; an integer for one
             sample, see ``drawn``; a function ``shapae.models.noise.Noise``; None to let the model draw.

@@ -44,7 +44,8 @@ def refuse(part: str, trials: Trials, reason: str, candidates: list[Candidate], 
     start += f" For {n} rows of {d} columns, {gives}. Expected is the shape {shape.format(d=d)}." if gives else ""
     hint = next((hint for root in outcomes if (hint := _input_hint(trials, root))), None)
     if hint and not candidates:
-        raise ShapeError(f"{start} {hint}")
+        name, error = type(trials.runner.model).__name__, next(iter(outcomes.values()))
+        raise ShapeError(f"{name} can't be run on {n} rows of {d} columns: {outputs.describe_output(error)}. {hint}")
     if candidates:
         lines = "; or ".join(dict.fromkeys(each.line(part) for each in candidates))
         raise ModelError(f"{start} Write the line that is meant: {lines}.")
