@@ -28,8 +28,9 @@ _KEPT = ("scores", "residual", "standard_errors", "used")
 class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
     """Attributions of n rows over d features, of one output or of k.
 
-    Every plot of shap that takes a shap.Explanation takes it as it is. Indexing slices all arrays alike:
-    ``explanation[:50]``, ``explanation[:, "CD79A"]``, ``explanation[..., "latent 3"]``. Arithmetic on it
+    Every plot of shap that takes a shap.Explanation takes it as it is. All arrays and names are indexed alike, as in
+    numpy, by numbers, masks and names: ``explanation[:50]``, ``explanation[table["age"] > 60]``,
+    ``explanation[:, ["CD79A", "CD3D"]]``, ``explanation[..., "latent 3"]``. Arithmetic on it
     (``explanation.abs.mean(0)``) gives a plain shap.Explanation, because its values no longer sum to a score.
 
     Args:
@@ -47,6 +48,8 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             a tolerance.
         row_names: n names of rows, as the index of a DataFrame; None if rows have numbers only.
     """
+
+    _s: Any
 
     def __init__(
         self,

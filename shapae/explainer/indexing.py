@@ -48,9 +48,9 @@ class Axis:
         """Write code that indexes this axis, for messages.
 
         >>> Axis("feature", 1, 20, None).code("mask")
-        'explanation[:, mask]'
+        '[:, mask]'
         """
-        return f"explanation[{':, ' * self.place}{index}]"
+        return f"[{':, ' * self.place}{index}]"
 
 
 def axes_of(explanation: Any) -> dict[str, Axis]:
@@ -90,16 +90,15 @@ def resolve(item: Any, axes: Mapping[str, Axis]) -> dict[str, Index]:
     indices = {noun: _resolve(each, axis, axes) for each, (noun, axis) in zip(items, axes.items(), strict=True)}
     lists = [axes[noun].code(f"{noun}s") for noun, index in indices.items() if isinstance(index, np.ndarray)]
     if len(lists) > 1:
-        chain = lists[0] + "".join(each.removeprefix("explanation") for each in lists[1:])
         raise WrongIndex(
             f"numpy pairs the entries of {len(lists)} lists or masks, which leaves no table. Index one axis after the "
-            f"other: {chain}."
+            f"other: explanation{''.join(lists)}."
         )
     return indices
 
 
 def _complete(items: tuple[Any, ...], axes: Mapping[str, Axis]) -> list[Any]:
-    """Give each axis an index: all of it where there is an ellipsis, or no index."""
+    # An axis takes all of its entries where there is an ellipsis, or no index.
     dots = [place for place, each in enumerate(items) if each is Ellipsis]
     given = len(items) - len(dots)
     if given > len(axes) or len(dots) > 1:
@@ -128,7 +127,7 @@ def _resolve(item: Any, axis: Axis, axes: Mapping[str, Axis]) -> Index:
 
 def _describe(item: Any, values: NDArray[Any], kind: str, axis: Axis) -> str:
     got = f"{type(item).__name__} of {kind} values, shape {values.shape}" if values.ndim else repr(item)
-    hint = f"Give each axis an index of its own, as in {axis.code('[0, 1]')}."
+    hint = f"Give each axis an index of its own, as in explanation{axis.code('[0, 1]')}."
     if values.ndim and pd.isna(values).any():
         hint = "Choose for missing values first, as in mask.fillna(False)."
     return (
@@ -138,10 +137,8 @@ def _describe(item: Any, values: NDArray[Any], kind: str, axis: Axis) -> str:
 
 
 def _to_array(item: Any) -> NDArray[Any]:
-    if isinstance(item, torch.Tensor):
-        item = item.tolist()  # from any device
-    if isinstance(item, np.ma.MaskedArray):
-        item = item.astype(object).filled(None)
+    if isinstance(item, torch.Tensor | np.ma.MaskedArray):
+        item = item.tolist()  # from any device; None where masked
     # As objects, because numpy would make one type of all entries: "2" of 2, and 1 of True.
     return np.asarray(item, dtype=object if isinstance(item, list | tuple) else None)
 
@@ -152,7 +149,7 @@ def _check_slice(item: slice, axis: Axis) -> slice:
     except (TypeError, ValueError) as error:
         raise WrongIndex(
             f"a slice of {axis.noun}s takes integers and a step other than 0, got {item}. Write names as a list: "
-            f"{axis.code('[name, other_name]')}."
+            f"explanation{axis.code('[name, other_name]')}."
         ) from error
     return item
 
@@ -163,22 +160,27 @@ def _read_mask(item: Any, mask: NDArray[Any], axis: Axis) -> NDArray[Any]:
     if len(mask) != axis.size:
         raise WrongIndex(
             f"a mask of {axis.noun}s needs {axis.size} entries, one for each {axis.noun}, got {len(mask)}. Compute it "
-            f"from the same {axis.noun}s, and write {axis.code('mask')}."
+            f"from the same {axis.noun}s, and write explanation{axis.code('mask')}."
         )
     return np.flatnonzero(mask)
 
 
 def _check_labels(mask: pd.Series, axis: Axis) -> None:
-    """Check that the index of ``mask`` can't mean another order than that of the axis."""
+    """Check that the index of ``mask`` can't mean another order than that of the axis.
+
+    Raises:
+        WrongIndex: Its labels are others, or in another order; or they are positions, and the axis has names like them.
+    """
     labels = index_names(mask.index)
     given = [*map(str, range(len(mask)) if labels is None else labels)]
     names = [*map(str, range(axis.size) if axis.names is None else axis.names)]
     nameless = labels is None or axis.names is None
     if given != names and (not nameless or {*names} <= {*given}):
-        source = f"range({axis.size})" if axis.names is None else f"explanation.{axis.noun}_names"
+        names_code = f"range({axis.size})" if axis.names is None else f"explanation.{axis.noun}_names"
         raise WrongIndex(
             f"the index of this Series differs from the names of the {axis.noun}s, or from their order. Write "
-            f"{axis.code(f'mask.loc[{source}]')} to go by names, or {axis.code('mask.to_numpy()')} to go by positions."
+            f"explanation{axis.code(f'mask.loc[{names_code}]')} to go by names, or "
+            f"explanation{axis.code('mask.to_numpy()')} to go by positions."
         )
 
 
@@ -189,20 +191,24 @@ def _read_numbers(item: Any, numbers: NDArray[Any], axis: Axis) -> NDArray[Any]:
     beyond = numbers[(numbers >= axis.size) | (numbers < -axis.size)]
     if len(beyond):
         raise WrongIndex(
-            f"there are {axis.size} {axis.noun}s, got the {enumerate_names(beyond, 'number')}. Numbers start at 0, or "
+            f"there are {axis.size} {axis.noun}s, got the {enumerate_names([*beyond], 'number')}. Numbers start at 0, or "
             f"at -1 for the last."
         )
     return numbers.astype(np.intp) % max(1, axis.size)
 
 
 def _check_numbers(item: pd.Index, axis: Axis) -> None:
-    """Check that the numbers in ``item`` can't be names of other positions."""
+    """Check that the numbers in ``item`` are not the names of other positions.
+
+    Raises:
+        WrongIndex: They are; pandas would go by names, and numpy by positions.
+    """
     named = pd.Index([*map(str, axis.names)]).get_indexer_for(item.astype(str))
     if (named >= 0).all() and not np.array_equal(named, item):
         raise WrongIndex(
             f"the numbers in this Index are positions of {axis.noun}s and names of others. Write "
-            f"{axis.code('index.to_numpy()')} to go by positions, or "
-            f"{axis.code(f'numpy.isin(explanation.{axis.noun}_names, index)')} to go by names."
+            f"explanation{axis.code('index.to_numpy()')} to go by positions, or "
+            f"explanation{axis.code(f'numpy.isin(explanation.{axis.noun}_names, index)')} to go by names."
         )
 
 
@@ -213,9 +219,9 @@ def _find(names: NDArray[Any], axis: Axis, axes: Mapping[str, Axis]) -> NDArray[
     if len(repeated):
         raise WrongIndex(
             f"several {axis.noun}s have the {enumerate_names(repeated, 'name')}. Choose by numbers, or all of them by "
-            f"{axis.code(f'explanation.{axis.noun}_names == {repeated[0]!r}')}."
+            f"explanation{axis.code(f'explanation.{axis.noun}_names == {repeated[0]!r}')}."
         )
-    places = known.get_indexer_for(wanted)
+    places: NDArray[Any] = known.get_indexer_for(wanted)
     missing = [*wanted[places < 0]]
     if missing:
         raise _unknown(missing, axis, axes)
@@ -228,7 +234,7 @@ def _unknown(missing: list[Any], axis: Axis, axes: Mapping[str, Axis]) -> Except
         if missing[0] in [*other.names]:
             return WrongIndex(
                 f"{missing[0]!r} is one of the {other.noun}s, not of the {axis.noun}s. Write "
-                f"{other.code(repr(missing[0]))}."
+                f"explanation{other.code(repr(missing[0]))}."
             )
     looked_at = [axis] if axis in named else named
     noun, known = " or ".join(each.noun for each in looked_at), [str(name) for each in looked_at for name in each.names]
