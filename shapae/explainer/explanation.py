@@ -67,6 +67,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         row_names: Any = None,
     ) -> None:
         super().__init__(values)
+        self.output_dims = () if isinstance(output_names, str) else (values.ndim - 1,)
         self.made_by = dict(made_by or {})
         # Instead of shap's slicer, which takes masks for numbers and loses step with two lists: see __getitem__.
         parts = {name: part for name, part in vars(self._s).items() if not name.startswith("_")}

@@ -191,8 +191,8 @@ def _read_numbers(item: Any, numbers: NDArray[Any], axis: Axis) -> NDArray[Any]:
     beyond = numbers[(numbers >= axis.size) | (numbers < -axis.size)]
     if len(beyond):
         raise WrongIndex(
-            f"there are {axis.size} {axis.noun}s, got the {enumerate_names([*beyond], 'number')}. Numbers start at 0, or "
-            f"at -1 for the last."
+            f"there are {axis.size} {axis.noun}s, got the {enumerate_names([*beyond], 'number')}. Numbers start at 0, "
+            f"or at -1 for the last."
         )
     return numbers.astype(np.intp) % max(1, axis.size)
 

@@ -29,6 +29,7 @@ def test_the_residual_is_what_the_values_miss(whole):
     want = whole.scores - whole.base_values - whole.values.sum(axis=1)
     np.testing.assert_array_equal(whole.residual, want)
     assert whole.residual.shape == whole.scores.shape
+    assert whole.output_dims == plain(whole).output_dims
     assert isinstance(whole, shap.Explanation)
 
 
