@@ -8,6 +8,7 @@
             ShapeError       its output has the wrong shape or type
             UnsupportedOperator  its operators have no rule in the native engine
         UnknownName          an unknown head, backend, output or loss; known names are listed
+        WrongIndex           an index that an explanation does not have, or that is not clear
         TooLarge             more memory than ``memory`` allows, or more features than a backend takes
         OutputError          a result that can't be written or read
         MissingPackage       a feature of shapae that needs a package which is not installed
@@ -35,6 +36,7 @@ __all__ = [
     "TooLarge",
     "UnknownName",
     "UnsupportedOperator",
+    "WrongIndex",
 ]
 
 
@@ -90,6 +92,10 @@ class UnknownName(ShapaeError, KeyError):
         shown = (near + [other for other in known if other not in near])[:12]
         more = f", and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
         return f"no {kind} is called {name!r}; there are: {', '.join(shown)}{more}."
+
+
+class WrongIndex(ShapaeError, IndexError):
+    """An index that an explanation does not have, or that can be read in two ways."""
 
 
 class TooLarge(ShapaeError, ValueError):

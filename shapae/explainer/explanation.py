@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import pandas as pd
 import shap
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from slicer import Obj
+from shap.utils import OpChain
 
 from shapae.errors import DataError, OutputError, UnknownName
 from shapae.explainer.export import ExplanationArrays, axis_names, to_anndata, to_frame, to_xarray
 from shapae.explainer.importance import Importance
+from shapae.explainer.indexing import AXES, axes_of, resolve, take
 from shapae.tables.players import players
 from shapae.utils.directories import atomic_directory
 
@@ -26,8 +28,9 @@ _KEPT = ("scores", "residual", "standard_errors", "used")
 class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
     """Attributions of n rows over d features, of one output or of k.
 
-    Every plot of shap that takes a shap.Explanation takes it as it is. Indexing slices all arrays alike:
-    ``explanation[:50]``, ``explanation[:, "CD79A"]``, ``explanation[..., "latent 3"]``. Arithmetic on it
+    Every plot of shap that takes a shap.Explanation takes it as it is. All arrays and names are indexed alike, as in
+    numpy, by numbers, masks and names: ``explanation[:50]``, ``explanation[table["age"] > 60]``,
+    ``explanation[:, ["CD79A", "CD3D"]]``, ``explanation[..., "latent 3"]``. Arithmetic on it
     (``explanation.abs.mean(0)``) gives a plain shap.Explanation, because its values no longer sum to a score.
 
     Args:
@@ -46,6 +49,8 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         row_names: n names of rows, as the index of a DataFrame; None if rows have numbers only.
     """
 
+    _s: Any
+
     def __init__(
         self,
         values: NDArray[Any],
@@ -61,26 +66,17 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         used: NDArray[Any] | None = None,
         row_names: Any = None,
     ) -> None:
-        one, names = isinstance(output_names, str), feature_names
-        super().__init__(
-            values,
-            base_values,
-            data,
-            feature_names=names if isinstance(names, str) else list(names),
-            output_names=None if one else output_names,  # shap can't take one row with a string here
-        )
-        if one:
-            self._s.output_names = output_names
+        super().__init__(values)
+        self.output_dims = () if isinstance(output_names, str) else (values.ndim - 1,)
         self.made_by = dict(made_by or {})
-        residual = scores - base_values - values.sum(axis=1) if residual is None else residual
-        # In shap's slicer, so that these arrays are sliced together with the values.
-        per_row = [*([0] if np.ndim(scores) > len(self.output_dims) else []), *self.output_dims]
-        self._s.scores = Obj(scores, per_row)
-        self._s.residual = Obj(residual, per_row)
-        self._s.used = Obj(used, list(range(np.asarray(used).ndim)))
-        one_name = row_names is None or np.isscalar(row_names)
-        self._s.row_names = Obj(row_names if one_name else pd.Index(row_names).to_numpy(), [] if one_name else [0])
-        self._s.standard_errors = Obj(standard_errors, list(range(values.ndim)) if standard_errors is not None else [])
+        # Instead of shap's slicer, which takes masks for numbers and loses step with two lists: see __getitem__.
+        parts = {name: part for name, part in vars(self._s).items() if not name.startswith("_")}
+        parts |= {"base_values": base_values, "data": data, "scores": scores, "standard_errors": standard_errors}
+        parts["residual"] = scores - base_values - values.sum(axis=1) if residual is None else residual
+        for noun, names in (("feature_names", feature_names), ("output_names", output_names)):
+            parts[noun] = names if isinstance(names, str) else list(names)
+        parts["row_names"] = row_names if np.ndim(row_names) == 0 else pd.Index(row_names).to_numpy()
+        self._s = SimpleNamespace(**parts, used=used)
 
     @property
     def scores(self) -> Any:
@@ -117,9 +113,9 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             UnknownName: There is no such output.
         """
         names = axis_names(self.output_names)
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise UnknownName("output", name, names)
-        return self if len(names) == 1 and self.values.ndim < 3 else self[..., names.index(name)]
+        return self if isinstance(self.output_names, str) else self[..., name]
 
     def grouped(self, groups: Mapping[str, Sequence[str]]) -> "Explanation":
         """Sum the values over groups of features.
@@ -149,7 +145,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             self.base_values,
             by.means(self.data, axis),
             feature_names=by.names,
-            residual=self.scores - self.base_values - values.sum(axis=axis),
+            residual=self.residual + self.values.sum(axis=axis) - values.sum(axis=axis),
             made_by=self.made_by | {"groups": {str(name): list(members) for name, members in groups.items()}},
             **{name: getattr(self, name) for name in ("output_names", "scores", "used", "row_names")},
         )
@@ -265,26 +261,36 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             raise OutputError(f"{folder} does not hold an explanation that can be read: {error}") from error
 
     def __getitem__(self, item: Any) -> "Explanation":
-        """Index as in shap, also with a name after ``...``, where shap loses count of the axes.
+        """Index all arrays and lists of names alike, as numpy indexes arrays.
+
+        Args:
+            item: An index for each axis that is left of row, feature and output: a number, a slice, a name, or a list,
+                array, tensor, Series or Index of numbers, of names, or of truth values. Rows have names if
+                ``row_names`` are known. At most one of the indices is such a list: ``explanation[rows][:, features]``.
+
+        Returns:
+            Axes that were indexed by a number or a name are gone, as in numpy, and the others keep their order.
+            ``residual`` stays that of all features.
 
         Raises:
-            UnknownName: A name is neither a feature nor an output.
+            WrongIndex: The axes do not have such an index, it repeats a feature or an output, or it is not clear.
+            UnknownName: A name is not on its axis.
         """
-        item = item if isinstance(item, tuple) else (item,)
-        known = [*axis_names(self.feature_names), *axis_names(self.output_names)]
-        for name in item:
-            if isinstance(name, str) and name not in known:
-                raise UnknownName("feature or output", name, known)
-        dots = [place for place, each in enumerate(item) if each is Ellipsis]
-        if dots:
-            skipped = [slice(None)] * (len(self.shape) - len(item) + 1)
-            item = (*item[: dots[0]], *skipped, *item[dots[0] + 1 :])
-        part: Explanation = super().__getitem__(item)
+        items = [self._evaluate(each) for each in (item if isinstance(item, tuple) else (item,))]
+        indices, part = resolve(tuple(items), axes_of(self)), copy.copy(self)
+        for name, axes in AXES.items():
+            setattr(part._s, name, take(getattr(self, name), [indices[axis] for axis in axes if axis in indices]))
+        part.clustering = None  # shap's tree of all features
         return part
+
+    def _evaluate(self, index: Any) -> Any:
+        """Take the values of an index that shap computes: another explanation, or shap.Explanation.abs.mean(0)."""
+        index = index.apply(self) if isinstance(index, OpChain) else index
+        return index.values if isinstance(index, shap.Explanation) else index
 
     def __copy__(self) -> "Explanation":
         new = object.__new__(type(self))
-        new.__dict__.update(self.__dict__, _s=self._s[...], op_history=copy.copy(self.op_history))
+        new.__dict__.update(self.__dict__, _s=copy.copy(self._s), op_history=copy.copy(self.op_history))
         return new
 
     def _plain(self) -> shap.Explanation:
@@ -321,9 +327,9 @@ def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:
         verb: The verb of the message, for what can't be done with several outputs.
 
     Raises:
-        DataError: It has several outputs; a table with three axes would be taken for interaction values.
+        DataError: It has several outputs; a table of outputs would be taken for rows, or for interaction values.
     """
-    if np.ndim(explanation.values) < 3:
+    if explanation.output_names is None or isinstance(explanation.output_names, str):
         return explanation
     names = list(explanation.output_names)
     raise DataError(

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shapae.errors import DataError
+from shapae.explainer.indexing import axes_of
 from shapae.tables import anndata as annotated
 from shapae.utils.optional import import_optional
 from shapae.utils.text import enumerate_names
@@ -48,12 +49,13 @@ class ExplanationArrays:
     def of(cls, explanation: Any) -> "ExplanationArrays":
         """Take the arrays of an ``Explanation``, or of a slice of one."""
         features, outputs = axis_names(explanation.feature_names), axis_names(explanation.output_names)
-        shape, errors, rows = (-1, len(features), len(outputs)), explanation.standard_errors, explanation.row_names
+        n = axes_of(explanation)["row"].size if "row" in axes_of(explanation) else 1
+        shape, errors, rows = (n, len(features), len(outputs)), explanation.standard_errors, explanation.row_names
         return cls(
             values=np.reshape(explanation.values, shape),
             errors=None if errors is None else np.reshape(errors, shape),
             data=np.reshape(explanation.data, shape[:2]),
-            **{name: np.reshape(getattr(explanation, name), (-1, len(outputs))) for name in PER_ROW},
+            **{name: np.reshape(getattr(explanation, name), (n, len(outputs))) for name in PER_ROW},
             rows=None if rows is None else pd.Index(np.atleast_1d(rows)),
             features=features,
             outputs=outputs,
@@ -71,9 +73,9 @@ def axis_names(names: Any) -> list[str]:
 def to_frame(parts: ExplanationArrays) -> pd.DataFrame:
     """Convert the values: n rows; d columns for one output, k * d columns (output, feature) for several outputs."""
     names: Any = pd.Index(parts.features, name="feature")
-    if len(parts.outputs) > 1:
+    if len(parts.outputs) != 1:
         names = pd.MultiIndex.from_product([parts.outputs, parts.features], names=["output", "feature"])
-    table = parts.values.transpose(0, 2, 1).reshape(len(parts.values), -1)
+    table = parts.values.transpose(0, 2, 1).reshape(len(parts.values), len(names))
     return pd.DataFrame(table, parts.rows, names, copy=True)
 
 
@@ -97,7 +99,8 @@ def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, na
     keys = _keys("shap_", parts.outputs)
     for at, key in enumerate(keys):
         out.layers[key] = parts.values[..., at].copy()
-    out.varm["shap_mean_abs"] = np.abs(parts.values).mean(axis=0)
+    sizes = np.abs(parts.values)
+    out.varm["shap_mean_abs"] = sizes.mean(axis=0) if len(sizes) else np.full(sizes.shape[1:], np.nan)
     out.obsm[_keys("X_", [name or _snake(str(made_by.get("head", "score")))])[0]] = parts.scores.copy()
     out.obsm["shap_base_values"] = parts.base_values.copy()
     record = {"made_by": json.dumps(made_by), "output_names": parts.outputs, "layers": keys}

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from shapae.errors import UnknownName
+from shapae.errors import DataError, UnknownName
 from shapae.explainer.export import ExplanationArrays
 from shapae.utils.moments import Moments, concatenate
 
@@ -39,7 +39,8 @@ class RowAverages:
 
 def average_over_rows(values: NDArray[Any], used: NDArray[Any] | None = None) -> RowAverages:
     """Average ``values`` (n, d, k) over the rows; ``used`` is (n,), see ``RowAverages``."""
-    features = torch.split(torch.from_numpy(values), max(1, CACHE_BYTES // values[:, :1].nbytes), dim=1)
+    n_cached = max(1, CACHE_BYTES // values[:, :1].nbytes)
+    features = torch.split(torch.from_numpy(np.ascontiguousarray(values)), n_cached, dim=1)
     pairs = [(_moments(few), _moments(few.abs())) for few in features]
     averaged, sizes = (concatenate(parts, axis=0) for parts in zip(*pairs, strict=True))
     return RowAverages(averaged, sizes, used)
@@ -76,8 +77,18 @@ class Importance:
 
     @classmethod
     def of(cls, explanation: Any) -> "Importance":
-        """Average an ``Explanation`` of one output or several."""
+        """Average an ``Explanation`` of one output or several.
+
+        Raises:
+            DataError: It has no rows, features or outputs.
+        """
         parts = ExplanationArrays.of(explanation)
+        if not parts.values.size:
+            n, d, k = parts.values.shape
+            raise DataError(
+                f"this explanation has {n} rows, {d} features and {k} outputs, so there is nothing to average. Choose "
+                f"at least one of each."
+            )
         made_by = explanation.made_by
         residual = parts.residual.mean(axis=0)
         return cls(average_over_rows(parts.values), parts.features, parts.outputs, made_by, residual, explanation.used)

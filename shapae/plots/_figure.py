@@ -73,12 +73,19 @@ def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Ex
         ndim: Expected number of axes of its values: 1 for a single row, 2 for several rows; None for either.
 
     Raises:
-        DataError: It has several outputs, or another number of axes.
+        DataError: It has several outputs, another number of axes, no axis of features, or no values.
     """
     shown = copy.copy(single(explanation, "plot"))
+    if isinstance(shown.feature_names, str):
+        raise DataError(
+            f"the feature {shown.feature_names!r} was chosen by itself, which leaves no axis of features to plot. "
+            f"Choose it in a list, as in explanation[:, [{shown.feature_names!r}]]."
+        )
     if ndim not in (None, shown.values.ndim):
         rows, example = ("one row", "explanation[0]") if ndim == 1 else ("several rows", "explanation[:50]")
         raise DataError(f"the values have shape {shown.values.shape}. This plot takes {rows}. Pass {example}.")
+    if not shown.values.size:
+        raise DataError(f"the values have shape {shown.values.shape}. Choose at least one row and one feature to plot.")
     shown.feature_names = [escape(name) for name in shown.feature_names]
     return shown
 

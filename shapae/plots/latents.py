@@ -25,7 +25,7 @@ def draw(
     Raises:
         DataError: The explanation has a single output, or a single row.
     """
-    if np.ndim(explanation.values) != 3:
+    if np.ndim(explanation.values) != 3 or not np.size(explanation.values):
         raise DataError(
             f"the values have shape {np.shape(explanation.values)}. This plot takes several rows and outputs, as from "
             f"head='latent'. For one output, use shapae.plots.summary(explanation)."

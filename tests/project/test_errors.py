@@ -15,6 +15,7 @@ TREE = {
     errors.TooLarge: ValueError,
     errors.OutputError: OSError,
     errors.MissingPackage: ImportError,
+    errors.WrongIndex: IndexError,
 }
 
 
