@@ -15,9 +15,8 @@ from shapae.deepshap.tracing.tape import Step
 def logsumexp(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
     """Apply the chain of the rules of log, sum and exp, without overflow."""
     _, dim, *keep = *step.args, *step.kwargs.values()
-    if not any(keep):
-        m, out = _keep_dims(m, dim, x.x), out.map(_keep_dims, dim, x.x)
-    return (m * _logsumexp_slope(x, out),)
+    m = m if any(keep) else _keep_dims(m, dim, x.x)
+    return (m * _logsumexp_slope(x, dim),)
 
 
 def _keep_dims(value: Tensor, dim: Any, like: Tensor) -> Tensor:
@@ -27,10 +26,18 @@ def _keep_dims(value: Tensor, dim: Any, like: Tensor) -> Tensor:
     return value.reshape(shape)
 
 
-def _logsumexp_slope(x: Pair, sums: Pair) -> Tensor:
-    """Divide the slope of exp(x) by the slope of exp(sums), without overflow, as x <= its logsumexp in ``sums``."""
-    slope = torch.exp(x.high - sums.high) * phi1(x.delta.abs()) / phi1(sums.delta.abs())
-    return slope.masked_fill(sums.high == -torch.inf, 0)
+def _logsumexp_slope(x: Pair, dim: Any) -> Tensor:
+    """Divide the slope of exp(x) by the slope of exp(logsumexp(x)), without overflow.
+
+    The largest values are taken apart from the sums. A sum as large as 1e5 is rounded, and its exponential multiplies
+    this error; the differences x - largest are small, and the logarithms of their sums as well.
+    """
+    largest = x.map(lambda value: value.amax(dim, keepdim=True))
+    rest = Pair(*map(torch.sub, x, largest)).map(torch.logsumexp, dim, True)
+    rise = largest.delta + rest.delta
+    high, high_rest = (torch.where(rise > 0, *each) for each in (largest, rest))
+    slope = torch.exp(x.high - high - high_rest) * phi1(x.delta.abs()) / phi1(rise.abs())
+    return slope.masked_fill(high == -torch.inf, 0)
 
 
 @RULES.register("_log_softmax")
@@ -41,7 +48,7 @@ def log_softmax(step: Step, m: Tensor, out: Pair, x: Pair) -> tuple[Tensor]:
 
 
 def _log_softmax_multipliers(m: Tensor, x: Pair, dim: int) -> Tensor:
-    return m - m.sum(dim, keepdim=True) * _logsumexp_slope(x, x.map(torch.logsumexp, dim, True))
+    return m - m.sum(dim, keepdim=True) * _logsumexp_slope(x, dim)
 
 
 @RULES.register("_softmax")
