@@ -117,6 +117,12 @@ def _both_axes(size: Any) -> list[int]:
     return sizes * (2 // len(sizes))
 
 
+@DECOMPOSITIONS.register("_sparse_addmm")
+def sparse_addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """Compute beta * x + alpha * a @ b."""
+    return torch.addmm(x, a, b, beta=beta, alpha=alpha)
+
+
 @DECOMPOSITIONS.register("copy")
 def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     """Return the source in the shape and dtype of ``x``, which it overwrites."""

@@ -31,6 +31,8 @@ SHAPE_ONLY = {
     *("empty_like", "full_like", "ones_like", "zeros_like", "new_empty", "new_full", "new_ones", "new_zeros"),
     *("rand_like", "randn_like", "randint_like"),
 }
+# Operators whose result is dense, also if one of their arguments is a sparse constant.
+DENSE_RESULTS = {"mm", "bmm", "mv", "addmm", "baddbmm", "addmv", "_sparse_addmm", "add", "sub"}
 
 
 def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: Tensor) -> Tape:
@@ -105,6 +107,8 @@ class Recorder(TorchDispatchMode):
         variables = [leaf for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.slots]
         if not variables:
             return op(*args, **kwargs)
+        if plain_name(op) in DENSE_RESULTS:
+            args, kwargs = tree_map(self._dense, (args, kwargs))
         if plain_name(op) in SHAPE_ONLY:
             new = op(*args, **kwargs)
             self.allocated[new.untyped_storage().data_ptr()] = new
@@ -146,6 +150,11 @@ class Recorder(TorchDispatchMode):
                 slot = self.slots[id(leaf)] = len(self.tensors)
                 self.tensors.append(leaf)
                 self.steps.append(Step(op, args, kwargs, dtypes, leaf.dtype, output_index, slot, place))
+
+    def _dense(self, leaf: Any) -> Any:
+        """Return a sparse constant as a dense one: neither vmap nor the rules of products take sparse tensors."""
+        sparse = isinstance(leaf, Tensor) and leaf.layout != torch.strided and id(leaf) not in self.slots
+        return leaf.to_dense() if sparse else leaf
 
     def _argument(self, leaf: Any) -> Any:
         if id(leaf) in self.slots:
