@@ -71,6 +71,14 @@ def amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return -(-x).amax(dim, keepdim)
 
 
+@DECOMPOSITIONS.register("median")
+def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Compute the value in the middle, or the lower one of two, and its position."""
+    flat, axis = (x.flatten(), 0) if dim is None else (x, dim)
+    found = flat.kthvalue((flat.shape[axis] + 1) // 2, axis, keepdim)
+    return found.values if dim is None else found
+
+
 @DECOMPOSITIONS.register("_cdist_forward")
 def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
     """Compute the norms of all differences."""

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from shapae.deepshap.tracing.decompositions import DECOMPOSITIONS
+from shapae.deepshap.tracing.quantiles import QuantilesReplaced
 from shapae.deepshap.tracing.tape import Step, Tape, Variable, plain_name
 from shapae.errors import UnsupportedOperator
 from shapae.utils.torch_trace import Function, ModuleNames
@@ -72,7 +73,7 @@ def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: 
 
 def _run(function: Function, recorder: "Recorder", inputs: list[Tensor]) -> tuple["Recorder", Tensor]:
     # With gradients enabled, torch does not choose fused kernels, whose operators could not be seen.
-    with torch.enable_grad(), recorder, enable_python_dispatcher():
+    with torch.enable_grad(), recorder, enable_python_dispatcher(), QuantilesReplaced():
         return recorder, function(*inputs)
 
 
@@ -114,6 +115,8 @@ class Recorder(TorchDispatchMode):
             self.allocated[new.untyped_storage().data_ptr()] = new
             return new
         if _writes(op) and (functional := _out_of_place(op)) is not None:
+            if torch.Tag.inplace_view in op.tags:
+                return self._reshape(op, functional, args, kwargs)
             return self._write(functional, args, kwargs)
         for decomposition in self._decompositions(op, [leaf.dtype for leaf in variables]):
             with self:
@@ -176,6 +179,14 @@ class Recorder(TorchDispatchMode):
             with self:
                 self._set_slot(base, _write_view(base, out, first))
         return first
+
+    def _reshape(self, op: OpOverload, functional: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record an operator that gives its argument another shape, such as squeeze_, as one with a new output."""
+        with self:
+            out = functional(*args, **kwargs)
+        reshaped = op(*args, **kwargs)
+        self._set_slot(reshaped, out)
+        return reshaped
 
     def _set_slot(self, tensor: Tensor, value: Tensor) -> None:
         """Give ``tensor`` the slot of ``value``, or none if ``value`` is a constant."""
