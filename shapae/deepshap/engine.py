@@ -135,10 +135,12 @@ class DeepShap:
 
     def _base_values(self, *anchors: Tensor) -> NDArray[Any]:
         """Compute the mean scores of the background, (1, k), or (n, k) for n anchors."""
-        tables = ([each.expand(len(self.background), -1)] for each in anchors[0]) if anchors else [[]]
+        b = len(self.background)
+        groups = torch.split(anchors[0], max(1, self._batch_size // b)) if anchors else []
+        tables = [(self.background.repeat(len(each), 1), each.repeat_interleave(b, 0)) for each in groups]
+        scores = np.concatenate([self._all_scores(*table) for table in tables or [(self.background,)]])
         weights = None if self.weights is None else self.weights.cpu().numpy()
-        scores = (self._all_scores(self.background, *table) for table in tables)
-        return np.stack([np.average(each, axis=0, weights=weights) for each in scores])
+        return np.average(scores.reshape(-1, b, scores.shape[1]), axis=1, weights=weights)
 
     def _all_scores(self, *inputs: Tensor) -> NDArray[Any]:
         with torch.no_grad():

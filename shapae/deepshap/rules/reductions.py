@@ -1,6 +1,8 @@
 """Rules of operators along axes: logsumexp, softmax, the maximum and other values of an order."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -113,8 +115,8 @@ def _order_slopes(x: Pair, rank: int) -> Tensor:
     sign = torch.where(starts, 1, -1)
     n_rising, n_falling = (_count_open(sign * mask, order) for mask in (rising, ~rising))
     n_before = width - _count_open(starts.long(), order) + n_falling  # values above the level in the background row
-    up = sum(_probability(n_rising, n_falling, u, n_before + u - rank + 1, width) for u in range(rank))
-    down = sum(_probability(n_falling, n_rising, n_before + u - rank, u, width) for u in range(rank))
+    up = reduce(add, (_probability(n_rising, n_falling, u, n_before + u - rank + 1, width) for u in range(rank)))
+    down = reduce(add, (_probability(n_falling, n_rising, n_before + u - rank, u, width) for u in range(rank)))
     gaps = levels.diff(dim=-1)
     integrals = [
         torch.nn.functional.pad(torch.where(weight == 0, 0, weight.to(gaps) * gaps).cumsum(-1), (1, 0))
@@ -149,5 +151,7 @@ def _probability(n_own: Tensor, n_others: Tensor, own: Any, others: Any, width: 
     possible = (own >= 0) & (own_after >= 0) & (others >= 0) & (others_after >= 0)
     counts = (n_own - 1, n_others, own + others, own_after + others_after)
     divisors = (own, own_after, others, others_after, n_own + n_others)
-    logarithms = [[table[count.clamp(0, width)] for count in each] for each in (counts, divisors)]
-    return torch.exp(sum(logarithms[0]) - sum(logarithms[1])).masked_fill(~possible, 0)
+    numerator, denominator = (
+        reduce(add, (table[count.clamp(0, width)] for count in each)) for each in (counts, divisors)
+    )
+    return torch.exp(numerator - denominator).masked_fill(~possible, 0)
