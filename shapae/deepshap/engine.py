@@ -137,6 +137,7 @@ class DeepShap:
         """Compute the mean scores of the background, (1, k), or (n, k) for n anchors."""
         b = len(self.background)
         groups = torch.split(anchors[0], max(1, self._batch_size // b)) if anchors else []
+        tables: list[tuple[Tensor, ...]]
         tables = [(self.background.repeat(len(each), 1), each.repeat_interleave(b, 0)) for each in groups]
         scores = np.concatenate([self._all_scores(*table) for table in tables or [(self.background,)]])
         weights = None if self.weights is None else self.weights.cpu().numpy()
