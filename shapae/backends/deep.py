@@ -8,6 +8,7 @@ from torch import Tensor
 from shapae import deepshap
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
 from shapae.backends.game import Game
+from shapae.deepshap.engine import HINT
 from shapae.utils.moments import Moments
 
 
@@ -19,9 +20,7 @@ class Deep(Backend):
     """
 
     name = "deep"
-    hint = (
-        "Look for values that overflow, or that jump between a row and the background. backend='exact' needs no rules."
-    )
+    hint = f"{HINT} backend='exact' needs no rules."
 
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
@@ -33,4 +32,4 @@ class Deep(Backend):
 
 
 def _attribute(engine: deepshap.DeepShap, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
-    return engine.attribute(rows, *anchors)
+    return engine.moments(rows, *anchors)

@@ -1,11 +1,14 @@
 """The engine: record the function, then multiply matrices or run the backward pass, operator by operator."""
 
+import warnings
 from collections.abc import Iterator
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch._ops import OpOverload
 
@@ -16,7 +19,8 @@ from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.rules import rule_for
 from shapae.deepshap.tracing.record import record
 from shapae.deepshap.tracing.tape import Tape, Values, replay
-from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.errors import AdditivityWarning, DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.memory import MIN_BLOCKS
 from shapae.utils.moments import Moments, concatenate
 from shapae.utils.torch_trace import Function
@@ -28,6 +32,8 @@ REPLAY_BYTES = 2**23
 MALLOC_BYTES = 2**25 - 2**16
 # Names of operators that sum numbers, which may cancel; see ``_tolerance``.
 SUM_OPERATORS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
+# Advice for the warning that values do not add up.
+HINT = "Look for values that overflow, or that jump between a row and the background."
 
 
 def attribute(
@@ -50,7 +56,8 @@ def attribute(
             explained, for example that row itself; its features are not replaced.
 
     Returns:
-        (n, d), or (n, d, k) where the scores are (n, k). They sum to function(row) - mean(function(background)).
+        (n, d), or (n, d, k) where the scores are (n, k). They sum to function(row) - mean(function(background)), or
+        there is an AdditivityWarning.
 
     Raises:
         DataError: ``rows`` and ``background`` do not have these shapes and dtypes, or are not finite.
@@ -69,7 +76,9 @@ def attribute(
     deep_shap = DeepShap(
         function, background, *(each[:1].expand(len(background), -1) for each in optional), weights=weights
     )
-    values = torch.as_tensor(deep_shap.attribute(rows, *optional).mean, dtype=rows.dtype, device=rows.device)
+    moments = deep_shap.moments(rows, *optional)
+    deep_shap._warn_of_residual(moments, rows, *optional)
+    values = torch.as_tensor(moments.mean, dtype=rows.dtype, device=rows.device)
     return values if _scores(function, rows[:1], *(each[:1] for each in optional)).ndim == 2 else values.squeeze(2)
 
 
@@ -93,6 +102,15 @@ class DeepShap:
     def attribute(self, rows: Tensor, *anchors: Tensor) -> Moments:
         """Compute the attributions, (n, d, k) also for one output.
 
+        Values that do not add up are an AdditivityWarning. See ``moments`` for the arguments.
+        """
+        moments = self.moments(rows, *anchors)
+        self._warn_of_residual(moments, rows, *anchors)
+        return moments
+
+    def moments(self, rows: Tensor, *anchors: Tensor) -> Moments:
+        """Compute the attributions without checking that they add up, for callers who check this by themselves.
+
         Their variation over the background is included if they are computed pair by pair, without weights.
 
         Args:
@@ -105,6 +123,31 @@ class DeepShap:
             return concatenate(
                 [self._attribute_batch(*batch) for batch in _split_tables(self._batch_size, rows, *anchors)], axis=0
             )
+
+    def _warn_of_residual(self, moments: Moments, rows: Tensor, *anchors: Tensor) -> None:
+        """Warn the caller of the caller, if the values do not add up to the scores of the function."""
+        scores, base = self._all_scores(rows, *anchors), self._base_values(*anchors)
+        sizes = torch.linalg.vector_norm(torch.as_tensor(moments.mean), 1, dim=1).amax(dim=0).numpy()
+        spread, tolerance = additivity_tolerance(scores, base, sizes, _eps(self._tape, rows.dtype))
+        message = residual_message(scores - base - moments.mean.sum(axis=1), tolerance, spread)
+        if message:
+            warnings.warn(f"{message} {HINT}", AdditivityWarning, stacklevel=3)
+
+    def _base_values(self, *anchors: Tensor) -> NDArray[Any]:
+        """Compute the mean scores of the background, (1, k), or (n, k) for n anchors."""
+        b = len(self.background)
+        groups = torch.split(anchors[0], max(1, self._batch_size // b)) if anchors else []
+        tables: list[tuple[Tensor, ...]]
+        tables = [(self.background.repeat(len(each), 1), each.repeat_interleave(b, 0)) for each in groups]
+        scores = np.concatenate([self._all_scores(*table) for table in tables or [(self.background,)]])
+        weights = None if self.weights is None else self.weights.cpu().numpy()
+        return np.average(scores.reshape(-1, b, scores.shape[1]), axis=1, weights=weights)
+
+    def _all_scores(self, *inputs: Tensor) -> NDArray[Any]:
+        with torch.no_grad():
+            batches = _split_tables(self._batch_size, *inputs)
+            parts = [_scores(self.function, *batch).reshape(len(batch[0]), -1) for batch in batches]
+        return torch.cat(parts).double().cpu().numpy()
 
     def _attribute_batch(self, *inputs: Tensor) -> Moments:
         x, chain = _replay(self.function, self._tape, *inputs), self._chain
@@ -230,10 +273,15 @@ def _replay(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> V
     return values
 
 
+def _eps(tape: Tape, dtype: torch.dtype) -> float:
+    """Return the relative rounding error of the coarsest of ``dtype`` and the dtypes on the tape."""
+    dtypes = {dtype, *(step.dtype for step in tape.steps if step.dtype.is_floating_point)}
+    return max(torch.finfo(each).eps for each in dtypes)
+
+
 def _tolerance(tape: Tape, values: Values, scores: Tensor) -> Tensor:
     """Bound the rounding errors of the scores, (n, k), including those of the terms that they are a sum of."""
-    dtypes = {scores.dtype, *(step.dtype for step in tape.steps if step.dtype.is_floating_point)}
-    eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+    eps = _eps(tape, scores.dtype)
     limit = 100 * (1 + values[0].abs().max())  # larger numbers are masks
 
     def magnitudes(slot: int) -> Tensor:

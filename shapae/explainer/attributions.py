@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from shapae.errors import ModelError
 from shapae.explainer.worker import used_per_row
+from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments
 
@@ -74,16 +75,9 @@ class Attributions:
         """
         if not additive and self.standard_errors is None:
             return None
-        spread, tolerance = additivity_tolerance(self.scores, self.base_values, self._sizes.max(axis=0))
-        tolerance = tolerance + (0 if additive else 5 * self._errors)
-        residual: Any = np.abs(self.residual)
-        bad = np.flatnonzero((residual > tolerance).any(axis=1))
-        if not len(bad):
-            return None
-        return (
-            f"the values of {len(bad)} of {len(residual)} rows do not add up to their scores: the residual is "
-            f"up to {residual.max():.3g}, where the scores spread over {spread.max():.3g}; first in row {bad[0]}."
-        )
+        eps = float(np.finfo(self.scores.dtype).eps)
+        spread, tolerance = additivity_tolerance(self.scores, self.base_values, self._sizes.max(axis=0), eps)
+        return residual_message(self.residual, tolerance + (0 if additive else 5 * self._errors), spread)
 
 
 def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
@@ -103,20 +97,6 @@ def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
             f"although their scores are finite. The model may overflow for mixtures of rows: scale the columns, or "
             f"compare another backend."
         )
-
-
-def additivity_tolerance(
-    scores: NDArray[Any], base: NDArray[Any], sizes: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Compute the spread of the scores, and the residual that rounding may leave: (k,) each.
-
-    Args:
-        scores: (n, k), scores of the rows.
-        base: (b, k), scores of the background, or their mean.
-        sizes: (k,). Sum of the absolute values of a row.
-    """
-    eps, spread = np.finfo(scores.dtype).eps, np.ptp(np.concatenate([scores, base]), axis=0)
-    return spread, eps**0.5 * spread + 100 * eps * (np.abs(scores).max(axis=0) + sizes)
 
 
 def _sum(values: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from torch import nn
 from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
-from shapae.explainer.attributions import Attributions, additivity_tolerance
+from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
@@ -33,6 +33,7 @@ from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
+from shapae.utils.additivity import additivity_tolerance
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
 
@@ -206,7 +207,8 @@ class Explainer:
         with self._running(X) as (names, rows):
             averages, scores, base = average_rows(self._backend, self._ordered_game, rows, self._settings)
         residual = scores.mean(axis=0) - base - averages.values.mean.sum(axis=0)
-        spread, tolerance = additivity_tolerance(scores, base[None], averages.sizes.mean.sum(axis=0))
+        sizes, eps = averages.sizes.mean.sum(axis=0), float(np.finfo(scores.dtype).eps)
+        spread, tolerance = additivity_tolerance(scores, base[None], sizes, eps)
         if self._backend.additive and (np.abs(residual) > tolerance).any():
             warnings.warn(
                 f"the mean values do not add up to the mean score: the residual is {np.abs(residual).max():.3g}, where "

@@ -14,11 +14,12 @@ M = TypeVar("M", bound=nn.Module)
 # ``module``, a name that is too common to be looked for in other classes.
 INNER = ("_orig_mod", "_original_module", "_forward_module")
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
 def deep_copy(module: M) -> M:
-    """Copy ``module``, even if it holds results of its last forward pass, which torch refuses to copy."""
-    return copy.deepcopy(module, _saved_results(module))
+    """Copy ``module``, even if it holds tensors that torch refuses to copy; see ``_copied_tensors``."""
+    return copy.deepcopy(module, _copied_tensors(module))
 
 
 def share_parameters(module: M) -> M:
@@ -29,7 +30,7 @@ def share_parameters(module: M) -> M:
     """
     memo: dict[int, Any] = {id(each): each.detach() for each in module.buffers()}
     memo |= {id(each): nn.Parameter(each.detach(), each.requires_grad) for each in module.parameters()}
-    return copy.deepcopy(module, _saved_results(module) | memo)
+    return copy.deepcopy(module, _copied_tensors(module) | memo)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -42,7 +43,7 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
     if not any(_is_compiled(module) for module in model.modules()):
         return model
-    memo: dict[int, Any] = _saved_results(model) | {id(each): each for each in parameters_and_buffers(model)}
+    memo: dict[int, Any] = _copied_tensors(model) | {id(each): each for each in parameters_and_buffers(model)}
     for module in list(model.modules())[::-1]:  # inner modules before outer modules
         if hasattr(module, "_orig_mod"):
             memo[id(module)] = copy.deepcopy(module._orig_mod, memo)
@@ -58,10 +59,19 @@ def _is_compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or vars(module).get("_compiled_call_impl") is not None
 
 
-def _saved_results(module: nn.Module) -> dict[int, Any]:
-    """Copy the results of the last forward pass that ``module`` holds; the copies by id are a memo for deepcopy."""
-    tensors = [each for part in module.modules() for each in vars(part).values() if isinstance(each, Tensor)]
-    return {id(each): each.detach().clone() for each in tensors if not each.is_leaf}
+def _copied_tensors(module: nn.Module) -> dict[int, Any]:
+    """Copy the tensors that torch refuses to copy; the copies by id are a memo for deepcopy.
+
+    These are results of the last forward pass that ``module`` holds, and tensors in compressed sparse layouts.
+    """
+    attributes = (each for part in module.modules() for each in vars(part).values())
+    tensors = [each for each in (*attributes, *parameters_and_buffers(module)) if isinstance(each, Tensor)]
+    return {id(each): _copy_tensor(each) for each in tensors if not each.is_leaf or each.layout in COMPRESSED}
+
+
+def _copy_tensor(tensor: Tensor) -> Tensor:
+    copied = tensor.detach().clone()
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
 
 def parameters_and_buffers(module: nn.Module) -> list[Tensor]:

@@ -1,5 +1,8 @@
 """Tables, functions and assertions that the tests of the native engine share."""
 
+from itertools import permutations, product
+from math import factorial
+
 import numpy as np
 import pytest
 import torch
@@ -54,3 +57,16 @@ def zeros(x, d):
 
 def expand_rows(x, value):
     return value.expand(len(x), *value.shape)
+
+
+def shapley_of(function, x, b):
+    """Shapley values of a function of (d,) in numpy, from all orders, for one row and one background row."""
+    worth = {joined: function(np.where(joined, x, b)) for joined in product([False, True], repeat=len(x))}
+    values = np.zeros(len(x))
+    for order in permutations(range(len(x))):
+        before = [False] * len(x)
+        for player in order:
+            after = [*before[:player], True, *before[player + 1 :]]
+            values[player] += worth[tuple(after)] - worth[tuple(before)]
+            before = after
+    return values / factorial(len(x))

@@ -71,6 +71,14 @@ def amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return -(-x).amax(dim, keepdim)
 
 
+@DECOMPOSITIONS.register("median")
+def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Compute the value in the middle, or the lower one of two, and its position."""
+    flat, axis = (x.flatten(), 0) if dim is None else (x, dim)
+    found = flat.kthvalue((flat.shape[axis] + 1) // 2, axis, keepdim)
+    return found.values if dim is None else found
+
+
 @DECOMPOSITIONS.register("_cdist_forward")
 def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
     """Compute the norms of all differences."""
@@ -115,6 +123,12 @@ def _windows(x: Tensor, kernel: list[int], stride: list[int], padding: list[int]
 def _both_axes(size: Any) -> list[int]:
     sizes = [size] if isinstance(size, int) else list(size)
     return sizes * (2 // len(sizes))
+
+
+@DECOMPOSITIONS.register("_sparse_addmm")
+def sparse_addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """Compute beta * x + alpha * a @ b."""
+    return torch.addmm(x, a, b, beta=beta, alpha=alpha)
 
 
 @DECOMPOSITIONS.register("copy")

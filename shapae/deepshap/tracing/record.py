@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from shapae.deepshap.tracing.decompositions import DECOMPOSITIONS
+from shapae.deepshap.tracing.quantiles import QuantilesReplaced
 from shapae.deepshap.tracing.tape import Step, Tape, Variable, plain_name
 from shapae.errors import UnsupportedOperator
 from shapae.utils.torch_trace import Function, ModuleNames
@@ -31,6 +32,8 @@ SHAPE_ONLY = {
     *("empty_like", "full_like", "ones_like", "zeros_like", "new_empty", "new_full", "new_ones", "new_zeros"),
     *("rand_like", "randn_like", "randint_like"),
 }
+# Operators whose result is dense, also if one of their arguments is a sparse constant.
+DENSE_RESULTS = {"mm", "bmm", "mv", "addmm", "baddbmm", "addmv", "_sparse_addmm", "add", "sub"}
 
 
 def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: Tensor) -> Tape:
@@ -70,7 +73,7 @@ def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: 
 
 def _run(function: Function, recorder: "Recorder", inputs: list[Tensor]) -> tuple["Recorder", Tensor]:
     # With gradients enabled, torch does not choose fused kernels, whose operators could not be seen.
-    with torch.enable_grad(), recorder, enable_python_dispatcher():
+    with torch.enable_grad(), recorder, enable_python_dispatcher(), QuantilesReplaced():
         return recorder, function(*inputs)
 
 
@@ -105,11 +108,15 @@ class Recorder(TorchDispatchMode):
         variables = [leaf for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.slots]
         if not variables:
             return op(*args, **kwargs)
+        if plain_name(op) in DENSE_RESULTS:
+            args, kwargs = tree_map(self._dense, (args, kwargs))
         if plain_name(op) in SHAPE_ONLY:
             new = op(*args, **kwargs)
             self.allocated[new.untyped_storage().data_ptr()] = new
             return new
         if _writes(op) and (functional := _out_of_place(op)) is not None:
+            if torch.Tag.inplace_view in op.tags:
+                return self._reshape(op, functional, args, kwargs)
             return self._write(functional, args, kwargs)
         for decomposition in self._decompositions(op, [leaf.dtype for leaf in variables]):
             with self:
@@ -147,6 +154,11 @@ class Recorder(TorchDispatchMode):
                 self.tensors.append(leaf)
                 self.steps.append(Step(op, args, kwargs, dtypes, leaf.dtype, output_index, slot, place))
 
+    def _dense(self, leaf: Any) -> Any:
+        """Return a sparse constant as a dense one: neither vmap nor the rules of products take sparse tensors."""
+        sparse = isinstance(leaf, Tensor) and leaf.layout != torch.strided and id(leaf) not in self.slots
+        return leaf.to_dense() if sparse else leaf
+
     def _argument(self, leaf: Any) -> Any:
         if id(leaf) in self.slots:
             return Variable(self.slots[id(leaf)])
@@ -167,6 +179,14 @@ class Recorder(TorchDispatchMode):
             with self:
                 self._set_slot(base, _write_view(base, out, first))
         return first
+
+    def _reshape(self, op: OpOverload, functional: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record an operator that gives its argument another shape, such as squeeze_, as one with a new output."""
+        with self:
+            out = functional(*args, **kwargs)
+        reshaped = op(*args, **kwargs)
+        self._set_slot(reshaped, out)
+        return reshaped
 
     def _set_slot(self, tensor: Tensor, value: Tensor) -> None:
         """Give ``tensor`` the slot of ``value``, or none if ``value`` is a constant."""

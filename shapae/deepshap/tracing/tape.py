@@ -20,12 +20,18 @@ def _slice_scatter(
     return torch.slice_scatter(x, source, dim, start, size if end is None else min(end, size), step)
 
 
+def _kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    values, positions = (each.narrow(dim, k - 1, 1) for each in x.sort(dim))
+    return (values, positions) if keepdim else (values.squeeze(dim), positions.squeeze(dim))
+
+
 # Equivalents of operators that vmap does not support in all cases: views of non-contiguous values, and an end beyond
 # the size of the axis.
 VMAP_SAFE: dict[str, Any] = {
     "view": torch.ops.aten.reshape,
     "_unsafe_view": torch.ops.aten.reshape,
     "slice_scatter": _slice_scatter,
+    "kthvalue": _kthvalue,
 }
 
 
