@@ -23,7 +23,7 @@ from shapae.analysis.comparison.metrics import (
 )
 from shapae.analysis.comparison.resources import Usage, measure_usage
 from shapae.backends import Backend
-from shapae.errors import AdditivityWarning
+from shapae.errors import AdditivityWarning, ReconstructionWarning
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.models.adapters import as_autoencoder
@@ -79,6 +79,7 @@ class Setup:
         settings = {"model": self.model, "background": self.background, **self.settings, "progress": False, **changed}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AdditivityWarning)
+            warnings.simplefilter("ignore", ReconstructionWarning)  # the first Explainer has said it
             return Explainer(backend=self.backends.get(backend, backend), **settings)(rows)
 
     def explain_and_measure(self, backend: str) -> tuple[Usage, Explanation]:

@@ -158,6 +158,7 @@ def _read_inputs(model: nn.Module | Autoencoder, X: Any, background: Any, sample
         )
     rows = used.tensor(template_tensor(autoencoder, torch.from_numpy(table.dense(slice(1)))), "rows")
     names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
+    autoencoder.understand(rows)
     return _Inputs(autoencoder, rows, reference.tensor(rows, "background"), names)
 
 
