@@ -9,6 +9,7 @@ from shapae.errors import ModelError
 from shapae.heads.base import HEADS, Choice, Head, ScalarHead
 from shapae.heads.losses import as_loss
 from shapae.models.autoencoder import Autoencoder
+from shapae.models.decoder import DecoderOnly
 
 
 @HEADS.register("reconstruction_error")
@@ -145,6 +146,9 @@ class ErrorFromOthers(_PerFeatureHead):
         worst: Number of features, those with the largest errors in each row.
         loss: See ``FeatureError``.
 
+    Raises:
+        ModelError: ``worst`` is less than 1, or the loss is per row, or the rows are latents, none of which is x_j.
+
     Reference:
         Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407, who explain r_j and leave feature j out
     """
@@ -153,9 +157,18 @@ class ErrorFromOthers(_PerFeatureHead):
         super().__init__(None, loss, worst)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
-        """(n, d) -> (n, worst)."""
+        """(n, d) -> (n, worst); see ``ErrorFromOthers`` for what is raised."""
+        _refuse_latents(autoencoder)
         anchors = rows if anchors is None else anchors
         mask = self.worst_mask(autoencoder, anchors)
         mixed = (1 - mask) * rows.unsqueeze(1) + mask * anchors.unsqueeze(1)
         losses = self.losses(autoencoder, mixed.flatten(0, 1)).reshape(mixed.shape)
         return (mask * losses).sum(dim=2)
+
+
+def _refuse_latents(autoencoder: Autoencoder | DecoderOnly) -> None:
+    if isinstance(autoencoder, DecoderOnly):
+        raise ModelError(
+            "source='latent' explains the decoder alone, in which no feature can be kept while others are replaced. "
+            "Use head=shapae.heads.FeatureError(worst=5), or source='input'."
+        )

@@ -16,6 +16,7 @@ from shapae.models.decoder import DecoderOnly
 from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
+from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
 
 # Number of rows on which a score is tried when it is made.
@@ -123,10 +124,12 @@ class Score(nn.Module):
         """Copy the score for other libraries, in eval mode; only the memory of the weights is shared.
 
         An anchored score then needs its anchors, because a library that mixes rows would score each mixture against
-        itself.
+        itself. Its parameters have no gradients, so that hooks can tell rows from anchors; see ``hide_constants``.
         """
         twin = share_parameters(self).eval()
         twin.needs_anchors = self.anchored
+        if self.anchored:
+            hide_constants(twin)
         return twin
 
     def predict(self, X: Any) -> NDArray[Any]:
