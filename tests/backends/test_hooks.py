@@ -186,3 +186,10 @@ def test_a_module_that_captum_sees_twice_is_refused(rows, background):
     """Of the target, which moves with the rows, and of the model."""
     with pytest.raises(ModelError, match="captum takes each module once, .*Tanh.*Use backend='deep'"):
         Explainer(cases.build(preprocessed), background, backend="captum_deep")(rows)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_scripted_modules_have_no_hooks(rows, background):
+    model = torch.jit.script(cases.build(cases.Question))
+    with pytest.raises(ModelError, match="shap needs hooks, which scripted modules do not have. Use backend='deep'"):
+        Explainer(model, background, backend="shap_deep")(rows)
