@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from shapae.errors import ModelError
+from shapae.heads.losses import checked_losses
 from shapae.heads.score import Score
 from shapae.models.noise import OPERATORS
-from shapae.utils.torch_trace import first_nonfinite, random_operators
+from shapae.utils.random_trace import random_operators
+from shapae.utils.torch_trace import first_nonfinite
 
 # Number of rows at each end of a batch that are also scored alone.
 SCORED_ALONE = 4
@@ -23,10 +25,13 @@ def check_score(score: Score, rows: Tensor) -> None:
         rows: (2 or more, d), some of which differ; a few of them are also scored alone.
 
     Raises:
-        ModelError: Two runs differ, or a row has another score alone than in a batch.
+        ModelError: Two runs differ, or a row has another score alone than in a batch, or a loss does not take the
+            reconstructions.
+        DataError: A loss does not take the rows.
     """
     with torch.no_grad():
-        batch = score(rows)
+        with checked_losses(score):
+            batch = score(rows)
         _check_deterministic(score, rows, batch)
         ends = [*range(len(rows))[:SCORED_ALONE], *range(len(rows))[-SCORED_ALONE:]]
         try:
