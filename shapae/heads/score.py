@@ -19,6 +19,7 @@ from shapae.tables.table import check_n_features, read_table, resolve_feature_na
 from shapae.utils.context import inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
+from shapae.utils.text import LEAVES_TORCH
 
 # Number of rows on which a score is tried when it is made.
 TRIAL_ROWS = 2
@@ -274,14 +275,8 @@ def _predict(score: nn.Module, X: Any, like: Tensor) -> NDArray[Any]:
 
 
 # Parts of what torch says, and what that means.
-_LEAVES_TORCH = (
-    "leaves torch, where neither gradients nor operators are seen. Compute with torch, rows.abs() instead of "
-    "np.abs(rows.numpy()), or use a backend that needs only scores: backend='sampling', or backend='exact' for at most "
-    "12 features."
-)
 KNOWN_ERRORS = {
-    "Can't call numpy()": _LEAVES_TORCH,
-    "unallocated storage": _LEAVES_TORCH,
+    "Can't call numpy()": LEAVES_TORCH,
     "between 0 and 1": "computes a binary cross-entropy of numbers that are not between 0 and 1, which rows with some "
     "replaced features may have even if no row has. If these are logits, use the loss 'bce_with_logits', or "
     "torch.nn.functional.binary_cross_entropy_with_logits.",
