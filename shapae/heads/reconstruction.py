@@ -21,9 +21,9 @@ class ReconstructionError(ScalarHead):
     A feature enters twice, as input of the model and as target of the error. Both effects are attributed.
 
     Args:
-        loss: "mse" for squares, "mae" for absolute values, "huber", "bce" for binary cross-entropy, "gaussian_nll",
-            "l2" for the Euclidean distance, "cosine"; or an nn.Module of (reconstruction, target), see
-            ``shapae.losses``.
+        loss: "mse" for squares, "mae" for absolute values, "huber", "bce" for binary cross-entropy, "bce_with_logits"
+            for a model that returns logits, "gaussian_nll", "l2" for the Euclidean distance, "cosine"; or an nn.Module
+            of (reconstruction, target), see ``shapae.losses``.
         target: "moving": the target is the row with its replaced features, so that the score of a coalition is the
             anomaly score of this mixed row. "fixed": the target is the explained row, score(z) = 1/d * sum_j
             loss(r_j(z), x_j), so that the values show which features let the model reconstruct this row.

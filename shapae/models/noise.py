@@ -58,10 +58,11 @@ class ForwardMode(TorchFunctionMode):
     def __enter__(self) -> "ForwardMode":
         if self.noise is not None:
             self._stack.enter_context(OperatorMode(self))
-        return super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._stack.close()
 
     def __torch_function__(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-# What is wrong with a function that converts numbers which depend on its rows, and what can be done.
+# The fault of a function that converts numbers which depend on its rows, and the advice.
 LEAVES_TORCH = (
     "leaves torch, where neither gradients nor operators are seen. Compute with torch, rows.abs() instead of "
     "np.abs(rows.numpy()), or use a backend that needs only scores: backend='sampling', or backend='exact' for at most "

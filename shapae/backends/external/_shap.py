@@ -33,7 +33,7 @@ def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
         copy = differentiable_copy(score)
         for module in copy.modules():
             if getattr(module, "inplace", False):
-                module.inplace = False  # torch refuses to write into the inputs of hooks
+                vars(module)["inplace"] = False  # torch refuses to write into the inputs of hooks
         yield copy
 
 
