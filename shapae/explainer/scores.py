@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shapae.backends.game import Game
 from shapae.heads.checks import check_finite_scores
+from shapae.heads.losses import checked_losses
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
 from shapae.utils.memory import batched, batches
@@ -27,9 +28,10 @@ def score_rows(
         what: "rows" or "background rows", for errors.
 
     Raises:
-        ModelError: Some scores are NaN or infinite.
+        DataError: A loss does not take the rows.
+        ModelError: Some scores are NaN or infinite, or a loss does not take the reconstructions.
     """
-    with torch.no_grad():
+    with torch.no_grad(), checked_losses(score):
         scores = batched(score, rows, batch_size)
     check_finite_scores(score, rows, scores, what)
     return np.asarray(scores.cpu())

@@ -1,17 +1,20 @@
 """Checks before the work starts: scores are deterministic, row by row, finite; columns are those of the scaler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from shapae.errors import ModelError
+from shapae.heads.losses import checked_losses
 from shapae.heads.score import Score
 from shapae.models.autoencoder import Autoencoder
+from shapae.models.noise import OPERATORS
 from shapae.models.preprocess import column_names
 from shapae.tables.columns import check_expected_names
 from shapae.tables.table import Table
+from shapae.utils.random_trace import random_operators
 from shapae.utils.torch_trace import first_nonfinite
 
 # Number of rows at each end of a batch that are also scored alone.
@@ -38,11 +41,14 @@ def check_score(score: Score, rows: Tensor) -> None:
         rows: (2 or more, d), some of which differ; a few of them are also scored alone.
 
     Raises:
-        ModelError: Two runs differ, or a row has another score alone than in a batch.
+        ModelError: Two runs differ, or a row has another score alone than in a batch, or a loss does not take the
+            reconstructions.
+        DataError: A loss does not take the rows.
     """
     with torch.no_grad():
-        batch = score(rows)
-        _check_deterministic(batch, score(rows))
+        with checked_losses(score):
+            batch = score(rows)
+        _check_deterministic(score, rows, batch)
         ends = [*range(len(rows))[:SCORED_ALONE], *range(len(rows))[-SCORED_ALONE:]]
         try:
             alone = torch.cat([score(rows[row : row + 1]) for row in ends])
@@ -56,12 +62,38 @@ def _tolerance(scores: Tensor) -> Tensor:
     return tolerance
 
 
-def _check_deterministic(scores: Tensor, again: Tensor) -> None:
-    if (scores - again).abs().max() > _tolerance(scores):
-        raise ModelError(
-            "the model or the head is random in eval mode: two runs on the same rows differ. "
-            "Autoencoder(model, noise='mean') puts the mean in place of Gaussian noise. If the model draws other "
-            "random numbers, say what to run instead: Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
+def _check_deterministic(score: Score, rows: Tensor, scores: Tensor) -> None:
+    if (scores - score(rows)).abs().max() > _tolerance(scores):
+        advice = " ".join(_advice(score, random_operators(score, rows)))
+        raise ModelError(f"the model or the head is random in eval mode: two runs on the same rows differ. {advice}")
+
+
+def _advice(score: Score, drawn: dict[str, str]) -> Iterator[str]:
+    """Say what is random, and what to do about it.
+
+    Args:
+        score: The score.
+        drawn: From what draws to the module in which it does.
+    """
+    if drawn:
+        yield f"Random numbers are drawn by {', '.join(f'{name} in {place}' for name, place in drawn.items())}."
+    else:
+        yield "No operator of torch draws: look for a generator of numpy, and for results that are kept between runs."
+    head = {name for name, place in drawn.items() if place.startswith("Score.head")}
+    gaussian = {name for name in drawn if name.removeprefix("aten.").partition(".")[0] in OPERATORS} - head
+    if head:
+        yield (
+            "A head must not be random: let it draw from a generator that starts anew, "
+            "torch.randn(3, generator=torch.Generator().manual_seed(0))."
+        )
+    if gaussian and score.autoencoder.noise is None:
+        yield "Autoencoder(model, noise='mean') puts the mean in place of Gaussian noise."
+    if any("bernoulli_" in name or "dropout" in name for name in drawn):
+        yield "Dropout as a function needs the mode: nn.functional.dropout(x, training=self.training)."
+    if drawn.keys() - head - gaussian or not drawn:
+        yield (
+            "Only Gaussian noise of torch is replaced by noise=. Say what to run instead: "
+            "Autoencoder(model, reconstruct=lambda m, x: m.decode(m.mean(x)))."
         )
 
 

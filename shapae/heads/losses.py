@@ -1,15 +1,28 @@
 """Losses: differences between a reconstruction and its target."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from shapae.errors import ModelError
+from shapae.errors import DataError, ModelError
 from shapae.utils.registry import Registry
 
-__all__ = ["Absolute", "Cosine", "CrossEntropy", "Distance", "Elementwise", "GaussianNLL", "Huber", "Loss", "Square"]
+__all__ = [
+    "Absolute",
+    "Cosine",
+    "CrossEntropy",
+    "CrossEntropyWithLogits",
+    "Distance",
+    "Elementwise",
+    "GaussianNLL",
+    "Huber",
+    "Loss",
+    "Square",
+]
 
 LOSSES: Registry[Callable[[], "Loss"]] = Registry("loss")
 
@@ -44,6 +57,9 @@ class Loss(nn.Module):
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """(n, d), (n, d) -> (n, d); (n,) if ``by_feature`` is False."""
         raise NotImplementedError
+
+    def check(self, reconstruction: Tensor, target: Tensor) -> None:
+        """Check both on rows as they are, before any are mixed; a loss of your own raises a ``ShapaeError``."""
 
 
 class ElementwiseLoss(Loss):
@@ -126,7 +142,8 @@ class GaussianNLL(Loss):
 class CrossEntropy(Loss):
     """-x log r - (1 - x) log(1 - r), for reconstructions and targets between 0 and 1.
 
-    If r or 1 - r is 0, it is replaced by the smallest normal number of the dtype.
+    The smallest normal number of the dtype is added to r and 1 - r, so that the logarithms are finite. The loss of
+    other reconstructions is NaN.
     """
 
     def __init__(self) -> None:
@@ -138,9 +155,38 @@ class CrossEntropy(Loss):
         losses: Tensor = -target * self.log(reconstruction) - (1 - target) * self.log_rest(1 - reconstruction)
         return losses
 
+    def check(self, reconstruction: Tensor, target: Tensor) -> None:
+        """See ``Loss.check``."""
+        check_shares("bce", target, reconstruction)
+
 
 def _log(values: Tensor) -> Tensor:
-    return values.clamp(min=torch.finfo(values.dtype).tiny).log()
+    return (values + torch.finfo(values.dtype).tiny).log()
+
+
+@LOSSES.register("bce_with_logits")
+class CrossEntropyWithLogits(Loss):
+    """``CrossEntropy`` of sigmoid(r): x softplus(-r) + (1 - x) softplus(r), for logits r.
+
+    Targets are between 0 and 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.softplus, self.softplus_rest = Elementwise(_softplus), Elementwise(_softplus)
+
+    def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """See ``Loss.forward``."""
+        losses: Tensor = target * self.softplus(-reconstruction) + (1 - target) * self.softplus_rest(reconstruction)
+        return losses
+
+    def check(self, reconstruction: Tensor, target: Tensor) -> None:
+        """See ``Loss.check``."""
+        check_shares("bce_with_logits", target)
+
+
+def _softplus(values: Tensor) -> Tensor:
+    return nn.functional.softplus(values, threshold=40)  # where exp(-values) is nothing beside values, in float64, too
 
 
 @LOSSES.register("l2")
@@ -188,6 +234,67 @@ def as_loss(loss: str | nn.Module, *, by_feature: bool = False) -> nn.Module:
         names = [name for name, kind in LOSSES.items() if getattr(kind, "by_feature", True)]
         raise ModelError(f"the loss {loss!r} gives one number per row, not one per feature. Use one of {names}.")
     return module
+
+
+def check_shares(name: str, target: Tensor, reconstruction: Tensor | None = None) -> None:
+    """Check that numbers are between 0 and 1.
+
+    Args:
+        name: Name of the loss.
+        target: (n, d). Rounding of scaled columns is tolerated.
+        reconstruction: (n, d); None if there are logits in its place.
+
+    Raises:
+        DataError: Some targets are not.
+        ModelError: Some reconstructions are not.
+    """
+    rounding = torch.finfo(target.dtype).eps ** 0.5
+    low, high = target.aminmax()
+    if low < -rounding or high > 1 + rounding:
+        raise DataError(
+            f"the loss {name!r} takes targets between 0 and 1, but the rows go from {low:.4g} to {high:.4g} in the "
+            f"units of the model. If the model was trained on scaled columns, scale them: Autoencoder(model, "
+            f"preprocess=sklearn.preprocessing.MinMaxScaler().fit(X)). Otherwise use a loss that takes all numbers, "
+            f"such as 'mse'."
+        )
+    if reconstruction is None:
+        return
+    low, high = reconstruction.aminmax()
+    if low < 0 or high > 1:
+        raise ModelError(
+            f"the loss {name!r} takes reconstructions between 0 and 1, but those of the model go from {low:.4g} to "
+            f"{high:.4g}. If they are logits, use the loss 'bce_with_logits': "
+            f"head=shapae.heads.ReconstructionError('bce_with_logits')."
+        )
+
+
+@contextmanager
+def checked_losses(score: Any) -> Iterator[None]:
+    """Check inside what is given to the losses of ``score``, if it is a module or a method of one.
+
+    Torch's own losses for shares are checked, too: on a CPU they raise an exception of torch, and on a GPU nothing runs
+    any more after them.
+    """
+    owner = getattr(score, "__self__", score)
+    losses = [each for each in owner.modules() if isinstance(each, CHECKED)] if isinstance(owner, nn.Module) else []
+    handles = [loss.register_forward_pre_hook(_check_inputs) for loss in losses]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+CHECKED = (Loss, nn.BCELoss, nn.BCEWithLogitsLoss)
+
+
+def _check_inputs(loss: nn.Module, inputs: tuple[Any, ...]) -> None:
+    if not all(isinstance(each, Tensor) and each.numel() for each in inputs) or len(inputs) != 2:
+        return
+    if isinstance(loss, Loss):
+        loss.check(*inputs)
+    else:
+        check_shares(str(loss), inputs[1], inputs[0] if isinstance(loss, nn.BCELoss) else None)
 
 
 def _check_positive(name: str, number: float | Tensor) -> None:

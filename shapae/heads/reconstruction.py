@@ -9,6 +9,7 @@ from shapae.errors import ModelError
 from shapae.heads.base import HEADS, Choice, Head, ScalarHead
 from shapae.heads.losses import as_loss
 from shapae.models.autoencoder import Autoencoder
+from shapae.models.decoder import DecoderOnly
 
 
 @HEADS.register("reconstruction_error")
@@ -20,9 +21,9 @@ class ReconstructionError(ScalarHead):
     A feature enters twice, as input of the model and as target of the error. Both effects are attributed.
 
     Args:
-        loss: "mse" for squares, "mae" for absolute values, "huber", "bce" for binary cross-entropy, "gaussian_nll",
-            "l2" for the Euclidean distance, "cosine"; or an nn.Module of (reconstruction, target), see
-            ``shapae.losses``.
+        loss: "mse" for squares, "mae" for absolute values, "huber", "bce" for binary cross-entropy, "bce_with_logits"
+            for a model that returns logits, "gaussian_nll", "l2" for the Euclidean distance, "cosine"; or an nn.Module
+            of (reconstruction, target), see ``shapae.losses``.
         target: "moving": the target is the row with its replaced features, so that the score of a coalition is the
             anomaly score of this mixed row. "fixed": the target is the explained row, score(z) = 1/d * sum_j
             loss(r_j(z), x_j), so that the values show which features let the model reconstruct this row.
@@ -147,6 +148,9 @@ class ErrorFromOthers(_PerFeatureHead):
         worst: Number of features, those with the largest errors in each row.
         loss: See ``FeatureError``.
 
+    Raises:
+        ModelError: ``worst`` is less than 1, or the loss is per row, or the rows are latents, none of which is x_j.
+
     Reference:
         Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407, who explain r_j and leave feature j out
     """
@@ -155,9 +159,18 @@ class ErrorFromOthers(_PerFeatureHead):
         super().__init__(None, loss, worst)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
-        """(n, d) -> (n, worst)."""
+        """(n, d) -> (n, worst); see ``ErrorFromOthers`` for what is raised."""
+        _refuse_latents(autoencoder)
         anchors = rows if anchors is None else anchors
         mask = self.worst_mask(autoencoder, anchors)
         mixed = (1 - mask) * rows.unsqueeze(1) + mask * anchors.unsqueeze(1)
         losses = self.losses(autoencoder, mixed.flatten(0, 1)).reshape(mixed.shape)
         return (mask * losses).sum(dim=2)
+
+
+def _refuse_latents(autoencoder: Autoencoder | DecoderOnly) -> None:
+    if isinstance(autoencoder, DecoderOnly):
+        raise ModelError(
+            "source='latent' explains the decoder alone, in which no feature can be kept while others are replaced. "
+            "Use head=shapae.heads.FeatureError(worst=5), or source='input'."
+        )

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapaeError, ShapeError, UnknownName
 from shapae.heads.functions import as_head, output_names, short_name
+from shapae.heads.losses import checked_losses
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
+from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
+from shapae.utils.text import LEAVES_TORCH
 
 # Number of rows on which a score is tried when it is made.
 TRIAL_ROWS = 2
@@ -68,7 +71,8 @@ class Score(nn.Module):
     def _try(self, rows: Tensor) -> Tensor:
         where = f"rows of shape {tuple(rows.shape)} and {rows.dtype}"
         try:
-            numbers: Tensor = self(rows)
+            with checked_losses(self):
+                numbers: Tensor = self(rows)
         except ShapaeError as error:
             error.add_note(f"(shapae ran the model on {where})")
             raise
@@ -130,10 +134,12 @@ class Score(nn.Module):
         """Copy the score for other libraries, in eval mode; only the memory of the weights is shared.
 
         An anchored score then needs its anchors, because a library that mixes rows would score each mixture against
-        itself.
+        itself. Its parameters have no gradients, so that hooks can tell rows from anchors; see ``hide_constants``.
         """
         twin = share_parameters(self).eval()
         twin.needs_anchors = self.anchored
+        if self.anchored:
+            hide_constants(twin)
         return twin
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -159,7 +165,9 @@ class Score(nn.Module):
 
         Raises:
             ShapeError: The head returns something else.
-            ModelError: The rows are no tensor, or the score needs anchors, and there are none.
+            ModelError: The rows are no tensor; or the score needs anchors, and there are none; or the head leaves
+                torch.
+            RuntimeError: The model or the head fails.
         """
         if not isinstance(rows, Tensor):
             raise ModelError(
@@ -174,7 +182,11 @@ class Score(nn.Module):
         rows, anchors = rows.clone(), anchors.clone()  # for heads that write into them
         model = self.autoencoder if self.source == "input" else DecoderOnly(self.autoencoder, anchors)
         extra = [self.inputs(anchors)] if getattr(self.head, "anchored", False) else []
-        numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows))
+        try:
+            numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows))
+        except RuntimeError as error:
+            _refuse_known(self.head, error)
+            raise
         chosen: Tensor = numbers[:, self._columns]
         return chosen.mean(dim=1, keepdim=True) if self.draws else chosen
 
@@ -267,6 +279,21 @@ def _predict(score: nn.Module, X: Any, like: Tensor) -> NDArray[Any]:
         size = max(1, int(CHUNK_BYTES // bytes_per_row(score, like.expand(2, -1))))
         scores: NDArray[Any] = batched(score, rows, size).cpu().numpy()
     return scores[:, 0] if scores.shape[1] == 1 else scores
+
+
+# Parts of what torch says, and what that means.
+KNOWN_ERRORS = {
+    "Can't call numpy()": LEAVES_TORCH,
+    "between 0 and 1": "computes a binary cross-entropy of numbers that are not between 0 and 1, which rows with some "
+    "replaced features may have even if no row has. If these are logits, use the loss 'bce_with_logits', or "
+    "torch.nn.functional.binary_cross_entropy_with_logits.",
+}
+
+
+def _refuse_known(head: nn.Module, error: RuntimeError) -> None:
+    for part, meaning in KNOWN_ERRORS.items():
+        if part in str(error):
+            raise ModelError(f"the head {short_name(head)}, or the model, {meaning}") from error
 
 
 def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:

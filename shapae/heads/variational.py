@@ -97,7 +97,8 @@ class ELBO(ScalarHead):
     """Evidence lower bound of each row, in nats: -sum_j loss(r_j(z), x_j) - beta * KL.
 
     Args:
-        loss: Negative log-likelihood of a feature: "gaussian_nll", "bce", or a module; see ``shapae.losses``.
+        loss: Negative log-likelihood of a feature: "gaussian_nll", "bce", "bce_with_logits", or a module; see
+            ``shapae.losses``.
         beta: Weight of the divergence.
         draws: Number of samples z = mu + exp(v / 2) * e of the latents, whose mean is explained; 0 for the mean of the
             latents, z = mu. Each e is shared by all rows, so that rows do not differ by chance. Standard errors are

@@ -2,6 +2,13 @@
 
 from collections.abc import Sequence
 
+# The fault of a function that converts numbers which depend on its rows, and the advice.
+LEAVES_TORCH = (
+    "leaves torch, where neither gradients nor operators are seen. Compute with torch, rows.abs() instead of "
+    "np.abs(rows.numpy()), or use a backend that needs only scores: backend='sampling', or backend='exact' for at most "
+    "12 features."
+)
+
 
 def enumerate_names(items: Sequence[object], noun: str) -> str:
     """List the first eight of ``items`` in words.

@@ -21,6 +21,10 @@ TORCH = {
         lambda r, x: functional.gaussian_nll_loss(r, x, VARIANCE.expand(5, 6), full=True, reduction="none"),
     ),
     "l2": (losses.Distance(), lambda r, x: functional.pairwise_distance(r, x, eps=0)),
+    "bce_with_logits": (
+        losses.CrossEntropyWithLogits(),
+        lambda r, x: functional.binary_cross_entropy_with_logits(r, x, reduction="none"),
+    ),
     "cosine": (losses.Cosine(), lambda r, x: functional.cosine_embedding_loss(r, x, torch.ones(5), reduction="none")),
 }
 

@@ -1,5 +1,6 @@
 """Parts of a model run with gradients, and with their Gaussian noise replaced."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Independent, LowRankMultivariateNormal, Normal
+from torch.distributions import Beta, Independent, LogNormal, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from shapae import Autoencoder, Explainer
 from shapae.errors import ModelError
@@ -33,6 +34,59 @@ SAMPLED = {
     "independent": lambda mean, std: Independent(Normal(mean, std), 1).rsample(),
     "low rank": lambda mean, std: LowRankMultivariateNormal(mean, 0 * std.unsqueeze(2), std**2).rsample(),
     "in place": lambda mean, std: torch.randn_like(std).mul_(std).add_(mean),
+    "randn into": lambda mean, std: mean + std * into(torch.empty_like(std), torch.randn, std.shape),
+    "randn into another shape": lambda mean, std: mean + std * into(std.new_empty(0), torch.randn, *std.shape),
+    "normal into": lambda mean, std: into(torch.empty_like(std), torch.normal, mean, std),
+    "normal of a size into": lambda mean, std: mean + std * into(torch.empty_like(std), torch.normal, 0, 1, std.shape),
+    "init": lambda mean, std: mean + std * nn.init.normal_(torch.empty_like(std)),
+    "init of its own": lambda mean, std: mean + std * (nn.init.normal_(torch.empty_like(std), 1, std=2) - 1) / 2,
+    "log_normal_": lambda mean, std: mean + std * (torch.empty_like(std).log_normal_(3, std=2).log() - 3) / 2,
+    "log normal": lambda mean, std: LogNormal(mean, std).rsample().log(),
+    "multivariate": lambda mean, std: MultivariateNormal(mean, scale_tril=torch.diag_embed(std)).rsample(),
+    "operator": lambda mean, std: mean + std * torch.ops.aten.randn_like.default(std),
+}
+
+
+def into(out, draw, *args):
+    """Draw into a tensor, as models do that keep one for this, without gradients."""
+    with torch.no_grad():
+        assert draw(*args, out=out) is out
+    return out
+
+
+class Scripted(nn.Module):
+    """Operators that draw in scripted code, which no mode for functions of torch sees."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, mean: torch.Tensor, std: torch.Tensor):
+        noise = torch.empty_like(std)
+        if self.kind == "randn_like":
+            noise = torch.randn_like(std)
+        elif self.kind == "randn":
+            noise = torch.randn([std.size(0), std.size(1)], dtype=std.dtype)
+        elif self.kind == "normal":
+            noise = torch.normal(torch.zeros_like(std), torch.ones_like(std))
+        elif self.kind == "normal of a size":
+            noise = torch.normal(0.0, 1.0, [std.size(0), std.size(1)], dtype=std.dtype)
+        else:
+            noise.normal_(0.0, 1.0)
+        return mean + std * noise
+
+
+class Drawing(nn.Module):
+    def forward(self, mean, std):
+        return mean + std * torch.randn_like(std)
+
+
+SCRIPTED = {
+    **{kind: lambda kind=kind: torch.jit.script(Scripted(kind)) for kind in ("randn_like", "randn", "normal_")},
+    **{kind: lambda kind=kind: torch.jit.script(Scripted(kind)) for kind in ("normal", "normal of a size")},
+    "frozen": lambda: torch.jit.freeze(torch.jit.script(Scripted("randn_like").eval())),
+    "traced": lambda: torch.jit.trace(Drawing(), (X[:, :3], X[:, :3]), check_trace=False),
+    "fx": lambda: torch.fx.symbolic_trace(Drawing()),
 }
 
 
@@ -62,6 +116,73 @@ def reconstruct_with(model, noise):
     """Reconstruct X with ``noise`` (4, 3), or (3,), in place of the noise that the model draws."""
     mean, std = model.encode(X)
     return torch.tanh(model.decoder(mean + std * noise))
+
+
+@pytest.mark.parametrize("kind", SCRIPTED)
+@pytest.mark.parametrize("backend", ["deep", "gradient", "exact"])
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_noise_in_scripted_code_is_replaced(kind, backend, rows, background):
+    """Gradients pass through its mean and its standard deviation."""
+    noise = torch.as_tensor(np.random.default_rng((7, 0)).standard_normal(3))
+    model, before = cases.build(Vae, SCRIPTED[kind]()), cases.world()
+    torch.testing.assert_close(Autoencoder(model, noise="mean").reconstruct(X), reconstruct_with(model, 0))
+    torch.testing.assert_close(Autoencoder(model, noise=7).reconstruct(X), reconstruct_with(model, noise))
+    steady = cases.build(Vae, lambda mean, std: mean + std * noise)
+    got = Explainer(Autoencoder(model, noise=7), background, backend=backend)(rows[:2])
+    want = Explainer(steady, background, backend=backend)(rows[:2])
+    np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-12)
+    assert cases.world() == before
+
+
+def test_noise_in_an_exported_program_is_replaced():
+    class Whole(Vae):
+        def __init__(self):
+            super().__init__(SAMPLED["randn_like"])
+
+    model = cases.build(Whole)
+    exported = torch.export.export(model, (X,)).module()
+    torch.testing.assert_close(Autoencoder(exported, noise="mean").reconstruct(X), reconstruct_with(model, 0))
+
+
+@pytest.mark.parametrize("kind", ["init", "normal into", "log_normal_"])
+@pytest.mark.parametrize("backend", ["gradient", "shap_deep", "exact"])
+@pytest.mark.filterwarnings("ignore::shapae.errors.AdditivityWarning")
+def test_fixed_noise_has_the_values_of_a_constant(kind, backend, rows, background):
+    noise = torch.as_tensor(np.random.default_rng((7, 0)).standard_normal(3))
+    model, steady = cases.build(Vae, SAMPLED[kind]), cases.build(Vae, lambda mean, std: mean + std * noise)
+    got = Explainer(Autoencoder(model, noise=7), background, backend=backend)(rows[:2])
+    want = Explainer(steady, background, backend=backend)(rows[:2])
+    np.testing.assert_allclose(got.values, want.values, rtol=0, atol=1e-12)
+
+
+TRANSFORMED = {
+    "grad": lambda std: torch.func.grad(lambda t: (t * torch.randn_like(std)).sum())(std),
+    "grad of init": lambda std: torch.func.grad(lambda t: (t * nn.init.normal_(torch.empty_like(std))).sum())(std),
+    "vmap": lambda std: torch.vmap(torch.randn_like, randomness="same")(std),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSFORMED)
+def test_noise_within_transforms_is_replaced(kind):
+    model = cases.build(Vae, lambda mean, std: mean + std * TRANSFORMED[kind](std))
+    noise = torch.as_tensor(np.random.default_rng((7, 0)).standard_normal(3))
+    torch.testing.assert_close(Autoencoder(model, noise="mean").reconstruct(X), reconstruct_with(model, 0))
+    torch.testing.assert_close(Autoencoder(model, noise=7).reconstruct(X), reconstruct_with(model, noise))
+
+
+def test_a_function_that_draws_may_be_the_noise():
+    model = cases.build(Vae, SAMPLED["init"])
+    seeds = []
+
+    def noise(like, n, call):
+        seeds.append(call)
+        return torch.randn(like.shape, generator=torch.Generator().manual_seed(5), dtype=like.dtype)
+
+    want = torch.randn((4, 3), generator=torch.Generator().manual_seed(5), dtype=X.dtype)
+    for kind in ("init", "randn_like"):
+        model = cases.build(Vae, SAMPLED[kind])
+        torch.testing.assert_close(Autoencoder(model, noise=noise).reconstruct(X), reconstruct_with(model, want))
+    assert seeds == [0, 0]
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
@@ -191,11 +312,64 @@ def test_gaussian_numbers_that_are_the_same_each_time_are_no_noise(rows, backgro
     assert "noise" not in explanation.made_by["model"]
 
 
-@pytest.mark.parametrize("drawn", [torch.rand_like, torch.bernoulli, lambda like: like.clone().exponential_()])
-def test_other_random_numbers_are_still_refused(drawn, rows, background):
-    model = cases.build(Vae, lambda mean, std: mean + drawn(torch.full_like(std, 0.5)))
-    with pytest.raises(ModelError, match=r"If the model draws other random numbers, .*reconstruct=lambda m, x"):
-        Explainer(Autoencoder(model, noise="mean"), background)(rows)
+OTHER = {
+    "aten.rand_like.default in Score.autoencoder.model": torch.rand_like,
+    "aten.bernoulli.default in Score.autoencoder.model": torch.bernoulli,
+    "aten.exponential_.default in Score.autoencoder.model": nn.functional.gumbel_softmax,
+    "aten._sample_dirichlet.default in Score.autoencoder.model": lambda like: Beta(like, like).rsample(),
+    "aten.bernoulli_.float in .* nn.functional.dropout.x, training=self.training.": nn.functional.dropout,
+    "numpy.random in some module": lambda like: torch.as_tensor(np.random.randn(3)),  # noqa: NPY002
+    "Python's random in some module": lambda like: random.random(),
+}
+
+
+@pytest.mark.parametrize("place", OTHER)
+@pytest.mark.parametrize("noise", [None, "mean"])
+def test_other_random_numbers_are_refused_by_name(place, noise, rows, background):
+    """With what can be done, which is not to replace Gaussian noise."""
+    model = cases.build(Vae, lambda mean, std: mean + OTHER[place](torch.full_like(std, 0.5)))
+    with pytest.raises(ModelError, match=rf"drawn by {place}.*Say what .*reconstruct=lambda m, x") as error:
+        Explainer(Autoencoder(model, noise=noise), background)(rows)
+    assert "noise='mean'" not in str(error.value)
+
+
+def test_of_two_kinds_of_random_numbers_both_are_named(rows, background):
+    model = cases.build(Vae, lambda mean, std: mean + torch.randn_like(std) + torch.rand_like(std))
+    for noise, both in [(None, True), ("mean", False)]:
+        with pytest.raises(ModelError, match="aten.rand_like.default.* Only Gaussian noise") as error:
+            Explainer(Autoencoder(model, noise=noise), background)(rows)
+        assert ("aten.randn_like.default in" in str(error.value)) is both
+        assert ("noise='mean'" in str(error.value)) is both
+
+
+def random_head(autoencoder, rows):
+    return autoencoder(rows).sum(dim=1) + torch.randn(1, dtype=rows.dtype)
+
+
+def repeatable_head(autoencoder, rows):
+    noise = torch.randn(6, dtype=rows.dtype, generator=torch.Generator().manual_seed(0))
+    return autoencoder(rows + noise).sum(dim=1)
+
+
+@pytest.mark.parametrize("noise", [None, "mean"])
+def test_a_head_that_draws_is_told_to_start_its_generator_anew(noise, model, rows, background):
+    autoencoder = Autoencoder(model, noise=noise)
+    with pytest.raises(ModelError, match=r"aten.randn.default in Score.head. .*generator=torch.Generator") as error:
+        Explainer(autoencoder, background, head=random_head)(rows)
+    assert "Autoencoder" not in str(error.value)
+    Explainer(autoencoder, background, head=repeatable_head)(rows)
+
+
+def test_what_is_kept_between_runs_is_no_operator_that_draws(rows, background):
+    class Counting(cases.Question):
+        runs = 0
+
+        def forward(self, rows):
+            self.runs += 1
+            return super().forward(rows) + self.runs
+
+    with pytest.raises(ModelError, match="No operator of torch draws: .* results that are kept between runs"):
+        Explainer(cases.build(Counting), background)(rows)
 
 
 @pytest.mark.parametrize("noise", ["median", 0.5])

@@ -7,18 +7,29 @@ from typing import Any
 from captum.attr._core import deep_lift
 from torch import nn
 
-from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive
-from shapae.heads.score import Differentiable
-from shapae.models.unwrapping import deep_copy
+from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, differentiable_copy, exclusive
+from shapae.errors import ModelError
 
 TABLE = BorrowedTable(deep_lift.SUPPORTED_NON_LINEAR)
 
 
 @contextmanager
 def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
-    """Copy ``score`` for captum to mutate, with the rescale rule for all elementwise modules in its table."""
-    with exclusive(), rules():
-        yield Differentiable(deep_copy(score))
+    """Copy ``score`` for captum to mutate, with the rescale rule for all elementwise modules in its table.
+
+    Raises:
+        ModelError: captum refuses a module that runs more than once.
+        RuntimeError: Something else fails.
+    """
+    try:
+        with exclusive(), rules():
+            yield differentiable_copy(score)
+    except RuntimeError as error:
+        if "more than once" not in str(error):
+            raise
+        raise ModelError(
+            f"captum takes each module once, but one runs several times for the same rows: {error} Use backend='deep'."
+        ) from error
 
 
 def rules() -> AbstractContextManager[None]:

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from shapae.heads.losses import Elementwise
+from shapae.heads.score import Differentiable
+from shapae.models.unwrapping import deep_copy
 from shapae.utils.context import preserve_rng
+from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import batched
 
 # Elementwise modules that are missing in the tables of shap 0.51 or captum 0.9.
@@ -42,6 +45,13 @@ def exclusive(seed: int | None = None) -> Iterator[None]:
             yield
         finally:
             log.disabled = before
+
+
+def differentiable_copy(score: nn.Module) -> nn.Module:
+    """Copy ``score`` for a library to mutate, whose hooks see only what depends on the rows."""
+    copy = Differentiable(deep_copy(score))
+    hide_constants(copy)
+    return copy
 
 
 class BorrowedTable:

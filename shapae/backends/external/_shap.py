@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from shap.explainers._deep import deep_pytorch
 from torch import Tensor, nn
 
-from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive, in_batches
+from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, differentiable_copy, exclusive, in_batches
 from shapae.backends.game import Game
 from shapae.heads.base import HEADS
 from shapae.heads.functions import FunctionHead
-from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
 
 # The kind of model that shap's other explainers take.
@@ -31,7 +30,11 @@ def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
     residual.
     """
     with exclusive(), rules(score.modules()):
-        yield Differentiable(deep_copy(score))
+        copy = differentiable_copy(score)
+        for module in copy.modules():
+            if getattr(module, "inplace", False):
+                vars(module)["inplace"] = False  # torch refuses to write into the inputs of hooks
+        yield copy
 
 
 def rules(modules: Iterable[nn.Module] = ()) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from shapae.backends.base import Attribution, Backend
 from shapae.backends.external._shap import patched_copy
 from shapae.backends.game import Game
+from shapae.errors import ModelError
 from shapae.utils.moments import Moments
 
 
@@ -28,7 +29,13 @@ class ShapDeep(Backend):
     )
 
     def bind(self, game: Game) -> Attribution:
-        """See ``Backend.bind``."""
+        """See ``Backend.bind``.
+
+        Raises:
+            ModelError: A module is scripted.
+        """
+        if any(isinstance(module, torch.jit.ScriptModule) for module in game.score.modules()):
+            raise ModelError("shap needs hooks, which scripted modules do not have. Use backend='deep'.")
         return partial(_attribute, game)
 
 

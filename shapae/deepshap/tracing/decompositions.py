@@ -56,19 +56,23 @@ def batch_norm(x: Tensor, weight: Any, bias: Any, *settings: Any) -> Any:
 @DECOMPOSITIONS.register("max")
 def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
     """Compute the largest value and its position."""
-    return x.amax() if dim is None else (x.amax(dim, keepdim), x.argmax(dim, keepdim))
+    return x.amax() if dim is None else (x.amax(dim, keepdim), _numbers(x).argmax(dim, keepdim))
 
 
 @DECOMPOSITIONS.register("min")
 def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
     """Compute the smallest value and its position."""
-    return x.amin() if dim is None else (x.amin(dim, keepdim), x.argmin(dim, keepdim))
+    return x.amin() if dim is None else (x.amin(dim, keepdim), _numbers(x).argmin(dim, keepdim))
+
+
+def _numbers(x: Tensor) -> Tensor:
+    return x.int() if x.dtype == torch.bool else x
 
 
 @DECOMPOSITIONS.register("amin")
 def amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """Compute -max(-x)."""
-    return -(-x).amax(dim, keepdim)
+    return ~(~x).amax(dim, keepdim) if x.dtype == torch.bool else -(-x).amax(dim, keepdim)
 
 
 @DECOMPOSITIONS.register("median")

@@ -17,6 +17,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from shapae.deepshap.tracing.boundary import Boundary
 from shapae.deepshap.tracing.decompositions import DECOMPOSITIONS
 from shapae.deepshap.tracing.quantiles import QuantilesReplaced
 from shapae.deepshap.tracing.tape import Step, Tape, Variable, plain_name
@@ -48,6 +49,7 @@ def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: 
 
     Raises:
         RuntimeError: The function itself fails.
+        ModelError: Numbers that depend on the row leave torch.
     """
     inputs = [each.detach().clone().requires_grad_() for each in (row, *anchor)]
 
@@ -73,7 +75,8 @@ def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: 
 
 def _run(function: Function, recorder: "Recorder", inputs: list[Tensor]) -> tuple["Recorder", Tensor]:
     # With gradients enabled, torch does not choose fused kernels, whose operators could not be seen.
-    with torch.enable_grad(), recorder, enable_python_dispatcher(), QuantilesReplaced():
+    boundary = Boundary(recorder.slots, recorder.module_names)
+    with torch.enable_grad(), boundary, recorder, enable_python_dispatcher(), QuantilesReplaced():
         return recorder, function(*inputs)
 
 

@@ -1,0 +1,65 @@
+"""A search for operators that draw random numbers."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from shapae.utils.torch_trace import Function, ModuleNames
+
+
+class RandomTracer(TorchDispatchMode):
+    """Dispatch mode that lists the operators that torch calls random, with their inputs and outputs."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.module_names = ModuleNames(function)
+        self.calls: list[tuple[Any, str, list[Tensor], list[Tensor]]] = []
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator, and list it if it is random."""
+        if torch.Tag.nondeterministic_seeded not in op.tags:
+            return op(*args, **(kwargs or {}))
+        inputs = [] if op._schema.is_mutable else _copies((args, kwargs))
+        out = op(*args, **(kwargs or {}))
+        self.calls.append((op, self.module_names.here(), inputs, _copies(out)))
+        return out
+
+
+def _copies(values: Any) -> list[Tensor]:
+    return [leaf.detach().clone() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _equal(tensors: list[Tensor], others: list[Tensor]) -> bool:
+    return len(tensors) == len(others) and all(map(torch.equal, tensors, others))
+
+
+def random_operators(function: Function, rows: Tensor) -> dict[str, str]:
+    """Find what draws random numbers that differ between two runs of ``function``.
+
+    Operators with a generator of their own that starts anew in each run are not random in this sense.
+
+    Returns:
+        From the names of operators, and of generators of Python and numpy, to the module that draws from them.
+    """
+    runs = []
+    for _ in range(2):
+        before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002 (the function may draw from it)
+        with torch.no_grad(), RandomTracer(function) as tracer:
+            function(rows)
+        after = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+        runs.append(tracer.calls)
+    pairs = zip(*runs, strict=False)
+    found = {
+        str(op): place
+        for (op, place, inputs, out), (_, _, other_inputs, other_out) in pairs
+        if _equal(inputs, other_inputs) and not _equal(out, other_out)
+    }
+    generators = {"Python's random": before[0] != after[0], "numpy.random": before[1] != after[1]}
+    return found | {name: "some module" for name, drawn in generators.items() if drawn}
