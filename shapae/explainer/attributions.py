@@ -65,16 +65,17 @@ class Attributions:
         """(n, k): score - base value - sum of the values."""
         return np.asarray(self.scores - self.base_values - self._sums)
 
-    def additivity_message(self, additive: bool) -> str | None:
+    def additivity_message(self, additive: bool, eps: float) -> str | None:
         """Describe the rows whose values miss their scores by more than is promised; None if there are none.
 
         Args:
             additive: Whether the values add up to rounding. Otherwise they do up to their standard errors, and if these
                 are not known nothing is promised.
+            eps: Relative rounding error of the scores, see ``Score``.
         """
         if not additive and self.standard_errors is None:
             return None
-        spread, tolerance = additivity_tolerance(self.scores, self.base_values, self._sizes.max(axis=0))
+        spread, tolerance = additivity_tolerance(self.scores, self.base_values, self._sizes.max(axis=0), eps)
         tolerance = tolerance + (0 if additive else 5 * self._errors)
         residual: Any = np.abs(self.residual)
         bad = np.flatnonzero((residual > tolerance).any(axis=1))
@@ -106,7 +107,7 @@ def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
 
 
 def additivity_tolerance(
-    scores: NDArray[Any], base: NDArray[Any], sizes: NDArray[Any]
+    scores: NDArray[Any], base: NDArray[Any], sizes: NDArray[Any], eps: float
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Compute the spread of the scores, and the residual that rounding may leave: (k,) each.
 
@@ -114,9 +115,10 @@ def additivity_tolerance(
         scores: (n, k), scores of the rows.
         base: (b, k), scores of the background, or their mean.
         sizes: (k,). Sum of the absolute values of a row.
+        eps: Relative rounding error of the scores.
     """
-    eps, spread = np.finfo(scores.dtype).eps, np.ptp(np.concatenate([scores, base]), axis=0)
-    return spread, eps**0.5 * spread + 100 * eps * (np.abs(scores).max(axis=0) + sizes)
+    spread, few = np.ptp(np.concatenate([scores, base]), axis=0), min(100 * eps, eps**0.5)
+    return spread, eps**0.5 * spread + few * (np.abs(scores).max(axis=0) + sizes)
 
 
 def _sum(values: NDArray[Any]) -> NDArray[Any]:

@@ -27,7 +27,6 @@ from shapae.heads.checks import check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
 from shapae.models.autoencoder import Autoencoder, as_autoencoder
-from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
@@ -96,21 +95,15 @@ class Explainer:
         self.memory, self.tolerance = parse_bytes(memory), tolerance
         table = read_background(background)
         self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
-        autoencoder, module = full_precision(as_autoencoder(model)), full_precision(as_head(head))
-        self.head = head_name(head)
-        with torch.inference_mode(False):
-            like = template_tensor(autoencoder, torch.from_numpy(table.rows.dense(slice(1))))
-            self.background, weights = tensors(table, like, self.memory)
-        score = self._make_score(autoencoder, module, source)
-        with inference_state(autoencoder, self.background):
+        self.head, features = head_name(head), self._names or _numbered(table.rows.shape[1])
+        score = make_score(as_autoencoder(model), as_head(head), features, table.rows.ends(), source)
+        with inference_state(score, score.original):
+            self.background, weights = tensors(table, score.original, self.memory)
             inputs = score.inputs(self.background)
         names = self._input_names(self.feature_names, score.source, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._check_tolerance()
-
-    def _make_score(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:
-        return make_score(autoencoder, head, self.feature_names, self.background[[0, -1]], source)
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
         """Return the same explainer, of the same model, for another head.
@@ -120,8 +113,9 @@ class Explainer:
         """
         other, score = copy.copy(self), self._score
         other.head = head_name(head)
-        module = full_precision(as_head(head))
-        other._game = replace(self._game, score=self._make_score(score.autoencoder, module, score.source))
+        rows = self.background[[0, -1]]
+        score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
+        other._game = replace(self._game, score=score)
         other._check_tolerance()
         return other
 
@@ -143,7 +137,7 @@ class Explainer:
     @property
     def feature_names(self) -> list[str]:
         """Names of the columns: those of the background, or as given, or "feature 0" and so on."""
-        return self._names or [f"feature {feature}" for feature in range(self.background.shape[1])]
+        return self._names or _numbered(self.background.shape[1])
 
     @property
     def output_names(self) -> list[str]:
@@ -162,7 +156,7 @@ class Explainer:
             X: (n, d), with the columns of the background.
 
         Returns:
-            Values (n, d), or (n, d, k) for a head with several outputs, in the dtype of the model.
+            Values (n, d), or (n, d, k) for a head with several outputs, in the dtype in which the model takes rows.
 
         Raises:
             DataError: ``X`` is not a table of finite numbers with the columns of the background.
@@ -174,7 +168,7 @@ class Explainer:
         with self._running(X) as (names, rows):
             attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
             explanation = self._explanation(attributions, names, rows, start)
-        message = attributions.additivity_message(self._backend.additive)
+        message = attributions.additivity_message(self._backend.additive, self._score.eps)
         if message:
             warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=2)
         return explanation
@@ -195,7 +189,7 @@ class Explainer:
         with self._running(X) as (names, rows):
             averages, scores, base = average_rows(self._backend, self._ordered_game, rows, self._settings)
         residual = scores.mean(axis=0) - base - averages.values.mean.sum(axis=0)
-        spread, tolerance = additivity_tolerance(scores, base[None], averages.sizes.mean.sum(axis=0))
+        spread, tolerance = additivity_tolerance(scores, base[None], averages.sizes.mean.sum(axis=0), self._score.eps)
         if self._backend.additive and (np.abs(residual) > tolerance).any():
             warnings.warn(
                 f"the mean values do not add up to the mean score: the residual is {np.abs(residual).max():.3g}, where "
@@ -338,3 +332,7 @@ class Explainer:
             "seconds": round(time.perf_counter() - start, 3),
             **{name: each for name, each in optional.items() if each is not None},
         }
+
+
+def _numbered(d: int) -> list[str]:
+    return [f"feature {feature}" for feature in range(d)]

@@ -1,4 +1,4 @@
-"""Models without their wrappers, copies of models, and the dtype of models."""
+"""Models without their wrappers, and copies of models."""
 
 import copy
 from collections.abc import Iterator
@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-
-from shapae.errors import ModelError
 
 M = TypeVar("M", bound=nn.Module)
 # Attributes in which wrappers of torch.compile, Lightning and Fabric hold the model; and wrappers that hold it as
@@ -67,31 +65,6 @@ def _saved_results(module: nn.Module) -> dict[int, Any]:
 def parameters_and_buffers(module: nn.Module) -> list[Tensor]:
     """List the parameters and buffers of ``module``."""
     return [*module.parameters(), *module.buffers()]
-
-
-def template_tensor(module: nn.Module, rows: Tensor) -> Tensor:
-    """Make an empty tensor of the dtype and device that ``module`` computes with.
-
-    Args:
-        module: Its floating point parameters and buffers determine dtype and device.
-        rows: They determine dtype and device if ``module`` has no such tensors.
-
-    Returns:
-        (0,).
-
-    Raises:
-        ModelError: The dtype is neither float32 nor float64.
-    """
-    like = next(_floating([*parameters_and_buffers(module), rows]), torch.empty(0)).detach().new_empty(0)
-    if like.dtype not in (torch.float32, torch.float64):
-        raise ModelError(f"the model must compute in float32 or float64, got {like.dtype}. Use model.float().")
-    return like
-
-
-def full_precision(module: M) -> M:
-    """Return ``module``, or a copy in float32 if it computes in bfloat16 or float16."""
-    halves = (torch.bfloat16, torch.float16)
-    return deep_copy(module).float() if any(each.dtype in halves for each in parameters_and_buffers(module)) else module
 
 
 def _floating(tensors: list[Tensor]) -> Iterator[Tensor]:

@@ -51,6 +51,10 @@ class Table:
         native = np.float64 if rows.dtype == np.longdouble else rows.dtype.newbyteorder("=")
         return np.array(rows, dtype=native, order="C")
 
+    def ends(self) -> NDArray[Any]:
+        """(2, d): a dense copy of the first and the last row."""
+        return np.concatenate([self.dense(slice(1)), self.dense(slice(len(self) - 1, len(self)))])
+
     def of(self, chosen: NDArray[Any]) -> "Table":
         """Copy rows, selected by their positions in increasing order."""
         names = None if self.row_names is None else self.row_names[chosen]
