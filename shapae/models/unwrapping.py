@@ -1,33 +1,82 @@
 """Models without their wrappers, and copies of models."""
 
 import copy
+import copyreg
 from collections.abc import Iterator
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from shapae.errors import ModelError
+from shapae.utils.reachable import NUMBERS_AND_TEXT, reachable
 
 M = TypeVar("M", bound=nn.Module)
 # Attributes in which wrappers of torch.compile, Lightning and Fabric hold the model; and wrappers that hold it as
 # ``module``, a name that is too common to be looked for in other classes.
 INNER = ("_orig_mod", "_original_module", "_forward_module")
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+# Objects that deepcopy surely takes, and of which there may be many.
+COPYABLE = (*NUMBERS_AND_TEXT, type, FunctionType, BuiltinFunctionType, nn.Module, list, tuple, dict, set)
 
 
 def deep_copy(module: M) -> M:
-    """Copy ``module``, even if it holds results of its last forward pass, which torch refuses to copy."""
-    return copy.deepcopy(module, _saved_results(module))
+    """Copy ``module``, even if it holds what can't be copied.
+
+    Results of its last forward pass are detached. Locks, open files, generators and the like are shared.
+
+    Raises:
+        ModelError: ``module`` can't be copied.
+    """
+    return _copy(module, {})
 
 
 def share_parameters(module: M) -> M:
     """Copy ``module`` with parameters and buffers that share the memory of the original.
 
     New weights of the original are seen; but the dtype, the gradients, hooks, attributes and modes of the copy are its
-    own. Scripted modules are copied with their weights.
+    own. Scripted modules are copied with their weights. See ``deep_copy`` also for what is raised.
     """
     memo: dict[int, Any] = {id(each): each.detach() for each in module.buffers()}
     memo |= {id(each): nn.Parameter(each.detach(), each.requires_grad) for each in module.parameters()}
-    return copy.deepcopy(module, _saved_results(module) | memo)
+    return _copy(module, memo)
+
+
+def _copy(module: M, memo: dict[int, Any]) -> M:
+    """Copy ``module``; ``memo``, as of deepcopy, holds what stands for an object in the copy, by the object's id."""
+    try:
+        for key, replacement in _replacements(module).items():
+            memo.setdefault(key, replacement)
+        return copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ModelError(
+            f"{type(module).__name__} holds something that can't be copied: {error}. Take it off the model before, or "
+            f"define __deepcopy__ for its class."
+        ) from error
+
+
+def _replacements(module: nn.Module) -> dict[int, Any]:
+    """Find all that ``module`` holds and that deepcopy refuses: what stands for it in a copy, by its id."""
+    replacements: dict[int, Any] = {}
+    for each in reachable(module):
+        if not isinstance(each, Tensor):
+            if not _is_copyable(each):
+                replacements[id(each)] = each
+        elif not each.is_leaf or each.layout != torch.strided:  # results of a forward pass, or sparse
+            clone = each.detach().clone()
+            replacements[id(each)] = nn.Parameter(clone, each.requires_grad) if isinstance(each, nn.Parameter) else clone
+    return replacements
+
+
+def _is_copyable(each: Any) -> bool:
+    if isinstance(each, COPYABLE) or hasattr(each, "__deepcopy__") or type(each) in copyreg.dispatch_table:
+        return True
+    try:
+        each.__reduce_ex__(4)
+    except Exception:  # TypeError of locks, files and generators; others of classes that refuse to be pickled
+        return False
+    return True
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -40,11 +89,11 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
     if not any(_is_compiled(module) for module in model.modules()):
         return model
-    memo: dict[int, Any] = _saved_results(model) | {id(each): each for each in parameters_and_buffers(model)}
+    memo: dict[int, Any] = {id(each): each for each in parameters_and_buffers(model)}
     for module in list(model.modules())[::-1]:  # inner modules before outer modules
         if hasattr(module, "_orig_mod"):
-            memo[id(module)] = copy.deepcopy(module._orig_mod, memo)
-    return copy.deepcopy(model, memo)
+            memo[id(module)] = _copy(module._orig_mod, memo)
+    return _copy(model, memo)
 
 
 def _inner_model(model: nn.Module) -> nn.Module | None:
@@ -54,12 +103,6 @@ def _inner_model(model: nn.Module) -> nn.Module | None:
 
 def _is_compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or vars(module).get("_compiled_call_impl") is not None
-
-
-def _saved_results(module: nn.Module) -> dict[int, Any]:
-    """Copy the results of the last forward pass that ``module`` holds; the copies by id are a memo for deepcopy."""
-    tensors = [each for part in module.modules() for each in vars(part).values() if isinstance(each, Tensor)]
-    return {id(each): each.detach().clone() for each in tensors if not each.is_leaf}
 
 
 def parameters_and_buffers(module: nn.Module) -> list[Tensor]:
