@@ -24,7 +24,11 @@ def full_precision(module: M) -> M:
     """Return ``module``, or a copy whose parameters and buffers in bfloat16 or float16 are in float32."""
     if not any(each.dtype in HALVES for each in parameters_and_buffers(module)):
         return module
-    return deep_copy(module)._apply(lambda each: each.float() if each.dtype in HALVES else each)
+    twin = deep_copy(module)
+    for each in parameters_and_buffers(twin):
+        if each.dtype in HALVES:
+            each.data, each.grad = each.detach().float(), None
+    return twin
 
 
 def row_dtypes(module: nn.Module, rows: Tensor) -> list[torch.dtype]:

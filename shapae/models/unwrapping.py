@@ -44,7 +44,15 @@ def share_parameters(module: M) -> M:
 
 
 def _copy(module: M, memo: dict[int, Any]) -> M:
-    """Copy ``module``; ``memo``, as of deepcopy, holds what stands for an object in the copy, by the object's id."""
+    """Copy ``module``.
+
+    Args:
+        module: Any module.
+        memo: What stands for an object in the copy, by the id of the object, as in deepcopy; it is filled.
+
+    Raises:
+        ModelError: ``module`` can't be copied.
+    """
     try:
         for key, replacement in _replacements(module).items():
             memo.setdefault(key, replacement)
@@ -65,7 +73,8 @@ def _replacements(module: nn.Module) -> dict[int, Any]:
                 replacements[id(each)] = each
         elif not each.is_leaf or each.layout != torch.strided:  # results of a forward pass, or sparse
             clone = each.detach().clone()
-            replacements[id(each)] = nn.Parameter(clone, each.requires_grad) if isinstance(each, nn.Parameter) else clone
+            parameter = isinstance(each, nn.Parameter)
+            replacements[id(each)] = nn.Parameter(clone, each.requires_grad) if parameter else clone
     return replacements
 
 
@@ -91,8 +100,8 @@ def unwrap(model: nn.Module) -> nn.Module:
         return model
     memo: dict[int, Any] = {id(each): each for each in parameters_and_buffers(model)}
     for module in list(model.modules())[::-1]:  # inner modules before outer modules
-        if hasattr(module, "_orig_mod"):
-            memo[id(module)] = _copy(module._orig_mod, memo)
+        if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            memo[id(module)] = _copy(inner, memo)
     return _copy(model, memo)
 
 

@@ -114,7 +114,8 @@ def result_bytes_per_row(function: Function, rows: Tensor) -> dict[torch.dtype, 
 def _result_bytes(function: Function, rows: Tensor, count: int, *, gradients: bool) -> Counter[torch.dtype]:
     with torch.set_grad_enabled(gradients):
         copies = rows[:1].detach().repeat(count, 1).requires_grad_(gradients)
-        with ResultBytes() as results:
+        results = ResultBytes()
+        with results:
             function(copies)
     return results.by_dtype
 

@@ -278,7 +278,7 @@ class Refusing(Mixed):
 def test_dtypes_that_do_not_fit_are_named_with_the_ways_out(backend, background):
     message = (
         r"dtypes that do not fit: mat1 and mat2 must have the same dtype, but got Double and Float\. Rows of "
-        r"torch\.float32 and of torch\.float64 were tried; the model has torch\.float32 tensors model\.encoder\.0\.weight"
+        r"torch\.float32 and of torch\.float64 were tried; the model has torch\.float32 tensors model\.encoder\.0\.w"
         r".* and torch\.float64 tensors .*model\.mean, model\.scale\. Give all tensors one dtype, model\.float\(\), or"
     )
     with pytest.raises(ModelError, match=message):

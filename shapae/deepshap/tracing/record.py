@@ -154,7 +154,9 @@ class Recorder(TorchDispatchMode):
             return Variable(self.slots[id(leaf)])
         if not isinstance(leaf, Tensor):
             return leaf
-        return leaf.detach() if leaf.layout == torch.strided else leaf.detach().to_dense()  # vmap takes no sparse tensor
+        return (
+            leaf.detach() if leaf.layout == torch.strided else leaf.detach().to_dense()
+        )  # vmap takes no sparse tensor
 
     def _write(self, functional: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record an operator that writes into its first argument as an operator with a new output.
