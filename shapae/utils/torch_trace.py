@@ -1,4 +1,4 @@
-"""What the operators of a function return: the modules that run them, bytes and dtypes, infinity and NaN."""
+"""Names of the modules that run operators; bytes, dtypes, infinity and NaN in the results of operators."""
 
 import sys
 from collections import Counter

@@ -50,16 +50,26 @@ def test_cycles_end_and_the_process_is_not_searched():
 
 def test_tensors_that_come_in_go_out_again_and_all_else_stays():
     old, new = torch.zeros(1), torch.ones(1)
-    root = State({"list": [old, old], "deque": deque([old], maxlen=2), "set": {old}, "dict": defaultdict(list, a=old)})
+    kept = {"list": [old, old], "deque": deque([old], maxlen=2), "set": {old}, "dict": defaultdict(list, a=old)}
     names, pairs = ["a"], [old]
-    root.kept |= {"names": names, "pairs": pairs}
-    with pytest.raises(KeyError), results_removed(root):
-        for each in (root.kept["list"], root.kept["deque"]):
-            each += [new, new]
-        root.kept["set"].add(new)
-        root.kept["dict"]["b"].append(new)
+    with results_removed(State([kept, names, pairs])):
+        kept["list"] += [new, new]
+        kept["deque"] += [new, new]
+        kept["set"].add(new)
+        kept["dict"]["b"].append(new)
         names.append("b")
         pairs.append((0, {"mean": new}))
-        raise KeyError
-    assert root.kept == {"list": [old, old], "deque": deque([old]), "set": {old}, "dict": {"a": old}} | {
-        "names": ["a", "b"], "pairs": [old]}  # fmt: skip
+    assert kept == {"list": [old, old], "deque": deque([old]), "set": {old}, "dict": {"a": old}}
+    assert (names, pairs) == (["a", "b"], [old])
+
+
+def test_tensors_go_out_again_after_an_exception():
+    kept = []
+
+    def fail():
+        with results_removed(kept):
+            kept.append(torch.zeros(1))
+            raise KeyError
+
+    pytest.raises(KeyError, fail)
+    assert kept == []

@@ -35,6 +35,7 @@ def exclusive(seed: int | None = None) -> Iterator[None]:
 
     Raises:
         ModelError: The library, or the model under its hooks, fails.
+        ShapaeError: An error of shapae, as it is.
     """
     log = logging.getLogger("shap")
     with _LOCK, preserve_rng(), warnings.catch_warnings():

@@ -20,7 +20,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 from shapae.deepshap.tracing.decompositions import DECOMPOSITIONS
 from shapae.deepshap.tracing.tape import Step, Tape, Variable, plain_name
 from shapae.errors import UnsupportedOperator
-from shapae.utils.reachable import results_removed
 from shapae.utils.torch_trace import Function, ModuleNames
 
 IsPrimitive = Callable[[OpOverload, list[torch.dtype]], bool]
@@ -54,13 +53,12 @@ def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: 
 
     try:
         # Functionalization removes writes into tensors, but fails for some custom autograd functions.
-        with results_removed(getattr(function, "__self__", function)):
-            try:
-                recorder, result = _run(torch.func.functionalize(run), Recorder(function, inputs, is_primitive), inputs)
-            except RuntimeError as error:
-                if not any(part in str(error) for part in ("functorch", "functionaliz")):
-                    raise
-                recorder, result = _run(run, Recorder(function, inputs, is_primitive), inputs)
+        try:
+            recorder, result = _run(torch.func.functionalize(run), Recorder(function, inputs, is_primitive), inputs)
+        except RuntimeError as error:
+            if not any(part in str(error) for part in ("functorch", "functionaliz")):
+                raise
+            recorder, result = _run(run, Recorder(function, inputs, is_primitive), inputs)
     finally:
         # Run once more, so that tensors which a module stores can be used outside of the recording.
         with suppress(Exception), torch.no_grad():
