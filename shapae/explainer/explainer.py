@@ -41,8 +41,10 @@ class Explainer:
     """Explain an autoencoder: ``Explainer(model, background)(X)``.
 
     Args:
-        model: Trained. It is put into eval mode while it is used, and comes back as it was. A model in half precision
-            is computed in float32, on a copy.
+        model: Trained. It is put into eval mode while it is used, and comes back as it was, with the lists of results
+            that it holds. A model in half precision is computed in float32, on a copy; if this fails because the model
+            casts by itself, it is computed as it is. Rows are given to it in float32 or float64: the dtype of most of
+            its parameters, or the other one if it refuses that. All results have this dtype.
         background: (b, d), the table to compare with: 100 typical rows are a good start. ``shapae.background`` samples
             them, and makes weighted backgrounds.
         head: The numbers to explain: a name ("reconstruction_error", "feature_error", "reconstruction", "latent"), a
