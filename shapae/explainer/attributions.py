@@ -66,16 +66,16 @@ class Attributions:
         """(n, k): score - base value - sum of the values."""
         return np.asarray(self.scores - self.base_values - self._sums)
 
-    def additivity_message(self, additive: bool) -> str | None:
+    def additivity_message(self, additive: bool, eps: float) -> str | None:
         """Describe the rows whose values miss their scores by more than is promised; None if there are none.
 
         Args:
             additive: Whether the values add up to rounding. Otherwise they do up to their standard errors, and if these
                 are not known nothing is promised.
+            eps: Relative rounding error of the scores, see ``Score``.
         """
         if not additive and self.standard_errors is None:
             return None
-        eps = float(np.finfo(self.scores.dtype).eps)
         spread, tolerance = additivity_tolerance(self.scores, self.base_values, self._sizes.max(axis=0), eps)
         return residual_message(self.residual, tolerance + (0 if additive else 5 * self._errors), spread)
 

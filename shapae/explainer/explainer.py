@@ -29,7 +29,6 @@ from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.fit import warn_of_poor_reconstruction
-from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
@@ -45,8 +44,10 @@ class Explainer:
     """Explain an autoencoder: ``Explainer(model, background)(X)``.
 
     Args:
-        model: Trained. It is put into eval mode while it is used, and comes back as it was. A model in half precision
-            is computed in float32, on a copy.
+        model: Trained. It is put into eval mode while it is used, and comes back as it was, with the lists of results
+            that it holds. A model in half precision is computed in float32, on a copy; if this fails because the model
+            casts by itself, it is computed as it is. Rows are given to it in float32 or float64: the dtype of most of
+            its parameters, or the other one if it refuses that. All results have this dtype.
         background: (b, d), the table to compare with, or the path of its file: 100 typical rows are a good start.
             ``shapae.background`` samples them, and makes weighted backgrounds.
         head: The numbers to explain: a name ("reconstruction_error", "feature_error", "reconstruction", "latent"), a
@@ -99,15 +100,12 @@ class Explainer:
         self.memory, self.tolerance = parse_bytes(memory), tolerance
         table = read_background(background)
         self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
-        autoencoder, module = full_precision(as_autoencoder(model)), full_precision(as_head(head))
-        self.head = head_name(head)
+        self.head, features = head_name(head), self._names or _numbered(table.rows.shape[1])
+        autoencoder = as_autoencoder(model)
         check_fitted_names(autoencoder, table.rows, "background")
-        with torch.inference_mode(False):
-            like = template_tensor(autoencoder, torch.from_numpy(table.rows.dense(slice(1))))
-            self.background, weights = tensors(table, like, self.memory)
-            autoencoder.understand(self.background)
-        score = self._make_score(autoencoder, module, source)
-        with inference_state(score, self.background):
+        score = make_score(autoencoder, as_head(head), features, table.rows.trial_rows(), source)
+        with inference_state(score, score.original):
+            self.background, weights = tensors(table, score.original, self.memory)
             inputs = score.inputs(self.background)
             check_score(score, inputs[:CHECKED_ROWS])
             warn_of_poor_reconstruction(score.autoencoder, self.background, stacklevel=2)
@@ -115,9 +113,6 @@ class Explainer:
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._check_tolerance()
-
-    def _make_score(self, autoencoder: Autoencoder, head: nn.Module, source: str) -> Score:
-        return make_score(autoencoder, head, self.feature_names, self.background[[0, -1]], source)
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
         """Return the same explainer, of the same model, for another head.
@@ -127,8 +122,9 @@ class Explainer:
         """
         other, score = copy.copy(self), self._score
         other.head = head_name(head)
-        module = full_precision(as_head(head))
-        other._game = replace(self._game, score=self._make_score(score.autoencoder, module, score.source))
+        rows = self.background[[0, -1]]
+        score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
+        other._game = replace(self._game, score=score)
         other._check_tolerance()
         return other
 
@@ -155,7 +151,7 @@ class Explainer:
     @property
     def feature_names(self) -> list[str]:
         """Names of the columns: those of the background, or as given, or "feature 0" and so on."""
-        return self._names or [f"feature {feature}" for feature in range(self.background.shape[1])]
+        return self._names or _numbered(self.background.shape[1])
 
     @property
     def output_names(self) -> list[str]:
@@ -174,7 +170,7 @@ class Explainer:
             X: (n, d), with the columns of the background; or the path of its file.
 
         Returns:
-            Values (n, d), or (n, d, k) for a head with several outputs, in the dtype of the model.
+            Values (n, d), or (n, d, k) for a head with several outputs, in the dtype in which the model takes rows.
 
         Raises:
             DataError: ``X`` is not a table of finite numbers with the columns of the background.
@@ -186,7 +182,7 @@ class Explainer:
         with self._running(X) as (names, rows):
             attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
             explanation = self._explanation(attributions, names, rows, start)
-        message = attributions.additivity_message(self._backend.additive)
+        message = attributions.additivity_message(self._backend.additive, self._score.eps)
         if message:
             warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=2)
         return explanation

@@ -48,22 +48,26 @@ def check_score(score: Score, rows: Tensor) -> None:
     with torch.no_grad():
         with checked_losses(score):
             batch = score(rows)
-        _check_deterministic(score, rows, batch)
+        tolerance = _tolerance(batch, torch.finfo(batch.dtype).eps)
+        _check_deterministic(score, rows, batch, tolerance)
+        # Copies of a row in place of the others take the same arithmetic, so that no rounding has to be tolerated.
+        copies = torch.stack([score(rows[row].expand_as(rows))[row] for row in (0, -1)])
+        _check_rows_independent(batch[[0, -1]], copies, tolerance)
         ends = [*range(len(rows))[:SCORED_ALONE], *range(len(rows))[-SCORED_ALONE:]]
         try:
             alone = torch.cat([score(rows[row : row + 1]) for row in ends])
         except ValueError:  # batch statistics of a single row
             alone = torch.full_like(batch[ends], torch.inf)
-        _check_rows_independent(batch[ends], alone, _tolerance(batch))
+        _check_rows_independent(batch[ends], alone, _tolerance(batch, score.eps))
 
 
-def _tolerance(scores: Tensor) -> Tensor:
-    tolerance: Tensor = torch.finfo(scores.dtype).eps ** 0.5 * scores.abs().max()
+def _tolerance(scores: Tensor, eps: float) -> Tensor:
+    tolerance: Tensor = eps**0.5 * scores.abs().max()
     return tolerance
 
 
-def _check_deterministic(score: Score, rows: Tensor, scores: Tensor) -> None:
-    if (scores - score(rows)).abs().max() > _tolerance(scores):
+def _check_deterministic(score: Score, rows: Tensor, scores: Tensor, tolerance: Tensor) -> None:
+    if (scores - score(rows)).abs().max() > tolerance:
         advice = " ".join(_advice(score, random_operators(score, rows)))
         raise ModelError(f"the model or the head is random in eval mode: two runs on the same rows differ. {advice}")
 

@@ -15,15 +15,14 @@ from shapae.heads.losses import checked_losses
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
-from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
+from shapae.models.precision import run_in_precision
+from shapae.models.unwrapping import share_parameters
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
 from shapae.utils.text import LEAVES_TORCH
-
-# Number of rows on which a score is tried when it is made.
-TRIAL_ROWS = 2
+from shapae.utils.torch_trace import coarsest_dtype
 
 
 class Score(nn.Module):
@@ -37,6 +36,9 @@ class Score(nn.Module):
         rows: (2 or more, d), rows on which the score is tried.
         source: "input" to score rows; "latent" to score latents (n, m), with the rows (n, d) that they were encoded
             from as their anchors.
+
+    Attributes:
+        eps: Relative rounding error of the least precise dtype that the scores are computed in.
 
     Raises:
         ShapeError: The head returns neither (n,) nor (n, k).
@@ -57,7 +59,9 @@ class Score(nn.Module):
         self.needs_anchors = False
         self.register_buffer("original", rows[:1].clone(), persistent=False)
         self._columns: slice | list[int] = slice(None)
-        self._width = self._try(self.inputs(rows)).shape[1]
+        inputs = self.inputs(rows)
+        self._width = self._try(inputs).shape[1]
+        self.eps = torch.finfo(coarsest_dtype(self, inputs)).eps
         self._features = list(features)
         names = output_names(head, features, self._width)
         chosen = getattr(head, "chosen", None)
@@ -157,7 +161,7 @@ class Score(nn.Module):
         return _predict(self, X, self.original)
 
     def forward(self, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
-        """(n, d) -> (n, k).
+        """(n, d) -> (n, k), in the dtype of ``rows``, whatever the dtype is that the head returns.
 
         Args:
             rows: (n, d), some of whose features may be replaced.
@@ -183,7 +187,7 @@ class Score(nn.Module):
         model = self.autoencoder if self.source == "input" else DecoderOnly(self.autoencoder, anchors)
         extra = [self.inputs(anchors)] if getattr(self.head, "anchored", False) else []
         try:
-            numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows))
+            numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows)).to(rows.dtype)
         except RuntimeError as error:
             _refuse_known(self.head, error)
             raise
@@ -253,22 +257,44 @@ def score(
     >>> shap.GradientExplainer(shapae.score(model, table), table).shap_values(table[:2]).shape
     (2, 3, 1)
     """
-    autoencoder, module = full_precision(as_autoencoder(model)), full_precision(as_head(head))
+    autoencoder, module = as_autoencoder(model), as_head(head)
     table = read_table(X, "rows")
     names = resolve_feature_names(table, feature_names, "rows")
-    with torch.inference_mode(False):
-        rows = torch.from_numpy(table.dense(slice(TRIAL_ROWS)))
-        rows = rows.to(template_tensor(autoencoder, rows)).repeat(TRIAL_ROWS, 1)[:TRIAL_ROWS]
-    names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
-    return make_score(autoencoder, module, names, rows).standalone()
+    names = names or [f"feature {feature}" for feature in range(table.shape[1])]
+    return make_score(autoencoder, module, names, table.trial_rows()).standalone()
 
 
 def make_score(
-    autoencoder: Autoencoder, head: nn.Module, features: Sequence[str], rows: Tensor, source: str = "input"
+    autoencoder: Autoencoder,
+    head: nn.Module,
+    features: Sequence[str],
+    rows: NDArray[Any] | Tensor,
+    source: str = "input",
 ) -> Score:
-    """Make a ``Score`` while the model is in eval mode; the arguments are those of ``Score``."""
-    with inference_state(nn.ModuleList([autoencoder, head]), rows):
-        return Score(autoencoder, head, features, rows, source)
+    """Make a ``Score`` while the model is in eval mode.
+
+    Args:
+        autoencoder: See ``Score``.
+        head: See ``Score``.
+        features: See ``Score``.
+        rows: See ``Score``. An array is converted to the first precision that the model and the head accept, see
+            ``run_in_precision``; the dtype of a tensor is kept.
+        source: See ``Score``.
+
+    Raises:
+        ModelError: Dtypes of the model and the head do not fit; for others see ``Score``.
+        ShapeError: See ``Score``.
+    """
+
+    def make(autoencoder: Autoencoder, head: nn.Module, some: Tensor) -> Score:
+        if some is not rows:
+            autoencoder.understand(some)
+        with inference_state(nn.ModuleList([autoencoder, head]), some):
+            return Score(autoencoder, head, features, some, source)
+
+    with torch.inference_mode(False):
+        dtypes = [rows.dtype] if isinstance(rows, Tensor) else None
+        return run_in_precision(make, torch.as_tensor(rows), [autoencoder, head], dtypes)
 
 
 def _predict(score: nn.Module, X: Any, like: Tensor) -> NDArray[Any]:

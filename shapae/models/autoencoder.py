@@ -12,11 +12,12 @@ from shapae.models import outputs
 from shapae.models import preprocess as preprocessing
 from shapae.models.accessors import FORWARD, Accessor, Part, as_accessor, find_parts, has_forward
 from shapae.models.noise import FixedNoise, ForwardMode, Noise, zero_noise
+from shapae.models.precision import row_dtypes
 from shapae.models.refusals import refuse_decoder
 from shapae.models.resolver import DECODERS
 from shapae.models.trials import Runner, Trials
 from shapae.models.understanding import Understanding, understand
-from shapae.models.unwrapping import single_precision_template, template_tensor, unwrap
+from shapae.models.unwrapping import single_precision_template, unwrap
 from shapae.utils.context import inference_state
 
 # Number of rows on which the parts of a model are tried.
@@ -200,7 +201,7 @@ class Autoencoder(nn.Module):
         """Make rows between 0 and 1, as wide as the first layer of the model."""
         weights = next(each for each in self.model.parameters() if each.ndim == 2)
         rows = np.random.default_rng(0).random((TRIAL_ROWS, weights.shape[1]))
-        return torch.as_tensor(rows).to(template_tensor(self, torch.empty(0)))
+        return torch.as_tensor(rows).to(weights.device, row_dtypes(self, torch.empty(0))[0])
 
     def _run(self, name: str, rows: Tensor) -> Any:
         understanding = self._understanding or self.understand(rows)

@@ -1,36 +1,91 @@
-"""Models without their wrappers, copies of models, and the dtype of models."""
+"""Models without their wrappers, and copies of models."""
 
 import copy
+import copyreg
 from collections.abc import Iterator
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
+from shapae.utils.reachable import NUMBERS_AND_TEXT, reachable
 
 M = TypeVar("M", bound=nn.Module)
 # Attributes in which wrappers of torch.compile, Lightning and Fabric hold the model; and wrappers that hold it as
 # ``module``, a name that is too common to be looked for in other classes.
 INNER = ("_orig_mod", "_original_module", "_forward_module")
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
-COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+# Objects that deepcopy surely takes, and of which there may be many.
+COPYABLE = (*NUMBERS_AND_TEXT, type, FunctionType, BuiltinFunctionType, nn.Module, list, tuple, dict, set)
 
 
 def deep_copy(module: M) -> M:
-    """Copy ``module``, even if it holds tensors that torch refuses to copy; see ``_copied_tensors``."""
-    return copy.deepcopy(module, _copied_tensors(module))
+    """Copy ``module``, even if it holds what can't be copied.
+
+    Results of its last forward pass are detached. Locks, open files, generators and the like are shared.
+
+    Raises:
+        ModelError: ``module`` can't be copied.
+    """
+    return _copy(module, {})
 
 
 def share_parameters(module: M) -> M:
     """Copy ``module`` with parameters and buffers that share the memory of the original.
 
     New weights of the original are seen; but the dtype, the gradients, hooks, attributes and modes of the copy are its
-    own. Scripted modules are copied with their weights.
+    own. Scripted modules are copied with their weights. See ``deep_copy`` also for what is raised.
     """
     memo: dict[int, Any] = {id(each): each.detach() for each in module.buffers()}
     memo |= {id(each): nn.Parameter(each.detach(), each.requires_grad) for each in module.parameters()}
-    return copy.deepcopy(module, _copied_tensors(module) | memo)
+    return _copy(module, memo)
+
+
+def _copy(module: M, memo: dict[int, Any]) -> M:
+    """Copy ``module``.
+
+    Args:
+        module: Any module.
+        memo: What stands for an object in the copy, by the id of the object, as in deepcopy; it is filled.
+
+    Raises:
+        ModelError: ``module`` can't be copied.
+    """
+    try:
+        for key, replacement in _replacements(module).items():
+            memo.setdefault(key, replacement)
+        return copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ModelError(
+            f"{type(module).__name__} holds something that can't be copied: {error}. Take it off the model before, or "
+            f"define __deepcopy__ for its class."
+        ) from error
+
+
+def _replacements(module: nn.Module) -> dict[int, Any]:
+    """Find all that ``module`` holds and that deepcopy refuses: what stands for it in a copy, by its id."""
+    replacements: dict[int, Any] = {}
+    for each in reachable(module):
+        if not isinstance(each, Tensor):
+            if not _is_copyable(each):
+                replacements[id(each)] = each
+        elif not each.is_leaf or each.layout != torch.strided:  # results of a forward pass, or sparse
+            clone = each.detach().clone()
+            parameter = isinstance(each, nn.Parameter)
+            replacements[id(each)] = nn.Parameter(clone, each.requires_grad) if parameter else clone
+    return replacements
+
+
+def _is_copyable(each: Any) -> bool:
+    if isinstance(each, COPYABLE) or hasattr(each, "__deepcopy__") or type(each) in copyreg.dispatch_table:
+        return True
+    try:
+        each.__reduce_ex__(4)
+    except Exception:  # TypeError of locks, files and generators; others of classes that refuse to be pickled
+        return False
+    return True
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -43,11 +98,11 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
     if not any(_is_compiled(module) for module in model.modules()):
         return model
-    memo: dict[int, Any] = _copied_tensors(model) | {id(each): each for each in parameters_and_buffers(model)}
+    memo: dict[int, Any] = {id(each): each for each in parameters_and_buffers(model)}
     for module in list(model.modules())[::-1]:  # inner modules before outer modules
-        if hasattr(module, "_orig_mod"):
-            memo[id(module)] = copy.deepcopy(module._orig_mod, memo)
-    return copy.deepcopy(model, memo)
+        if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            memo[id(module)] = _copy(inner, memo)
+    return _copy(model, memo)
 
 
 def _inner_model(model: nn.Module) -> nn.Module | None:
@@ -59,49 +114,9 @@ def _is_compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or vars(module).get("_compiled_call_impl") is not None
 
 
-def _copied_tensors(module: nn.Module) -> dict[int, Any]:
-    """Copy the tensors that torch refuses to copy; the copies by id are a memo for deepcopy.
-
-    These are results of the last forward pass that ``module`` holds, and tensors in compressed sparse layouts.
-    """
-    attributes = (each for part in module.modules() for each in vars(part).values())
-    tensors = [each for each in (*attributes, *parameters_and_buffers(module)) if isinstance(each, Tensor)]
-    return {id(each): _copy_tensor(each) for each in tensors if not each.is_leaf or each.layout in COMPRESSED}
-
-
-def _copy_tensor(tensor: Tensor) -> Tensor:
-    copied = tensor.detach().clone()
-    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
-
-
 def parameters_and_buffers(module: nn.Module) -> list[Tensor]:
     """List the parameters and buffers of ``module``."""
     return [*module.parameters(), *module.buffers()]
-
-
-def template_tensor(module: nn.Module, rows: Tensor) -> Tensor:
-    """Make an empty tensor of the dtype and device that ``module`` computes with.
-
-    Args:
-        module: Its floating point parameters and buffers determine dtype and device.
-        rows: They determine dtype and device if ``module`` has no such tensors.
-
-    Returns:
-        (0,).
-
-    Raises:
-        ModelError: The dtype is neither float32 nor float64.
-    """
-    like = next(_floating([*parameters_and_buffers(module), rows]), torch.empty(0)).detach().new_empty(0)
-    if like.dtype not in (torch.float32, torch.float64):
-        raise ModelError(f"the model must compute in float32 or float64, got {like.dtype}. Use model.float().")
-    return like
-
-
-def full_precision(module: M) -> M:
-    """Return ``module``, or a copy in float32 if it computes in bfloat16 or float16."""
-    halves = (torch.bfloat16, torch.float16)
-    return deep_copy(module).float() if any(each.dtype in halves for each in parameters_and_buffers(module)) else module
 
 
 def _floating(tensors: list[Tensor]) -> Iterator[Tensor]:

@@ -21,6 +21,8 @@ from shapae.utils.text import enumerate_names
 
 # Bytes of a block of rows, in float64: a sparse table, or a table in a file, is checked and converted block by block.
 BLOCK_BYTES = 2**24
+# Number of rows on which a model is tried.
+TRIAL_ROWS = 8
 
 # Advice for arrays of other kinds than numbers, by the kind of their dtype.
 REMEDIES = {
@@ -60,6 +62,10 @@ class Table:
         rows = rows.toarray() if issparse(rows) else np.asarray(rows)
         native = np.float64 if rows.dtype == np.longdouble else rows.dtype.newbyteorder("=")
         return np.array(rows, dtype=native, order="C")
+
+    def trial_rows(self) -> NDArray[Any]:
+        """(2 to 8, d): a dense copy of the first rows and of the last, on which a model is tried."""
+        return np.concatenate([self.dense(slice(TRIAL_ROWS - 1)), self.dense(slice(len(self) - 1, len(self)))])
 
     def of(self, chosen: NDArray[Any]) -> "Table":
         """Copy rows, selected by their positions in increasing order."""

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.utils.reachable import results_removed
+
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
@@ -58,5 +60,6 @@ def inference_state(module: nn.Module, like: Tensor, *, gradients: bool = False)
         like: A tensor on the device of the model, whose random generator is preserved.
         gradients: Whether gradients are recorded.
     """
-    with eval_mode(module), preserve_rng(like), torch.inference_mode(False), torch.set_grad_enabled(gradients):
-        yield
+    with eval_mode(module), results_removed(module), preserve_rng(like):
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            yield

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shapae.errors import DataError
+from shapae.utils.torch_trace import result_bytes_per_row
 
 # Minimum number of blocks that rows are cut into, so that a progress bar can tell the time left; and minimum number of
 # blocks for each worker, so that the workers get equal shares. More blocks would repeat what is computed once a block.
@@ -54,29 +55,13 @@ def batched(function: Callable[[Tensor], Tensor], rows: Sliceable, size: int) ->
 
 
 def bytes_per_row(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
-    """Measure the bytes that autograd saves for each row, by running ``function`` on two rows and on one row.
+    """Measure the bytes that ``function`` takes for each row: the row itself, and the results of all operators.
 
     Args:
         function: From rows (n, d) to (n, k).
-        rows: (2 or more, d).
-
-    Returns:
-        At least the bytes of the row itself. Tensors that do not grow with the rows, such as parameters, cancel out.
+        rows: (1 or more, d).
     """
-    saved = _bytes_saved(function, rows[:2]) - _bytes_saved(function, rows[:1])
-    return max(saved, 0) + rows[:1].nbytes
-
-
-def _bytes_saved(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:
-    sizes = [0]
-
-    def count(tensor: Tensor) -> Tensor:
-        sizes.append(tensor.nbytes)
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        sizes.append(function(rows.detach().clone().requires_grad_()).nbytes)
-    return sum(sizes)
+    return sum(result_bytes_per_row(function, rows).values()) + rows[:1].nbytes
 
 
 def parse_bytes(memory: str | float) -> float:

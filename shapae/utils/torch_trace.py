@@ -1,6 +1,7 @@
-"""Names of the modules that run an operator, and a search for the first operator that returns infinity or NaN."""
+"""Names of the modules that run operators; bytes, dtypes, infinity and NaN in the results of operators."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -69,3 +70,65 @@ def first_nonfinite(function: Function, rows: Tensor) -> dict[str, str]:
     with torch.no_grad(), tracer:
         function(rows)
     return tracer.first
+
+
+class ResultBytes(TorchDispatchMode):
+    """Dispatch mode that counts the bytes of the results of all operators, by dtype; a view takes none.
+
+    Saved tensors alone would tell what autograd keeps, but their hooks fail within ``torch.func`` transforms.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.by_dtype = Counter[torch.dtype]()
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator and count its output."""
+        out = op(*args, **(kwargs or {}))
+        for leaf in () if op.is_view else tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self.by_dtype[leaf.dtype] += leaf.numel() * leaf.element_size()  # sparse tensors have no nbytes
+        return out
+
+
+def result_bytes_per_row(function: Function, rows: Tensor) -> dict[torch.dtype, int]:
+    """Count the bytes that the results of all operators take for each row, by dtype.
+
+    Args:
+        function: From rows (n, d) to (n, k).
+        rows: (1 or more, d).
+
+    Returns:
+        The difference between three rows and two rows. Tensors that do not grow with the rows, such as parameters,
+        cancel out.
+    """
+    try:  # with gradients, since torch chooses fused kernels without them, whose results can't be seen
+        few, more = (_result_bytes(function, rows, count, gradients=True) for count in (2, 3))
+    except Exception:  # a function may leave torch where there are no gradients, as by rows.numpy()
+        few, more = (_result_bytes(function, rows, count, gradients=False) for count in (2, 3))
+    return {dtype: count - few[dtype] for dtype, count in more.items() if count > few[dtype]}
+
+
+def _result_bytes(function: Function, rows: Tensor, count: int, *, gradients: bool) -> Counter[torch.dtype]:
+    with torch.set_grad_enabled(gradients):
+        copies = rows[:1].detach().repeat(count, 1).requires_grad_(gradients)
+        results = ResultBytes()
+        with results:
+            function(copies)
+    return results.by_dtype
+
+
+def coarsest_dtype(function: Function, rows: Tensor) -> torch.dtype:
+    """Find the least precise floating point dtype in which ``function`` computes results of ``rows``.
+
+    Args:
+        function: See ``result_bytes_per_row``.
+        rows: See ``result_bytes_per_row``.
+
+    Returns:
+        At most as precise as the dtype of ``rows``. Constants in other dtypes do not count.
+    """
+    dtypes = {rows.dtype, *result_bytes_per_row(function, rows)}
+    return max((each for each in dtypes if each.is_floating_point or each.is_complex), key=lambda d: torch.finfo(d).eps)

@@ -11,7 +11,6 @@ from torch import nn
 from shapae import Autoencoder, Explainer
 from shapae.errors import ModelError, ShapeError
 from shapae.models.adapters import as_autoencoder
-from shapae.models.unwrapping import template_tensor
 from tests import cases
 from tests.models.vae import Encoding, Vae
 
@@ -291,16 +290,3 @@ def test_the_model_is_shared_and_not_changed():
     before = cases.snapshot(model)
     assert all(one is other for one, other in zip(Autoencoder(model).parameters(), model.parameters(), strict=True))
     assert cases.snapshot(model) == before
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_dtype_is_the_dtype_of_the_parameters_or_otherwise_of_the_rows(dtype):
-    assert template_tensor(cases.build(cases.Question, dtype=dtype), X).dtype == dtype
-    assert template_tensor(nn.BatchNorm1d(3, affine=False).to(dtype), X).dtype == dtype
-    assert template_tensor(nn.Identity(), X.to(dtype)).dtype == dtype
-    assert template_tensor(nn.Identity(), X.long()).dtype == torch.float32
-
-
-def test_half_precision_is_refused():
-    with pytest.raises(ModelError, match=r"float32 or float64, got torch\.float16\. Use model\.float\(\)\."):
-        template_tensor(cases.build(cases.Question, dtype=torch.float16), X)

@@ -19,10 +19,9 @@ from shapae.analysis.ranking.task import Fit, RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
 from shapae.heads import ReconstructionError
 from shapae.heads.checks import check_finite_scores, check_fitted_names, check_score
-from shapae.heads.score import Score
+from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
-from shapae.models.unwrapping import full_precision, template_tensor
 from shapae.tables.background import read_background
 from shapae.tables.background import sample as draw
 from shapae.tables.groups import correlated_clusters
@@ -145,7 +144,7 @@ class _Inputs:
 
 
 def _read_inputs(model: nn.Module | Autoencoder, X: Any, background: Any, sample: int | None, seed: int) -> _Inputs:
-    autoencoder, table = full_precision(as_autoencoder(model)), read_table(X, "rows")
+    autoencoder, table = as_autoencoder(model), read_table(X, "rows")
     check_fitted_names(autoencoder, table, "rows")
     reference = _sample(table, BACKGROUND_ROWS, seed) if background is None else _read_unweighted(background)
     names = resolve_feature_names(reference, table.names, "background")
@@ -156,10 +155,11 @@ def _read_inputs(model: nn.Module | Autoencoder, X: Any, background: Any, sample
             f"{len(used)} row is too few for a ranking. rank_features takes 2 rows or more. Pass a longer table as X, "
             f"and sample=None for all of its rows."
         )
-    rows = used.tensor(template_tensor(autoencoder, torch.from_numpy(table.dense(slice(1)))), "rows")
-    names = names or [f"feature {feature}" for feature in range(rows.shape[1])]
-    autoencoder.understand(rows)
-    return _Inputs(autoencoder, rows, reference.tensor(rows, "background"), names)
+    names = names or [f"feature {feature}" for feature in range(table.shape[1])]
+    score = make_score(autoencoder, ReconstructionError(), names, used.trial_rows())
+    with torch.inference_mode(False):
+        rows = used.tensor(score.original, "rows")
+        return _Inputs(score.autoencoder, rows, reference.tensor(rows, "background"), names)
 
 
 def _sample(table: Table, count: int, seed: int) -> Table:

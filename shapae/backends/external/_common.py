@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.errors import ModelError, ShapaeError
 from shapae.heads.losses import Elementwise
 from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
@@ -33,7 +34,12 @@ _LOCK = RLock()
 
 @contextmanager
 def exclusive(seed: int | None = None) -> Iterator[None]:
-    """Run one library at a time, without output; its random numbers come from ``seed``."""
+    """Run one library at a time, without output; its random numbers come from ``seed``.
+
+    Raises:
+        ModelError: The library, or the model under its hooks, fails.
+        ShapaeError: An error of shapae, as it is.
+    """
     log = logging.getLogger("shap")
     with _LOCK, preserve_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -43,6 +49,13 @@ def exclusive(seed: int | None = None) -> Iterator[None]:
                 np.random.seed(seed)  # noqa: NPY002 (the libraries draw from it)
                 torch.default_generator.manual_seed(seed)
             yield
+        except ShapaeError:
+            raise
+        except Exception as error:  # hooks and gradients of the library, which not every model takes
+            raise ModelError(
+                f"the library of this backend can't explain the model: {type(error).__name__}: {error}. Use "
+                f"backend='sampling', or 'exact' for few features, which only run the model."
+            ) from error
         finally:
             log.disabled = before
 

@@ -165,7 +165,11 @@ class Recorder(TorchDispatchMode):
     def _argument(self, leaf: Any) -> Any:
         if id(leaf) in self.slots:
             return Variable(self.slots[id(leaf)])
-        return leaf.detach() if isinstance(leaf, Tensor) else leaf
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return (
+            leaf.detach() if leaf.layout == torch.strided else leaf.detach().to_dense()
+        )  # vmap takes no sparse tensor
 
     def _write(self, functional: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record an operator that writes into its first argument as an operator with a new output.
