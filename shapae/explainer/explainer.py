@@ -342,3 +342,7 @@ class Explainer:
         return make_record(
             start, optional, head=self.head, backend=self.backend, b=len(self.background), seed=self.seed
         )
+
+
+def _numbered(d: int) -> list[str]:
+    return [f"feature {feature}" for feature in range(d)]

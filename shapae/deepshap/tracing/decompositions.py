@@ -187,14 +187,3 @@ def unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
     positions = starts[:, None] + torch.arange(size, device=x.device)
     windows = x.movedim(dim, -1).index_select(-1, positions.flatten())
     return windows.reshape(*windows.shape[:-1], *positions.shape).movedim(-2, dim if dim >= 0 else dim - 1)
-
-
-@DECOMPOSITIONS.register("_sparse_addmm")
-def sparse_addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """Multiply by a sparse constant as by a dense one."""
-    product = alpha * (_dense(a) @ _dense(b))
-    return beta * x + product if beta else product
-
-
-def _dense(matrix: Tensor) -> Tensor:
-    return matrix if matrix.layout == torch.strided else matrix.to_dense()

@@ -165,11 +165,7 @@ class Recorder(TorchDispatchMode):
     def _argument(self, leaf: Any) -> Any:
         if id(leaf) in self.slots:
             return Variable(self.slots[id(leaf)])
-        if not isinstance(leaf, Tensor):
-            return leaf
-        return (
-            leaf.detach() if leaf.layout == torch.strided else leaf.detach().to_dense()
-        )  # vmap takes no sparse tensor
+        return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
     def _write(self, functional: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record an operator that writes into its first argument as an operator with a new output.
