@@ -4,10 +4,12 @@ Accessors are small callable objects, not closures, so that copies and worker pr
 ``str`` of an accessor says what it runs, and ``code`` is the Python expression of it for the argument ``x``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import getattr_static
 from operator import attrgetter
+from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
@@ -112,6 +114,28 @@ class Chain:
     def code(self, x: str = "x") -> str:
         """Return the expression."""
         return str(self.outer.code(self.inner.code(x)))
+
+
+@dataclass(frozen=True)
+class Within:
+    """The output of a module while another part of the model runs, with the inputs that the module has there.
+
+    Attributes:
+        part: The module.
+        whole: The accessor that runs.
+    """
+
+    part: Part
+    whole: Any
+
+    def __call__(self, model: nn.Module, rows: Tensor) -> Any:
+        """Run the whole, and return the output of the last call of the module."""
+        with recorded(model, self.part.path) as calls:
+            self.whole(model, rows)
+        return calls[-1][1]
+
+    def __str__(self) -> str:
+        return f"{self.part}, within {self.whole}"
 
 
 @dataclass(frozen=True)
@@ -233,3 +257,38 @@ def find_parts(model: nn.Module, names: Sequence[str]) -> list[Part]:
 
 def _depth(path: str) -> int:
     return path.count(".") + bool(path)
+
+
+@contextmanager
+def recorded(model: nn.Module, path: str) -> Iterator[list[tuple[Tensor, Any]]]:
+    """Record the first tensor of each call of a method or module of ``model`` in this thread, and what it returns."""
+    part, calls, thread = attrgetter(path)(model), list[tuple[Tensor, Any]](), get_ident()
+
+    def record(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if get_ident() == thread:
+            calls.extend([(each, output) for each in (*args, *kwargs.values()) if isinstance(each, Tensor)][:1])
+
+    if isinstance(part, nn.Module):
+        hook = part.register_forward_hook(lambda _, *call: record(*call), with_kwargs=True)
+        try:
+            yield calls
+        finally:
+            hook.remove()
+        return
+
+    def recording(*args: Any, **kwargs: Any) -> Any:
+        output = part(*args, **kwargs)
+        record(args, kwargs, output)
+        return output
+
+    owner, _, name = path.rpartition(".")
+    attributes = vars(attrgetter(owner)(model) if owner else model)
+    own = name in attributes
+    try:
+        attributes[name] = recording  # hides the method of the class
+        yield calls
+    finally:
+        if own:
+            attributes[name] = part
+        else:
+            del attributes[name]

@@ -245,7 +245,7 @@ def _as_noise(noise: str | int | Noise | None) -> Noise | None:
 
 def _or_raise(part: Any) -> Any:
     if isinstance(part, ModelError):
-        raise type(part)(*part.args)
+        raise type(part)(*part.args) from part.__cause__
     return part
 
 

@@ -81,10 +81,11 @@ def run_in_precision(
     others = [error for error in errors if not DTYPE_ERROR.search(str(error))]
     if others:
         raise others[0]
-    raise ModelError(_describe_dtypes(errors[0], modules[0], dtypes)) from errors[0]
+    error = errors[0].__cause__ or errors[0]
+    raise ModelError(_describe_dtypes(error, modules[0], dtypes)) from error
 
 
-def _describe_dtypes(error: Exception, module: nn.Module, dtypes: Sequence[torch.dtype]) -> str:
+def _describe_dtypes(error: BaseException, module: nn.Module, dtypes: Sequence[torch.dtype]) -> str:
     names: dict[torch.dtype, list[str]] = {}
     for name, each in [*module.named_parameters(), *module.named_buffers()]:
         if each.is_floating_point():

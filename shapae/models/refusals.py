@@ -36,20 +36,21 @@ def refuse(part: str, trials: Trials, reason: str, candidates: list[Candidate], 
     noun, shape, example = PARTS[part]
     n, d = trials.rows.shape
     outcomes = {root: trials.output(root) for root in roots if root}
-    for error in outcomes.values():
-        if isinstance(error, ModelError):
-            raise error
+    failed = [error for error in outcomes.values() if isinstance(error, Exception)]
+    cause = failed[0] if failed else None
+    if isinstance(cause, ModelError):
+        raise cause
     gives = "; ".join(f"{root} gives {outputs.describe_output(output)}" for root, output in outcomes.items())
     start = f"the {noun} of {type(trials.runner.model).__name__} can't be found: {reason}."
     start += f" For {n} rows of {d} columns, {gives}. Expected is the shape {shape.format(d=d)}." if gives else ""
     hint = next((hint for root in outcomes if (hint := _input_hint(trials, root))), None)
     if hint and not candidates:
-        name, error = type(trials.runner.model).__name__, next(iter(outcomes.values()))
-        raise ShapeError(f"{name} can't be run on {n} rows of {d} columns: {outputs.describe_output(error)}. {hint}")
+        name, error = type(trials.runner.model).__name__, outputs.describe_output(cause)
+        raise ShapeError(f"{name} can't be run on {n} rows of {d} columns: {error}. {hint}") from cause
     if candidates:
         lines = "; or ".join(dict.fromkeys(each.line(part) for each in candidates))
-        raise ModelError(f"{start} Write the line that is meant: {lines}.")
-    raise ShapeError(f"{start} Say how to compute it: Autoencoder(model, {part}={example}).")
+        raise ModelError(f"{start} Write the line that is meant: {lines}.") from cause
+    raise ShapeError(f"{start} Say how to compute it: Autoencoder(model, {part}={example}).") from cause
 
 
 def refuse_decoder(model: nn.Module) -> NoReturn:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models import outputs
-from shapae.models.accessors import FORWARD, Chain, FirstHalf, FirstLayers, Part, find_parts, has_forward
+from shapae.models.accessors import FORWARD, Chain, FirstHalf, FirstLayers, Part, Within, find_parts, has_forward
 from shapae.models.refusals import refuse, refuse_decoder
 from shapae.models.trials import Candidate, Trials, same
 
@@ -105,7 +105,8 @@ class Resolver:
         groups = [self._encoded] if self.given["encode"] else [self._encoded, self._derived, self._beside]
         found = self._decoding([reconstruct] if reconstruct else [], groups)
         if not found:
-            found = [each for group in groups for each in group if any(same(each.flat, z) for z in self._received)]
+            tried = sum(groups, []) if self.given["encode"] else [*sum(groups, []), *self._within]
+            found = [each for each in tried if any(same(each.flat, received) for received in self._received)]
         if found:
             return found[0]
         clear = _clear(self._encoded if self._is_given else self._encoded or self._beside)
@@ -190,6 +191,12 @@ class Resolver:
         chains += [FirstHalf(trunk.accessor) for trunk in trunks if trunk.tensor.shape[1] % 2 == 0]
         return [each for chain in chains for each in self.trials.candidates(chain) if each.accessor == chain]
 
+    @property
+    def _within(self) -> list[Candidate]:
+        """Outputs of the modules that encode, while the model reconstructs, for models that prepare the rows first."""
+        parts = [part for part in find_parts(self.model, ENCODERS) if self._is_module(part)]
+        return [each for part in parts for each in self._latents_of(Within(part, self.whole))] if self.whole else []
+
     def _decoding(self, tables: list[Candidate], groups: list[list[Candidate]] | None = None) -> list[Candidate]:
         """List the candidates for the latents that a decoder turns into one of ``tables``, or the first of them."""
         groups = [self._encoded, self._derived, self._latents_of(FORWARD)] if groups is None else groups
@@ -226,9 +233,11 @@ class Resolver:
 
     def _is_doubtful(self, latents: Candidate) -> bool:
         """Return whether the output of a module may be a step on the way to the latents, which forward returns."""
-        root = _root(latents.accessor)
-        is_module = isinstance(root, Part) and isinstance(attrgetter(root.path)(self.model), nn.Module)
+        is_module = self._is_module(_root(latents.accessor))
         return bool(is_module and self._beside and not _in(latents, self._beside))
+
+    def _is_module(self, part: Any) -> bool:
+        return isinstance(part, Part) and isinstance(attrgetter(part.path)(self.model), nn.Module)
 
 
 def or_none(resolver: Resolver, part: str) -> Any:

@@ -1,9 +1,6 @@
 """Runs of the parts of a model on a few rows: the evidence of what the model means."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -11,7 +8,7 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models import outputs
-from shapae.models.accessors import Accessor, Field, Part
+from shapae.models.accessors import Accessor, Field, Part, recorded
 from shapae.models.noise import ForwardMode, Noise
 
 # Two tensors are equal if they differ by at most this many times the precision of the largest number: the order of
@@ -165,7 +162,7 @@ class Trials:
     def _calls(self, part: Any, whole: Any) -> list[tuple[Tensor, Any]]:
         if not isinstance(part, Part):
             return []
-        with _recorded(self.runner.model, part.path) as calls:
+        with recorded(self.runner.model, part.path) as calls:
             self.run(whole)
         return calls
 
@@ -194,37 +191,3 @@ def _extend(accessor: Any, output: Any, keys: outputs.Keys) -> Any:
 
 def _without_draws(tensor: Tensor) -> Tensor:
     return tensor.detach().squeeze(1) if tensor.ndim == 3 else tensor.detach()
-
-
-@contextmanager
-def _recorded(model: nn.Module, path: str) -> Iterator[list[tuple[Tensor, Any]]]:
-    """Record the first tensor of each call of a method or module of ``model``, and what it returns."""
-    part, calls = attrgetter(path)(model), list[tuple[Tensor, Any]]()
-
-    def record(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        calls.extend([(each, output) for each in (*args, *kwargs.values()) if isinstance(each, Tensor)][:1])
-
-    if isinstance(part, nn.Module):
-        hook = part.register_forward_hook(lambda _, *call: record(*call), with_kwargs=True)
-        try:
-            yield calls
-        finally:
-            hook.remove()
-        return
-
-    def recording(*args: Any, **kwargs: Any) -> Any:
-        output = part(*args, **kwargs)
-        record(args, kwargs, output)
-        return output
-
-    owner, _, name = path.rpartition(".")
-    attributes = vars(attrgetter(owner)(model) if owner else model)
-    own = name in attributes
-    try:
-        attributes[name] = recording  # hides the method of the class
-        yield calls
-    finally:
-        if own:
-            attributes[name] = part
-        else:
-            del attributes[name]

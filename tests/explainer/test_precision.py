@@ -301,6 +301,7 @@ class Failing(Mixed):
         raise KeyError("no such gene")
 
 
-def test_errors_of_the_model_itself_are_shown_as_they_are(background):
-    with pytest.raises(KeyError, match="no such gene"):
+def test_errors_of_the_model_itself_are_shown(background):
+    with pytest.raises(ModelError, match=r"forward gives KeyError \('no such gene'\)") as caught:
         Explainer(mixed(Failing), background)
+    assert isinstance(caught.value.__cause__, KeyError)
