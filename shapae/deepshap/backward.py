@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.deepshap.feedforward.chain import FeedForward, LinearSegment
-from shapae.deepshap.rules import keeps_broadcast, rule_for
+from shapae.deepshap.rules import keeps_broadcast, rule_of
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, merge_terms, sum_terms, vmap_leading
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
@@ -74,10 +74,8 @@ class BackwardPass:
     def _apply_rule(self, step: Step | LinearSegment, terms: Terms) -> list[Terms]:
         if isinstance(step, LinearSegment):
             return step.backward(terms)
-        rule = rule_for(step.op, step.input_dtypes)
-        assert rule is not None, step.op
         out, *inputs = (Pair(self.x[slot][None], self.b[slot][None]) for slot in (step.slot, *step.variables))
-        return rule(step, terms, out, inputs)
+        return rule_of(step)(step, terms, out, inputs)
 
     def select(self, rows: slice, background: slice) -> "BackwardPass":
         """Restrict the backward pass to some of the rows and background rows."""

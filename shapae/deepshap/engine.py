@@ -1,6 +1,7 @@
 """The engine: record the function, then multiply matrices or run the backward pass, operator by operator."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -13,10 +14,12 @@ from shapae.deepshap.backward import attribute_pairs
 from shapae.deepshap.feedforward.chain import FeedForward, as_feedforward
 from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
-from shapae.deepshap.rules import rule_for
+from shapae.deepshap.rules import rule_for, steps_without_rule
+from shapae.deepshap.rules.path import has_gradient, takes_many_rows
 from shapae.deepshap.tracing.record import record
-from shapae.deepshap.tracing.tape import Tape, Values, replay
+from shapae.deepshap.tracing.tape import Tape, Values, replay, replay_row
 from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.memory import MIN_BLOCKS
 from shapae.utils.moments import Moments, concatenate
 from shapae.utils.torch_trace import Function
@@ -101,7 +104,8 @@ class DeepShap:
         """
         _check_tables(rows, self.background)
         torch.empty(MALLOC_BYTES, dtype=torch.uint8)
-        with torch.no_grad():
+        slow = ignore_batching_warnings() if steps_without_rule(self._tape) else nullcontext()
+        with torch.no_grad(), slow:
             return concatenate(
                 [self._attribute_batch(*batch) for batch in _split_tables(self._batch_size, rows, *anchors)], axis=0
             )
@@ -131,7 +135,7 @@ class DeepShap:
 
         row, *anchor = (each[0] for each in self._inputs)
         tape = record(self.function, row, is_primitive, *anchor)
-        _check_operators(tape)
+        _check_operators(tape, row, *anchor)
         return tape
 
     @property
@@ -195,11 +199,17 @@ def _check_tables(rows: Tensor, background: Tensor) -> None:
             )
 
 
-def _check_operators(tape: Tape) -> None:
-    variable_steps = [step for step in tape.steps if step.slot not in tape.constant_slots]
-    places = [f"{step.op} in {step.place}" for step in variable_steps if rule_for(step.op, step.input_dtypes) is None]
-    if places:
-        raise UnsupportedOperator(list(dict.fromkeys(places)))
+def _check_operators(tape: Tape, *inputs: Tensor) -> None:
+    """Check that each operator has a rule, or a gradient; ``inputs`` are a row, and its anchor."""
+    steps = steps_without_rule(tape)
+    values = replay_row(tape, *inputs) if steps else {}
+    arguments = {step: [values[slot] for slot in step.variables] for step in steps}
+    smooth = [step for step in steps if has_gradient(step, arguments[step])]
+    with ignore_batching_warnings() if steps else nullcontext():
+        refused = [step for step in steps if step not in smooth or not takes_many_rows(step, arguments[step])]
+    if refused:
+        places = dict.fromkeys(f"{step.op} in {step.place}" for step in refused)
+        raise UnsupportedOperator([*places], have_gradients={*refused} <= {*smooth})
 
 
 def _scores(function: Function, rows: Tensor, *anchors: Tensor) -> Tensor:

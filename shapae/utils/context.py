@@ -1,6 +1,7 @@
 """Contexts that change the state of a model or of the process, and restore it, also after an exception."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,6 +48,14 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def ignore_batching_warnings() -> Iterator[None]:
+    """Ignore torch's warning that ``torch.vmap`` runs an operator in a loop over the rows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+        yield
 
 
 @contextmanager
