@@ -6,7 +6,7 @@
         DataError            a table that can't be explained, or that does not fit the background
         ModelError           a model or head that can't be explained as it is
             ShapeError       its output has the wrong shape or type
-            UnsupportedOperator  its operators have no rule in the native engine
+            UnsupportedOperator  its operators have neither a rule in the native engine nor a gradient, or jump
         UnknownName          an unknown head, backend, output or loss; known names are listed
         TooLarge             more memory than ``memory`` allows, or more features than a backend takes
         OutputError          a result that can't be written or read

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from shapae.deepshap.backward import attribute_pairs
+from shapae.deepshap.backward import attribute_pairs, residuals
 from shapae.deepshap.feedforward.chain import FeedForward, as_feedforward
 from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
@@ -18,7 +18,7 @@ from shapae.deepshap.rules import rule_for, steps_without_rule
 from shapae.deepshap.rules.path import has_gradient, takes_many_rows
 from shapae.deepshap.tracing.record import record
 from shapae.deepshap.tracing.tape import Tape, Values, replay, replay_row
-from shapae.errors import DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.errors import WITHOUT_GRADIENTS, DataError, ModelError, ShapeError, UnsupportedOperator
 from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.memory import MIN_BLOCKS
 from shapae.utils.moments import Moments, concatenate
@@ -57,7 +57,7 @@ def attribute(
 
     Raises:
         DataError: ``rows`` and ``background`` do not have these shapes and dtypes, or are not finite.
-        UnsupportedOperator: The function runs operators that have no rule.
+        UnsupportedOperator: The function runs operators that have neither a rule nor a gradient, or that jump.
         ModelError: The function is random, mixes rows, chooses its operators by the values of a row, or overflows.
         ShapeError: The scores have another shape or dtype.
 
@@ -109,6 +109,24 @@ class DeepShap:
             return concatenate(
                 [self._attribute_batch(*batch) for batch in _split_tables(self._batch_size, rows, *anchors)], axis=0
             )
+
+    def integrated(self, rows: Tensor, *anchors: Tensor) -> dict[str, float]:
+        """Name the operators without a rule, through which gradients are integrated, with what the integrals miss.
+
+        Args:
+            rows: (n, d).
+            anchors: (n, a), if the function is anchored.
+
+        Returns:
+            From each operator and its place to the largest difference, over the outputs and over all pairs of rows and
+            background rows, between the change of its output and the sum of its parts, both times the multipliers.
+        """
+        steps = steps_without_rule(self._tape)
+        if not steps:
+            return {}
+        with torch.no_grad(), ignore_batching_warnings():
+            x = _replay(self.function, self._tape, rows, *anchors)
+            return residuals(self._tape.in_dtype(rows.dtype), x, self._parts[0], steps)
 
     def _attribute_batch(self, *inputs: Tensor) -> Moments:
         x, chain = _replay(self.function, self._tape, *inputs), self._chain
@@ -234,8 +252,8 @@ def _replay(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> V
         reason = " and ".join(dict.fromkeys(tape.reads)) or "it is random, mixes rows, or computes outside of torch"
         raise ModelError(
             f"the operators recorded from one row do not reproduce the scores of {len(differ)} other rows, first row "
-            f"{differ[0]}: {reason}. Each row must be scored independently and by the same operators. Use "
-            f"backend='gradient' for a function that chooses its operators by the values of a row."
+            f"{differ[0]}: {reason}. Each row must be scored independently and by the same operators. For a "
+            f"function that chooses its operators by the values of a row use {WITHOUT_GRADIENTS}."
         )
     return values
 

@@ -194,6 +194,7 @@ class Explainer:
         start = time.perf_counter()
         with self._running(X) as (names, rows):
             averages, scores, base = average_rows(self._backend, self._ordered_game, rows, self._settings)
+            made_by = self._record(start, rows)
         residual = scores.mean(axis=0) - base - averages.values.mean.sum(axis=0)
         spread, tolerance = additivity_tolerance(scores, base[None], averages.sizes.mean.sum(axis=0))
         if self._backend.additive and (np.abs(residual) > tolerance).any():
@@ -203,7 +204,6 @@ class Explainer:
                 AdditivityWarning,
                 stacklevel=2,
             )
-        made_by = self._record(start, rows)
         outputs = self._score.outputs(names)
         return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
 
@@ -337,4 +337,5 @@ class Explainer:
             "versions": versions(),
             "seconds": round(time.perf_counter() - start, 3),
             **{name: each for name, each in optional.items() if each is not None},
+            **self._backend.notes(self._game, rows[:CHECKED_ROWS]),
         }

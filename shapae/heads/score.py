@@ -15,7 +15,7 @@ from shapae.models.autoencoder import Autoencoder, as_autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.models.unwrapping import full_precision, share_parameters, template_tensor
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
-from shapae.utils.context import inference_state
+from shapae.utils.context import evaluate, inference_state
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
 
 # Number of rows on which a score is tried when it is made.
@@ -125,7 +125,8 @@ class Score(nn.Module):
         An anchored score then needs its anchors, because a library that mixes rows would score each mixture against
         itself.
         """
-        twin = share_parameters(self).eval()
+        twin = share_parameters(self)
+        evaluate(twin)
         twin.needs_anchors = self.anchored
         return twin
 

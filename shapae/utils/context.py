@@ -10,13 +10,27 @@ import torch
 from torch import Tensor, nn
 
 
+def evaluate(model: nn.Module) -> None:
+    """Put every module into eval mode, but those whose mode is fixed: of ``torch.jit.freeze`` and ``torch.export``."""
+    if not any(_has_fixed_mode(module) for module in model.modules()):
+        model.eval()
+        return
+    for module in model.modules():
+        if hasattr(module, "training"):
+            module.training = False
+
+
+def _has_fixed_mode(module: nn.Module) -> bool:
+    return not hasattr(module, "training") or "train" in vars(module)  # torch.export puts a train() that raises on it
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put every module into eval mode; afterwards each module has its own mode again, and no graph on its buffers."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     buffers = [buffer for buffer in model.buffers() if buffer.grad_fn is None]
     try:
-        model.eval()
+        evaluate(model)
         yield
     finally:
         for module, mode in modes:

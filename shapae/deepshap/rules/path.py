@@ -17,10 +17,8 @@ from shapae.utils.memory import batches
 NODES, WEIGHTS = ((1 + np.polynomial.legendre.leggauss(3)[0]) / 2, np.polynomial.legendre.leggauss(3)[1] / 2)
 # Numbers that are held at once for the paths, and for the intervals of paths, chosen to bound the memory.
 PATH_ELEMENTS = 2**20
-# Largest number of cuts of one path, chosen to bound the time. The path of a sort of 60 values needs about a thousand.
+# Largest number of cuts of one path, chosen to bound the time. The path of a sort of 60 values takes about 3000.
 MAX_CUTS = 2**12
-# Length of an interval in which an output that rises is said to jump.
-SHORT = 2**-24
 # Cuts are at least this fraction of an interval away from its ends, so that both parts are shorter.
 MARGIN = 0.01
 
@@ -91,7 +89,8 @@ class _Paths:
     def __init__(self, step: Step, m: Tensor, out: Pair, *inputs: Pair) -> None:
         self.step, self.m, self.ends = step, m, out.map(torch.mul, m).map(_sum)
         self.starts, self.deltas = [pair.b for pair in inputs], [pair.delta for pair in inputs]
-        self.scale = _sum(m.abs() * (out.x.abs() + out.b.abs()))
+        self.sizes = [pair.x.abs() + pair.b.abs() for pair in inputs]
+        self.scale = _sum(m.abs() * (out.x.abs() + out.b.abs()))  # of the rounding errors
 
     def mean_gradients(self, limit: int) -> list[Tensor]:
         """Average the gradients over each path, for each input, (paths, ...).
@@ -115,9 +114,11 @@ class _Paths:
         return UnsupportedOperator([f"{self.step.op} in {self.step.place}, {reason}"])
 
     def _mean_gradients(self, limit: int) -> list[Tensor]:
-        rounding = torch.finfo(self.m.dtype).eps ** 0.75 * self.scale
+        tolerance, rounding = (torch.finfo(self.m.dtype).eps ** power for power in (0.5, 0.75))
         means, cuts = [torch.zeros_like(delta) for delta in self.deltas], torch.zeros_like(self.scale)
         path, low = torch.arange(len(cuts), device=cuts.device), torch.zeros_like(cuts)
+        gradients = [integral.abs() for integral in self._integrate(path, low, low + 1)[0]]
+        self.scale += _sum_products(gradients, self.sizes)
         waiting = [[path, low, low + 1, self.ends.b, self.ends.x]]  # intervals, with the output at both ends
         while waiting:
             some = waiting.pop()
@@ -127,17 +128,18 @@ class _Paths:
             integrals, first, last = self._integrate(path, low, high)
             missing = after - before - _sum_products(integrals, [delta[path] for delta in self.deltas])
             cut = low + (high - low) * _kink(after - before, first, last)
-            short = high - low < SHORT
-            self._check(missing[short], self.scale[path][short])
+            final = (high - low < tolerance) | (cuts[path] > MAX_CUTS)  # a kink in a short interval does not matter
+            self._check(missing[final], self.scale[path][final])
             # A whole path is always cut: symmetric kinks may cancel in it.
-            divide = (cuts[path] == 0) | ((missing.abs() > rounding[path]) & ~short & (cuts[path] < MAX_CUTS))
+            divide = (cuts[path] == 0) | ((missing.abs() > rounding * self.scale[path]) & ~final)
             for mean, integral in zip(means, integrals, strict=True):
                 mean.index_add_(0, path[~divide], integral[~divide])
             path, low, high, before, after, cut = (each[divide] for each in (*interval, cut))
             if len(path):
                 cuts.index_add_(0, path, torch.ones_like(cut))
                 middle = _sum(self.m[path] * torch.vmap(self.step.run)(*self._points(path, cut)))
-                waiting += [[path, low, cut, before, middle], [path, cut, high, middle, after]]
+                halves = [path, low, cut, before, middle], [path, cut, high, middle, after]
+                waiting.append([torch.cat(pair) for pair in zip(*halves, strict=True)])
         return means
 
     def _points(self, path: Tensor, t: Tensor) -> list[Tensor]:
