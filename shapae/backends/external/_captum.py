@@ -7,7 +7,7 @@ from typing import Any
 from captum.attr._core import deep_lift
 from torch import nn
 
-from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive
+from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive, hooked_copy
 from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
 
@@ -18,7 +18,7 @@ TABLE = BorrowedTable(deep_lift.SUPPORTED_NON_LINEAR)
 def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
     """Copy ``score`` for captum to mutate, with the rescale rule for all elementwise modules in its table."""
     with exclusive(), rules():
-        yield Differentiable(deep_copy(score))
+        yield hooked_copy(score)
 
 
 def rules() -> AbstractContextManager[None]:

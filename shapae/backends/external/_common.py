@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.errors import ModelError
 from shapae.heads.losses import Elementwise
+from shapae.heads.score import Differentiable
+from shapae.models.unwrapping import deep_copy
 from shapae.utils.context import preserve_rng
 from shapae.utils.memory import batched
 
@@ -42,6 +45,20 @@ def exclusive(seed: int | None = None) -> Iterator[None]:
             yield
         finally:
             log.disabled = before
+
+
+def hooked_copy(score: nn.Module) -> nn.Module:
+    """Copy ``score`` for a library that puts hooks on its modules.
+
+    Raises:
+        ModelError: Some modules are scripted, which take no hooks.
+    """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in score.modules()):
+        raise ModelError(
+            "the model is scripted, frozen or traced by torch.jit, whose modules take no hooks, so that this backend "
+            "can't see its operators. Use backend='deep', which needs no hooks, or hand over the original model."
+        )
+    return Differentiable(deep_copy(score))
 
 
 class BorrowedTable:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shap.explainers._deep import deep_pytorch
 from torch import Tensor, nn
 
-from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive, in_batches
+from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive, hooked_copy, in_batches
 from shapae.backends.game import Game
 from shapae.heads.base import HEADS
 from shapae.heads.functions import FunctionHead
@@ -31,7 +31,7 @@ def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
     residual.
     """
     with exclusive(), rules(score.modules()):
-        yield Differentiable(deep_copy(score))
+        yield hooked_copy(score)
 
 
 def rules(modules: Iterable[nn.Module] = ()) -> AbstractContextManager[None]:

@@ -15,6 +15,9 @@ from shapae.utils.memory import batches
 
 # Nodes in each interval of a path, and their weights.
 NODES, WEIGHTS = ((1 + np.polynomial.legendre.leggauss(3)[0]) / 2, np.polynomial.legendre.leggauss(3)[1] / 2)
+# Number of intervals that each path is cut into at first. The output of a sort may leave a straight line and come back to
+# it between two nodes, which no sum tells: the first nodes must be near to each other.
+FIRST_INTERVALS = 32
 # Numbers that are held at once for the paths, and for the intervals of paths, chosen to bound the memory.
 PATH_ELEMENTS = 2**20
 # Largest number of cuts of one path, chosen to bound the time. The path of a sort of 60 values takes about 3000.
@@ -116,10 +119,7 @@ class _Paths:
     def _mean_gradients(self, limit: int) -> list[Tensor]:
         tolerance, rounding = (torch.finfo(self.m.dtype).eps ** power for power in (0.5, 0.75))
         means, cuts = [torch.zeros_like(delta) for delta in self.deltas], torch.zeros_like(self.scale)
-        path, low = torch.arange(len(cuts), device=cuts.device), torch.zeros_like(cuts)
-        gradients = [integral.abs() for integral in self._integrate(path, low, low + 1)[0]]
-        self.scale += _sum_products(gradients, self.sizes)
-        waiting = [[path, low, low + 1, self.ends.b, self.ends.x]]  # intervals, with the output at both ends
+        waiting = [self._first_intervals()]
         while waiting:
             some = waiting.pop()
             interval, rest = [each[:limit] for each in some], [each[limit:] for each in some]
@@ -130,17 +130,30 @@ class _Paths:
             cut = low + (high - low) * _kink(after - before, first, last)
             final = (high - low < tolerance) | (cuts[path] > MAX_CUTS)  # a kink in a short interval does not matter
             self._check(missing[final], self.scale[path][final])
-            # A whole path is always cut: symmetric kinks may cancel in it.
-            divide = (cuts[path] == 0) | ((missing.abs() > rounding * self.scale[path]) & ~final)
+            divide = (missing.abs() > rounding * self.scale[path]) & ~final
             for mean, integral in zip(means, integrals, strict=True):
                 mean.index_add_(0, path[~divide], integral[~divide])
             path, low, high, before, after, cut = (each[divide] for each in (*interval, cut))
             if len(path):
                 cuts.index_add_(0, path, torch.ones_like(cut))
-                middle = _sum(self.m[path] * torch.vmap(self.step.run)(*self._points(path, cut)))
+                middle = self._output(path, cut)
                 halves = [path, low, cut, before, middle], [path, cut, high, middle, after]
                 waiting.append([torch.cat(pair) for pair in zip(*halves, strict=True)])
         return means
+
+    def _first_intervals(self) -> list[Tensor]:
+        """Cut all paths into equal intervals: their path, their two ends, and the output at both ends, (intervals,)."""
+        every = torch.arange(len(self.m), device=self.m.device)
+        ends = torch.arange(FIRST_INTERVALS + 1).to(self.m).unsqueeze(1) / FIRST_INTERVALS * torch.ones_like(self.scale)
+        gradients, *_ = self._integrate(every, ends[0], ends[-1])
+        self.scale = self.scale + _sum_products([gradient.abs() for gradient in gradients], self.sizes)
+        inner = [self._output(every, end) for end in ends[1:-1]]
+        outputs = torch.stack([self.ends.b, *inner, self.ends.x])
+        return [every.repeat(FIRST_INTERVALS), *(each.flatten() for each in (ends[:-1], ends[1:], outputs[:-1], outputs[1:]))]
+
+    def _output(self, path: Tensor, t: Tensor) -> Tensor:
+        """Compute the output at ``t`` (intervals,), times its multipliers: (intervals,)."""
+        return _sum(self.m[path] * torch.vmap(self.step.run)(*self._points(path, t)))
 
     def _points(self, path: Tensor, t: Tensor) -> list[Tensor]:
         """Compute the inputs at ``t`` (intervals,), from 0 at the background row to 1 at the row."""
