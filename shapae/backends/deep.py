@@ -12,7 +12,6 @@ from shapae.backends.game import Game
 from shapae.heads.score import Score
 from shapae.utils.moments import Moments
 
-
 # Number of rows, of those to explain and of the background, on which the residual of integrated gradients is measured.
 NOTED_ROWS = 4
 
@@ -37,7 +36,6 @@ class Deep(Backend):
     def bind_anchored(self, game: Game, anchors: Tensor) -> AnchoredAttribution:
         """Bind a game whose score is anchored: one tape serves all rows."""
         return partial(_attribute, deepshap.DeepShap(game.score, game.background, anchors, weights=game.weights))
-
 
     def notes(self, game: Game, rows: Tensor) -> dict[str, Any]:
         """Name the operators through which gradients are integrated; see ``Backend.notes``.

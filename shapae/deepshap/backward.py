@@ -141,7 +141,9 @@ def residuals(tape: Tape, x: Values, b: Values, steps: Sequence[Step]) -> dict[s
     """Measure what the rules of some steps miss: the largest |m (y_x - y_b) - sum of parts| of each, over all pairs.
 
     Args:
-        tape: See ``attribute_pairs``, also for ``x`` and ``b``.
+        tape: See ``attribute_pairs``.
+        x: See ``attribute_pairs``.
+        b: See ``attribute_pairs``.
         steps: Steps, by whose slots those on ``tape`` are found.
     """
     slots, found = {step.slot for step in steps}, dict[str, float]()

@@ -218,7 +218,11 @@ def _check_tables(rows: Tensor, background: Tensor) -> None:
 
 
 def _check_operators(tape: Tape, *inputs: Tensor) -> None:
-    """Check that each operator has a rule, or a gradient; ``inputs`` are a row, and its anchor."""
+    """Check that each operator has a rule, or a gradient; ``inputs`` are a row, and its anchor.
+
+    Raises:
+        UnsupportedOperator: Some have neither; all of them are named.
+    """
     steps = steps_without_rule(tape)
     values = replay_row(tape, *inputs) if steps else {}
     arguments = {step: [values[slot] for slot in step.variables] for step in steps}

@@ -8,8 +8,6 @@ from captum.attr._core import deep_lift
 from torch import nn
 
 from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusive, hooked_copy
-from shapae.heads.score import Differentiable
-from shapae.models.unwrapping import deep_copy
 
 TABLE = BorrowedTable(deep_lift.SUPPORTED_NON_LINEAR)
 

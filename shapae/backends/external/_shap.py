@@ -15,7 +15,6 @@ from shapae.backends.external._common import ACTIVATIONS, BorrowedTable, exclusi
 from shapae.backends.game import Game
 from shapae.heads.base import HEADS
 from shapae.heads.functions import FunctionHead
-from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
 
 # The kind of model that shap's other explainers take.

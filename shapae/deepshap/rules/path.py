@@ -15,8 +15,8 @@ from shapae.utils.memory import batches
 
 # Nodes in each interval of a path, and their weights.
 NODES, WEIGHTS = ((1 + np.polynomial.legendre.leggauss(3)[0]) / 2, np.polynomial.legendre.leggauss(3)[1] / 2)
-# Number of intervals that each path is cut into at first. The output of a sort may leave a straight line and come back to
-# it between two nodes, which no sum tells: the first nodes must be near to each other.
+# Number of intervals that each path is cut into at first. The output of a sort may leave a straight line and come back
+# to it between two nodes, which no sum tells: the first nodes must be near to each other.
 FIRST_INTERVALS = 32
 # Numbers that are held at once for the paths, and for the intervals of paths, chosen to bound the memory.
 PATH_ELEMENTS = 2**20
@@ -69,14 +69,14 @@ def integrated_gradients(step: Step, terms: Terms, out: Pair, inputs: list[Pair]
         Sundararajan et al., 2017, section 3, https://arxiv.org/abs/1703.01365
     """
     tensors = [sum_terms(terms), *out, *chain(*inputs)]
-    leading = torch.broadcast_shapes(*(value.shape[:LEADING] for value in tensors))
+    leading = tuple(max(sizes) for sizes in zip(*(value.shape[:LEADING] for value in tensors), strict=True))
     m, *values = (value.expand(*leading, *value.shape[LEADING:]).flatten(0, LEADING - 1) for value in tensors)
     size = max(1, PATH_ELEMENTS // sum(value[0].numel() for value in (m, *values)))
     parts = []
     for part in batches(len(m), size):
         pairs = (Pair(x[part], b[part]) for x, b in zip(values[::2], values[1::2], strict=True))
         parts.append(_Paths(step, m[part], *pairs).mean_gradients(size))
-    return regroup([[torch.cat(each).unflatten(0, leading) for each in zip(*parts, strict=True)]])
+    return regroup([[_unflatten(torch.cat(each), leading) for each in zip(*parts, strict=True)]])
 
 
 class _Paths:
@@ -149,7 +149,10 @@ class _Paths:
         self.scale = self.scale + _sum_products([gradient.abs() for gradient in gradients], self.sizes)
         inner = [self._output(every, end) for end in ends[1:-1]]
         outputs = torch.stack([self.ends.b, *inner, self.ends.x])
-        return [every.repeat(FIRST_INTERVALS), *(each.flatten() for each in (ends[:-1], ends[1:], outputs[:-1], outputs[1:]))]
+        return [
+            every.repeat(FIRST_INTERVALS),
+            *(each.flatten() for each in (ends[:-1], ends[1:], outputs[:-1], outputs[1:])),
+        ]
 
     def _output(self, path: Tensor, t: Tensor) -> Tensor:
         """Compute the output at ``t`` (intervals,), times its multipliers: (intervals,)."""
@@ -169,7 +172,9 @@ class _Paths:
         m, length, deltas = self.m[path], high - low, [delta[path] for delta in self.deltas]
         integrals, tangents = [torch.zeros_like(delta) for delta in deltas], []
         for node, weight in zip(NODES.tolist(), WEIGHTS.tolist(), strict=True):
-            gradients = _vjp(self.step, length.view(-1, *[1] * (m.ndim - 1)) * m, self._points(path, low + node * length))
+            gradients = _vjp(
+                self.step, length.view(-1, *[1] * (m.ndim - 1)) * m, self._points(path, low + node * length)
+            )
             integrals = [integral + weight * gradient for integral, gradient in zip(integrals, gradients, strict=True)]
             tangents.append(_sum_products(gradients, deltas))
         return integrals, tangents[0], tangents[-1]
@@ -190,6 +195,10 @@ def _kink(rise: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """Find where the tangents at both ends of an interval meet, as a fraction of it; one half if they do not."""
     fraction = ratio(rise - last, first - last, 0.5)
     return fraction.masked_fill(~((fraction > MARGIN) & (fraction < 1 - MARGIN)), 0.5)
+
+
+def _unflatten(values: Tensor, leading: Sequence[int]) -> Tensor:
+    return values.reshape(*leading, *values.shape[1:])
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -118,9 +118,12 @@ class Recorder(TorchDispatchMode):
                 return out
         out = op(*args, **kwargs)
         if any(isinstance(leaf, Tensor) and leaf.is_complex() for leaf in tree_leaves(out)):
-            raise UnsupportedOperator([f"{op} in {self.module_names.here()}"], have_gradients=True)
+            self._refuse(op, have_gradients=True)
         self._record(op, args, kwargs, variables, out)
         return out
+
+    def _refuse(self, op: OpOverload, *, have_gradients: bool = False) -> None:
+        raise UnsupportedOperator([f"{op} in {self.module_names.here()}"], have_gradients)
 
     def _decompositions(self, op: OpOverload, dtypes: list[torch.dtype]) -> Iterator[Callable[..., Any]]:
         """Yield functions that compute ``op`` by simpler operators, best first."""
@@ -159,7 +162,7 @@ class Recorder(TorchDispatchMode):
             out = functional(first if id(first) in self.slots else first.clone(), *rest, **kwargs)
         base = self.allocated.get(first.untyped_storage().data_ptr(), first)
         if base.dtype != out.dtype or 0 in first.stride():
-            raise UnsupportedOperator([f"{functional} in {self.module_names.here()}"])
+            self._refuse(functional)
         self._set_slot(first.copy_(out.clone()), out)
         if base is not first:
             with self:
