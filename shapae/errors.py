@@ -6,7 +6,7 @@
         DataError            a table that can't be explained, or that does not fit the background
         ModelError           a model or head that can't be explained as it is
             ShapeError       its output has the wrong shape or type
-            UnsupportedOperator  its operators have no rule in the native engine
+            UnsupportedOperator  its operators have neither a rule in the native engine nor a gradient, or jump
         UnknownName          an unknown head, backend, output or loss; known names are listed
         WrongIndex           an index that an explanation does not have, or that is not clear
         TooLarge             more memory than ``memory`` allows, or more features than a backend takes
@@ -40,6 +40,12 @@ __all__ = [
 ]
 
 
+# Advice for scores that no gradient explains.
+WITHOUT_GRADIENTS = (
+    "backend='sampling', or backend='exact' for at most 12 features, which need neither rules nor gradients"
+)
+
+
 class ShapaeError(Exception):
     """Base of all errors of shapae."""
 
@@ -59,19 +65,22 @@ class ShapeError(ModelError):
 class UnsupportedOperator(ModelError):
     """A model with operators that have no rule in the native engine; all of them are named.
 
-    >>> print(UnsupportedOperator(["aten.sort.default in Score.autoencoder.model"]))
-    the model runs operators without an attribution rule: aten.sort.default in Score.autoencoder.model. Add them to \
-shapae/deepshap/rules (one function each), or use backend='gradient', which needs no rules.
+    >>> print(UnsupportedOperator(["aten.gather.default in Score.autoencoder.model"]))
+    the model runs operators without an attribution rule: aten.gather.default in Score.autoencoder.model. Add them to \
+shapae/deepshap/rules (one function each), or use backend='sampling', or backend='exact' for at most 12 features, \
+which need neither rules nor gradients.
     """
 
-    def __init__(self, places: Sequence[str]) -> None:
-        super().__init__(places)
+    def __init__(self, places: Sequence[str], have_gradients: bool = False) -> None:
+        super().__init__(places, have_gradients)
 
     def __str__(self) -> str:
         """Name each operator with its place in the model."""
+        places, have_gradients = self.args
+        others = "backend='gradient', which needs no rules" if have_gradients else WITHOUT_GRADIENTS
         return (
-            f"the model runs operators without an attribution rule: {', '.join(self.args[0])}. Add them to "
-            f"shapae/deepshap/rules (one function each), or use backend='gradient', which needs no rules."
+            f"the model runs operators without an attribution rule: {', '.join(places)}. Add them to "
+            f"shapae/deepshap/rules (one function each), or use {others}."
         )
 
 

@@ -84,6 +84,18 @@ class Backend(ABC):
         """
         return partial(_attribute_one_by_one, self.bind, game)
 
+    def notes(self, game: Game, rows: Tensor) -> dict[str, Any]:
+        """Say what the record of an explanation names beside the backend; by default nothing.
+
+        Args:
+            game: Its score is a ``Score``.
+            rows: (n, d), some of the explained rows.
+
+        Returns:
+            From names to values that JSON takes.
+        """
+        return {}
+
     def rows_in_memory(self, n_background: int, n_players: int) -> int:
         """Count the rows that the score is run on at once, to explain one row.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
@@ -9,7 +10,11 @@ from shapae import deepshap
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
 from shapae.backends.game import Game
 from shapae.deepshap.engine import HINT
+from shapae.heads.score import Score
 from shapae.utils.moments import Moments
+
+# Number of rows, of those to explain and of the background, on which the residual of integrated gradients is measured.
+NOTED_ROWS = 4
 
 
 class Deep(Backend):
@@ -20,7 +25,7 @@ class Deep(Backend):
     """
 
     name = "deep"
-    hint = f"{HINT} backend='exact' needs no rules."
+    hint = f"{HINT} backend='sampling', or backend='exact' for at most 12 features, needs no rules."
 
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
@@ -29,6 +34,24 @@ class Deep(Backend):
     def bind_anchored(self, game: Game, anchors: Tensor) -> AnchoredAttribution:
         """Bind a game whose score is anchored: one tape serves all rows."""
         return partial(_attribute, deepshap.DeepShap(game.score, game.background, anchors, weights=game.weights))
+
+    def notes(self, game: Game, rows: Tensor) -> dict[str, Any]:
+        """Name the operators through which gradients are integrated; see ``Backend.notes``.
+
+        What the integrals miss is measured on the first rows and background rows.
+        """
+        score = game.score
+        assert isinstance(score, Score)
+        background, rows = game.background[:NOTED_ROWS], rows[:NOTED_ROWS]
+        anchors = (score.default_anchors(background), rows) if score.anchored else ()
+        engine = deepshap.DeepShap(score.per_sample(), background, *anchors[:1])
+        missed = engine.integrated(score.inputs(rows), *anchors[1:])
+        if not missed:
+            return {}
+        return {
+            "integrated gradients through": list(missed),
+            "largest residual of integrated gradients": max(missed.values()),
+        }
 
 
 def _attribute(engine: deepshap.DeepShap, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:

@@ -1,6 +1,6 @@
 """The backward pass: from the scores to one multiplier per pair and feature, for blocks of pairs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.deepshap.feedforward.chain import FeedForward, LinearSegment
-from shapae.deepshap.rules import keeps_broadcast, rule_for
+from shapae.deepshap.rules import keeps_broadcast, rule_of
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, merge_terms, sum_terms, vmap_leading
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
-from shapae.errors import ModelError
+from shapae.errors import WITHOUT_GRADIENTS, ModelError
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
 
@@ -46,12 +46,12 @@ class BackwardPass:
     tape: Tape | None
 
     def advance(
-        self, *, callback: Callable[[Step | LinearSegment, list[Terms]], None] | None = None, pause: bool = False
+        self, *, callback: Callable[[Step | LinearSegment, Terms, list[Terms]], None] | None = None, pause: bool = False
     ) -> "BackwardPass":
         """Continue the backward pass.
 
         Args:
-            callback: Called with each step and the multipliers of its arguments.
+            callback: Called with each step, its multipliers and those of its arguments.
             pause: Whether to stop before the first step that would create a multiplier for each pair.
         """
         multipliers, steps = dict(self.multipliers), list(self.steps)
@@ -65,7 +65,7 @@ class BackwardPass:
                 continue
             parts = self._apply_rule(step, terms)
             if callback:
-                callback(step, parts)
+                callback(step, terms, parts)
             for slot, part in zip(step.variables, parts, strict=True):
                 if slot not in constant:
                     multipliers[slot] = merge_terms(multipliers.get(slot, []) + part)
@@ -74,10 +74,8 @@ class BackwardPass:
     def _apply_rule(self, step: Step | LinearSegment, terms: Terms) -> list[Terms]:
         if isinstance(step, LinearSegment):
             return step.backward(terms)
-        rule = rule_for(step.op, step.input_dtypes)
-        assert rule is not None, step.op
         out, *inputs = (Pair(self.x[slot][None], self.b[slot][None]) for slot in (step.slot, *step.variables))
-        return rule(step, terms, out, inputs)
+        return rule_of(step)(step, terms, out, inputs)
 
     def select(self, rows: slice, background: slice) -> "BackwardPass":
         """Restrict the backward pass to some of the rows and background rows."""
@@ -139,6 +137,36 @@ def attribute_pairs(tape: Tape | FeedForward, x: Values, b: Values, weights: Ten
     )
 
 
+def residuals(tape: Tape, x: Values, b: Values, steps: Sequence[Step]) -> dict[str, float]:
+    """Measure what the rules of some steps miss: the largest |m (y_x - y_b) - sum of parts| of each, over all pairs.
+
+    Args:
+        tape: See ``attribute_pairs``.
+        x: See ``attribute_pairs``.
+        b: See ``attribute_pairs``.
+        steps: Steps, by whose slots those on ``tape`` are found.
+    """
+    slots, found = {step.slot for step in steps}, dict[str, float]()
+    k = x[tape.result.slot].shape[1] if isinstance(tape.result, Variable) else len(tape.result)
+    whole = start(tape, x, b, torch.eye(k).to(x[0]))
+
+    def measure(step: Step | LinearSegment, terms: Terms, parts: list[Terms]) -> None:
+        if isinstance(step, Step) and step.slot in slots:
+            out, *inputs = (whole.x[slot] - whole.b[slot] for slot in (step.slot, *step.variables))
+            rises = [_sum_products(m, delta) for m, delta in zip((terms, *parts), (out, *inputs), strict=True)]
+            place = f"{step.op} in {step.place}"
+            found[place] = max(found.get(place, 0), float((rises[0] - sum(rises[1:])).abs().max()))
+
+    whole.advance(callback=measure)
+    return found
+
+
+def _sum_products(m: Terms, delta: Tensor) -> Tensor:
+    """Sum m (outputs, rows, background, ...) times delta (rows, background, ...): (outputs, rows, background)."""
+    product = sum_terms(m) * delta
+    return product.reshape(*product.shape[:3], -1).sum(dim=3)
+
+
 def _attribute_outputs(start: BackwardPass, n_rows: int, n_background: int) -> Moments:
     shared = start if start.tape else start.advance(pause=True)
     row_blocks, background_blocks = batches(len(shared.x[0]), n_rows), batches(shared.b[0].shape[1], n_background)
@@ -170,10 +198,10 @@ def _to_array(values: Tensor) -> NDArray[Any]:
     return values.permute(1, 2, 0).cpu().numpy()
 
 
-def _check_finite(step: Step | LinearSegment, parts: list[Terms]) -> None:
-    if not all(torch.isfinite(term).all() for terms in parts for term in terms):
+def _check_finite(step: Step | LinearSegment, terms: Terms, parts: list[Terms]) -> None:
+    if not all(torch.isfinite(term).all() for part in parts for term in part):
         raise ModelError(
             f"the scores are finite, but the multipliers of {step.op} in {step.place} are not. An intermediate value "
             f"is infinite or NaN without effect on the scores, or overflows between a row and a background row. "
-            f"Prevent such values where they arise (clamp before a log, not after it), or use backend='gradient'."
+            f"Prevent such values where they arise (clamp before a log, not after it), or use {WITHOUT_GRADIENTS}."
         )

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -12,15 +13,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch._ops import OpOverload
 
-from shapae.deepshap.backward import attribute_pairs
+from shapae.deepshap.backward import attribute_pairs, residuals
 from shapae.deepshap.feedforward.chain import FeedForward, as_feedforward
 from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
-from shapae.deepshap.rules import rule_for
+from shapae.deepshap.rules import rule_for, steps_without_rule
+from shapae.deepshap.rules.path import has_gradient, takes_many_rows
 from shapae.deepshap.tracing.record import record
-from shapae.deepshap.tracing.tape import Tape, Values, replay
-from shapae.errors import AdditivityWarning, DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.deepshap.tracing.tape import Tape, Values, replay, replay_row
+from shapae.errors import (
+    WITHOUT_GRADIENTS,
+    AdditivityWarning,
+    DataError,
+    ModelError,
+    ShapeError,
+    UnsupportedOperator,
+)
 from shapae.utils.additivity import additivity_tolerance, residual_message
+from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.memory import MIN_BLOCKS
 from shapae.utils.moments import Moments, concatenate
 from shapae.utils.torch_trace import Function
@@ -61,7 +71,7 @@ def attribute(
 
     Raises:
         DataError: ``rows`` and ``background`` do not have these shapes and dtypes, or are not finite.
-        UnsupportedOperator: The function runs operators that have no rule.
+        UnsupportedOperator: The function runs operators that have neither a rule nor a gradient, or that jump.
         ModelError: The function is random, mixes rows, chooses its operators by the values of a row, or overflows.
         ShapeError: The scores have another shape or dtype.
 
@@ -119,7 +129,8 @@ class DeepShap:
         """
         _check_tables(rows, self.background)
         torch.empty(MALLOC_BYTES, dtype=torch.uint8)
-        with torch.no_grad():
+        slow = ignore_batching_warnings() if steps_without_rule(self._tape) else nullcontext()
+        with torch.no_grad(), slow:
             return concatenate(
                 [self._attribute_batch(*batch) for batch in _split_tables(self._batch_size, rows, *anchors)], axis=0
             )
@@ -149,6 +160,24 @@ class DeepShap:
             parts = [_scores(self.function, *batch).reshape(len(batch[0]), -1) for batch in batches]
         return torch.cat(parts).double().cpu().numpy()
 
+    def integrated(self, rows: Tensor, *anchors: Tensor) -> dict[str, float]:
+        """Name the operators without a rule, through which gradients are integrated, with what the integrals miss.
+
+        Args:
+            rows: (n, d).
+            anchors: (n, a), if the function is anchored.
+
+        Returns:
+            From each operator and its place to the largest difference, over the outputs and over all pairs of rows and
+            background rows, between the change of its output and the sum of its parts, both times the multipliers.
+        """
+        steps = steps_without_rule(self._tape)
+        if not steps:
+            return {}
+        with torch.no_grad(), ignore_batching_warnings():
+            x = _replay(self.function, self._tape, rows, *anchors)
+            return residuals(self._tape.in_dtype(rows.dtype), x, self._parts[0], steps)
+
     def _attribute_batch(self, *inputs: Tensor) -> Moments:
         x, chain = _replay(self.function, self._tape, *inputs), self._chain
         if chain and self._order:
@@ -174,7 +203,7 @@ class DeepShap:
 
         row, *anchor = (each[0] for each in self._inputs)
         tape = record(self.function, row, is_primitive, *anchor)
-        _check_operators(tape)
+        _check_operators(tape, row, *anchor)
         return tape
 
     @property
@@ -238,11 +267,21 @@ def _check_tables(rows: Tensor, background: Tensor) -> None:
             )
 
 
-def _check_operators(tape: Tape) -> None:
-    variable_steps = [step for step in tape.steps if step.slot not in tape.constant_slots]
-    places = [f"{step.op} in {step.place}" for step in variable_steps if rule_for(step.op, step.input_dtypes) is None]
-    if places:
-        raise UnsupportedOperator(list(dict.fromkeys(places)))
+def _check_operators(tape: Tape, *inputs: Tensor) -> None:
+    """Check that each operator has a rule, or a gradient; ``inputs`` are a row, and its anchor.
+
+    Raises:
+        UnsupportedOperator: Some have neither; all of them are named.
+    """
+    steps = steps_without_rule(tape)
+    values = replay_row(tape, *inputs) if steps else {}
+    arguments = {step: [values[slot] for slot in step.variables] for step in steps}
+    smooth = [step for step in steps if has_gradient(step, arguments[step])]
+    with ignore_batching_warnings() if steps else nullcontext():
+        refused = [step for step in steps if step not in smooth or not takes_many_rows(step, arguments[step])]
+    if refused:
+        places = dict.fromkeys(f"{step.op} in {step.place}" for step in refused)
+        raise UnsupportedOperator([*places], have_gradients={*refused} <= {*smooth})
 
 
 def _scores(function: Function, rows: Tensor, *anchors: Tensor) -> Tensor:
@@ -267,8 +306,8 @@ def _replay(function: Function, tape: Tape, rows: Tensor, *anchors: Tensor) -> V
         reason = " and ".join(dict.fromkeys(tape.reads)) or "it is random, mixes rows, or computes outside of torch"
         raise ModelError(
             f"the operators recorded from one row do not reproduce the scores of {len(differ)} other rows, first row "
-            f"{differ[0]}: {reason}. Each row must be scored independently and by the same operators. Use "
-            f"backend='gradient' for a function that chooses its operators by the values of a row."
+            f"{differ[0]}: {reason}. Each row must be scored independently and by the same operators. For a "
+            f"function that chooses its operators by the values of a row use {WITHOUT_GRADIENTS}."
         )
     return values
 

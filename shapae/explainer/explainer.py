@@ -202,6 +202,7 @@ class Explainer:
         start = time.perf_counter()
         with self._running(X) as (names, rows):
             averages, scores, base = average_rows(self._backend, self._ordered_game, rows, self._settings)
+            made_by = self._record(start, rows)
         residual = scores.mean(axis=0) - base - averages.values.mean.sum(axis=0)
         sizes, eps = averages.sizes.mean.sum(axis=0), float(np.finfo(scores.dtype).eps)
         spread, tolerance = additivity_tolerance(scores, base[None], sizes, eps)
@@ -212,7 +213,6 @@ class Explainer:
                 AdditivityWarning,
                 stacklevel=2,
             )
-        made_by = self._record(start, rows)
         outputs = self._score.outputs(names)
         return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
 
@@ -339,6 +339,7 @@ class Explainer:
             "source": self._score.source if self._score.source != "input" else None,
             "note": note if same(rows, self.background) else None,
         }
+        optional |= self._backend.notes(self._game, rows[:CHECKED_ROWS])
         return make_record(
             start, optional, head=self.head, backend=self.backend, b=len(self.background), seed=self.seed
         )

@@ -18,7 +18,7 @@ from shapae.models.decoder import DecoderOnly
 from shapae.models.precision import run_in_precision
 from shapae.models.unwrapping import share_parameters
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
-from shapae.utils.context import inference_state
+from shapae.utils.context import evaluate, inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
 from shapae.utils.text import LEAVES_TORCH
@@ -140,7 +140,8 @@ class Score(nn.Module):
         An anchored score then needs its anchors, because a library that mixes rows would score each mixture against
         itself. Its parameters have no gradients, so that hooks can tell rows from anchors; see ``hide_constants``.
         """
-        twin = share_parameters(self).eval()
+        twin = share_parameters(self)
+        evaluate(twin)
         twin.needs_anchors = self.anchored
         if self.anchored:
             hide_constants(twin)

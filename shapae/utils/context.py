@@ -1,6 +1,7 @@
 """Contexts that change the state of a model or of the process, and restore it, also after an exception."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,13 +12,27 @@ from torch import Tensor, nn
 from shapae.utils.reachable import results_removed
 
 
+def evaluate(model: nn.Module) -> None:
+    """Put every module into eval mode, but those whose mode is fixed: of ``torch.jit.freeze`` and ``torch.export``."""
+    if not any(_has_fixed_mode(module) for module in model.modules()):
+        model.eval()
+        return
+    for module in model.modules():
+        if hasattr(module, "training"):
+            module.training = False
+
+
+def _has_fixed_mode(module: nn.Module) -> bool:
+    return not hasattr(module, "training") or "train" in vars(module)  # torch.export puts a train() that raises on it
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put every module into eval mode; afterwards each module has its own mode again, and no graph on its buffers."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     buffers = [buffer for buffer in model.buffers() if buffer.grad_fn is None]
     try:
-        model.eval()
+        evaluate(model)
         yield
     finally:
         for module, mode in modes:
@@ -49,6 +64,14 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def ignore_batching_warnings() -> Iterator[None]:
+    """Ignore torch's warning that ``torch.vmap`` runs an operator in a loop over the rows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+        yield
 
 
 @contextmanager

@@ -13,15 +13,15 @@ from tests.deepshap.helpers import B, X
 
 class Sorted(nn.Module):
     def forward(self, rows):
-        return rows.sort(dim=1).values.cummax(dim=1).values
+        return rows.gather(1, rows.argsort(dim=1))
 
 
 def test_all_operators_without_a_rule_are_named_with_their_modules_and_another_backend():
     model = nn.Sequential(nn.Linear(6, 6), Sorted(), nn.Sequential(Sorted())).double()
     message = (
         r"^the model runs operators without an attribution rule: aten\.sort\.default in Sequential\.1, "
-        r"aten\.cummax\.default in Sequential\.1, aten\.sort\.default in Sequential\.2\.0, "
-        r"aten\.cummax\.default in Sequential\.2\.0\. Add them to shapae/deepshap/rules .*use backend='gradient'"
+        r"aten\.gather\.default in Sequential\.1, aten\.sort\.default in Sequential\.2\.0, "
+        r"aten\.gather\.default in Sequential\.2\.0\. Add them to shapae/deepshap/rules .*use backend='sampling'"
     )
     with pytest.raises(UnsupportedOperator, match=message):
         deepshap.attribute(model, X, B)
@@ -83,7 +83,7 @@ BAD = {
     "overflow between": (
         lambda x: torch.where(x > 0, x.log(), 0).sum(dim=1),
         ModelError,
-        r"multipliers of aten\.\w+\.\w+ in the function are not\. .*use backend='gradient'",
+        r"multipliers of aten\.\w+\.\w+ in the function are not\. .*use backend='sampling'",
     ),
 }
 

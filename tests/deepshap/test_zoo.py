@@ -38,7 +38,7 @@ def test_the_values_of_every_model_add_up(name, dtype, precision):
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_models_with_unsupported_operators_are_refused_by_name_and_explained_by_the_exact_backend(name):
-    with pytest.raises(UnsupportedOperator, match=rf"{REFUSED[name]}.*or use backend='gradient'"):
+    with pytest.raises(UnsupportedOperator, match=rf"{REFUSED[name]}.*or use backend='sampling'"):
         explain(ZOO[name], torch.float64)
     got = explain(ZOO[name], torch.float64, backend="exact")
     np.testing.assert_allclose(got.residual, 0, atol=1e-10)

@@ -21,15 +21,16 @@ def patched_copy(score: nn.Module) -> Iterator[nn.Module]:
         ModelError: captum refuses a module that runs more than once.
         RuntimeError: Something else fails.
     """
-    try:
-        with exclusive(), rules():
+    with exclusive(), rules():
+        try:
             yield differentiable_copy(score)
-    except RuntimeError as error:
-        if "more than once" not in str(error):
-            raise
-        raise ModelError(
-            f"captum takes each module once, but one runs several times for the same rows: {error} Use backend='deep'."
-        ) from error
+        except RuntimeError as error:
+            if "more than once" not in str(error):
+                raise
+            raise ModelError(
+                f"captum takes each module once, but one runs several times for the same rows: {error} Use "
+                f"backend='deep'."
+            ) from error
 
 
 def rules() -> AbstractContextManager[None]:

@@ -61,7 +61,16 @@ def exclusive(seed: int | None = None) -> Iterator[None]:
 
 
 def differentiable_copy(score: nn.Module) -> nn.Module:
-    """Copy ``score`` for a library to mutate, whose hooks see only what depends on the rows."""
+    """Copy ``score`` for a library to mutate, whose hooks see only what depends on the rows.
+
+    Raises:
+        ModelError: Some modules are scripted, which take no hooks.
+    """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in score.modules()):
+        raise ModelError(
+            "the model is scripted, frozen or traced by torch.jit, whose modules take no hooks, so that this backend "
+            "can't see its operators. Use backend='deep', which needs no hooks, or hand over the original model."
+        )
     copy = Differentiable(deep_copy(score))
     hide_constants(copy)
     return copy

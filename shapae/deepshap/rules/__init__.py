@@ -8,9 +8,10 @@ from torch._ops import OpOverload
 import shapae.deepshap.rules.reductions  # noqa: F401 (it fills the table)
 from shapae.deepshap.rules.elementwise import cast, is_square, power, rescale, two_player_shapley
 from shapae.deepshap.rules.linear import INDEXING, PRODUCT_RULES, linear, mul
+from shapae.deepshap.rules.path import integrated_gradients
 from shapae.deepshap.rules.slopes import SLOPES
 from shapae.deepshap.rules.terms import RULES, Rule
-from shapae.deepshap.tracing.tape import Step, plain_name
+from shapae.deepshap.tracing.tape import Step, Tape, plain_name
 
 
 def rule_for(op: OpOverload, dtypes: Sequence[torch.dtype]) -> Rule | None:
@@ -24,6 +25,17 @@ def rule_for(op: OpOverload, dtypes: Sequence[torch.dtype]) -> Rule | None:
         torch.Tag.pointwise in op.tags or name in SLOPES
     )  # torch does not tag all of its elementwise operators
     return {1: rescale, 2: two_player_shapley}.get(len(dtypes)) if elementwise else None
+
+
+def rule_of(step: Step) -> Rule:
+    """Return the rule of a step on a tape: that of its operator, or else integrated gradients through it."""
+    return rule_for(step.op, step.input_dtypes) or integrated_gradients
+
+
+def steps_without_rule(tape: Tape) -> list[Step]:
+    """List the steps whose output depends on the row, and whose operators have no rule."""
+    steps = (step for step in tape.steps if step.slot not in tape.constant_slots)
+    return [step for step in steps if rule_for(step.op, step.input_dtypes) is None]
 
 
 def is_affine(step: Step) -> bool:

@@ -11,7 +11,7 @@ from shapae.deepshap.rules.linear import linear
 from shapae.deepshap.rules.slopes import SLOPES, Pair, ratio
 from shapae.deepshap.rules.terms import RULES, Terms, at_midpoint, elementwise
 from shapae.deepshap.tracing.tape import Step, Variable
-from shapae.errors import ModelError
+from shapae.errors import WITHOUT_GRADIENTS, ModelError
 
 
 @elementwise
@@ -111,7 +111,6 @@ def piecewise_constant(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) 
     if (out.x != out.b).any():
         raise ModelError(
             f"{step.op} in {step.place} returns different values for a row and a background row. It is piecewise "
-            f"constant, so it has no multiplier. Use backend='gradient', which treats it as constant, or "
-            f"backend='exact'."
+            f"constant, so it has no multiplier. Use {WITHOUT_GRADIENTS}."
         )
     return [[torch.zeros_like(value.x[:, :1])] for value in inputs]

@@ -127,13 +127,13 @@ class Recorder(TorchDispatchMode):
             if out is not NotImplemented:
                 return out
         out = op(*args, **kwargs)
-        self._check(op, unsupported=any(isinstance(leaf, Tensor) and leaf.is_complex() for leaf in tree_leaves(out)))
+        if any(isinstance(leaf, Tensor) and leaf.is_complex() for leaf in tree_leaves(out)):
+            self._refuse(op, have_gradients=True)
         self._record(op, args, kwargs, variables, out)
         return out
 
-    def _check(self, op: OpOverload, *, unsupported: bool) -> None:
-        if unsupported:
-            raise UnsupportedOperator([f"{op} in {self.module_names.here()}"])
+    def _refuse(self, op: OpOverload, *, have_gradients: bool = False) -> None:
+        raise UnsupportedOperator([f"{op} in {self.module_names.here()}"], have_gradients)
 
     def _decompositions(self, op: OpOverload, dtypes: list[torch.dtype]) -> Iterator[Callable[..., Any]]:
         """Yield functions that compute ``op`` by simpler operators, best first."""
@@ -176,7 +176,8 @@ class Recorder(TorchDispatchMode):
         with self:  # a clone, so that the write does not change a constant on the tape
             out = functional(first if id(first) in self.slots else first.clone(), *rest, **kwargs)
         base = self.allocated.get(first.untyped_storage().data_ptr(), first)
-        self._check(functional, unsupported=base.dtype != out.dtype or 0 in first.stride())
+        if base.dtype != out.dtype or 0 in first.stride():
+            self._refuse(functional)
         self._set_slot(first.copy_(out.clone()), out)
         if base is not first:
             with self:

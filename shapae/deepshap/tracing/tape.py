@@ -175,11 +175,12 @@ def replay(tape: Tape, rows: Tensor, *anchors: Tensor) -> Values:
     Returns:
         For each slot (n, ...), in the dtype of ``rows``; truth values as 0 and 1. Slot 0 holds the rows.
     """
-    values: Values = torch.vmap(partial(_replay_row, tape))(rows, *anchors)
+    values: Values = torch.vmap(partial(replay_row, tape))(rows, *anchors)
     return values
 
 
-def _replay_row(tape: Tape, *inputs: Tensor) -> Values:
+def replay_row(tape: Tape, *inputs: Tensor) -> Values:
+    """Compute the values of one row (d,), and of its anchor (a,), on the tape."""
     values = dict(enumerate(inputs))
     for step in tape.steps:
         values[step.slot] = step.run(*(values[slot] for slot in step.variables))

@@ -1,4 +1,4 @@
-"""Autoencoders that run operators without a rule, and these operators."""
+"""Autoencoders that run operators without a rule or a gradient, and these operators."""
 
 REFUSED = {
     "k-sparse": r"aten\.topk\.default in Score\.autoencoder\.model",
