@@ -16,7 +16,8 @@ from torch import nn
 from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
-from shapae.explainer.attributions import Attributions, additivity_tolerance
+from shapae.explainer.additivity import Additivity
+from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
@@ -174,9 +175,7 @@ class Explainer:
         with self._running(X) as (names, rows):
             attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
             explanation = self._explanation(attributions, names, rows, start)
-        message = attributions.additivity_message(self._backend.additive)
-        if message:
-            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=2)
+        self._warn_of_residual(attributions)
         return explanation
 
     def summarize(self, X: Any) -> Importance:
@@ -193,19 +192,17 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
-            averages, scores, base = average_rows(self._backend, self._ordered_game, rows, self._settings)
-        residual = scores.mean(axis=0) - base - averages.values.mean.sum(axis=0)
-        spread, tolerance = additivity_tolerance(scores, base[None], averages.sizes.mean.sum(axis=0))
-        if self._backend.additive and (np.abs(residual) > tolerance).any():
-            warnings.warn(
-                f"the mean values do not add up to the mean score: the residual is {np.abs(residual).max():.3g}, where "
-                f"the scores spread over {spread.max():.3g}. {self._backend.hint}",
-                AdditivityWarning,
-                stacklevel=2,
-            )
+            averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
+        self._warn_of_residual(sums)
         made_by = self._record(start, rows)
         outputs = self._score.outputs(names)
+        residual = sums.residual.mean(axis=0)
         return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
+
+    def _warn_of_residual(self, sums: Additivity) -> None:
+        message = sums.message(self._backend.additive)
+        if message:
+            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=3)
 
     def estimate(self, n: int) -> Estimate:
         """Estimate the cost of explaining ``n`` rows against the whole background, from trials of about a second.
