@@ -19,7 +19,10 @@ class ExpectedGradients(RowwiseBackend):
 
     additive = False
     needs_gradients = True
-    hint = "The score may jump, or have no gradient somewhere. Use backend='deep' to see whether it agrees."
+    hint = (
+        "The score may jump, be steep, or have no gradient somewhere. backend='sampling' needs no gradients, nor does "
+        "backend='exact' for at most 12 features or groups."
+    )
     n_samples = 200
 
     def rows_in_memory(self, n_background: int, n_players: int) -> int:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shapae.backends import Backend, as_backend
+from shapae.backends.cuts import check_gradients
 from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
-from shapae.explainer.additivity import Additivity
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.estimate import Estimate, estimate
@@ -167,15 +167,17 @@ class Explainer:
 
         Raises:
             DataError: ``X`` is not a table of finite numbers with the columns of the background.
-            ModelError: The model is random in eval mode, mixes rows, or returns NaN.
+            ModelError: The model is random in eval mode, mixes rows, or returns NaN; or the backend needs gradients, and
+                the model has none with respect to some features.
             UnsupportedOperator: The model runs operators for which backend="deep" has no rule.
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
+            self._check_gradients(names, rows)
             attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
             explanation = self._explanation(attributions, names, rows, start)
-        self._warn_of_residual(attributions)
+        self._warn(attributions.message(self._backend.additive))
         return explanation
 
     def summarize(self, X: Any) -> Importance:
@@ -192,15 +194,20 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
+            self._check_gradients(names, rows)
             averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
-        self._warn_of_residual(sums)
+        self._warn(sums.message(self._backend.additive))
         made_by = self._record(start, rows)
         outputs = self._score.outputs(names)
         residual = sums.residual.mean(axis=0)
         return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
 
-    def _warn_of_residual(self, sums: Additivity) -> None:
-        message = sums.message(self._backend.additive)
+    def _check_gradients(self, names: list[str], rows: TableStream) -> None:
+        if self._backend.needs_gradients:
+            inputs = self._input_names(names, self._score.source, self._game.n_features)
+            self._warn(check_gradients(self._game, rows[:CHECKED_ROWS], self.backend, inputs))
+
+    def _warn(self, message: str | None) -> None:
         if message:
             warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=3)
 
