@@ -107,19 +107,21 @@ class Additivity:
 
     def _largest_error(self) -> NDArray[Any]:
         """(n, k): error of each sum that chance exceeds in none of all rows and outputs (Bonferroni's bound)."""
-        assert self._errors is not None
-        quantile = stats.t.isf(FALSE_ALARM / self._errors.size / 2, self._groups - 1)
-        return np.asarray(UNDERESTIMATE * quantile * self._errors)
+        quantile: float = stats.t.isf(FALSE_ALARM / self.scores.size / 2, self._groups - 1)
+        return quantile * self._cautious_errors()
 
     def _too_large_together(self, excess: NDArray[Any]) -> bool:
         """Tell whether many small errors are too large for chance: rows are sampled independently of each other."""
-        assert self._errors is not None
         if self._groups < MIN_SAMPLES:
             return False
-        n, k = excess.shape
-        errors = UNDERESTIMATE * self._errors
+        (n, k), errors = excess.shape, self._cautious_errors()
         squares = np.divide(excess, errors, out=np.zeros_like(excess), where=errors > 0) ** 2
         return bool((squares.sum(axis=0) > stats.chi2.isf(FALSE_ALARM / k, n)).any())
+
+    def _cautious_errors(self) -> NDArray[Any]:
+        """(n, k): standard errors, none below those of other rows: a part of a ReLU network may never be sampled."""
+        assert self._errors is not None
+        return np.asarray(UNDERESTIMATE * np.maximum(self._errors, np.sqrt(np.square(self._errors).mean(axis=0))))
 
 
 def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
