@@ -92,19 +92,18 @@ def check_gradients(game: Game, rows: Tensor, backend: str, names: list[str]) ->
     if cuts.dead:
         raise ModelError(
             f"{cuts.dead} no gradient, although the score changes with the features, so that backend={backend!r} can't "
-            f"explain it. {causes}. {way_out}, which need none."
+            f"explain it. {causes}. {way_out} instead."
         )
     if cuts.blind:
         blind = enumerate_names([names[feature] for feature in cuts.blind], "feature")
         raise ModelError(
-            f"the score changes with {blind}, but has no gradient that tells it, so that backend={backend!r} would "
-            f"lose their effects. {causes}. {way_out}, which need none."
+            f"the score changes with {blind}, but its gradient does not tell, so that the values of "
+            f"backend={backend!r} would lack these effects. {causes}. {way_out} instead."
         )
     where = f" of {enumerate_names([names[feature] for feature in cuts.partly], 'feature')}" if cuts.partly else ""
     return (
         f"the gradients of the score miss effects{where}: up to {cuts.part:.0%} of the typical change of the score. "
-        f"Jumps, parts without a gradient and straight-through estimators are usual causes. {way_out}, which need no "
-        f"gradients."
+        f"Jumps, parts without a gradient and straight-through estimators are usual causes. {way_out} instead."
     )
 
 
@@ -280,8 +279,9 @@ def _project(function: Function, start: Tensor, end: Tensor) -> Function:
         except RuntimeError as error:
             with torch.no_grad():
                 function(points.detach(), at)  # what fails without gradients, too, fails as it does elsewhere
+            reason = str(error).rstrip(".")
             raise ModelError(
-                f"the model or the head can't be run with gradients: {error}. Use backend='sampling', which needs none."
+                f"the model or the head can't be run with gradients: {reason}. Use backend='sampling', which needs none."
             ) from error
         return torch.stack([terms.sum(dim=1), terms.detach().abs().sum(dim=1)], dim=1)
 

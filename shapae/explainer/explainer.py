@@ -174,7 +174,7 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
-            self._check_gradients(names, rows)
+            self._warn(self._check_gradients(names, rows))
             attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
             explanation = self._explanation(attributions, names, rows, start)
         self._warn(attributions.message(self._backend.additive))
@@ -194,7 +194,7 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
-            self._check_gradients(names, rows)
+            self._warn(self._check_gradients(names, rows))
             averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
         self._warn(sums.message(self._backend.additive))
         made_by = self._record(start, rows)
@@ -202,10 +202,11 @@ class Explainer:
         residual = sums.residual.mean(axis=0)
         return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
 
-    def _check_gradients(self, names: list[str], rows: TableStream) -> None:
-        if self._backend.needs_gradients:
-            inputs = self._input_names(names, self._score.source, self._game.n_features)
-            self._warn(check_gradients(self._game, rows[:CHECKED_ROWS], self.backend, inputs))
+    def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
+        if not self._backend.needs_gradients:
+            return None
+        inputs = self._input_names(names, self._score.source, self._game.n_features)
+        return check_gradients(self._game, rows[:CHECKED_ROWS], self.backend, inputs)
 
     def _warn(self, message: str | None) -> None:
         if message:
