@@ -1,10 +1,10 @@
-"""Gradients that are cut: features that change a score which has no gradient, or too little of it, with respect to them.
+"""Gradients that are cut: features that change a score whose gradient with respect to them is zero, or too small.
 
-Embeddings of codes, rounding, comparisons, ``.detach()`` and numpy cut the gradient of a model without an error. Here the
-score is followed on straight ways, from background rows to rows and along single features. A piece of a way is halved
-where the change of the score is not between the products of its length and the slopes at both ends. By the mean value
-theorem this ends soon for a continuous function that has the gradient it claims, also at kinks; a jump, or a part without a
-gradient, remains.
+Embeddings of codes, rounding, comparisons, ``.detach()`` and numpy cut the gradient of a model without an error. Here
+the score is followed on straight ways, from background rows to rows and along single features. A piece of a way is
+halved where the change of the score is not its length times a slope between those at both ends. By the mean value
+theorem this ends soon for a continuous function that has the gradient it claims, also at kinks; a jump, or a part
+without a gradient, remains.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,8 +73,7 @@ def check_gradients(game: Game, rows: Tensor, backend: str, names: list[str]) ->
 
     Args:
         game: Its score is a ``Score``.
-        rows: (n, d), some rows to explain, the anchors of an anchored score; they are not the inputs of the score if these
-            are latents.
+        rows: (n, d), some rows to explain, not their latents; they are the anchors of an anchored score.
         backend: Name of the backend, for messages.
         names: Names of the inputs of the score.
 

@@ -87,9 +87,8 @@ class Sampling(Backend):
 def _changes(game: Game, row: Tensor) -> Tensor:
     """Tell whether any background row differs from ``row`` in a feature of each player: (players, 1)."""
     differs = (game.background != row).any(dim=0)
-    return torch.zeros(game.n_players, 1, device=row.device).index_add_(
-        0, game.player_of_feature, differs[:, None].float()
-    ).bool()
+    players = game.player_of_feature[differs]
+    return torch.zeros(game.n_players, 1, dtype=torch.bool, device=row.device).index_fill(0, players, True)
 
 
 def _sample_background(

@@ -167,8 +167,8 @@ class Explainer:
 
         Raises:
             DataError: ``X`` is not a table of finite numbers with the columns of the background.
-            ModelError: The model is random in eval mode, mixes rows, or returns NaN; or the backend needs gradients, and
-                the model has none with respect to some features.
+            ModelError: The model is random in eval mode, mixes rows, or returns NaN; or the backend needs gradients,
+                and the model has none with respect to some features.
             UnsupportedOperator: The model runs operators for which backend="deep" has no rule.
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """

@@ -66,9 +66,7 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
     return result
 
 
-def average_rows(
-    backend: Backend, game: Game, rows: TableStream, settings: Settings
-) -> tuple[RowAverages, Additivity]:
+def average_rows(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> tuple[RowAverages, Additivity]:
     """Average the attributions over all rows, whose values are never held at once.
 
     Args:

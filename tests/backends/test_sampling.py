@@ -183,7 +183,7 @@ def test_an_effect_that_was_never_sampled_is_not_certain():
 
 
 def test_a_rare_background_row_that_was_never_sampled_is_in_the_standard_errors_of_all_features():
-    """Only one of 4000 background rows makes a difference; the score of the background tells that something is missing."""
+    """Only one of 4000 background rows makes a difference; the sum of the values tells that something is missing."""
     background = np.ones((4000, 3))
     background[:, 0] = np.random.default_rng(0).uniform(size=4000)
     background[1234] = -50

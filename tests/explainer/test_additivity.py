@@ -132,8 +132,9 @@ def test_a_thousand_rows_and_fifty_outputs_give_no_false_alarm_and_losses_below_
 def test_parts_of_a_network_that_are_never_sampled_are_no_alarm():
     """ReLUs that a few background rows alone switch on, next to the ends of the ways."""
     for seed in (0, 24, 28, 31):
-        model, rows, background = cases.build(cases.Question, seed=seed), *(
-            cases.table(n, seed=seed + shift) for n, shift in ((40, 100), (30, 900))
+        model, rows, background = (
+            cases.build(cases.Question, seed=seed),
+            *(cases.table(n, seed=seed + shift) for n, shift in ((40, 100), (30, 900))),
         )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
