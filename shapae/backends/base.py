@@ -62,7 +62,7 @@ class Backend(ABC):
     name: str = ""
     additive: bool = True
     needs_gradients: bool = False
-    hint: str = "The score may depend on more than its rows, or the backend may be wrong; compare backend='exact'."
+    hint: str = "The score may depend on more than its rows, or the backend may be wrong; compare backend='sampling'."
     n_samples: int = 0
     supports_groups: bool = False
 

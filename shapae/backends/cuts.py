@@ -142,7 +142,7 @@ def find_cuts(game: Game, rows: Tensor) -> Cuts | None:
     part = float(torch.maximum(whole.lost.max() / typical, lost.max()))
     if part < LOST and not blind.any():
         return None
-    return Cuts(*([int(each) for each in mask.nonzero()] for mask in (blind, partly)), part)
+    return Cuts(blind.nonzero().flatten().tolist(), partly.nonzero().flatten().tolist(), part)
 
 
 def follow(function: Function, start: Tensor, end: Tensor) -> Followed:
@@ -263,7 +263,7 @@ def _follow_features(function: Function, start: Tensor, end: Tensor) -> Followed
 
 
 def _project(function: Function, start: Tensor, end: Tensor) -> Function:
-    """Project k outputs, each in units of its typical change, on one number; beside it the size of its terms: (m, 2)."""
+    """Project k outputs, in units of their typical changes, on one number, beside the size of its terms: (m, 2)."""
     ways = torch.arange(len(start), device=start.device)
     with torch.no_grad():
         changes = function(end, ways).detach() - function(start, ways).detach()
@@ -280,7 +280,7 @@ def _project(function: Function, start: Tensor, end: Tensor) -> Function:
                 function(points.detach(), at)  # what fails without gradients, too, fails as it does elsewhere
             reason = str(error).rstrip(".")
             raise ModelError(
-                f"the model or the head can't be run with gradients: {reason}. Use backend='sampling', which needs none."
+                f"the model or the head can't be run with gradients: {reason}. Use backend='sampling' instead."
             ) from error
         return torch.stack([terms.sum(dim=1), terms.detach().abs().sum(dim=1)], dim=1)
 

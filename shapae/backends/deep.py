@@ -20,7 +20,8 @@ class Deep(Backend):
 
     name = "deep"
     hint = (
-        "Look for values that overflow, or that jump between a row and the background. backend='exact' needs no rules."
+        "Look for values that overflow, or that jump between a row and the background. backend='sampling' needs no "
+        "rules, nor does backend='exact' for at most 12 features or groups."
     )
 
     def bind(self, game: Game) -> Attribution:

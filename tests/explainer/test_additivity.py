@@ -34,16 +34,16 @@ def sums_of(explainer, rows):
 @GRADIENTS
 @pytest.mark.parametrize("head", ["reconstruction_error", "latent:1", heads.ReconstructionError(target="fixed")])
 def test_the_residual_is_as_large_as_the_standard_error_of_the_sum_says(backend, head):
-    """240 runs of one row with different seeds: their residuals spread as each of them says of itself."""
+    """100 runs of one row with different seeds: their residuals spread as each of them says of itself."""
     explainer = Explainer(cases.build(Bent), BACKGROUND, head=head, backend=backend)
-    twins = np.repeat(ROWS[:1], 240, axis=0)
+    twins = np.repeat(ROWS[:1], 100, axis=0)
     sums, score = sums_of(explainer, twins), explainer._score
     with torch.no_grad():
         base = score.anchored_at(torch.tensor(ROWS[0]))(explainer.background).mean().item()
         moved = score(torch.tensor(ROWS[:1])).item() - base
     z = (sums.mean - moved) / sums.standard_error
     assert np.abs(z.mean()) < 4 / np.sqrt(len(z))
-    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.2)
+    assert np.sqrt((z**2).mean()) == pytest.approx(1, abs=0.3)
 
 
 class Less(Gradient):
