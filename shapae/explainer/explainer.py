@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shapae.backends import Backend, as_backend
-from shapae.backends.cuts import check_gradients
 from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
+from shapae.explainer.cuts import check_gradients
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance

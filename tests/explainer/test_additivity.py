@@ -15,7 +15,7 @@ from shapae.explainer.additivity import Additivity, Sums
 from tests import cases
 
 GRADIENTS = pytest.mark.parametrize("backend", ["gradient", "shap_gradient", "captum_gradient_shap"])
-ROWS, BACKGROUND = cases.table(60, 8, seed=1), cases.table(40, 8, seed=2)
+ROWS, BACKGROUND = cases.table(30, 8, seed=1), cases.table(40, 8, seed=2)
 
 
 class Bent(cases.Question):

@@ -10,8 +10,8 @@ from torch import nn
 
 from shapae import Explainer, explain_anomalies, heads
 from shapae.backends import Moments, RowwiseBackend
-from shapae.backends.cuts import find_cuts
 from shapae.errors import AdditivityWarning, ModelError
+from shapae.explainer.cuts import find_cuts
 from tests import cases
 from tests.deepshap.zoo import ZOO, D
 
