@@ -63,7 +63,7 @@ class Less(Gradient):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"groups": {"x": ["feature 0", "feature 5"]}}, {"tolerance": 0.2}, {"head": "latent"}, {"n_jobs": 2}],
+    [{}, {"groups": {"x": ["feature 0", "feature 5"]}}, {"tolerance": 0.2}, {"head": "latent"}],
     ids=str,
 )
 def test_a_loss_is_found_in_a_summary_as_in_an_explanation_and_without_it_there_is_no_warning(settings):
@@ -123,9 +123,9 @@ def simulated(seed, *, lost=0.0, n=1000, k=50, samples=200):
 
 
 def test_a_thousand_rows_and_fifty_outputs_give_no_false_alarm_and_losses_below_the_noise_of_a_row_are_found():
-    """Measured over hundreds of seeds of networks; here a few, of a distribution that is as skewed."""
+    """Errors as skewed as those of expected gradients, in rows of different sizes."""
     assert [simulated(seed).message(False) for seed in range(3)] == [None] * 3
-    small = simulated(0, lost=0.2)
+    small = simulated(0, lost=0.16)
     assert "all of 1000 rows do not add up to their scores within their standard errors" in small.message(False)
 
 
