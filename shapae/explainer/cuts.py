@@ -30,7 +30,7 @@ PIECES, HALVINGS = 8, 12
 # warning; below it the standard errors of the values are larger.
 RESOLUTION, BLIND, LOST = 1e-4, 1e-3, 0.02
 # Number of rows whose gradients are computed at once, and rounding errors of a score in units of its last digit.
-BATCH_ROWS, ROUNDING = 256, 256
+BATCH_ROWS, ROUNDING = 256, 16
 
 # From points (m, d) and the numbers of their ways (m,) to numbers (m, k).
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -120,6 +120,10 @@ def find_cuts(game: Game, rows: Tensor) -> Cuts | None:
     chosen = [torch.arange(WAYS, device=b.device) * len(each) // WAYS for each in (x, b)]
     start, end, anchors = b[chosen[1]], x[chosen[0]], rows[chosen[0]]
     parts: dict[str, Function] = {"the score has": partial(_score, score, anchors)}
+    with torch.no_grad():  # scores that are not finite are refused where all of them are computed
+        ways = torch.arange(WAYS, device=b.device)
+        if not all(parts["the score has"](each, ways).isfinite().all() for each in (start, end)):
+            return None
     whole = follow(_project(parts["the score has"], start, end), start, end)
     typical = whole.change.square().mean().sqrt()
     if not whole.lost.max() > BLIND * typical:
@@ -224,7 +228,7 @@ class _Pieces:
         """Positions of the pieces with the largest differences between change and mean slope."""
         slopes = (self.known0[:, 1] + self.known1[:, 1]) / 2 * (self.t1 - self.t0)
         difference = torch.nan_to_num((self.change - slopes).abs(), 0, 0, 0)
-        open_pieces = (difference > self.rounding.clamp(min=resolution)).nonzero().flatten()
+        open_pieces = (difference > (8 * self.rounding).clamp(min=resolution)).nonzero().flatten()
         return open_pieces[difference[open_pieces].argsort(descending=True)[:most]]
 
     def select(self, at: Tensor) -> "_Pieces":
