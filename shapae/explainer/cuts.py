@@ -118,7 +118,8 @@ def find_cuts(game: Game, rows: Tensor) -> Cuts | None:
     with torch.no_grad():
         x, b = score.inputs(rows), game.background
     chosen = [torch.arange(WAYS, device=b.device) * len(each) // WAYS for each in (x, b)]
-    start, end, anchors = b[chosen[1]], x[chosen[0]], rows[chosen[0]]
+    # The background in another order, as it may be the same table.
+    start, end, anchors = b[chosen[1].roll(WAYS // 2)], x[chosen[0]], rows[chosen[0]]
     parts: dict[str, Function] = {"the score has": partial(_score, score, anchors)}
     with torch.no_grad():  # scores that are not finite are refused where all of them are computed
         ways = torch.arange(WAYS, device=b.device)

@@ -118,6 +118,11 @@ def test_any_head_and_setting_finds_them(settings):
         explainer_of({4: CUTS["embedding"]}, backend="gradient", **settings)(ROWS)
 
 
+def test_rows_that_are_also_the_background_find_them():
+    with pytest.raises(ModelError, match="with feature kind, "):
+        explainer_of({4: CUTS["embedding"]}, backend="gradient")(BACKGROUND)
+
+
 class Rounded(cases.Question):
     """Its decoder rounds one latent."""
 
