@@ -49,8 +49,10 @@ class Backend(ABC):
 
     Attributes:
         name: Name in results and messages; by default the name of the class.
-        additive: Whether values sum to score - base value up to rounding. Otherwise they do up to their standard
-            errors; without standard errors nothing is promised.
+        additive: Whether values sum to score - base value up to rounding. Otherwise they do up to the standard error of
+            their sum, see ``Moments.sums``; without standard errors nothing is promised.
+        needs_gradients: Whether the values come from gradients of the score. Then features that change the score, and
+            of which it has no gradient, are refused before the work starts.
         hint: Advice for the warning that values do not sum to score - base value.
         n_samples: Approximate number of samples per row; 0 if nothing is sampled.
         supports_groups: Whether ``Game.players`` are taken as players. Otherwise the values of their features are
@@ -59,7 +61,8 @@ class Backend(ABC):
 
     name: str = ""
     additive: bool = True
-    hint: str = "The score may depend on more than its rows, or the backend may be wrong; compare backend='exact'."
+    needs_gradients: bool = False
+    hint: str = "The score may depend on more than its rows, or the backend may be wrong; compare backend='sampling'."
     n_samples: int = 0
     supports_groups: bool = False
 
@@ -165,7 +168,7 @@ def bind(backend: Backend, game: Game) -> Attribution:
     else:
         bound = backend.bind(plain)
     shape = (plain.n_players, score.draws or score.width)
-    return partial(_attribute, bound, backend.name, shape, groups)
+    return partial(_attribute, bound, backend, shape, groups)
 
 
 def _attribute_with_anchors(bound: AnchoredAttribution, score: Score, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
@@ -184,18 +187,19 @@ def _attribute_one_by_one(
 
 def _attribute(
     bound: Attribution,
-    name: str,
+    backend: Backend,
     shape: tuple[int, int],
     groups: Players | None,
     rows: Tensor,
     *,
     seeds: Sequence[int],
 ) -> Moments:
-    """Attribute rows, and sum over groups. The spread of sums is not known."""
-    moments = check_moments(bound(rows, seeds=seeds), name, (len(rows), *shape), rows)
+    """Attribute rows, and sum over groups. The spread of a group is not known, that of the sum over all groups is."""
+    moments = check_moments(bound(rows, seeds=seeds), backend.name, (len(rows), *shape), rows)
+    moments = replace(moments, sums=None) if backend.additive else moments.with_sums()
     if groups is None:
         return moments
-    return Moments(moments.count, groups.sums(moments.mean), n_groups=moments.n_groups)
+    return replace(moments, mean=groups.sums(moments.mean), sum_of_squares=None)
 
 
 def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tensor) -> Moments:
@@ -227,7 +231,8 @@ def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tens
             f"the backend {name!r} returned Moments with count={moments.count!r}. Expected is one positive number: how "
             f"many background rows or samples were averaged, or the sum of their weights."
         )
-    return Moments(moments.count, np.asarray(parts[0]), parts[1], moments.n_groups)
+    sums = moments.sums and check_moments(moments.sums, f"{name}, sums", (shape[0], 1, *shape[2:]), rows)
+    return Moments(moments.count, np.asarray(parts[0]), parts[1], moments.n_groups, sums)
 
 
 def _to_array(part: Any, rows: Tensor) -> NDArray[Any]:

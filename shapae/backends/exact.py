@@ -37,7 +37,7 @@ class Exact(Backend):
         if n_players > MAX_PLAYERS:
             raise TooLarge(
                 f"the exact backend takes at most {MAX_PLAYERS} features, got {n_players} (that is 2**{n_players} "
-                f"coalitions). Use backend='deep', fewer features, or groups of them: Explainer(..., groups=...)."
+                f"coalitions). Use backend='sampling', fewer features, or groups of them: Explainer(..., groups=...)."
             )
         return n_background * int(2**n_players)
 

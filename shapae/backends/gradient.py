@@ -18,7 +18,11 @@ class ExpectedGradients(RowwiseBackend):
     """
 
     additive = False
-    hint = "The score may jump, or have no gradient somewhere. Use backend='deep' to see whether it agrees."
+    needs_gradients = True
+    hint = (
+        "The score may jump, be steep, or have no gradient somewhere. backend='sampling' needs no gradients, nor does "
+        "backend='exact' for at most 12 features or groups."
+    )
     n_samples = 200
 
     def rows_in_memory(self, n_background: int, n_players: int) -> int:
@@ -44,7 +48,4 @@ class Gradient(ExpectedGradients):
         points = (sampled + fraction * (row - sampled)).requires_grad_()
         outputs = Differentiable(game.score)(points).sum(dim=0)
         slopes = torch.stack([torch.autograd.grad(output, points, retain_graph=True)[0] for output in outputs], dim=-1)
-        values = slopes * (row - sampled).unsqueeze(-1)  # (samples, d, k)
-        mean = values.mean(dim=0, keepdim=True)
-        squares = (values - mean).square().sum(dim=0, keepdim=True)
-        return Moments(n, mean.cpu().numpy(), squares.cpu().numpy())
+        return Moments.of_samples((slopes * (row - sampled).unsqueeze(-1)).cpu().numpy())

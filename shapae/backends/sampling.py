@@ -27,9 +27,15 @@ class Sampling(Backend):
     so they are if fewer than 400 samples are wanted. Samples come in pairs from the same background row, or from
     neighbours; the difference of a pair gives the standard errors.
 
+    An effect that was never sampled has no spread. So a feature that differs from the background has at least the
+    standard error that one sample of the largest difference of any feature in this row would give it (an effect that
+    happens less often than once in m samples is easily missed in m samples), and at least the part of the sum that its
+    value was corrected by. A sum that no feature with a spread explains may belong to any feature.
+
     Reference:
         Castro, Gomez and Tejada, 2009, Polynomial calculation of the Shapley value based on sampling; Mitchell et
-        al., 2022, section 4.1 (antithetic orders), https://arxiv.org/abs/2104.12199
+        al., 2022, section 4.1 (antithetic orders), https://arxiv.org/abs/2104.12199; Hanley and Lippman-Hand, 1983, If
+        nothing goes wrong, is everything all right? (events that were not seen in m trials)
     """
 
     name = "sampling"
@@ -60,18 +66,29 @@ class Sampling(Backend):
         sampled = game.background[torch.as_tensor(twos.ravel(), device=row.device)]
         places = torch.as_tensor(generator.random((samples, players)).argsort(axis=1), device=row.device)
         share = torch.as_tensor(part).to(row)[:, None, None]
-        mean = variance = scores.new_zeros(players, scores.shape[1])
+        mean = variance = largest = scores.new_zeros(players, scores.shape[1])
         for few in batches(len(twos), max(1, BATCH_ROWS // (4 * players))):
             both = slice(2 * few.start, 2 * few.stop)
             gains = _contributions(game.score, row, sampled[both], places[both], player_of)
             one, other = gains.reshape(-1, 2, *mean.shape).unbind(1)
             mean = mean + (share[few] * (one + other) / 2).sum(dim=0)
             difference = share[few] * (one - other) / 2
-            variance = variance + (difference - difference.mean(dim=1, keepdim=True)).square().sum(dim=0)
+            squares = (difference - difference.mean(dim=1, keepdim=True)).square()
+            variance, largest = variance + squares.sum(dim=0), torch.maximum(largest, squares.amax(dim=(0, 1)))
         missing = _score_rows(row[None], game.score)[0] - weights @ scores / weights.sum() - mean.sum(dim=0)
         # The nearest values that add up. They stay unbiased, as the map is linear, and can't be further from the truth.
-        mean, squares = mean + missing / players, variance * samples * len(twos)
+        mean, unexplained = mean + missing / players, missing.abs() - 2 * variance.sqrt().sum(dim=0)
+        least = torch.stack([largest[0], (missing / players).square(), unexplained.clamp(min=0).square()]).amax(dim=0)
+        variance = torch.where(_changes(game, row), torch.maximum(variance, least), variance)
+        squares = variance * samples * len(twos)
         return Moments(samples, mean[None].cpu().numpy(), squares[None].cpu().numpy(), n_groups=len(twos) + 1)
+
+
+def _changes(game: Game, row: Tensor) -> Tensor:
+    """Tell whether any background row differs from ``row`` in a feature of each player: (players, 1)."""
+    differs = (game.background != row).any(dim=0)
+    players = game.player_of_feature[differs]
+    return torch.zeros(game.n_players, 1, dtype=torch.bool, device=row.device).index_fill(0, players, True)
 
 
 def _sample_background(

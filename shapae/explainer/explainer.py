@@ -18,6 +18,7 @@ from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
+from shapae.explainer.cuts import check_gradients
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
@@ -32,7 +33,6 @@ from shapae.models.fit import warn_of_poor_reconstruction
 from shapae.tables.background import read_background, tensors
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
-from shapae.utils.additivity import additivity_tolerance
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
 
@@ -174,17 +174,17 @@ class Explainer:
 
         Raises:
             DataError: ``X`` is not a table of finite numbers with the columns of the background.
-            ModelError: The model is random in eval mode, mixes rows, or returns NaN.
+            ModelError: The model is random in eval mode, mixes rows, or returns NaN; or the backend needs gradients,
+                and the model has none with respect to some features.
             UnsupportedOperator: The model runs operators for which backend="deep" has no rule.
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
+            self._warn(self._check_gradients(names, rows))
             attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
             explanation = self._explanation(attributions, names, rows, start)
-        message = attributions.additivity_message(self._backend.additive, self._score.eps)
-        if message:
-            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=2)
+        self._warn(attributions.message(self._backend.additive, self._score.eps))
         return explanation
 
     def summarize(self, X: Any) -> Importance:
@@ -201,20 +201,23 @@ class Explainer:
         """
         start = time.perf_counter()
         with self._running(X) as (names, rows):
-            averages, scores, base = average_rows(self._backend, self._ordered_game, rows, self._settings)
-            made_by = self._record(start, rows)
-        residual = scores.mean(axis=0) - base - averages.values.mean.sum(axis=0)
-        sizes, eps = averages.sizes.mean.sum(axis=0), float(np.finfo(scores.dtype).eps)
-        spread, tolerance = additivity_tolerance(scores, base[None], sizes, eps)
-        if self._backend.additive and (np.abs(residual) > tolerance).any():
-            warnings.warn(
-                f"the mean values do not add up to the mean score: the residual is {np.abs(residual).max():.3g}, where "
-                f"the scores spread over {spread.max():.3g}. {self._backend.hint}",
-                AdditivityWarning,
-                stacklevel=2,
-            )
+            self._warn(self._check_gradients(names, rows))
+            averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
+        self._warn(sums.message(self._backend.additive, self._score.eps))
+        made_by = self._record(start, rows)
         outputs = self._score.outputs(names)
+        residual = sums.residual.mean(axis=0)
         return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
+
+    def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
+        if not self._backend.needs_gradients:
+            return None
+        inputs = self._input_names(names, self._score.source, self._game.n_features)
+        return check_gradients(self._game, rows[:CHECKED_ROWS], self.backend, inputs)
+
+    def _warn(self, message: str | None) -> None:
+        if message:
+            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=3)
 
     def estimate(self, n: int) -> Estimate:
         """Estimate the cost of explaining ``n`` rows against the whole background, from trials of about a second.

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from shapae.backends.base import Attribution, Backend, bind
 from shapae.backends.game import Game
 from shapae.errors import TooLarge
-from shapae.explainer.attributions import Attributions, check_finite_values
+from shapae.explainer.additivity import Additivity, Sums
+from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Plan, Settings, plan_chunks, result_bytes
 from shapae.explainer.importance import RowAverages
 from shapae.explainer.scores import base_values, score_rows
@@ -57,7 +58,7 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
     scores, background_scores = _score(game, rows, plan)
     result = Attributions(scores, len(background_scores), game.n_players)
     for block, moments in zip(plan.blocks, _attribute_blocks(backend, game, rows, plan, settings), strict=True):
-        result.put(block, moments)
+        result.put_values(block, moments)
     used = _background_used(backend, game, result.used, settings)
     result.base_values = base_values(
         game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size
@@ -65,9 +66,7 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
     return result
 
 
-def average_rows(
-    backend: Backend, game: Game, rows: TableStream, settings: Settings
-) -> tuple[RowAverages, NDArray[Any], NDArray[Any]]:
+def average_rows(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> tuple[RowAverages, Additivity]:
     """Average the attributions over all rows, whose values are never held at once.
 
     Args:
@@ -77,7 +76,7 @@ def average_rows(
         settings: See ``attribute_rows``.
 
     Returns:
-        The averages; the scores of the rows, (n, k); and their mean base value, (k,).
+        The averages; and the sums of the values of each row, beside its score and its base value.
 
     Raises:
         TooLarge: The averages take more than half of the memory, or the smallest chunk does not fit.
@@ -93,16 +92,23 @@ def average_rows(
     scores, background_scores = _score(game, rows, plan)
     if settings.tolerance is None:
         games, draws = [game.slice(part) for part in plan.parts], _score_of(game).draws
-        work: Callable[..., RowAverages] = partial(average_block, draws=draws)
+        work: Callable[..., tuple[RowAverages, Sums]] = partial(average_block, draws=draws)
     else:
         games, work = rounds(backend, game), partial(average_until_converged, tolerance=settings.tolerance)
     tasks = [(games, block) for block in plan.blocks]
-    averages = reduce(add, _run(work, backend, rows, tasks, plan, settings))
-    check_finite_values(averages.values.mean.sum(axis=0)[None])
+    sums, parts = Additivity(scores), zip(plan.blocks, _run(work, backend, rows, tasks, plan, settings), strict=True)
+    averages = reduce(add, (_put_sums(sums, block, part) for block, part in parts))
     used = np.full(len(rows), len(game.background)) if averages.used is None else averages.used
     used = _background_used(backend, game, used, settings)
-    base = base_values(game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size)
-    return averages, scores, base.mean(axis=0)
+    sums.base_values = base_values(
+        game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size
+    )
+    return averages, sums
+
+
+def _put_sums(sums: Additivity, block: slice, part: tuple[RowAverages, Sums]) -> RowAverages:
+    sums.put(block, part[1])
+    return part[0]
 
 
 def self_scores(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.base import Attribution
+from shapae.explainer.additivity import Sums
 from shapae.explainer.importance import RowAverages, average_over_rows
 from shapae.utils.moments import Moments
 from shapae.utils.random import round_seed
@@ -74,18 +75,21 @@ def _converged(total: Moments, tolerance: float) -> NDArray[Any]:
     return np.asarray(errors.max(axis=(1, 2)) <= tolerance * largest)
 
 
-def average_block(bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], *, draws: int = 0) -> RowAverages:
-    """Average the values of ``rows``; see ``attribute_block``, and ``Head.draws``."""
+def average_block(
+    bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], *, draws: int = 0
+) -> tuple[RowAverages, Sums]:
+    """Average the values of ``rows``, and sum them over the features; see ``attribute_block``, and ``Head.draws``."""
     moments = attribute_block(bound, rows, seeds)
-    return average_over_rows((moments.average_outputs() if draws else moments).mean)
+    moments = moments.average_outputs() if draws else moments
+    return average_over_rows(moments.mean), Sums.of(moments)
 
 
 def average_until_converged(
     bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], *, tolerance: float
-) -> RowAverages:
-    """Average the values of ``rows``; see ``attribute_until_converged``."""
+) -> tuple[RowAverages, Sums]:
+    """Average the values of ``rows``, and sum them over the features; see ``attribute_until_converged``."""
     moments = attribute_until_converged(bound, rows, seeds, tolerance=tolerance)
-    return average_over_rows(moments.mean, used_per_row(moments))
+    return average_over_rows(moments.mean, used_per_row(moments)), Sums.of(moments)
 
 
 def used_per_row(moments: Moments) -> NDArray[Any]:

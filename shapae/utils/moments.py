@@ -19,6 +19,8 @@ class Moments:
         sum_of_squares: (n, d, k). Sum of the squared deviations from ``mean``, over ``n_groups`` groups of items, each
             squared deviation as often as its group has members (Welford's M2). None where the spread is not known.
         n_groups: Number of groups; 0 stands for ``count``, where each item is a group by itself.
+        sums: (n, 1, k). Moments of the sum over the features, whose spread says how well the values should add up. None
+            where they are not known.
 
     Two parts merge by weighted sums, see ``__add__``:
 
@@ -32,6 +34,7 @@ class Moments:
     mean: NDArray[Any]
     sum_of_squares: NDArray[Any] | None = None
     n_groups: Any = 0
+    sums: "Moments | None" = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.n_groups) == 0 and not self.n_groups:
@@ -47,29 +50,47 @@ class Moments:
         count = self.count + other.count
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.count / count)
+        sums = None if self.sums is None or other.sums is None else self.sums + other.sums
         if self.sum_of_squares is None or other.sum_of_squares is None:
-            return Moments(count, mean)
+            return Moments(count, mean, sums=sums)
         between = delta * delta * (self.count * other.count / count)
         squares = self.sum_of_squares + other.sum_of_squares + between
-        return Moments(count, mean, squares, self.n_groups + other.n_groups)
+        return Moments(count, mean, squares, self.n_groups + other.n_groups, sums)
+
+    @classmethod
+    def of_samples(cls, samples: NDArray[Any]) -> "Moments":
+        """Average samples of the values of one row.
+
+        Args:
+            samples: (samples, d, k).
+
+        Returns:
+            (1, d, k), with the moments of the sums over the features.
+        """
+        mean = samples.mean(axis=0, keepdims=True)
+        squares = np.square(samples - mean).sum(axis=0, keepdims=True)
+        sums = None if samples.shape[1] == 1 else cls.of_samples(samples.sum(axis=1, keepdims=True))
+        return cls(len(samples), mean, squares, sums=sums)
 
     @classmethod
     def empty(cls, n: int, like: "Moments") -> "Moments":
         """Allocate moments of n rows, to be filled by ``put``."""
         mean, squares = (np.empty_like(like.mean, shape=(n, *like.mean.shape[1:])) for _ in range(2))
         count, n_groups = np.zeros((2, n, 1, 1), like.mean.dtype)
-        return cls(count, mean, squares, n_groups)
+        return cls(count, mean, squares, n_groups, like.sums and cls.empty(n, like.sums))
 
     def put(self, rows: NDArray[Any], other: "Moments") -> None:
         """Write the moments of some rows into arrays of ``empty``."""
         assert self.sum_of_squares is not None
         self.count[rows], self.mean[rows], self.n_groups[rows] = other.count, other.mean, other.n_groups
         self.sum_of_squares[rows] = other.sum_of_squares
+        if self.sums is not None and other.sums is not None:
+            self.sums.put(rows, other.sums)
 
     def select(self, rows: Any) -> "Moments":
         """Select rows, as in numpy, of moments whose rows share one ``count``."""
         squares = None if self.sum_of_squares is None else self.sum_of_squares[rows]
-        return replace(self, mean=self.mean[rows], sum_of_squares=squares)
+        return replace(self, mean=self.mean[rows], sum_of_squares=squares, sums=self.sums and self.sums.select(rows))
 
     def as_group(self) -> "Moments":
         """Take moments without a known spread as one group: several groups tell how much they differ."""
@@ -80,7 +101,21 @@ class Moments:
     def average_outputs(self) -> "Moments":
         """Average over the outputs, which are samples of one number: (n, d, k) becomes (n, d, 1)."""
         mean = self.mean.mean(axis=2, keepdims=True)
-        return Moments(self.mean.shape[2], mean, ((self.mean - mean) ** 2).sum(axis=2, keepdims=True))
+        squares = ((self.mean - mean) ** 2).sum(axis=2, keepdims=True)
+        return Moments(self.mean.shape[2], mean, squares, sums=self.sums and self.sums._average_dependent())
+
+    def _average_dependent(self) -> "Moments":
+        """Average over outputs that depend on each other: the mean of their spreads bounds the spread of their mean."""
+        assert self.sum_of_squares is not None
+        spread = np.sqrt(self.sum_of_squares).mean(axis=2, keepdims=True)
+        return replace(self, mean=self.mean.mean(axis=2, keepdims=True), sum_of_squares=spread**2)
+
+    def with_sums(self) -> "Moments":
+        """Bound the spread of the sums over the features where it is not known, by the triangle inequality."""
+        if self.sums is not None or self.sum_of_squares is None:
+            return self
+        spread = np.sqrt(self.sum_of_squares).sum(axis=1, keepdims=True)
+        return replace(self, sums=Moments(self.count, self.mean.sum(axis=1, keepdims=True), spread**2, self.n_groups))
 
     @property
     def standard_error(self) -> NDArray[Any] | None:
@@ -104,6 +139,11 @@ def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
     if len(counts) > 1:
         raise ValueError(f"only moments of equal counts can be concatenated, got {sorted(counts)}.")
     squares = [part.sum_of_squares for part in parts if part.sum_of_squares is not None]
-    mean = np.concatenate([part.mean for part in parts], axis)
-    spread = np.concatenate(squares, axis) if len(squares) == len(parts) else None
-    return Moments(parts[0].count, mean, spread, parts[0].n_groups)
+    sums = [part.sums for part in parts if part.sums is not None]
+    return Moments(
+        parts[0].count,
+        np.concatenate([part.mean for part in parts], axis),
+        np.concatenate(squares, axis) if len(squares) == len(parts) else None,
+        parts[0].n_groups,
+        concatenate(sums, axis) if len(sums) == len(parts) else None,
+    )

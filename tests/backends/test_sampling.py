@@ -159,3 +159,56 @@ def test_no_more_rows_are_scored_at_once_than_are_said_to_be_held(monkeypatch):
     Counting.most = 0
     explainer(x[:1])
     assert Counting.most <= Sampling().rows_in_memory(3, 30)
+
+
+def explained(function, rows, background):
+    """Explanation by sampling of a function from rows (n, d) to numbers (n,)."""
+    explainer = Explainer(nn.Identity(), background, head=lambda model, x: function(x), backend="sampling")
+    return explainer(rows)
+
+
+def conjunction(x):
+    """1 if all features are positive: in each order one player, the last, gets all of it."""
+    return (x > 0).all(dim=1).to(x)
+
+
+def test_an_effect_that_was_never_sampled_is_not_certain(monkeypatch):
+    """200 features share 1: about 100 orders and their reverses miss many of them, whose values are 1/200."""
+    monkeypatch.setattr(Sampling, "n_samples", 100)
+    d = 200
+    got = explained(conjunction, torch.ones(1, d).double(), -torch.ones(3, d).double())
+    missed = got.values[0] == 0
+    assert missed.sum() > 20
+    assert (np.abs(got.values - 1 / d) <= 1.96 * got.standard_errors)[0, missed].all()
+    assert (got.standard_errors[0, missed] <= got.standard_errors[0, ~missed].min() * (1 + 1e-9)).all()
+
+
+def test_a_rare_background_row_that_was_never_sampled_is_in_the_standard_errors_of_all_features():
+    """Only one of 4000 background rows makes a difference; the sum of the values tells that something is missing."""
+    background = np.ones((4000, 3))
+    background[:, 0] = np.random.default_rng(0).uniform(size=4000)
+    background[1234] = -50
+    function = lambda x: (x[:, 1] < 0).to(x) * 4000  # noqa: E731
+    got = explained(function, np.ones((1, 3)), background)
+    assert got.values.sum() == pytest.approx(-1)
+    assert (np.abs(got.values - [0, -1, 0]) <= 1.96 * got.standard_errors).all()
+
+
+@pytest.mark.parametrize("b", [20, 350])
+def test_features_that_do_not_differ_from_the_background_are_certain_and_dummies_almost(b):
+    rows, background = cases.table(4, seed=1), cases.table(b, seed=2)
+    rows[:, 4] = background[:, 4] = 0.5
+    got = explained(lambda x: (x[:, 0] * x[:, 1] * x[:, 4]).tanh() + x[:, 2].exp(), rows, background)
+    largest = got.standard_errors.max(axis=1)
+    if b == 20:  # of more, not all are compared, so that the sum is corrected
+        np.testing.assert_allclose(got.standard_errors[:, 4], 0, atol=1e-15)
+        assert (got.standard_errors[:, 5] <= largest / 5).all()
+    assert (got.standard_errors[:, 5] > 0).all()
+    assert (got.standard_errors[:, 5] <= largest).all()
+
+
+def test_an_additive_score_of_the_whole_background_is_certain():
+    rows, background = cases.table(4, seed=1), cases.table(20, seed=2)
+    got = explained(lambda x: x.exp().sum(dim=1), rows, background)
+    np.testing.assert_allclose(got.values, np.exp(rows) - np.exp(background).mean(axis=0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(got.standard_errors, 0, atol=1e-13)

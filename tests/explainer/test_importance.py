@@ -31,7 +31,7 @@ def test_a_summary_has_the_averages_of_the_explanation(backend, head, model, row
 
 def test_a_summary_that_does_not_add_up_is_a_warning(rows, background):
     model = Autoencoder(cases.build(cases.Linear), reconstruct=lambda m, x: torch.tanh(m(x)))  # seen by no hook
-    with pytest.warns(AdditivityWarning, match=r"the mean values do not add up to the mean score: the residual is "):
+    with pytest.warns(AdditivityWarning, match="values of 5 of 5 rows do not add up to their scores: the resid"):
         Explainer(model, background, backend="shap_deep").summarize(rows)
 
 

@@ -89,3 +89,49 @@ def test_groups_without_a_spread_tell_it_by_their_differences():
     total = reduce(add, (moments(group, spread=False).as_group() for group in items))
     want = items.mean(axis=1).std(axis=0, ddof=1) / np.sqrt(6)
     np.testing.assert_allclose(total.standard_error, want, rtol=1e-12)
+
+
+def of_rows(items):
+    """(count, n, d, k) -> moments over the first axis, with those of the sums over the features."""
+    return concatenate([Moments.of_samples(items[:, row]) for row in range(items.shape[1])], axis=0)
+
+
+def sums_alone(items):
+    return moments(items.sum(axis=2, keepdims=True))
+
+
+def assert_same_sums(got, want):
+    np.testing.assert_allclose(got.sums.mean, want.mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(got.sums.standard_error, want.standard_error, rtol=1e-10)
+
+
+def test_sums_over_features_have_the_spread_of_the_samples_whatever_is_done_with_them():
+    items = np.random.default_rng(0).normal(size=(20, 5, 4, 3))
+    items[..., 1, :] -= 0.9 * items[..., 0, :]  # so that sums spread less than their terms say
+    whole = of_rows(items)
+    np.testing.assert_allclose(whole.standard_error, moments(items).standard_error, rtol=1e-10)
+    assert_same_sums(whole, sums_alone(items))
+    assert_same_sums(of_rows(items[:7]) + of_rows(items[7:]), sums_alone(items))
+    assert_same_sums(whole.select([1, 3]), sums_alone(items[:, [1, 3]]))
+    assert_same_sums(concatenate([of_rows(items[..., :1]), of_rows(items[..., 1:])], axis=2), sums_alone(items))
+    result = Moments.empty(5, whole)
+    for rows, count in ((np.array([1, 3]), 4), (np.array([0]), 9), (np.array([2, 4]), 20)):
+        result.put(rows, of_rows(items[:count]).select(rows))
+    np.testing.assert_allclose(result.sums.standard_error[0], sums_alone(items[:9, :1]).standard_error[0], rtol=1e-10)
+    np.testing.assert_allclose(result.sums.standard_error[3], sums_alone(items[:4, 3:4]).standard_error[0], rtol=1e-10)
+
+
+def test_sums_that_are_not_known_have_the_sum_of_the_standard_errors_and_never_less_than_their_own():
+    items = np.random.default_rng(0).normal(size=(20, 5, 4, 3))
+    bound = moments(items).with_sums().sums.standard_error
+    np.testing.assert_allclose(bound, moments(items).standard_error.sum(axis=1, keepdims=True), rtol=1e-12)
+    assert (bound >= sums_alone(items).standard_error).all()
+    assert moments(items, spread=False).with_sums().sums is None
+    assert (moments(items, spread=False) + of_rows(items)).sums is None
+
+
+def test_the_error_of_a_mean_over_dependent_outputs_is_at_most_the_mean_of_their_errors():
+    items = np.random.default_rng(0).normal(size=(50, 5, 4, 1)) * np.array([1.0, 2.0, 3.0])
+    averaged, alone = of_rows(items).average_outputs().sums, sums_alone(items.mean(axis=3, keepdims=True))
+    np.testing.assert_allclose(averaged.mean, alone.mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(averaged.standard_error, alone.standard_error, rtol=1e-10)

@@ -27,7 +27,4 @@ class CaptumGradientShap(ExpectedGradients):
             for output in range(copy(row[None]).shape[1]):
                 np.random.seed(seed)  # noqa: NPY002 (captum draws from it; the same samples for all outputs)
                 values.append(GradientShap(copy).attribute(samples, background, n_samples=1, target=output))
-        stacked = torch.stack(values, dim=-1).detach()  # (samples, d, k)
-        mean = stacked.mean(dim=0, keepdim=True)
-        squares = (stacked - mean).square().sum(dim=0, keepdim=True)
-        return Moments(self.n_samples, mean.cpu().numpy(), squares.cpu().numpy())
+        return Moments.of_samples(torch.stack(values, dim=-1).detach().cpu().numpy())
