@@ -31,6 +31,7 @@ from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.fit import warn_of_poor_reconstruction
 from shapae.tables.background import read_background, tensors
+from shapae.tables.columns import numbered_features
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
 from shapae.utils.context import inference_state
@@ -100,7 +101,7 @@ class Explainer:
         self.memory, self.tolerance = parse_bytes(memory), tolerance
         table = read_background(background)
         self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
-        self.head, features = head_name(head), self._names or _numbered(table.rows.shape[1])
+        self.head, features = head_name(head), self._names or numbered_features(table.rows.shape[1])
         autoencoder = as_autoencoder(model)
         check_fitted_names(autoencoder, table.rows, "background")
         score = make_score(autoencoder, as_head(head), features, table.rows.trial_rows(), source)
@@ -151,7 +152,7 @@ class Explainer:
     @property
     def feature_names(self) -> list[str]:
         """Names of the columns: those of the background, or as given, or "feature 0" and so on."""
-        return self._names or _numbered(self.background.shape[1])
+        return self._names or numbered_features(self.background.shape[1])
 
     @property
     def output_names(self) -> list[str]:
@@ -346,7 +347,3 @@ class Explainer:
         return make_record(
             start, optional, head=self.head, backend=self.backend, b=len(self.background), seed=self.seed
         )
-
-
-def _numbered(d: int) -> list[str]:
-    return [f"feature {feature}" for feature in range(d)]

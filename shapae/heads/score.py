@@ -17,6 +17,7 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.models.precision import run_in_precision
 from shapae.models.unwrapping import share_parameters
+from shapae.tables.columns import numbered_features
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import evaluate, inference_state
 from shapae.utils.hooks import hide_constants
@@ -217,19 +218,6 @@ class AnchoredScore(nn.Module):
         return numbers
 
 
-class Differentiable(nn.Module):
-    """A score that depends on its rows, if only by nothing: autograd refuses one that does not depend on them."""
-
-    def __init__(self, score: nn.Module) -> None:
-        super().__init__()
-        self.score = score
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(n, d) -> (n, k)."""
-        numbers: Tensor = self.score(rows) + 0 * rows[:, :1]
-        return numbers
-
-
 def score(
     model: nn.Module | Autoencoder,
     X: Any,
@@ -261,7 +249,7 @@ def score(
     autoencoder, module = as_autoencoder(model), as_head(head)
     table = read_table(X, "rows")
     names = resolve_feature_names(table, feature_names, "rows")
-    names = names or [f"feature {feature}" for feature in range(table.shape[1])]
+    names = names or numbered_features(table.shape[1])
     return make_score(autoencoder, module, names, table.trial_rows()).standalone()
 
 

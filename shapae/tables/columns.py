@@ -57,3 +57,8 @@ def _difference(names: Sequence[str], expected: Sequence[str], where: str) -> st
     parts = [f"without {enumerate_names(missing, 'column')}"] if missing else []
     parts += [f"with unexpected {enumerate_names(unexpected, 'column')}"] if unexpected else []
     return " and ".join(parts)
+
+
+def numbered_features(d: int) -> list[str]:
+    """Name the columns of a table without names: "feature 0" and so on."""
+    return [f"feature {feature}" for feature in range(d)]

@@ -24,6 +24,7 @@ from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.tables.background import read_background
 from shapae.tables.background import sample as draw
+from shapae.tables.columns import numbered_features
 from shapae.tables.groups import correlated_clusters
 from shapae.tables.players import players
 from shapae.tables.table import Table, check_n_features, read_table, resolve_feature_names
@@ -155,7 +156,7 @@ def _read_inputs(model: nn.Module | Autoencoder, X: Any, background: Any, sample
             f"{len(used)} row is too few for a ranking. rank_features takes 2 rows or more. Pass a longer table as X, "
             f"and sample=None for all of its rows."
         )
-    names = names or [f"feature {feature}" for feature in range(table.shape[1])]
+    names = names or numbered_features(table.shape[1])
     score = make_score(autoencoder, ReconstructionError(), names, used.trial_rows())
     with torch.inference_mode(False):
         rows = used.tensor(score.original, "rows")

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.backends.gradient import Differentiable
 from shapae.errors import ModelError, ShapaeError
 from shapae.heads.losses import Elementwise
-from shapae.heads.score import Differentiable
 from shapae.models.unwrapping import deep_copy
 from shapae.utils.context import preserve_rng
 from shapae.utils.hooks import hide_constants
