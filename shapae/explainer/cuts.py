@@ -24,7 +24,7 @@ from shapae.utils.text import enumerate_names
 # Number of ways from background rows to rows, and of ways along single features.
 WAYS, FEATURE_WAYS = 32, 256
 # Number of pieces of a way before they are halved, and how often pieces are halved.
-PIECES, HALVINGS = 8, 12
+PIECES, HALVINGS = 8, 16
 # Parts of the typical change of the score. A piece is not halved if less than RESOLUTION can be lost in it. Where the
 # gradient is zero, more than BLIND is an error: steep and kinked functions stay below it. Elsewhere more than LOST is a
 # warning; below it the standard errors of the values are larger.
@@ -253,7 +253,10 @@ def _follow_features(function: Function, start: Tensor, end: Tensor) -> Followed
     d = start.shape[1]
     most = max(1, min(len(start), FEATURE_WAYS // d))
     ways = (end - start).abs().topk(most, dim=0).indices.T.flatten()  # (d * most,)
-    features, where = torch.arange(d, device=ways.device).repeat_interleave(most), torch.arange(len(ways))
+    features, where = (
+        torch.arange(d, device=ways.device).repeat_interleave(most),
+        torch.arange(len(ways), device=ways.device),
+    )
     results = []
     for base, other in ((start, end), (end, start)):
         origin = base[ways]

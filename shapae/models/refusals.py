@@ -78,8 +78,9 @@ def _input_hint(trials: Trials, root: Any) -> str | None:
             f"It takes {len(names)} inputs, {', '.join(names)}. Say what the others are for each row: "
             f"Autoencoder(model, reconstruct=lambda m, x: m(x, {rest}), encode=lambda m, x: m.encode(x, {rest}))."
         )
-    layer = next((each for each in model.modules() if type(each).__name__ in LAYERS), None)
-    return LAYERS[type(layer).__name__](layer, d) if layer is not None else None
+    found = ((hint, each) for each in model.modules() for kind, hint in LAYERS.items() if isinstance(each, kind))
+    hint, layer = next(found, (None, None))
+    return hint(layer, d) if hint else None
 
 
 def _required(function: Callable[..., Any]) -> list[str]:
@@ -120,8 +121,8 @@ def _convolution(layer: Any, d: int) -> str:
     return _shaped(view, f"{channels} channel{'s' * (channels > 1)}, (n, {channels}, length)")
 
 
-LAYERS: dict[str, Callable[[Any, int], str | None]] = {
-    nn.Linear.__name__: _linear,
-    **dict.fromkeys((kind.__name__ for kind in (nn.LSTM, nn.GRU, nn.RNN)), _recurrent),
-    nn.Conv1d.__name__: _convolution,
+LAYERS: dict[type[nn.Module], Callable[[Any, int], str | None]] = {
+    nn.Linear: _linear,
+    nn.RNNBase: _recurrent,
+    nn.Conv1d: _convolution,
 }

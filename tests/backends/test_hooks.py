@@ -191,5 +191,5 @@ def test_a_module_that_captum_sees_twice_is_refused(rows, background):
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_scripted_modules_have_no_hooks(rows, background):
     model = torch.jit.script(cases.build(cases.Question))
-    with pytest.raises(ModelError, match="shap needs hooks, which scripted modules do not have. Use backend='deep'"):
+    with pytest.raises(ModelError, match="scripted, frozen or traced by torch.jit, whose modules take no hooks"):
         Explainer(model, background, backend="shap_deep")(rows)

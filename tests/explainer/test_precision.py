@@ -50,7 +50,7 @@ class DoubleResult(Mixed):
 
 class FloatResult(Mixed):
     def forward(self, rows):
-        return self.narrow(self.wide(rows.double()))
+        return self.network(self.narrow(self.wide(rows.double())))
 
 
 class WideParameterFirst(Mixed):

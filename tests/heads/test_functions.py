@@ -123,5 +123,5 @@ def test_a_function_that_returns_something_else_is_called_by_its_name(background
     def total(autoencoder, rows):
         return rows.sum()
 
-    with pytest.raises(ShapeError, match=r"the head total must return one number per row \(2,\) .* got \(\)"):
+    with pytest.raises(ShapeError, match=r"the head total must return one number per row \(8,\) .* got \(\)"):
         Explainer(cases.build(cases.Linear), background, head=total)

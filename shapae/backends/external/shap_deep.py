@@ -11,7 +11,6 @@ from torch import Tensor
 from shapae.backends.base import Attribution, Backend
 from shapae.backends.external._shap import patched_copy
 from shapae.backends.game import Game
-from shapae.errors import ModelError
 from shapae.utils.moments import Moments
 
 
@@ -29,13 +28,7 @@ class ShapDeep(Backend):
     )
 
     def bind(self, game: Game) -> Attribution:
-        """See ``Backend.bind``.
-
-        Raises:
-            ModelError: A module is scripted.
-        """
-        if any(isinstance(module, torch.jit.ScriptModule) for module in game.score.modules()):
-            raise ModelError("shap needs hooks, which scripted modules do not have. Use backend='deep'.")
+        """See ``Backend.bind``."""
         return partial(_attribute, game)
 
 

@@ -75,5 +75,5 @@ def test_the_methods_are_the_files_of_their_folder():
 @pytest.mark.parametrize("name", ["activations", "mutual_information"])
 def test_a_method_of_latents_needs_an_encoder(name):
     without_encoder = Autoencoder(nn.Linear(D, D).double())
-    with pytest.raises(ModelError, match="Linear can't be found: it has neither `encode` nor `encoder`"):
+    with pytest.raises(ModelError, match="Linear can't be found: no encoder has a usual name"):
         measure(name, make_task(without_encoder))

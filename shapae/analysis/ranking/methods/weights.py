@@ -67,6 +67,7 @@ def _weight_chain(autoencoder: Autoencoder, row: Tensor) -> list[Tensor]:
         ModelError: The layers are not one chain from the features to the outputs.
     """
     copy, executed = deep_copy(autoencoder), list[nn.Linear]()
+    copy.understand(row)
     for layer in copy.modules():
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(lambda module, arguments, output: executed.append(module))
