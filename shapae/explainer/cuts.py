@@ -253,10 +253,8 @@ def _follow_features(function: Function, start: Tensor, end: Tensor) -> Followed
     d = start.shape[1]
     most = max(1, min(len(start), FEATURE_WAYS // d))
     ways = (end - start).abs().topk(most, dim=0).indices.T.flatten()  # (d * most,)
-    features, where = (
-        torch.arange(d, device=ways.device).repeat_interleave(most),
-        torch.arange(len(ways), device=ways.device),
-    )
+    where = torch.arange(len(ways), device=ways.device)
+    features = where // most
     results = []
     for base, other in ((start, end), (end, start)):
         origin = base[ways]

@@ -168,7 +168,7 @@ BAD_MODELS = {
     "mixing": (lambda x: x - x.mean(dim=0), ModelError, "mixes rows: a row alone has another score than in a batch"),
     "random": (lambda x: x + torch.rand_like(x), ModelError, "random in eval mode"),
     "tuple": (lambda x: (x[:, 1:], 0), ShapeError, r"forward gives tuple with 0 of shape .*the shape \(n, 6\)"),
-    "narrow": (lambda x: x[:, :3], ShapeError, r"forward gives shape \(7, 3\)\. Expected is the shape \(n, 6\)"),
+    "narrow": (lambda x: x[:, :3], ShapeError, r"forward gives shape \(8, 3\)\. Expected is the shape \(n, 6\)"),
 }
 X_BAD = torch.tensor(cases.table(5, seed=1))[3]
 
