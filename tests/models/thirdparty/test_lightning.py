@@ -56,6 +56,7 @@ def model(tmp_path):
 def test_a_module_is_explained_as_it_is_and_within_fabric(model):
     explanation = Explainer(model, ROWS[:50])(ROWS[50:60])
 
+    assert "decode(encode(x)) = reconstruct(x): yes" in explanation.made_by["model"]["latents"]
     assert np.abs(explanation.residual).max() <= 1e-5 * np.ptp(explanation.scores)
     with torch.no_grad():
         rows = torch.tensor(ROWS[50:60])

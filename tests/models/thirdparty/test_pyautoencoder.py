@@ -61,6 +61,8 @@ def test_the_values_add_up_to_the_scores_of_the_model_itself(kind, head, backend
 def test_mean_log_variance_and_decoder_are_found():
     model, rows = trained("VAE"), torch.tensor(SCALER.transform(WINE[:5])).float()
     autoencoder, encoded = Autoencoder(model, decode="decoder"), model.encode(rows)
+    autoencoder.understand(rows)
+    assert "decode(encode(x)) = reconstruct(x): yes" in str(autoencoder)
     assert torch.equal(autoencoder.latent_distribution(rows)[0], encoded.mu)
     assert torch.equal(autoencoder.latent_distribution(rows)[1], encoded.log_var)
     assert torch.equal(autoencoder.decode(encoded.mu), model.decode(encoded.z).x_hat.squeeze(1))

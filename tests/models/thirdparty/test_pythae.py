@@ -35,8 +35,7 @@ def trained(kind):
 def test_the_values_add_up_to_the_scores_of_the_model_itself(kind, head):
     model = trained(kind)
 
-    autoencoder = Autoencoder(model, noise="mean")
-    explanation = Explainer(autoencoder, ROWS[:50], head=head)(ROWS[50:60])
+    explanation = Explainer(model, ROWS[:50], head=head)(ROWS[50:60])
 
     assert np.abs(explanation.residual).max() <= 1e-5 * np.ptp(explanation.scores)
     with torch.no_grad():  # what pythae calls predict is at the mean
@@ -49,6 +48,9 @@ def test_the_values_add_up_to_the_scores_of_the_model_itself(kind, head):
 def test_mean_log_variance_and_decoder_are_found():
     model, rows = trained("VAE"), torch.tensor(ROWS[:5])
     autoencoder, encoded = Autoencoder(model), model.encoder(rows)
+    autoencoder.understand(rows)
+    assert "decode(encode(x)) = reconstruct(x): yes" in str(autoencoder)
+    assert "the mean of the noise is used in its place" in str(autoencoder)
     assert torch.equal(autoencoder.latent_distribution(rows)[0], encoded.embedding)
     assert torch.equal(autoencoder.latent_distribution(rows)[1], encoded.log_covariance)
     assert torch.equal(autoencoder.decode(encoded.embedding), model.decoder(encoded.embedding).reconstruction)
