@@ -81,8 +81,8 @@ def run_in_precision(
     others = [error for error in errors if not DTYPE_ERROR.search(str(error))]
     if others:
         raise others[0]
-    error = errors[0].__cause__ or errors[0]
-    raise ModelError(_describe_dtypes(error, modules[0], dtypes)) from error
+    first = errors[0].__cause__ or errors[0]
+    raise ModelError(_describe_dtypes(first, modules[0], dtypes)) from first
 
 
 def _describe_dtypes(error: BaseException, module: nn.Module, dtypes: Sequence[torch.dtype]) -> str:

@@ -39,11 +39,12 @@ class Pathways(nn.Module):
 
 
 @pytest.mark.parametrize("learned", [False, True], ids=["buffer", "parameter"])
+@pytest.mark.parametrize("layout", [torch.Tensor.to_sparse_csr, torch.Tensor.to_sparse], ids=["csr", "coo"])
 @pytest.mark.parametrize("backend", backends.names())
-def test_compressed_weights_have_the_values_of_dense_weights(backend, learned):
+def test_sparse_weights_have_the_values_of_dense_weights(backend, layout, learned):
     tables = cases.table(3, seed=1), cases.table(5, seed=2)
-    dense, compressed = (
+    dense, sparse = (
         Explainer(cases.build(lambda layout=layout: Pathways(layout, learned)), tables[1], backend=backend, seed=0)
-        for layout in (torch.Tensor.contiguous, torch.Tensor.to_sparse_csr)
+        for layout in (torch.Tensor.contiguous, layout)
     )
-    np.testing.assert_allclose(compressed(tables[0]).values, dense(tables[0]).values, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(sparse(tables[0]).values, dense(tables[0]).values, rtol=0, atol=1e-10)
