@@ -19,6 +19,8 @@ from shapae.utils.torch_trace import first_nonfinite
 
 # Number of rows at each end of a batch that are also scored alone.
 SCORED_ALONE = 4
+# Rounding errors of a reconstruction, in units of the last digit of the largest number.
+ROUNDING = 100
 
 
 def check_fitted_names(autoencoder: Autoencoder, table: Table, what: str) -> None:
@@ -48,7 +50,7 @@ def check_score(score: Score, rows: Tensor) -> None:
     with torch.no_grad():
         with checked_losses(score):
             batch = score(rows)
-        tolerance = _tolerance(batch, torch.finfo(batch.dtype).eps)
+        tolerance = _tolerance(batch, torch.finfo(batch.dtype).eps, rows)
         _check_deterministic(score, rows, batch, tolerance)
         # Copies of a row in place of the others take the same arithmetic, so that no rounding has to be tolerated.
         copies = torch.stack([score(rows[row].expand_as(rows))[row] for row in (0, -1)])
@@ -58,11 +60,12 @@ def check_score(score: Score, rows: Tensor) -> None:
             alone = torch.cat([score(rows[row : row + 1]) for row in ends])
         except ValueError:  # batch statistics of a single row
             alone = torch.full_like(batch[ends], torch.inf)
-        _check_rows_independent(batch[ends], alone, _tolerance(batch, score.eps))
+        _check_rows_independent(batch[ends], alone, _tolerance(batch, score.eps, rows))
 
 
-def _tolerance(scores: Tensor, eps: float) -> Tensor:
-    tolerance: Tensor = eps**0.5 * scores.abs().max()
+def _tolerance(scores: Tensor, eps: float, rows: Tensor) -> Tensor:
+    """Compute what rounding may change; a squared error of a perfect reconstruction is nothing but rounding."""
+    tolerance: Tensor = eps**0.5 * scores.abs().max() + (ROUNDING * eps * rows.abs().max()) ** 2
     return tolerance
 
 

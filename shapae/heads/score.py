@@ -276,10 +276,9 @@ def make_score(
     """
 
     def make(autoencoder: Autoencoder, head: nn.Module, some: Tensor) -> Score:
-        if some is not rows:
-            autoencoder.understand(some)
-        with inference_state(nn.ModuleList([autoencoder, head]), some):
-            return Score(autoencoder, head, features, some, source)
+        bound = autoencoder if some is rows else autoencoder.understood(some)
+        with inference_state(nn.ModuleList([bound, head]), some):
+            return Score(bound, head, features, some, source)
 
     with torch.inference_mode(False):
         dtypes = [rows.dtype] if isinstance(rows, Tensor) else None

@@ -12,6 +12,7 @@ from operator import attrgetter
 from threading import get_ident
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
@@ -218,7 +219,9 @@ def as_accessor(name: str, part: Any, model: nn.Module, *, keys: bool = True) ->
         ModelError: ``part`` is neither a function nor a path nor a key.
     """
     prefix, _, rest = part.partition(":") if isinstance(part, str) else ("", "", "")
-    if prefix == "part" and has_path(model, rest):
+    if prefix == "part":
+        if not has_path(model, rest):
+            raise ModelError(f"{name}={part!r}: {type(model).__name__} has no part {rest!r}.")
         return Part(rest)
     if prefix == "key" and keys:
         return Field(FORWARD, rest)
@@ -257,6 +260,11 @@ def find_parts(model: nn.Module, names: Sequence[str]) -> list[Part]:
 
 def _depth(path: str) -> int:
     return path.count(".") + bool(path)
+
+
+def hookable(model: nn.Module, part: Part) -> bool:
+    """Return whether the calls of a part can be recorded: modules that are scripted take no hooks."""
+    return not isinstance(attrgetter(part.path)(model), torch.jit.ScriptModule)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from shapae.models.understanding import Understanding, understand
 from shapae.models.unwrapping import single_precision_template, unwrap
 from shapae.utils.context import inference_state
 
+# Example of the code of each part, for errors.
+WHOLES = {"reconstruct": "m", "encode": "m.encoder", "decode": "m.decoder"}
 # Number of rows on which the parts of a model are tried.
 TRIAL_ROWS = 8
 
@@ -104,6 +106,18 @@ class Autoencoder(nn.Module):
         if self._settles_noise:
             self.noise = self._understanding.noise
         return self._understanding
+
+    def understood(self, rows: Tensor) -> "Autoencoder":
+        """Return the same autoencoder with its parts found on ``rows`` (n, d); the model itself is shared.
+
+        Explainers hold such a twin, so that they do not change each other. The first of them is also printed by the
+        autoencoder that it was made from.
+        """
+        twin = copy.copy(self)
+        understanding = twin.understand(rows)
+        self._understanding = self._understanding or understanding
+        self.noise = twin.noise if self._settles_noise else self.noise
+        return twin
 
     def target(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d), the preprocessed rows, with which the reconstruction is compared."""
@@ -191,7 +205,7 @@ class Autoencoder(nn.Module):
     def __repr__(self) -> str:
         twin = copy.copy(self)
         try:
-            record = twin.record or twin.understand(self._any_rows()).record()
+            record = twin.record or twin.understand(self._any_rows()).record(if_found=True)
         except Exception:  # the width of the rows can't be read off the model, or it fails on random rows
             record = {"parts": "not yet tried on rows"}
         lines = [f"{type(self).__name__} of {type(self.model).__name__}", *(f"{key}: {record[key]}" for key in record)]
@@ -252,5 +266,5 @@ def _or_raise(part: Any) -> Any:
 def _wrong_shape(name: str, shape: tuple[Any, ...], output: Any) -> str:
     return (
         f"{name} must return a table of shape ({', '.join(map(str, shape))}), got {outputs.describe_output(output)}. "
-        f"Say which part is the table: Autoencoder(model, {name}=lambda m, x: m(x)[0])."
+        f"Say which part is the table: Autoencoder(model, {name}=lambda m, x: {WHOLES[name]}(x)[0])."
     )

@@ -74,6 +74,30 @@ class Tested:
         return f"{self.inner}[{self.mean!r}], with {self.inner}[{self.spread!r}] as its {self.meaning}"
 
 
+@dataclass(frozen=True)
+class Both:
+    """Two accessors, as a pair.
+
+    Attributes:
+        first: The first accessor.
+        second: The second accessor.
+    """
+
+    first: Any
+    second: Any
+
+    def __call__(self, model: Any, rows: Tensor) -> Any:
+        """Run both."""
+        return self.first(model, rows), self.second(model, rows)
+
+    def __str__(self) -> str:
+        return f"({self.first}, {self.second})"
+
+    def code(self, x: str = "x") -> str:
+        """Return the expression."""
+        return f"({self.first.code(x)}, {self.second.code(x)})"
+
+
 def find_distribution(resolver: Resolver) -> Any:
     """Find the accessor of mean and log variance of the latents.
 
@@ -88,14 +112,29 @@ def find_distribution(resolver: Resolver) -> Any:
     nested = [each for root in roots for each in [root, *_nested(trials, root)]]
     for root in nested:
         pair = outputs.named_distribution(trials.output(root))
-        if pair is not None and _is_pair(pair) and (latents is None or same(pair[0].squeeze(), latents.flat.squeeze())):
+        if latents and pair is not None and _is_pair(pair) and same(pair[0].squeeze(), latents.flat.squeeze()):
             return Named(root)
     for root in nested:
         found = _unnamed(resolver, root, latents) if latents else None
         if found:
             return found
+    for spread in resolver.modules_like(latents.tensor) if latents else []:
+        found = _unnamed(resolver, Both(latents.accessor, spread), latents)
+        if found:
+            return found
     reason = "no tensors are its mean and its log variance by name or type, and no noise has such a spread"
-    return refuse("latent_distribution", trials, reason, [], roots)
+    return refuse("latent_distribution", trials, reason, _pairs(trials, nested), roots)
+
+
+def _pairs(trials: Trials, roots: list[Any]) -> list[Candidate]:
+    """List the neighbours in outputs that might be a mean and a log variance, for refusals."""
+    pairs = []
+    for root in roots:
+        found = trials.candidates(root)
+        for one, other in zip(found, found[1:], strict=False):
+            if one.tensor.shape == other.tensor.shape and one.tensor.ndim == 2 and not trials.is_table(one.tensor):
+                pairs.append(Candidate(Both(one.accessor, other.accessor), one.tensor))
+    return pairs
 
 
 def _nested(trials: Trials, root: Any) -> list[Any]:

@@ -3,13 +3,17 @@
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shapae.errors import ModelError, ReconstructionWarning
 from shapae.models.autoencoder import Autoencoder
 
 # Number of rows that are reconstructed at most, and at least: the mean of a few rows is close to them by itself.
-MOST, LEAST = 256, 10
+MOST, LEAST = 256, 5
+# Ratio of the errors from which on the model is worse: a good model of other rows may be a little worse for these.
+WORSE = 1.5
+# Variance of equal rows, as a part of their mean square.
+EQUAL = 1e-6
 
 
 def warn_of_poor_reconstruction(autoencoder: Autoencoder, rows: Tensor, stacklevel: int) -> None:
@@ -17,7 +21,7 @@ def warn_of_poor_reconstruction(autoencoder: Autoencoder, rows: Tensor, stacklev
 
     Args:
         autoencoder: In eval mode. If its reconstruction is not clear, nothing is said.
-        rows: (n, d), such as the background. Fewer than 10 rows tell too little.
+        rows: (n, d), such as the background. Fewer than 5 rows, or rows that are all equal, tell too little.
         stacklevel: See ``warnings.warn``.
     """
     some = rows[:: -(-len(rows) // MOST)]
@@ -25,16 +29,24 @@ def warn_of_poor_reconstruction(autoencoder: Autoencoder, rows: Tensor, stacklev
         return
     with torch.no_grad():
         try:
-            target = autoencoder.target(some)
-            error = _mean_square(autoencoder.reconstruct(some) - target)
+            target, reconstruction = autoencoder.target(some), autoencoder.reconstruct(some)
         except ModelError:
             return
-        variance = _mean_square(target - target.mean(dim=0))
-    if error > variance:
+        may_be_logits = bool(((target >= 0) & (target <= 1)).all())  # of which the loss takes the sigmoid
+        tables = [reconstruction, *([reconstruction.sigmoid()] if may_be_logits else [])]
+        error = min(_mean_square(table - target) for table in tables)
+        variance = _mean_square(target - target.mean(dim=0)) * len(some) / (len(some) - 1)
+    if variance > EQUAL * _mean_square(target) and error > WORSE * variance:
+        scaled = not isinstance(autoencoder.preprocess, nn.Identity)
+        advice = (
+            "Look whether preprocess= is the scaling that the model was trained with."
+            if scaled
+            else "If the model was trained on scaled rows, say how they were scaled: Autoencoder(model, "
+            "preprocess=scaler), or preprocess=(mean, scale)."
+        )
         warnings.warn(
             f"the model reconstructs the background worse than its mean does: the mean squared error of the model is "
-            f"{error:.3g}, and that of the mean {variance:.3g}. If the model was trained on scaled rows, say how they "
-            f"were scaled: Autoencoder(model, preprocess=scaler), or preprocess=(mean, scale).",
+            f"{error:.3g}, and that of the mean {variance:.3g}. {advice}",
             ReconstructionWarning,
             stacklevel=stacklevel + 1,
         )

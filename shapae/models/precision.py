@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from shapae.errors import ModelError
+from shapae.errors import ModelError, ShapaeError
 from shapae.models.unwrapping import deep_copy, parameters_and_buffers
 from shapae.utils.text import enumerate_names
 
@@ -78,11 +78,17 @@ def run_in_precision(
                 return run(*parts, rows.to(device, dtype))
             except Exception as error:
                 errors.append(error)
-    others = [error for error in errors if not DTYPE_ERROR.search(str(error))]
+    others = [error for error in errors if not _is_about_dtypes(error)]
     if others:
         raise others[0]
     first = errors[0].__cause__ or errors[0]
     raise ModelError(_describe_dtypes(first, modules[0], dtypes)) from first
+
+
+def _is_about_dtypes(error: Exception) -> bool:
+    """Return whether torch complains of dtypes; messages of shapae hold names of models, which may look like it."""
+    cause = error.__cause__ if isinstance(error, ShapaeError) else error
+    return cause is not None and DTYPE_ERROR.search(str(cause)) is not None
 
 
 def _describe_dtypes(error: BaseException, module: nn.Module, dtypes: Sequence[torch.dtype]) -> str:

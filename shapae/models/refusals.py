@@ -43,12 +43,13 @@ def refuse(part: str, trials: Trials, reason: str, candidates: list[Candidate], 
     gives = "; ".join(f"{root} gives {outputs.describe_output(output)}" for root, output in outcomes.items())
     start = f"the {noun} of {type(trials.runner.model).__name__} can't be found: {reason}."
     start += f" For {n} rows of {d} columns, {gives}. Expected is the shape {shape.format(d=d)}." if gives else ""
-    hint = next((hint for root in outcomes if (hint := _input_hint(trials, root))), None)
-    if hint and not candidates:
+    failing = outcomes if len(failed) == len(outcomes) else ()
+    hint = next((hint for root in failing if (hint := _input_hint(trials, root))), None)
+    if hint:
         name, error = type(trials.runner.model).__name__, outputs.describe_output(cause)
         raise ShapeError(f"{name} can't be run on {n} rows of {d} columns: {error}. {hint}") from cause
-    if candidates:
-        lines = "; or ".join(dict.fromkeys(each.line(part) for each in candidates))
+    lines = "; or ".join(dict.fromkeys(each.line(part) for each in candidates if hasattr(each.accessor, "code")))
+    if lines:
         raise ModelError(f"{start} Write the line that is meant: {lines}.") from cause
     raise ShapeError(f"{start} Say how to compute it: Autoencoder(model, {part}={example}).") from cause
 
@@ -89,7 +90,7 @@ def _required(function: Callable[..., Any]) -> list[str]:
         parameters = signature(function).parameters.values()
     except (TypeError, ValueError):  # of a scripted module
         return []
-    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     return [each.name for each in parameters if each.kind in kinds and each.default is Parameter.empty]
 
 

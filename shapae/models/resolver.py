@@ -25,6 +25,9 @@ from shapae.models.trials import Candidate, Trials, same
 ENCODERS = ("encode", "encoder", "enc", "encoder_net", "encoder_layers", "encoding")
 DECODERS = ("decode", "decoder", "dec", "decoder_net", "decoder_layers", "decoding", "generator")
 
+# Number of modules whose outputs are tried as latents.
+MOST_MODULES = 100
+
 
 @dataclass(frozen=True)
 class Autoencoding:
@@ -84,7 +87,10 @@ class Resolver:
         if self.decoders and not self.given["reconstruct"]:
             tables = [each for each in tables if not _in(each, self._encoded)]
         if len(tables) > 1:
-            tables = [table for table in tables if self._decoding([table])] or tables
+            found = [table for table in tables if self._decoding([table])]
+            codes = [latents for table in found for latents in self._decoding([table])]
+            # The other tables must be accounted for: a decoder may be followed by a last step.
+            tables = found if all(_in(table, [*found, *codes]) for table in tables) else tables
         if len(tables) == 1:
             return tables[0]
         decoded = self._autoencoding
@@ -107,9 +113,12 @@ class Resolver:
         if not found:
             tried = sum(groups, []) if self.given["encode"] else [*sum(groups, []), *self._within]
             found = [each for each in tried if any(same(each.flat, received) for received in self._received)]
-        if found:
+        found = _distinct(found)
+        if len(found) == 1:
             return found[0]
-        clear = _clear(self._encoded if self._is_given else self._encoded or self._beside)
+        if found and not self.given["encode"]:
+            return refuse("encode", self.trials, "several are decoded to the reconstruction", found, [self.whole])
+        clear = _clear(self._encoded) if self._is_given or self._encoded else _named(self._beside)
         if clear and (self._is_given or not (self.decoders or self._is_doubtful(clear))):
             return clear
         if self.given["encode"]:
@@ -127,13 +136,11 @@ class Resolver:
     @cached_property
     def decode(self) -> Any:
         """The accessor of the decoder."""
-        latents, reconstruct = or_none(self, "encode"), or_none(self, "reconstruct")
         if self.given["decode"]:
             return self.given["decode"]
         if not self.decoders:
             return refuse_decoder(self.model)
-        if not latents or not reconstruct:
-            return self.decoders[0]
+        latents, reconstruct = self.encode, self.reconstruct
         right = [each for each in self.decoders if self.trials.decodes(each, latents.flat, reconstruct.flat)]
         reason = f"{self.decoders[0]}({latents.accessor}(x)) differs from the reconstruction, a step is missing"
         return right[0] if right else refuse("decode", self.trials, reason, [], [])
@@ -142,9 +149,10 @@ class Resolver:
     def holds(self) -> bool | None:
         """Whether decode(encode(rows)) = reconstruct(rows); None if there are no such parts."""
         latents, reconstruct = or_none(self, "encode"), or_none(self, "reconstruct")
-        if not (latents and reconstruct and self.decoders):
+        decoders = self.decoders[:1] if self.given["decode"] else self.decoders
+        if not (latents and reconstruct and decoders):
             return None
-        return any(self.trials.decodes(decoder, latents.flat, reconstruct.flat) for decoder in self.decoders)
+        return any(self.trials.decodes(decoder, latents.flat, reconstruct.flat) for decoder in decoders)
 
     @property
     def _is_given(self) -> bool:
@@ -176,11 +184,20 @@ class Resolver:
 
     @cached_property
     def _beside(self) -> list[Candidate]:
-        """Tensors that forward returns beside what may be the reconstruction."""
-        if not has_forward(self.model):
-            return []
-        tables = [each for root in (self.whole, FORWARD) for each in self._tables_of(root)]
-        return [each for each in self._latents_of(FORWARD) if not _in(each, tables)]
+        """Tensors that forward returns beside the reconstruction, or what may be the reconstruction."""
+        chosen = or_none(self, "reconstruct")
+        tables = [chosen] if chosen else self._all_tables
+        return [each for root in self._roots for each in self._latents_of(root) if not _in(each, tables)]
+
+    @cached_property
+    def _roots(self) -> list[Any]:
+        """Accessors of all that the model returns."""
+        forward = [FORWARD] if has_forward(self.model) else []
+        return [*dict.fromkeys([self.whole, *forward])] if self.whole else forward
+
+    @property
+    def _all_tables(self) -> list[Candidate]:
+        return [each for root in self._roots for each in self._tables_of(root)]
 
     @cached_property
     def _derived(self) -> list[Candidate]:
@@ -191,15 +208,24 @@ class Resolver:
         chains += [FirstHalf(trunk.accessor) for trunk in trunks if trunk.tensor.shape[1] % 2 == 0]
         return [each for chain in chains for each in self.trials.candidates(chain) if each.accessor == chain]
 
-    @property
+    @cached_property
     def _within(self) -> list[Candidate]:
-        """Outputs of the modules that encode, while the model reconstructs, for models that prepare the rows first."""
-        parts = [part for part in find_parts(self.model, ENCODERS) if self._is_module(part)]
-        return [each for part in parts for each in self._latents_of(Within(part, self.whole))] if self.whole else []
+        """Outputs of modules while the model reconstructs, for steps that are not in modules of their own."""
+        named = [part.path for part in find_parts(self.model, ENCODERS) if self._is_module(part)]
+        within = tuple(f"{each.path}." for each in self.decoders if isinstance(each, Part))
+        others = [name for name, _ in self.model.named_modules() if name and not f"{name}.".startswith(within)]
+        paths = [*dict.fromkeys([*named, *others])][:MOST_MODULES] if self.whole else []
+        return [each for path in paths for each in self._latents_of(Within(Part(path), self.whole))]
+
+    def modules_like(self, tensor: Tensor) -> list[Any]:
+        """List the accessors of modules that return another tensor of the same shape while the model reconstructs."""
+        found = _distinct([each for each in self._within if each.tensor.shape == tensor.shape])
+        return [each.accessor for each in found if not same(each.tensor, tensor)]
 
     def _decoding(self, tables: list[Candidate], groups: list[list[Candidate]] | None = None) -> list[Candidate]:
         """List the candidates for the latents that a decoder turns into one of ``tables``, or the first of them."""
-        groups = [self._encoded, self._derived, self._latents_of(FORWARD)] if groups is None else groups
+        beside = [each for root in self._roots for each in self._latents_of(root)]
+        groups = [self._encoded, self._derived, beside] if groups is None else groups
         return [
             latents
             for group in groups
@@ -232,9 +258,20 @@ class Resolver:
         return [each for root in roots if root for each in self.trials.candidates(root)]
 
     def _is_doubtful(self, latents: Candidate) -> bool:
-        """Return whether the output of a module may be a step on the way to the latents, which forward returns."""
-        is_module = self._is_module(_root(latents.accessor))
-        return bool(is_module and self._beside and not _in(latents, self._beside))
+        """Return whether the output of a module may be a step on the way to the latents."""
+        root = _root(latents.accessor)
+        if not self._is_module(root):
+            return False
+        return self._is_narrowed(root, latents) or bool(self._beside and not _in(latents, self._beside))
+
+    def _is_narrowed(self, root: Part, latents: Candidate) -> bool:
+        """Return whether another module receives the latents while the model runs, and returns no more columns."""
+        others = [Part(name) for name, _ in self.model.named_modules() if name and not name.startswith(root.path)]
+        calls = (call for part in others for call in self.trials.calls(part, self.whole)) if self.whole else ()
+        return any(
+            same(taken, latents.tensor) and isinstance(given, Tensor) and given.shape[-1] <= latents.tensor.shape[-1]
+            for taken, given in calls
+        )
 
     def _is_module(self, part: Any) -> bool:
         return isinstance(part, Part) and isinstance(attrgetter(part.path)(self.model), nn.Module)
@@ -262,6 +299,13 @@ def _clear(found: list[Candidate]) -> Candidate | None:
     if found and found[0].name in outputs.LATENTS:
         return found[0]
     return [*means, *found][0] if 1 in (len(means), len(found)) else None
+
+
+def _named(found: list[Candidate]) -> Candidate | None:
+    """Choose a tensor with a usual name of latents, or the mean of a distribution; None if there is no such tensor."""
+    clear = _clear(found)
+    known = clear and (clear.name in outputs.LATENTS or getattr(clear.accessor, "key", 0) is None)
+    return clear if known else None
 
 
 def _distinct(found: list[Candidate]) -> list[Candidate]:

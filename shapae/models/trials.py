@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models import outputs
-from shapae.models.accessors import Accessor, Field, Part, recorded
+from shapae.models.accessors import Accessor, Field, Part, hookable, recorded
 from shapae.models.noise import ForwardMode, Noise
 
 # Two tensors are equal if they differ by at most this many times the precision of the largest number: the order of
@@ -38,7 +38,7 @@ class Runner:
     def decode(self, accessor: Accessor, latents: Tensor) -> Any:
         """Run a decoder on latents (n, m)."""
         with ForwardMode(self.noise, len(latents)):
-            return accessor(self.model, latents)
+            return accessor(self.model, latents.clone())
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +121,15 @@ class Trials:
         found = [
             Candidate(_extend(accessor, output, keys), tensor.detach(), next((k for k in keys[::-1] if k), None))
             for keys, tensor in outputs.find_tensors(output)
+            if _is_readable(tensor)
         ]
         return [each for each in found if each.tensor.ndim > 1 and len(each.tensor) == len(self.rows)]
 
     def is_table(self, tensor: Tensor) -> bool:
-        """Return whether a tensor has the shape of the rows, (n, d), or (n, draws, d)."""
-        return tensor.ndim in (2, 3) and tensor.shape[-1] == self.width and len(tensor) == len(self.rows)
+        """Return whether a tensor has the shape of the rows, (n, d), or (n, draws, d) with draws that are all equal."""
+        if tensor.ndim not in (2, 3) or tensor.shape[-1] != self.width or len(tensor) != len(self.rows):
+            return False
+        return tensor.ndim == 2 or same(tensor, tensor[:, :1].expand_as(tensor))
 
     def is_rows(self, tensor: Tensor) -> bool:
         """Return whether a tensor equals the rows; rows of zeros equal too much to tell."""
@@ -140,7 +143,7 @@ class Trials:
     def decoded(self, decoder: Any, latents: Tensor) -> Tensor | None:
         """Decode latents; None if ``decoder`` does not return one table."""
         try:
-            output = self.runner.decode(decoder, latents.clone())
+            output = self.runner.decode(decoder, latents)
         except Exception:  # it takes other latents, or more than latents
             return None
         tables = [tensor for _, tensor in outputs.find_tensors(output) if self.is_table(tensor)]
@@ -153,22 +156,32 @@ class Trials:
             part: A part of the model; of a function nothing is known.
             whole: The accessor that runs.
         """
-        return [_without_draws(taken) for taken, _ in self._calls(part, whole)]
+        return [_without_draws(taken) for taken, _ in self.calls(part, whole)]
 
     def returned(self, part: Any, whole: Any) -> list[Tensor]:
         """List what a part of the model returns while another part runs; see ``received``."""
-        return [_without_draws(given) for _, given in self._calls(part, whole) if isinstance(given, Tensor)]
+        return [_without_draws(given) for _, given in self.calls(part, whole) if isinstance(given, Tensor)]
 
-    def _calls(self, part: Any, whole: Any) -> list[tuple[Tensor, Any]]:
-        if not isinstance(part, Part):
+    def calls(self, part: Any, whole: Any) -> list[tuple[Tensor, Any]]:
+        """List what a part is called with, and what it returns, while another part runs; see ``received``."""
+        if not isinstance(part, Part) or not hookable(self.runner.model, part):
             return []
         with recorded(self.runner.model, part.path) as calls:
             self.run(whole)
-        return calls
+        return [call for call in calls if _is_readable(call[0])]
 
     def in_state(self, model: nn.Module, noise: Noise) -> "Trials":
         """Return the trials of another copy of the model, with its noise replaced."""
         return Trials(replace(self.runner, model=model, noise=noise), self.rows)
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    """Return whether a tensor has numbers: those of a transform of ``torch.func`` that has ended do not."""
+    try:
+        tensor.detach().cpu().numpy()
+    except RuntimeError:
+        return False
+    return True
 
 
 def same(one: Tensor, other: Tensor) -> bool:

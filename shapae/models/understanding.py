@@ -16,6 +16,7 @@ from shapae.models.resolver import ENCODERS, Resolver
 from shapae.models.trials import Candidate, Runner, Trials, same
 
 MEAN_NOTE = "the model draws Gaussian noise in eval mode; the mean of the noise is used in its place"
+GIVEN_NOTE = "Gaussian noise that the model draws is replaced as given by noise="
 Part = Any
 
 
@@ -38,8 +39,18 @@ class Understanding:
     noise: Noise | None
     note: str
 
-    def record(self) -> dict[str, str]:
-        """Say in words what each part is, for people and for JSON."""
+    def record(self, *, if_found: bool = False) -> dict[str, str]:
+        """Say in words what each part is, for people and for JSON.
+
+        Args:
+            if_found: Whether a model of which nothing is clear is an error.
+
+        Raises:
+            ModelError: Nothing is clear.
+        """
+        reconstruct, encode = self.parts["reconstruct"], self.parts["encode"]
+        if if_found and isinstance(reconstruct, ModelError) and isinstance(encode, ModelError):
+            raise ModelError(str(reconstruct))
         record = {label: self._words(name) for name, label in LABELS.items() if self._is_worth_saying(name)}
         if self.holds is not None:
             record["latents"] += f"; decode(encode(x)) = reconstruct(x): {'yes' if self.holds else 'no'}"
@@ -72,7 +83,7 @@ def understand(runner: Runner, given: dict[str, Any], rows: Tensor, *, settle_no
         settle_noise: Whether Gaussian noise is replaced by its mean if the model draws any.
     """
     noise = _settled_noise(runner, given, rows) if settle_noise else runner.noise
-    trials = Trials(replace(runner, noise=noise), rows)
+    trials = Trials(replace(runner, noise=None if noise is None else zero_noise), rows)  # at its mean, in any case
     resolver = Resolver(trials, given)
     shapes: dict[str, str] = {}
 
@@ -92,7 +103,7 @@ def understand(runner: Runner, given: dict[str, Any], rows: Tensor, *, settle_no
         "decode": part("decode", lambda: resolver.decode),
         "latent_distribution": part("latent_distribution", lambda: find_distribution(resolver)),
     }
-    note = MEAN_NOTE if settle_noise and noise is not None else ""
+    note = "" if noise is None else MEAN_NOTE if settle_noise else GIVEN_NOTE
     return Understanding(parts, shapes, resolver.holds, noise, note)
 
 

@@ -64,8 +64,9 @@ class Table:
         return np.array(rows, dtype=native, order="C")
 
     def trial_rows(self) -> NDArray[Any]:
-        """(2 to 8, d): a dense copy of the first rows and of the last, on which a model is tried."""
-        return np.concatenate([self.dense(slice(TRIAL_ROWS - 1)), self.dense(slice(len(self) - 1, len(self)))])
+        """(8, d): a dense copy of rows from the whole table, on which a model is tried."""
+        chosen = np.linspace(0, len(self) - 1, TRIAL_ROWS).astype(int).tolist()
+        return np.concatenate([self.dense(slice(row, row + 1)) for row in chosen])
 
     def of(self, chosen: NDArray[Any]) -> "Table":
         """Copy rows, selected by their positions in increasing order."""

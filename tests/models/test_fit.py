@@ -34,7 +34,7 @@ def test_a_scaler_that_was_forgotten_is_told_with_both_errors(kind):
     model = trained(torch.tensor(scaler.transform(WINE)).float())
     with torch.no_grad():
         rows = torch.tensor(WINE).float()
-        error, variance = (model(rows) - rows).square().mean(), WINE.var(axis=0).mean()
+        error, variance = (model(rows) - rows).square().mean(), WINE.var(axis=0, ddof=1).mean()
     with pytest.warns(ReconstructionWarning, match="preprocess=scaler") as caught:
         Explainer(model, WINE, head="reconstruction:0")
     assert f"of the model is {error:.3g}, and that of the mean {variance:.3g}." in str(caught[0].message)
@@ -47,7 +47,8 @@ def test_a_scaler_that_was_forgotten_is_told_with_both_errors(kind):
 def test_nothing_is_said_of_a_few_rows_or_of_a_model_that_does_not_reconstruct():
     model = nn.Sequential(nn.Linear(13, 13))
     with warnings.catch_warnings(action="error"):
-        Explainer(model, WINE[:9])
+        Explainer(model, WINE[:4])
+        Explainer(model, np.repeat(WINE[:1], 20, axis=0))
         Explainer(nn.Linear(13, 2), WINE, head=lambda autoencoder, rows: autoencoder.model(rows))
 
 
@@ -60,3 +61,20 @@ def test_a_large_background_is_judged_by_some_of_its_rows_from_all_of_it():
         Explainer(clamp, rows)
     with warnings.catch_warnings(action="error"):
         Explainer(clamp, rows[:1000])
+
+
+def test_logits_are_judged_by_their_sigmoid():
+    rows = SCALERS["from 0 to 1"].fit_transform(WINE)
+    model = nn.Sequential(nn.Linear(13, 13))
+    with torch.no_grad():
+        model[0].weight.copy_(6 * torch.eye(13))
+        model[0].bias.fill_(-3)
+    with warnings.catch_warnings(action="error"):
+        Explainer(model, rows)
+
+
+def test_a_scaling_that_is_given_is_not_advised_again():
+    with pytest.warns(
+        ReconstructionWarning, match=r"Look whether preprocess= is the scaling that the model was trained"
+    ):
+        Explainer(Autoencoder(nn.Linear(13, 13), preprocess=(WINE.mean(axis=0), 1e-3 * WINE.std(axis=0))), WINE)

@@ -1,5 +1,6 @@
 """Parts of a model are found by evidence: decode(encode(rows)) = reconstruct(rows). What is not clear is refused."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -516,3 +517,178 @@ def test_a_table_of_another_width_than_the_model_is_told_in_columns():
         ShapeError, match=r"takes 6 columns, and the table has 5\. Give the table that it was trained on"
     ):
         Explainer(cases.build(Base), X[:, :5])
+
+
+class Activated(Base):
+    """An activation without a module between the trunk and the layers of mean and log variance."""
+
+    def code(self, rows):
+        return self.fc_mu(torch.relu(self.encoder(rows)))
+
+    def forward(self, rows):
+        hidden = torch.relu(self.encoder(rows))
+        mean, logvar = self.fc_mu(hidden), self.fc_logvar(hidden)
+        return self.decoder(mean + torch.exp(logvar / 2) * torch.randn_like(mean))
+
+
+def test_the_output_of_a_layer_within_forward_is_found_and_so_is_the_spread_beside_it():
+    model = cases.build(Activated).eval()
+    autoencoder = Autoencoder(model)
+    with torch.no_grad():
+        hidden = torch.relu(model.encoder(X))
+        np.testing.assert_allclose(Explainer(autoencoder, X, head="latent").scores(X), model.code(X), rtol=1e-12)
+        want = divergence(model.code(X), torch.exp(model.fc_logvar(hidden) / 2))
+    np.testing.assert_allclose(Explainer(autoencoder, X, head="kl").scores(X), want, rtol=1e-9)
+    assert "latents: fc_mu, within forward, (n, 3); decode(encode(x)) = reconstruct(x): yes" in str(autoencoder)
+
+
+class Likelihood(nn.Module):
+    """Parts without usual names; forward returns the distribution of the rows, not of the latents."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.down, self.up, self.function = nn.Linear(6, 3), nn.Linear(3, 6), function
+
+    def forward(self, rows):
+        return self.function(self.up(torch.tanh(self.down(rows))))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda mean: Normal(mean, torch.ones_like(mean)),
+        lambda mean: {"mean": mean, "var": torch.ones_like(mean)},
+        lambda mean: {"x_hat": mean, "loc": mean, "scale": torch.ones_like(mean)},
+    ],
+)
+def test_the_distribution_of_the_reconstruction_is_not_that_of_the_latents(function):
+    with pytest.raises(ModelError, match=r"latent distribution of Likelihood can't be found"):
+        Explainer(cases.build(Likelihood, function), X, head="kl")
+
+
+class Classifying(Base):
+    """Returns the logits of a classifier beside the reconstruction; no part has a usual name."""
+
+    def __init__(self, function=lambda *parts: parts):
+        super().__init__()
+        self.function, self.down, self.up, self.classifier = function, self.encoder, nn.Linear(4, 6), nn.Linear(4, 2)
+        del self.encoder, self.decoder
+
+    def forward(self, rows):
+        hidden = self.down(rows)
+        return self.function(self.up(hidden), self.classifier(hidden))
+
+
+class Trunks(Base):
+    """The decoder has no usual name, and forward returns the reconstruction only."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = self.decoder
+        del self.decoder
+
+    def rebuilt(self, rows):
+        return self.out(self.code(rows))
+
+
+class Twins(Base):
+    """Two autoencoders, a teacher and a student."""
+
+    def __init__(self):
+        super().__init__()
+        self.student, self.teacher = Small(), Small()
+        del self.encoder, self.decoder
+
+    def forward(self, rows):
+        return (self.student(rows) + self.teacher(rows)) / 2
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(6, 2), nn.Linear(2, 6)
+
+    def forward(self, rows):
+        return self.decoder(torch.tanh(self.encoder(rows)))
+
+
+@pytest.mark.parametrize(
+    "make", [Classifying, lambda: Classifying(lambda r, c: {"out": r, "logits": c}), Trunks, Twins]
+)
+def test_an_auxiliary_output_a_trunk_or_one_code_of_two_is_refused(make):
+    with pytest.raises(ModelError, match=r"latents of \w+ can't be found: .*encode=lambda m, x: "):
+        Explainer(cases.build(make), X, head="latent")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda r: (r.sigmoid(), r),
+        lambda r: {"probs": r.sigmoid(), "disp": r.exp()},
+        lambda r: torch.stack([r, 2 * r], 1),
+    ],
+)
+@pytest.mark.parametrize("settings", [{}, {"source": "latent"}])
+def test_a_decoder_does_not_choose_between_its_output_and_a_further_step(function, settings):
+    class Steps(Base):
+        def forward(self, rows):
+            return function(self.rebuilt(rows))
+
+    with pytest.raises(ModelError, match="reconstruction of Steps can't be found"):
+        Explainer(cases.build(Steps), X, **settings)
+
+
+class Conditioned(Sampling):
+    def forward(self, rows, condition):
+        reconstruction, mean, logvar = super().forward(rows)
+        return reconstruction + condition, mean, logvar
+
+
+def test_outputs_of_a_function_that_was_given_are_read_too():
+    model = cases.build(Conditioned)
+    autoencoder = Autoencoder(model, reconstruct=lambda m, x: m(x, torch.ones(1).to(x)))
+    with torch.no_grad():
+        np.testing.assert_allclose(Explainer(autoencoder, X, head="latent").scores(X), model.code(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("noise", ["mean", 3, lambda like, n, call: torch.ones_like(like)])
+def test_the_evidence_is_taken_at_the_mean_of_the_noise(noise):
+    model = cases.build(Sampling)
+    autoencoder = Autoencoder(model, noise=noise)
+    with torch.no_grad():
+        np.testing.assert_allclose(Explainer(autoencoder, X, head="latent").scores(X), model.code(X), rtol=1e-12)
+
+
+def test_explainers_of_one_autoencoder_do_not_change_each_other():
+    model = cases.build(Sampling)
+    autoencoder = Autoencoder(model)
+    first = Explainer(autoencoder, X, head="latent")
+    want, text = first.scores(X), str(autoencoder)
+    with pytest.raises(ModelError):
+        Explainer(autoencoder, X[:, :5])
+    with pytest.raises(ModelError):
+        Explainer(autoencoder, X, head=lambda model, rows: model.nothing(rows))
+    Explainer(autoencoder, torch.zeros(3, 6), head="latent")
+    np.testing.assert_array_equal(first.scores(X), want)
+    assert str(autoencoder) == text
+
+
+def test_decoders_that_write_into_their_input_leave_the_latents_alone():
+    model = cases.build(Base)
+    model.decoder = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 6)).double()
+    autoencoder = Autoencoder(model)
+    with torch.no_grad():
+        latents = autoencoder.encode(X)
+        before = latents.clone()
+        autoencoder.decode(latents)
+    assert torch.equal(latents, before)
+
+
+def test_scripted_models_are_explained_or_refused():
+    with warnings.catch_warnings(action="ignore"):  # deprecated by torch
+        model = torch.jit.script(cases.build(Base).eval())
+    with torch.no_grad():
+        want = (model(X) - X).square().mean(dim=1)
+    np.testing.assert_allclose(Explainer(model, X).scores(X), want, rtol=1e-12)
+    with torch.no_grad():
+        np.testing.assert_allclose(Explainer(model, X, head="latent").scores(X), cases.build(Base).code(X), rtol=1e-12)
