@@ -18,6 +18,7 @@ from torch import Tensor
 from shapae.backends.game import Game
 from shapae.errors import ModelError
 from shapae.heads.score import Score
+from shapae.tables.table import TableStream
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
@@ -66,6 +67,29 @@ class Followed:
     change: Tensor
     lost: Tensor
     alive: Tensor
+
+
+def rows_to_follow(rows: TableStream, background: Tensor) -> Tensor:
+    """Choose rows from the whole table, and for features that do not change in these some rows in which they do.
+
+    Args:
+        rows: (n, d), all rows to explain.
+        background: (b, d).
+
+    Returns:
+        (at most 32, d).
+    """
+    n = len(rows)
+    even = torch.cat([rows[place : place + 1] for place in dict.fromkeys(k * n // WAYS for k in range(WAYS))])
+    known = torch.cat([even, background])
+    constant = (known == known[0]).all(dim=0)
+    rare: list[Tensor] = []
+    for block in rows.rows.blocks() if bool(constant.any()) and n > WAYS else ():
+        part = rows[block]
+        differs = (part != known[0]) & constant
+        constant = constant & ~differs.any(dim=0)
+        rare += [part[differs[:, feature]][:1] for feature in differs.any(dim=0).nonzero().flatten().tolist()]
+    return torch.cat([*rare[: WAYS // 2], even])[:WAYS]
 
 
 def check_gradients(game: Game, rows: Tensor, backend: str, names: list[str]) -> str | None:
@@ -158,10 +182,7 @@ def follow(function: Function, start: Tensor, end: Tensor) -> Followed:
         """Value, slope along the way, whether there is a gradient, and rounding: (m, 4)."""
         points = torch.lerp(start[ways], end[ways], t.unsqueeze(1)).requires_grad_()
         numbers, size = function(points, ways).unbind(dim=1)
-        gradient = torch.zeros_like(points)
-        if numbers.requires_grad:
-            (found,) = torch.autograd.grad(numbers.sum(), points, allow_unused=True)
-            gradient = gradient if found is None else found
+        gradient = _gradient(numbers, points)
         slopes = gradient * direction[ways]
         return torch.stack([numbers.detach(), slopes.sum(1), (slopes != 0).any(1).to(slopes), size.detach()], dim=1)
 
@@ -284,13 +305,30 @@ def _project(function: Function, start: Tensor, end: Tensor) -> Function:
         except RuntimeError as error:
             with torch.no_grad():
                 function(points.detach(), at)  # what fails without gradients, too, fails as it does elsewhere
-            reason = str(error).rstrip(".")
-            raise ModelError(
-                f"the model or the head can't be run with gradients: {reason}. Use backend='sampling' instead."
-            ) from error
+            raise ModelError(_without_gradients(error)) from error
         return torch.stack([terms.sum(dim=1), terms.detach().abs().sum(dim=1)], dim=1)
 
     return projected
+
+
+def _gradient(numbers: Tensor, points: Tensor) -> Tensor:
+    """Compute the gradient of the sum of ``numbers``; zeros where there is none.
+
+    Raises:
+        ModelError: The backward pass fails.
+    """
+    if not numbers.requires_grad:
+        return torch.zeros_like(points)
+    try:
+        (found,) = torch.autograd.grad(numbers.sum(), points, allow_unused=True)
+    except RuntimeError as error:
+        raise ModelError(_without_gradients(error)) from error
+    return torch.zeros_like(points) if found is None else found
+
+
+def _without_gradients(error: RuntimeError) -> str:
+    reason = " ".join(str(error).split()).rstrip(".")
+    return f"the model or the head can't be run with gradients: {reason}. Use backend='sampling' instead."
 
 
 def _score(score: Score, anchors: Tensor, points: Tensor, ways: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
-from shapae.explainer.cuts import check_gradients
+from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
@@ -204,8 +204,8 @@ class Explainer:
         with self._running(X) as (names, rows):
             self._warn(self._check_gradients(names, rows))
             averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
+            made_by = self._record(start, rows)
         self._warn(sums.message(self._backend.additive, self._score.eps))
-        made_by = self._record(start, rows)
         outputs = self._score.outputs(names)
         residual = sums.residual.mean(axis=0)
         return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
@@ -214,7 +214,7 @@ class Explainer:
         if not self._backend.needs_gradients:
             return None
         inputs = self._input_names(names, self._score.source, self._game.n_features)
-        return check_gradients(self._game, rows[:CHECKED_ROWS], self.backend, inputs)
+        return check_gradients(self._game, rows_to_follow(rows, self.background), self.backend, inputs)
 
     def _warn(self, message: str | None) -> None:
         if message:

@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pickle import PicklingError
 from typing import Any, TypeVar
 
 import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from shapae.errors import ModelError
 from shapae.utils.context import torch_threads
 
 T = TypeVar("T")
@@ -42,7 +44,23 @@ def parallel_map(
     """
     call, parent = delayed(_call), os.getpid()
     results: Iterator[T] = Parallel(n_jobs, return_as="generator")(call(parent, function, task) for task in tasks)
-    return progress_bar(results, total, progress, label)
+    return progress_bar(_picklable(results), total, progress, label)
+
+
+def _picklable(results: Iterator[T]) -> Iterator[T]:
+    """Yield the results of joblib.
+
+    Raises:
+        ModelError: A task can't be sent to the workers.
+    """
+    try:
+        yield from results
+    except PicklingError as error:
+        cause = error.__cause__ or error
+        raise ModelError(
+            f"the model, the head or the backend can't be sent to worker processes: {cause}. Use n_jobs=1, or threads: "
+            f"joblib.parallel_config('threading')."
+        ) from error
 
 
 def _call(parent: int, function: Callable[..., T], task: tuple[Any, ...]) -> T:

@@ -247,3 +247,23 @@ def test_features_that_change_nothing_are_not_blind():
         warnings.simplefilter("error", AdditivityWarning)
         got = Explainer(model, background, head="latent", backend="gradient")(rows)
     np.testing.assert_array_equal(got.values[:, 1:3], 0)
+
+
+def test_a_feature_that_changes_in_one_row_far_down_is_followed_too():
+    table = np.zeros((500, 6))
+    table[:, :5] = cases.table(500, 5)
+    table[430, 5] = 1
+    model = cases.build(cases.Question)
+    rounded = lambda autoencoder, rows: autoencoder(torch.cat([rows[:, :5], rows[:, 5:].round()], 1))[:, 0]  # noqa: E731
+    for call in ("__call__", "summarize"):
+        with pytest.raises(ModelError, match="changes with feature feature 5, but its gradient does not tell"):
+            getattr(Explainer(model, table[:30], head=rounded, backend="gradient"), call)(table)
+
+
+def test_a_model_whose_backward_pass_fails_is_refused_with_a_way_out():
+    class Reentrant(cases.Question):
+        def forward(self, rows):
+            return torch.utils.checkpoint.checkpoint(super().forward, rows, use_reentrant=True)
+
+    with pytest.raises(ModelError, match=r"can't be run with gradients: .*Use backend='sampling'"):
+        Explainer(cases.build(Reentrant), cases.table(9), backend="gradient")(cases.table(3))

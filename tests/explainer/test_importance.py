@@ -102,3 +102,14 @@ def test_workers_find_the_same(model, background):
     rows = torch.tensor(cases.table(40, seed=2))
     one, two = (Explainer(model, background, head="latent", n_jobs=jobs).summarize(rows) for jobs in (1, 2))
     np.testing.assert_allclose(one.mean_abs, two.mean_abs, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("backend", ["deep", "gradient", "sampling"])
+def test_a_summary_leaves_a_model_in_train_mode_as_it_was(backend):
+    model = cases.build(
+        lambda: torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 6))
+    )
+    before, world = cases.snapshot(model.train()), cases.world()
+    Explainer(model, cases.table(8), backend=backend).summarize(cases.table(4, seed=1))
+    assert cases.snapshot(model) == before
+    assert cases.world() == world

@@ -11,7 +11,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 
 from shapae import Autoencoder, Explainer, backends, heads
-from shapae.errors import TooLarge
+from shapae.errors import ModelError, TooLarge
 from shapae.utils.memory import parse_bytes
 from tests import cases
 
@@ -103,3 +103,18 @@ def test_a_model_that_keeps_results_reaches_other_processes(model, rows, backgro
     other.encoder.loss = other(torch.tensor(rows)).sum()
     got = Explainer(other, background, n_jobs=2)(rows)
     np.testing.assert_allclose(got.values, Explainer(model, background)(rows).values, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["deep", "exact"])
+def test_a_model_that_no_worker_can_receive_is_refused_with_two_ways_that_work(backend, rows, background):
+    class Locked(cases.Question):
+        def __init__(self):
+            super().__init__()
+            self.lock = threading.Lock()
+
+    model = cases.build(Locked)
+    with pytest.raises(ModelError, match=r"can't be sent to worker processes: .* Use n_jobs=1, or threads"):
+        Explainer(model, background, backend=backend, n_jobs=2)(rows)
+    want = Explainer(model, background, backend=backend, n_jobs=1)(rows).values
+    with parallel_config("threading", n_jobs=2):
+        np.testing.assert_array_equal(Explainer(model, background, backend=backend)(rows).values, want)

@@ -77,4 +77,4 @@ def test_a_scaling_that_is_given_is_not_advised_again():
     with pytest.warns(
         ReconstructionWarning, match=r"Look whether preprocess= is the scaling that the model was trained"
     ):
-        Explainer(Autoencoder(nn.Linear(13, 13), preprocess=(WINE.mean(axis=0), 1e-3 * WINE.std(axis=0))), WINE)
+        Explainer(Autoencoder(nn.Linear(13, 13), preprocess=(2 * WINE.mean(axis=0), WINE.std(axis=0))), WINE)
