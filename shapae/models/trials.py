@@ -1,5 +1,6 @@
 """Runs of the parts of a model on a few rows: the evidence of what the model means."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,7 +112,8 @@ class Trials:
     def run(self, accessor: Any) -> Any:
         """Run a part, again; an exception of the model is the result."""
         try:
-            return self.runner.run(accessor, self.rows)
+            with warnings.catch_warnings(action="ignore"):
+                return self.runner.run(accessor, self.rows)
         except Exception as error:  # the part takes another input than rows
             return error
 

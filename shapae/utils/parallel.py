@@ -56,7 +56,7 @@ def _picklable(results: Iterator[T]) -> Iterator[T]:
     try:
         yield from results
     except PicklingError as error:
-        cause = error.__cause__ or error
+        cause = next((line for line in str(error.__cause__).splitlines()[::-1] if "Error" in line), error)
         raise ModelError(
             f"the model, the head or the backend can't be sent to worker processes: {cause}. Use n_jobs=1, or threads: "
             f"joblib.parallel_config('threading')."
