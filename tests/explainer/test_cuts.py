@@ -260,6 +260,7 @@ def test_a_feature_that_changes_in_one_row_far_down_is_followed_too():
             getattr(Explainer(model, table[:30], head=rounded, backend="gradient"), call)(table)
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 def test_a_model_whose_backward_pass_fails_is_refused_with_a_way_out():
     class Reentrant(cases.Question):
         def forward(self, rows):

@@ -117,4 +117,4 @@ def test_a_model_that_no_worker_can_receive_is_refused_with_two_ways_that_work(b
         Explainer(model, background, backend=backend, n_jobs=2)(rows)
     want = Explainer(model, background, backend=backend, n_jobs=1)(rows).values
     with parallel_config("threading", n_jobs=2):
-        np.testing.assert_array_equal(Explainer(model, background, backend=backend)(rows).values, want)
+        np.testing.assert_allclose(Explainer(model, background, backend=backend)(rows).values, want, rtol=1e-12)
