@@ -10,8 +10,8 @@ from shapae.models.autoencoder import Autoencoder
 
 # Number of rows that are reconstructed at most, and at least: the mean of a few rows is close to them by itself.
 MOST, LEAST = 256, 5
-# Ratio of the errors from which on the model is worse: a good model of other rows may be a little worse for these.
-WORSE = 1.5
+# Ratio of the errors above which the model is worse, so that chance is not.
+WORSE = 1.1
 # Variance of equal rows, as a part of their mean square.
 EQUAL = 1e-6
 
