@@ -113,7 +113,7 @@ def find_distribution(resolver: Resolver) -> Any:
     for root in nested:
         pair = outputs.named_distribution(trials.output(root))
         if latents and pair is not None and _is_pair(pair) and same(pair[0].squeeze(), latents.flat.squeeze()):
-            return Named(root)
+            return _by_noise(resolver, root) or Named(root)
     for root in nested:
         found = _unnamed(resolver, root, latents) if latents else None
         if found:
@@ -124,6 +124,18 @@ def find_distribution(resolver: Resolver) -> Any:
             return found
     reason = "no tensors are its mean and its log variance by name or type, and no noise has such a spread"
     return refuse("latent_distribution", trials, reason, _pairs(trials, nested), roots)
+
+
+def _by_noise(resolver: Resolver, root: Any) -> Tested | None:
+    """Find another meaning of a named spread than its name has, which the noise of the model shows."""
+    fields = outputs.output_fields(resolver.trials.output(root))
+    mean, spread = (
+        next((name for name in names if name in fields), None) for names in (outputs.MEANS, outputs.VARIANCES)
+    )
+    meaning = _meaning(resolver, root, mean, spread) if mean and spread else None
+    if not meaning or same(SPREADS[meaning][1](fields[spread]), outputs.VARIANCES[str(spread)](fields[spread])):
+        return None
+    return Tested(root, mean, spread, meaning)
 
 
 def _pairs(trials: Trials, roots: list[Any]) -> list[Candidate]:

@@ -260,6 +260,8 @@ DISTRIBUTIONS = {
     "log standard deviation": lambda mean, logvar: (mean, logvar / 2),
     "a sample first": lambda mean, logvar: (mean + 1, mean, logvar),
     "names": lambda mean, logvar: {"log_var": logvar, "mu": mean},
+    "a name that means something else": lambda mean, logvar: {"mu": mean, "logvar": logvar / 2},
+    "a variance under the name of a deviation": lambda mean, logvar: {"mean": mean, "std": logvar.exp()},
     "nested names": lambda mean, logvar: (mean, {"mean": mean, "std": torch.exp(logvar / 2)}),
     "normal": lambda mean, logvar: Normal(mean, torch.exp(logvar / 2)),
     "posterior and prior": lambda mean, logvar: {

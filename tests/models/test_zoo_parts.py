@@ -52,10 +52,14 @@ def test_the_latents_are_what_the_decoder_receives_or_are_refused(name):
     model, _ = zoo(name)
     want = received(model)
     try:
-        scores = Explainer(model, X, head="latent").scores(X)
+        explainer = Explainer(model, X, head="latent")
+        scores = explainer.scores(X)
     except ModelError as error:
         assert "Autoencoder(model, encode=" in str(error)  # noqa: PT017
         return
+    for head in ("latent_norm", "label_free"):  # each row is its own anchor
+        squares = (scores.reshape(len(X), -1) ** 2).sum(axis=1)
+        np.testing.assert_allclose(explainer.with_head(head).scores(X), squares, rtol=1e-9, atol=1e-12)
     if want is not None:
         np.testing.assert_allclose(scores.reshape(want.shape), want, rtol=1e-9, atol=1e-12)
     elif callable(getattr(model, "encode", None)):
