@@ -110,9 +110,9 @@ class Resolver:
             return self._autoencoding[0]
         groups = [self._encoded] if self.given["encode"] else [self._encoded, self._derived, self._beside]
         found = self._decoding([reconstruct] if reconstruct else [], groups)
-        if not found:
-            tried = sum(groups, []) if self.given["encode"] else [*sum(groups, []), *self._within]
-            found = [each for each in tried if any(same(each.flat, received) for received in self._received)]
+        if len(_distinct(found)) != 1:  # of several, the one that the decoder is called with
+            tried = found or (sum(groups, []) if self.given["encode"] else [*sum(groups, []), *self._within])
+            found = [each for each in tried if any(same(each.flat, received) for received in self._received)] or found
         found = _distinct(found)
         if len(found) == 1:
             return found[0]

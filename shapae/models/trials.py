@@ -180,7 +180,7 @@ class Trials:
 def _is_readable(tensor: Tensor) -> bool:
     """Return whether a tensor has numbers: those of a transform of ``torch.func`` that has ended do not."""
     try:
-        tensor.detach().cpu().numpy()
+        tensor.detach().flatten()[:1].tolist()
     except RuntimeError:
         return False
     return True
