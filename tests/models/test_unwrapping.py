@@ -177,7 +177,6 @@ UNCOPYABLE = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file")
 @pytest.mark.parametrize("kind", UNCOPYABLE)
 def test_what_can_not_be_copied_is_shared(kind, rows, background):
     model, plain = (cases.build(cases.Question) for _ in range(2))
@@ -188,6 +187,8 @@ def test_what_can_not_be_copied_is_shared(kind, rows, background):
         assert torch.equal(twin(X), model(X))
         assert kind not in ("lock", "file", "generator", "module") or twin.kept is model.kept
     np.testing.assert_array_equal(*(Explainer(m, background, backend="shap_deep")(rows).values for m in (model, plain)))
+    if kind == "file":
+        model.kept.close()
 
 
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
