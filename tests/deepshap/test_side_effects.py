@@ -109,6 +109,21 @@ def test_the_model_is_unchanged_whichever_operator_is_interrupted(make, every):
     explainer(rows)
 
 
+@pytest.mark.parametrize("make", [cases.Question, cases.Variational])
+def test_the_model_is_unchanged_whichever_operator_is_interrupted_while_it_is_tried(make):
+    """Hooks that record what the decoder receives are removed, and so is the noise at its mean."""
+    model = cases.build(make).train()
+    background = cases.table(6, 6, seed=2)
+    total = operators(lambda: Explainer(model, background, head="latent"))
+    before, around = cases.snapshot(model), cases.world()
+    assert total > 100
+    for n in range(1, total + 1, 9):
+        with pytest.raises(KeyboardInterrupt), Stopping(n):
+            Explainer(model, background, head="latent")
+        assert cases.snapshot(model) == before
+    assert cases.world() == around
+
+
 class Keeping(nn.Module):
     """A model that stores its latents, and orders them by an index on request."""
 
