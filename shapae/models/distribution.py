@@ -129,13 +129,13 @@ def find_distribution(resolver: Resolver) -> Any:
 def _by_noise(resolver: Resolver, root: Any) -> Tested | None:
     """Find another meaning of a named spread than its name has, which the noise of the model shows."""
     fields = outputs.output_fields(resolver.trials.output(root))
-    mean, spread = (
-        next((name for name in names if name in fields), None) for names in (outputs.MEANS, outputs.VARIANCES)
-    )
+    mean = next((name for name in outputs.MEANS if name in fields), None)
+    spread = next((name for name in outputs.VARIANCES if name in fields), None)
     meaning = _meaning(resolver, root, mean, spread) if mean and spread else None
-    if not meaning or same(SPREADS[meaning][1](fields[spread]), outputs.VARIANCES[str(spread)](fields[spread])):
+    if not meaning or not spread:
         return None
-    return Tested(root, mean, spread, meaning)
+    by_name, by_noise = outputs.VARIANCES[spread](fields[spread]), SPREADS[meaning][1](fields[spread])
+    return None if same(by_noise, by_name) else Tested(root, mean, spread, meaning)
 
 
 def _pairs(trials: Trials, roots: list[Any]) -> list[Candidate]:
