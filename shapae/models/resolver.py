@@ -113,7 +113,7 @@ class Resolver:
         if len(_distinct(found)) != 1:  # of several, the one that the decoder is called with
             tried = found or (sum(groups, []) if self.given["encode"] else [*sum(groups, []), *self._within])
             found = [each for each in tried if any(same(each.flat, received) for received in self._received)] or found
-        found = _distinct(found)
+        found = _distinct([each for each in found if each.tensor.any()])  # codes of zeros are alike
         if len(found) == 1:
             return found[0]
         if found and not self.given["encode"]:

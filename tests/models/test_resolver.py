@@ -694,3 +694,19 @@ def test_scripted_models_are_explained_or_refused():
     np.testing.assert_allclose(Explainer(model, X).scores(X), want, rtol=1e-12)
     with torch.no_grad():
         np.testing.assert_allclose(Explainer(model, X, head="latent").scores(X), cases.build(Base).code(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 20])
+def test_rows_of_zeros_are_no_evidence_for_a_model_without_biases(n):
+    class Plain(Base):
+        def __init__(self):
+            super().__init__()
+            layers = {"encoder": (6, 3), "fc_mu": (3, 3), "decoder": (3, 6)}
+            for name, sizes in layers.items():
+                setattr(self, name, nn.Linear(*sizes, bias=False))
+
+    model = cases.build(Plain)
+    with pytest.raises(ModelError, match="latents of Plain can't be found"):
+        Explainer(model, torch.zeros(n, 6), head="latent")
+    with torch.no_grad():
+        np.testing.assert_allclose(Explainer(model, X, head="latent").scores(X), model.code(X), rtol=1e-12)
