@@ -115,8 +115,8 @@ class Autoencoder(nn.Module):
         """
         twin = copy.copy(self)
         understanding = twin.understand(rows)
-        self._understanding = self._understanding or understanding
-        self.noise = twin.noise if self._settles_noise else self.noise
+        if self._understanding is None:
+            self._understanding, self.noise = understanding, twin.noise
         return twin
 
     def target(self, rows: Tensor) -> Tensor:

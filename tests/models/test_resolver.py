@@ -710,3 +710,19 @@ def test_rows_of_zeros_are_no_evidence_for_a_model_without_biases(n):
         Explainer(model, torch.zeros(n, 6), head="latent")
     with torch.no_grad():
         np.testing.assert_allclose(Explainer(model, X, head="latent").scores(X), model.code(X), rtol=1e-12)
+
+
+def test_the_noise_of_an_autoencoder_stays_settled_when_a_later_explainer_sees_no_noise():
+    """Where the deviation is zero, the model is not random, and nothing has to be replaced."""
+
+    class Gated(Base):
+        def forward(self, rows):
+            code = self.code(rows)
+            deviation = (rows[:, :1] < 50).to(rows)
+            return self.decoder(code + deviation * torch.randn_like(code))
+
+    autoencoder = Autoencoder(cases.build(Gated).eval())
+    Explainer(autoencoder, X)
+    want = autoencoder.reconstruct(X)
+    Explainer(autoencoder, X + 100)
+    assert torch.equal(autoencoder.reconstruct(X), want)
