@@ -43,7 +43,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         scores: (n,), or (n, k). The explained scores.
         standard_errors: Standard errors of ``values`` over the background or the samples, in the same shape; None where
             they are not known.
-        background_errors: See the property.
+        background_errors: Standard errors over other backgrounds.
         made_by: Head, backend, b, seed, versions, seconds: enough to compute the values again.
         residual: (n,), or (n, k). score - base value - sum of values, which is the default.
         used: (n,). Number of background rows, or of samples, that each row took until it met a tolerance; None without
