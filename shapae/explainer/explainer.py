@@ -22,7 +22,7 @@ from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.explainer.record import make_record
+from shapae.explainer.record import describe_backend, make_record
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
 from shapae.heads.checks import check_fitted_names, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
@@ -113,6 +113,7 @@ class Explainer:
         names = self._input_names(self.feature_names, score.source, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
+        self._backend = self._backend.for_game(self._game)
         self._check_tolerance()
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
@@ -303,7 +304,7 @@ class Explainer:
         self, attributions: Attributions, names: list[str], rows: TableStream, start: float
     ) -> Explanation:
         outputs, data = self._score.outputs(names), self._data(rows)
-        arrays = ("values", "base_values", "scores", "residual", "standard_errors")
+        arrays = ("values", "base_values", "scores", "residual", "standard_errors", "background_errors")
         parts = {name: getattr(attributions, name) for name in arrays}
         if len(outputs) == 1:
             parts = {name: array if array is None else array[..., 0] for name, array in parts.items()}
@@ -343,7 +344,7 @@ class Explainer:
             "source": self._score.source if self._score.source != "input" else None,
             "note": note if same(rows, self.background) else None,
         }
-        optional |= self._backend.notes(self._game, rows[:CHECKED_ROWS])
+        optional |= describe_backend(self._backend, self._game) | self._backend.notes(self._game, rows[:CHECKED_ROWS])
         return make_record(
             start, optional, head=self.head, backend=self.backend, b=len(self.background), seed=self.seed
         )
