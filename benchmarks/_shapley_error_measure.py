@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from benchmarks._shapley_error_methods import GRADIENT, Method
 from benchmarks._shapley_error_tasks import Task
 from benchmarks._timing import clock
-from shapae.backends import Game, named
+from shapae.backends import Backend, Game, named
 from shapae.backends.base import bind
 from shapae.backends.exact import MAX_PLAYERS
 from shapae.errors import MissingPackage
@@ -76,9 +76,9 @@ def _fingerprint(task: Task, game: Game, rows: Tensor) -> str:
     return digest.hexdigest()[:16]
 
 
-def attribution(game: Game, backend: Any) -> Callable[[Tensor, int], Values]:
+def attribution(game: Game, backend: Backend) -> Callable[[Tensor, int], Values]:
     """Bind a backend: a function from rows (n, d) and a random seed to values (n, d)."""
-    bound = bind(backend, game)
+    bound = bind(backend.for_game(game), game)
 
     def attribute(rows: Tensor, seed: int) -> Values:
         with inference_state(game.score, rows, gradients=True):

@@ -113,7 +113,9 @@ SHAPIQ: dict[str, Callable[[int, int], dict[str, Any]]] = {
 def methods(d: int, b: int) -> Iterator[Method]:
     """List all methods with their settings for d features and b background rows."""
     for pairs in PAIRS:
-        yield Method("coalitions", f"K = {pairs}", partial(Coalitions, pairs), 2 * pairs * b * GRADIENT)
+        always = partial(Coalitions, pairs, min_players=1)
+        yield Method("coalitions", f"K = {pairs}", always, 2 * pairs * b * GRADIENT)
+    yield Method("coalitions", "default", partial(named, "coalitions"))
     for pairs in PAIRS:
         samples = max(2, round(pairs * b * GRADIENT / d))
         yield Method("sampling", f"cost of K = {pairs}", partial(_with, "sampling", samples), 2 * pairs * b * GRADIENT)

@@ -3,11 +3,12 @@
 ``OMP_NUM_THREADS=1 python -m benchmarks.shapley_error [--references FOLDER] [--tasks genes digits ...]``
 
 Each task is a table, a trained autoencoder and a head; see ``benchmarks/_shapley_error_tasks.py``. The reference is
-exact for at most 12 features. Else it consists of two independent runs r1 and r2 of ``sampling``, with which
-(v - r1) . (v - r2) estimates the squared error of values v without bias; it is taken relative to r1 . r2. References
-take most of the time, and are kept in a folder. Errors are medians over the rows, averaged over random seeds, with 95 %
-intervals. Seconds are CPU seconds of the attribution on one thread, after a first run, without the checks of an
-Explainer, which are made once per call; other work on the machine makes little difference to them. An evaluation is one row that the score is run on; a row with a gradient counts three.
+exact for at most 12 features. Else it consists of two independent runs r1 and r2 of ``sampling``, with which (v - r1) .
+(v - r2) estimates the squared error of values v without bias; it is taken relative to r1 . r2. References take most of
+the time, and are kept in a folder. Errors are medians over the rows, averaged over random seeds, with 95 % intervals.
+Seconds are CPU seconds of the attribution on one thread, after a first run, without the checks of an Explainer, which
+are made once per call; other work on the machine makes little difference to them. An evaluation is one row that the
+score is run on; a row with a gradient counts three.
 
 A method explains as many rows with as many seeds as fit into an allowance of time, but at least two rows. Methods whose
 evaluations would take too long, and packages that are not installed, are left out; the reasons are printed.
@@ -45,7 +46,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--background", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute references")
     parser.add_argument("--allowance", type=float, default=1.0, help="CPU seconds for a method in a task")
-    parser.add_argument("--limit", type=float, default=5.0, help="largest number of CPU seconds per row")
+    parser.add_argument("--limit", type=float, default=3.0, help="largest number of CPU seconds per row")
     return parser.parse_args()
 
 
@@ -95,11 +96,12 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     chosen = [number for number, task in enumerate(TASKS) if task.name.startswith(tuple(options.tasks))]
-    reasons = Parallel(options.jobs)(delayed(find_reference)(number, options) for number in chosen)
-    for number, reason in zip(chosen, reasons, strict=True):
+    found, work = [], (delayed(find_reference)(number, options) for number in chosen)
+    for number, reason in zip(chosen, Parallel(options.jobs, return_as="generator")(work), strict=True):
         if reason:
             print(f"left out: {TASKS[number].name}: {reason}")
-    found = [measure(number, options) for number, reason in zip(chosen, reasons, strict=True) if not reason]
+        else:
+            found.append(measure(number, options))
     records = pd.DataFrame([record for records, _ in found for record in records])
     costs, ranks = equal_costs(records), ranking(records)
     show(costs, "errors at equal numbers of evaluations")
