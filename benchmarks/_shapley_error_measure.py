@@ -187,7 +187,7 @@ def compete(
     entrants, left_out = list[Entrant](), dict[str, str]()
     for method in candidates:
         cost = price * method.evaluations
-        entered = enter(method, game, rows, allowance) if cost < limit else f"would take {cost:.0f} s per row"
+        entered = enter(method, game, rows, allowance) if cost < limit else f"would take {cost:.1f} s per row"
         if isinstance(entered, Entrant):
             entrants.append(entered)
         else:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from math import comb
 from typing import Any
 
@@ -58,7 +59,7 @@ class Shapiq(RowwiseBackend):
         except ModuleNotFoundError as error:
             raise MissingPackage("shapiq is not installed") from error
         if not hasattr(package.approximator, kind):
-            raise MissingPackage(f"shapiq {package.__version__} has no {kind}")
+            raise MissingPackage(f"shapiq {version('shapiq')} has no {kind}")
         self.kind, self.budget, self.options = getattr(package.approximator, kind), budget, options
 
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:

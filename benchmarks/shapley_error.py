@@ -45,7 +45,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=10)
     parser.add_argument("--background", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute references")
-    parser.add_argument("--allowance", type=float, default=1.0, help="CPU seconds for a method in a task")
+    parser.add_argument("--allowance", type=float, default=0.4, help="CPU seconds for a method in a task")
     parser.add_argument("--limit", type=float, default=3.0, help="largest number of CPU seconds per row")
     return parser.parse_args()
 
