@@ -40,7 +40,8 @@ class Coalitions(Backend):
     both ends count the same. They are normalized for each background row. The values are exact for quadratic scores.
 
     The values are made to add up: the missing part is divided in proportion to the variances of the draws. Standard
-    errors are those of the draws; with only one pair, they include those of the background.
+    errors are those of the draws, with the bias of the normalization; with only one pair, they include those of the
+    background instead of this bias.
 
     The step of one player must be small beside the whole way, so that there must be many players. Fewer players are
     left to other backends, see ``for_game``.
@@ -130,8 +131,8 @@ class Coalitions(Backend):
             changes = _changes(sampled, rows, *anchors, members=members)
             weights = torch.where(members, 1 / share, 1 / (1 - share))
             parts.append(_average(changes, (weights / weights.sum(dim=2, keepdim=True)).unsqueeze(4)))
-        values, variances = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
-        return _moments(game, rows, values, variances, gaps, pairs)
+        averages = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+        return _moments(game, rows, *averages, gaps=gaps, pairs=pairs)
 
 
 def _batch_size(game: Game) -> int:
@@ -183,20 +184,29 @@ def _changes(game: Game, rows: Tensor, *anchors: Tensor, members: Tensor) -> Ten
     return sums.index_add_(3, game.player_of_feature, changes)
 
 
-def _average(changes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Average over the pairs of each background row: the mean and its variance, (n, b, p, k) each.
+def _average(changes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+    """Average over the pairs of each background row: the mean, its variance and its bias, (n, b, p, k) each.
+
+    The bias of a mean with normalized weights falls with the number of pairs; that of one pair has no weights at all.
 
     Args:
         changes: (n, b, pairs, p, k).
         weights: (n, b, pairs, p, 1), of sum 1 over the pairs.
+
+    Reference:
+        Quenouille, 1956, Notes on bias in estimation (the bias from estimates of two sizes)
     """
+    pairs = changes.shape[2]
     mean = (weights * changes).sum(dim=2)
     squares = (weights * (changes - mean.unsqueeze(2)).square()).sum(dim=2)
     spread = (weights * (1 - weights)).sum(dim=2)  # 0 for a single pair
-    return mean, squares * weights.square().sum(dim=2) / spread.clamp(min=torch.finfo(spread.dtype).tiny)
+    variance = squares * weights.square().sum(dim=2) / spread.clamp(min=torch.finfo(spread.dtype).tiny)
+    return mean, variance, (changes.mean(dim=2) - mean) / max(1, pairs - 1)
 
 
-def _moments(game: Game, rows: Tensor, estimates: Tensor, variances: Tensor, gaps: Tensor, pairs: int) -> Moments:
+def _moments(
+    game: Game, rows: Tensor, estimates: Tensor, variances: Tensor, biases: Tensor, *, gaps: Tensor, pairs: int
+) -> Moments:
     """Average over the background rows, and make the values add up.
 
     Args:
@@ -204,6 +214,7 @@ def _moments(game: Game, rows: Tensor, estimates: Tensor, variances: Tensor, gap
         rows: (n, d).
         estimates: (n, b, p, k), for each background row.
         variances: (n, b, p, k), of the draws of each estimate.
+        biases: (n, b, p, k), of each estimate.
         gaps: (n, k), the sums that the values should have.
         pairs: Number of pairs of coalitions for each background row.
     """
@@ -214,7 +225,7 @@ def _moments(game: Game, rows: Tensor, estimates: Tensor, variances: Tensor, gap
     variance = (shares.square() * variances).sum(dim=1) if pairs > 1 else total
     missing = (gaps - mean.sum(dim=1)).unsqueeze(1)
     added = missing * _parts_of_missing(variance, _differ(game, rows))
-    variance = torch.maximum(variance, added.square())
+    variance = torch.maximum(variance + (shares * biases).sum(dim=1).square(), added.square())
     count, groups = 2 * pairs * b, pairs * b
     values, squares, rest = (
         each.cpu().numpy() for each in (mean + added, variance * count * (groups - 1), (total - variance).clamp(min=0))

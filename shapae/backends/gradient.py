@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from shapae.utils.moments import Moments, concatenate
 
 # Largest number of points that the score is run on at once, so that they stay in a cache.
 BATCH_POINTS = 2**10
-# Smallest number of background rows that are visited a second time, and their part of all: they give the standard
-# errors.
-MIN_REPEATS, REPEATS = 8, 1 / 4
 
 
 class ExpectedGradients(Backend):
@@ -44,35 +41,22 @@ class ExpectedGradients(Backend):
         return self.n_samples
 
 
-class _Draws(NamedTuple):
-    """Samples of one row.
-
-    Attributes:
-        background: (m,), positions of background rows.
-        fraction: (m,), t of each, at most 1/2; each is visited at t and at 1 - t.
-        share: (main,), part of the whole that each of the first samples stands for. The others are visits of the first
-            background rows, or of their neighbours, at another t.
-    """
-
-    background: NDArray[Any]
-    fraction: NDArray[Any]
-    share: NDArray[Any]
-
-
 class Gradient(ExpectedGradients):
     """Expected gradients of shapae's own sampler.
 
-    Up to 150 background rows are all visited, in proportion to their weights, once at t and once at 1 - t, where t is
-    stratified over them; of more rows some are sampled in proportion to their weights. A quarter of them are visited
-    again: the difference of two visits, less a quadratic function of t that all rows share (the strata take its error
-    away), gives the standard errors.
+    A background row is visited twice, each time at t and at 1 - t, where t is stratified over all background rows. Up
+    to 150 background rows are all visited, as often as their weights say; of more rows, neighbours are sampled in
+    proportion to their weights. The difference of two visits, less a quadratic function of t that all
+    background rows share (its error vanishes in the strata), gives the standard errors.
 
     Reference:
-        Erion et al., 2021, section 3; McKay, Beckman and Conover, 1979 (Latin hypercube sampling)
+        Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670; McKay, Beckman and Conover, 1979, section 2
+        (stratified in several variables)
     """
 
     name = "gradient"
     quantity = "expected gradients"
+    n_samples = 400
 
     def rows_in_memory(self, n_background: int, n_players: int) -> int:
         """See ``Backend.rows_in_memory``: two points."""
@@ -87,66 +71,56 @@ class Gradient(ExpectedGradients):
         return partial(self._attribute, game)
 
     def _attribute(self, game: Game, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
-        weights = np.asarray(game.background_weights.cpu())
-        pairs, size = self.samples(game) // 2, min(game.batch_size, BATCH_POINTS)
+        weights, size = np.asarray(game.background_weights.cpu()), min(game.batch_size, BATCH_POINTS)
+        n_twos = max(2, self.samples(game) // 4)
         parts = []
-        for few in batches(len(rows), max(1, size // (3 * pairs))):
-            draws = [_draw(weights, pairs, np.random.default_rng(seed)) for seed in seeds[few]]
-            fractions = torch.from_numpy(np.stack([each.fraction for each in draws])).to(rows)
-            chosen = torch.from_numpy(np.stack([each.background for each in draws])).to(rows.device)
-            tables = (rows[few], *(each[few] for each in anchors))
-            changes = _changes(game, game.background[chosen], fractions, *tables, batch_size=size)
-            parts.append(_moments(changes, fractions, torch.from_numpy(draws[0].share).to(rows)))
+        for few in batches(len(rows), max(1, size // self.samples(game))):
+            draws = [_sample_visits(weights, n_twos, np.random.default_rng(seed)) for seed in seeds[few]]
+            chosen, t, share = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*draws, strict=True))
+            tables = (t.to(rows), rows[few], *(each[few] for each in anchors))
+            changes = _changes(game, game.background[chosen], *tables, batch_size=size)
+            parts.append(_moments(changes, t.to(rows), share[0].to(rows)))
         return concatenate(parts, axis=0)
 
 
-def _draw(weights: NDArray[Any], pairs: int, generator: np.random.Generator) -> _Draws:
-    twos, share = sample_background(weights, pairs, generator)
-    order = generator.permutation(len(twos))
-    twos, share, main = twos[order], share[order], len(twos)
-    repeats = min(main, max(MIN_REPEATS, round(main * REPEATS)))
-    strata = (generator.permutation(main) + generator.random(main)) / main
-    fraction = np.concatenate([strata, generator.random(repeats)]) / 2
-    return _Draws(np.concatenate([twos[:, 0], twos[:repeats, 1]]), fraction, share)
+def _sample_visits(weights: NDArray[Any], n_twos: int, generator: np.random.Generator) -> tuple[NDArray[Any], ...]:
+    """Sample pairs of visits: background rows (m, 2), t of each (m, 2), and the share of each pair (m,)."""
+    twos, share = sample_background(weights, n_twos, generator)
+    strata = generator.permuted(np.tile(np.arange(len(twos))[:, None], 2), axis=0)
+    return twos, (strata + generator.random(twos.shape)) / (2 * len(twos)), share
 
 
-def _changes(
-    game: Game, background: Tensor, fractions: Tensor, rows: Tensor, *anchors: Tensor, batch_size: int
-) -> Tensor:
-    """Compute the mean of (x - b) * gradient at t and at 1 - t, (n, m, d, k).
+def _changes(game: Game, background: Tensor, t: Tensor, rows: Tensor, *anchors: Tensor, batch_size: int) -> Tensor:
+    """Compute the mean of (x - b) * gradient at t and at 1 - t, (n, m, 2, d, k).
 
     Args:
         game: Its score.
-        background: (n, m, d), background rows.
-        fractions: (n, m), t of each.
+        background: (n, m, 2, d), background rows.
+        t: (n, m, 2).
         rows: (n, d).
         anchors: (n, a), if the score is anchored.
         batch_size: Number of points that the score is run on at once.
     """
-    row, t = rows.unsqueeze(1), fractions.unsqueeze(2)
-    points = torch.stack([torch.lerp(background, row, t), torch.lerp(background, row, 1 - t)])  # (2, n, m, d)
-    tables = [each[None, :, None].expand(*points.shape[:-1], -1).flatten(0, 2) for each in anchors]
-    slopes = gradients(game.score, points.flatten(0, 2), *tables, batch_size=batch_size)
-    return slopes.reshape(*points.shape, -1).mean(dim=0) * (row - background).unsqueeze(3)
+    row, t = rows[:, None, None], t.unsqueeze(3)
+    points = torch.stack([torch.lerp(background, row, t), torch.lerp(background, row, 1 - t)])  # (2, n, m, 2, d)
+    tables = [each[None, :, None, None].expand(*points.shape[:-1], -1).flatten(0, 3) for each in anchors]
+    slopes = gradients(game.score, points.flatten(0, 3), *tables, batch_size=batch_size)
+    return slopes.reshape(*points.shape, -1).mean(dim=0) * (row - background).unsqueeze(4)
 
 
-def _moments(changes: Tensor, fractions: Tensor, share: Tensor) -> Moments:
-    """Average the samples of n rows, with the moments of the sums over the features.
+def _moments(changes: Tensor, t: Tensor, share: Tensor) -> Moments:
+    """Average the visits of n rows, with the moments of the sums over the features.
 
     Args:
-        changes: (n, m, d, k).
-        fractions: (n, m).
-        share: (main,).
+        changes: (n, m, 2, d, k).
+        t: (n, m, 2).
+        share: (m,).
     """
-    n, visits, d, _ = changes.shape
-    main, repeats = len(share), visits - len(share)
-    mean = torch.einsum("nmdk,m->ndk", changes[:, :main], share)
-    differences = changes[:, :repeats] - changes[:, main:]
-    curve = (fractions - 0.5).square()[..., None, None]
-    curves = curve[:, :repeats] - curve[:, main:]
+    m, d = changes.shape[1], changes.shape[3]
+    mean = torch.einsum("nmvdk,m->ndk", changes, share / 2)
+    differences = changes[:, :, 0] - changes[:, :, 1]
+    curves = (t - 0.5).square().diff(dim=2).unsqueeze(3)  # (n, m, 1, 1)
     common = (differences * curves).sum(dim=1, keepdim=True) / curves.square().sum(dim=1, keepdim=True)
-    spread = (differences - common * curves).square().sum(dim=1) / (2 * (repeats - 1))
-    count = 2 * visits
-    squares = spread * share.square().sum() * count * (repeats - 1)
-    sums = None if d == 1 else _moments(changes.sum(dim=2, keepdim=True), fractions, share)
-    return Moments(count, mean.cpu().numpy(), squares.cpu().numpy(), repeats, sums)
+    squares = ((differences - common * curves) * share[:, None, None] / 2).square().sum(dim=1) * (m / (m - 1))
+    sums = None if d == 1 else _moments(changes.sum(dim=3, keepdim=True), t, share)
+    return Moments(4 * m, mean.cpu().numpy(), (squares * 4 * m * (m - 1)).cpu().numpy(), m, sums)
