@@ -29,6 +29,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.operator_coverage
 	$(BIN)/python -m benchmarks.slope_accuracy
 	$(BIN)/python -m benchmarks.ground_truth
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.shapley_error
 	$(BIN)/python -m benchmarks.backends_on_genes
 	$(BIN)/python -m benchmarks.sampling
 

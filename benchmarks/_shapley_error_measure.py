@@ -29,6 +29,7 @@ from shapae.utils.random import row_seeds
 Values = NDArray[np.float64]
 SEEDS = 5
 LEAST_ROWS = 2
+REPEATS = 1 / 3  # part of the allowance of time above which one random seed must do
 REFERENCE_SEEDS = (1001, 2002)
 
 
@@ -162,9 +163,8 @@ def enter(method: Method, game: Game, rows: Tensor, allowance: float) -> Entrant
         return str(error)
     except Exception as error:  # any failure of another package is a result
         return f"failed: {type(error).__name__}: {str(error)[:150]}"
-    runs = int(allowance / seconds)
-    n = min(len(rows), max(LEAST_ROWS, runs))
-    return Entrant(method, attribute, sum(counts), n, min(SEEDS, max(1, runs // n)))
+    n = min(len(rows), max(LEAST_ROWS, int(allowance / seconds)))
+    return Entrant(method, attribute, sum(counts), n, min(SEEDS, max(1, int(REPEATS * allowance / (seconds * n)))))
 
 
 def compete(
@@ -177,7 +177,7 @@ def compete(
         game: The game.
         rows: (n, d).
         truth: Reference of these rows.
-        allowance: CPU seconds for all repeats of a method, of which the cheaper ones use less.
+        allowance: CPU seconds for a method.
         limit: Largest number of CPU seconds per row.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Sixteen tasks, each a table, a trained autoencoder and a head, whose Shapley values are estimated by the backends."""
+"""Seventeen tasks of estimating Shapley values: each is a table, a trained autoencoder and a head."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,6 +96,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "shuttle": _shuttle,
     "breast cancer": partial(_from_sklearn, sklearn_datasets.load_breast_cancer),
     "digits": partial(_from_sklearn, sklearn_datasets.load_digits),
+    "modules 100": lambda: shapae.datasets.gene_modules(700, 100, seed=1).X,
     "modules 200": lambda: shapae.datasets.gene_modules(700, 200, seed=1).X,
     "modules 1000": lambda: shapae.datasets.gene_modules(700, 1000, seed=1).X,
     "genes": lambda: shapae.datasets.pbmc68k().X,
@@ -112,6 +113,7 @@ def _pictures(d: int) -> nn.Module:
     return models.convolutional(8, 12)
 
 
+_attention = _layers(models.transformer, 64, 16)
 _genes, _wide = _layers(_GELU, 64, 16), _layers(_RELU, 64, 16)
 TASKS = (
     Task("shuttle", "ReLU", "moving target", MOVING, _layers(_RELU, 24, 2)),
@@ -122,6 +124,7 @@ TASKS = (
     Task("digits", _CONV, "moving target", MOVING, _pictures),
     Task("digits", _CONV, "a latent", "latent:0", _pictures),
     Task("digits", "GELU", "an output", "reconstruction:20", _layers(_GELU, 64, 12)),
+    Task("modules 100", "transformer", "moving target", MOVING, _attention, rows=5, samples=400),
     Task("modules 200", "ReLU", "an output", "reconstruction:0", _layers(_RELU, 100, 16)),
     Task("modules 200", "tanh", "fixed target", FIXED, _layers(_TANH, 100, 16)),
     Task("modules 200", "VAE", "ELBO", "elbo", _layers(models.variational, 100, 16)),

@@ -11,10 +11,12 @@ are made once per call; other work on the machine makes little difference to the
 score is run on; a row with a gradient counts three.
 
 A method explains as many rows with as many seeds as fit into an allowance of time, but at least two rows. Methods whose
-evaluations would take too long, and packages that are not installed, are left out; the reasons are printed.
+evaluations would take too long, and packages that are not installed, are left out; the reasons are printed. Results are
+saved after each task; those of tasks that are not chosen are kept.
 """
 
 import argparse
+import json
 import tempfile
 import time
 import warnings
@@ -34,6 +36,7 @@ from benchmarks._shapley_error_tables import equal_costs, ranking, show, show_ta
 from benchmarks._shapley_error_tasks import TASKS
 from benchmarks._timing import clock
 
+Results = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # records of methods, and facts on tasks
 PACKAGES = ("shapae", "torch", "shap", "captum", "shapiq", "lightgbm", "xgboost")
 
 
@@ -45,7 +48,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=10)
     parser.add_argument("--background", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute references")
-    parser.add_argument("--allowance", type=float, default=0.4, help="CPU seconds for a method in a task")
+    parser.add_argument("--allowance", type=float, default=1.2, help="CPU seconds for a method in a task")
     parser.add_argument("--limit", type=float, default=3.0, help="largest number of CPU seconds per row")
     return parser.parse_args()
 
@@ -90,27 +93,46 @@ def versions() -> dict[str, str]:
     return found
 
 
+def earlier_results(options: argparse.Namespace) -> Results:
+    """Load the results of tasks that are not chosen now, from the last run."""
+    path = RESULTS / "shapley_error.json"
+    last = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tasks": [], "found": []}
+    kept = {part: [each for each in last[part] if not chosen(each["task"], options)] for part in ("tasks", "found")}
+    return kept["found"], kept["tasks"]
+
+
+def chosen(name: str, options: argparse.Namespace) -> bool:
+    """Tell whether a task is chosen."""
+    return name.startswith(tuple(options.tasks))
+
+
 def main() -> None:
     """Print all tables; write ``results/shapley_error.json`` and ``results/shapley_error.png``."""
     options = parse_options()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    chosen = [number for number, task in enumerate(TASKS) if task.name.startswith(tuple(options.tasks))]
-    found, work = [], (delayed(find_reference)(number, options) for number in chosen)
-    for number, reason in zip(chosen, Parallel(options.jobs, return_as="generator")(work), strict=True):
+    numbers = [number for number, task in enumerate(TASKS) if chosen(task.name, options)]
+    work = (delayed(find_reference)(number, options) for number in numbers)
+    found, facts = earlier_results(options)
+    for number, reason in zip(numbers, Parallel(options.jobs, return_as="generator")(work), strict=True):
         if reason:
             print(f"left out: {TASKS[number].name}: {reason}")
-        else:
-            found.append(measure(number, options))
-    records = pd.DataFrame([record for records, _ in found for record in records])
-    costs, ranks = equal_costs(records), ranking(records)
-    show(costs, "errors at equal numbers of evaluations")
-    show(ranks, "within the time of shap_deep")
-    table = records.astype(object).where(records.notna(), None).to_dict("records")
-    settings = {name: getattr(options, name) for name in ("rows", "background", "allowance", "limit")}
-    facts = {"versions": versions(), "tasks": [facts for _, facts in found]}
-    save("shapley_error", settings | facts | {"found": table, "ranking": ranks.reset_index().to_dict("records")})
-    draw(records).savefig(RESULTS / "shapley_error.png", dpi=70)
+            continue
+        records, fact = measure(number, options)
+        found, facts = found + records, [*facts, fact]
+        settings = {name: getattr(options, name) for name in ("rows", "background", "allowance", "limit")}
+        save("shapley_error", settings | {"versions": versions(), "tasks": facts, "found": found})
+    table = in_order(found)
+    show(equal_costs(table), "errors at equal numbers of evaluations")
+    show(ranking(table), "within the time of shap_deep")
+    draw(table).savefig(RESULTS / "shapley_error.png", dpi=70)
+
+
+def in_order(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Sort records by the order of the tasks."""
+    table = pd.DataFrame(records)
+    places = table["task"].map({task.name: place for place, task in enumerate(TASKS)})
+    return table.iloc[places.argsort(kind="stable")]
 
 
 if __name__ == "__main__":
