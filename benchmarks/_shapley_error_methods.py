@@ -19,6 +19,7 @@ from shapae.backends.exact import MAX_PLAYERS
 from shapae.errors import MissingPackage
 
 PAIRS = (1, 2, 4, 16)  # pairs of coalitions per background row, of the backend "coalitions"
+DEFAULT = "default"  # setting of "coalitions" that leaves few players to other backends
 GRADIENT = 3  # cost of a gradient in evaluations of the score
 BATCH_ROWS = 2**11
 
@@ -116,7 +117,7 @@ def methods(d: int, b: int) -> Iterator[Method]:
     for pairs in PAIRS:
         always = partial(Coalitions, pairs, min_players=1)
         yield Method("coalitions", f"K = {pairs}", always, 2 * pairs * b * GRADIENT)
-    yield Method("coalitions", "default", partial(named, "coalitions"))
+    yield Method("coalitions", DEFAULT, partial(named, "coalitions"))
     for pairs in PAIRS:
         samples = max(2, round(pairs * b * GRADIENT / d))
         yield Method("sampling", f"cost of K = {pairs}", partial(_with, "sampling", samples), 2 * pairs * b * GRADIENT)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from benchmarks._shapley_error_methods import DEFAULT
 from benchmarks._shapley_error_tables import LEAST_ERROR, LIMIT
 from shapae.plots._figure import colors, new_figure
 
@@ -18,7 +19,8 @@ MARKERS = {"shapiq": "x", "shap": "s", "captum": "^", "": "o"}
 
 
 def draw(records: pd.DataFrame) -> Figure:
-    """Draw a panel for each task: a line joins the settings of a method."""
+    """Draw a panel for each task: a line joins the settings of a method. The default of coalitions is one of others."""
+    records = records[records["setting"] != DEFAULT]
     tasks, names = records["task"].unique(), list(records["method"].unique())
     styles = {name: _style(name, color) for name, color in colors(names).items()}
     rows = ceil(len(tasks) / COLUMNS)
