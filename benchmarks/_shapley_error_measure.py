@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -151,8 +152,11 @@ class Entrant:
         }
 
 
-def enter(method: Method, game: Game, rows: Tensor, allowance: float) -> Entrant | str:
+def enter(method: Method, game: Game, rows: Tensor, *, allowance: float, limit: float) -> Entrant | str:
     """Try a method on one row; return it with its number of rows and repeats, or the reason why it is left out."""
+    cost = method.evaluations * seconds_per_evaluation(game, rows)
+    if cost > limit:
+        return f"would take {cost:.1f} s per row"
     try:
         attribute = attribution(game, method.make())
         with evaluations() as counts:
@@ -163,6 +167,8 @@ def enter(method: Method, game: Game, rows: Tensor, allowance: float) -> Entrant
         return str(error)
     except Exception as error:  # any failure of another package is a result
         return f"failed: {type(error).__name__}: {str(error)[:150]}"
+    if seconds > limit:
+        return f"takes {seconds:.1f} s per row"
     n = min(len(rows), max(LEAST_ROWS, int(allowance / seconds)))
     return Entrant(method, attribute, sum(counts), n, min(SEEDS, max(1, int(REPEATS * allowance / (seconds * n)))))
 
@@ -183,11 +189,9 @@ def compete(
     Returns:
         Records of the measured methods, and the reasons why other methods are left out.
     """
-    price = seconds_per_evaluation(game, rows)
     entrants, left_out = list[Entrant](), dict[str, str]()
     for method in candidates:
-        cost = price * method.evaluations
-        entered = enter(method, game, rows, allowance) if cost < limit else f"would take {cost:.1f} s per row"
+        entered = enter(method, game, rows, allowance=allowance, limit=limit)
         if isinstance(entered, Entrant):
             entrants.append(entered)
         else:
@@ -199,6 +203,7 @@ def compete(
     return [entrant.record() for entrant in entrants], left_out
 
 
+@cache
 def seconds_per_evaluation(game: Game, rows: Tensor) -> float:
     """Measure the CPU seconds of one evaluation of the score, in batches of 2000."""
     score = game.score

@@ -16,11 +16,12 @@ from torch import Tensor
 from shapae.backends import Backend, Game, Moments, RowwiseBackend, named
 from shapae.backends.coalitions import Coalitions
 from shapae.backends.exact import MAX_PLAYERS
-from shapae.errors import MissingPackage
+from shapae.errors import MissingPackage, TooLarge
 
 PAIRS = (1, 2, 4, 16)  # pairs of coalitions per background row, of the backend "coalitions"
 DEFAULT = "default"  # setting of "coalitions" that leaves few players to other backends
 GRADIENT = 3  # cost of a gradient in evaluations of the score
+FEW = 100  # largest number of features for the slower approximators of shapiq
 BATCH_ROWS = 2**11
 
 
@@ -94,6 +95,12 @@ def _polyshap(d: int, budget: int) -> dict[str, Any]:
     return {"max_order": 3, "max_terms": max(d + 1, min(terms, budget // 2)), "pairing_trick": True}
 
 
+def _svarm(d: int, budget: int) -> dict[str, Any]:
+    if d > FEW:
+        raise TooLarge(f"SVARM takes 14 s for each row of 200 features beside the evaluations, and this one has {d}.")
+    return {}
+
+
 def _no_options(d: int, budget: int) -> dict[str, Any]:
     return {}
 
@@ -106,7 +113,7 @@ SHAPIQ: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "OddSHAP": _no_options,
     "RegressionMSR": lambda d, budget: {"index": "SV"},
     "ProxySHAP": lambda d, budget: {"index": "SV", "max_order": 1, "adjustment": True},
-    "SVARM": _no_options,
+    "SVARM": _svarm,
     "StratifiedSamplingSV": _no_options,
     "PermutationSamplingSV": _no_options,
 }
@@ -140,7 +147,7 @@ def methods(d: int, b: int) -> Iterator[Method]:
     for orders in (1, 25):
         make = partial(_with, "captum_shapley", orders)
         yield Method("captum_shapley", f"orders: {orders}", make, orders * (d + 1) * b)
-    for times in (4, 16):
+    for times in (4, 16) if d <= FEW else (4,):
         for name, options in SHAPIQ.items():
             approximator = partial(Shapiq, name, times * d, options)
             yield Method(f"shapiq {name}", f"{times} d coalitions", approximator, times * d * b)
