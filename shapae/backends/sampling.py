@@ -61,7 +61,7 @@ class Sampling(Backend):
         """Attribute the score of ``row`` against a background of these ``scores``: (1, players, k)."""
         generator, player_of, weights = np.random.default_rng(seed), game.player_of_feature, game.background_weights
         n_samples = min(self.n_samples, game.n_samples or self.n_samples)
-        twos, part = _sample_background(np.asarray(weights.cpu()), n_samples // 2, generator)
+        twos, part = sample_background(np.asarray(weights.cpu()), n_samples // 2, generator)
         players, samples = game.n_players, twos.size
         sampled = game.background[torch.as_tensor(twos.ravel(), device=row.device)]
         places = torch.as_tensor(generator.random((samples, players)).argsort(axis=1), device=row.device)
@@ -91,7 +91,7 @@ def _changes(game: Game, row: Tensor) -> Tensor:
     return torch.zeros(game.n_players, 1, dtype=torch.bool, device=row.device).index_fill(0, players, True)
 
 
-def _sample_background(
+def sample_background(
     weights: NDArray[Any], pairs: int, generator: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Sample background rows, (pairs, 2), and the share of the whole that each pair stands for, (pairs,)."""

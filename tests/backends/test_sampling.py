@@ -99,7 +99,7 @@ def test_many_features_and_background_rows_have_the_closed_form_within_their_sta
 @pytest.mark.parametrize("weighted", [False, True])
 def test_up_to_300_background_rows_are_all_drawn_in_twos_and_count_what_they_weigh(b, weighted):
     counts = np.random.default_rng(1).exponential(size=b) if weighted else np.ones(b)
-    twos, part = sampling._sample_background(counts, Sampling.n_samples // 2, np.random.default_rng(0))
+    twos, part = sampling.sample_background(counts, Sampling.n_samples // 2, np.random.default_rng(0))
     assert 300 <= twos.size <= 900
     np.testing.assert_array_equal(twos[:, 0], twos[:, 1])
     np.testing.assert_allclose(np.bincount(twos[:, 0], part, minlength=b), counts / counts.sum(), rtol=1e-12)
@@ -110,7 +110,7 @@ def test_more_background_rows_are_drawn_in_proportion_to_their_weights(weighted)
     counts = np.random.default_rng(1).exponential(size=700) if weighted else np.ones(700)
     counts[::5] = 0
     drawn = np.stack([
-        sampling._sample_background(counts, Sampling.n_samples // 2, np.random.default_rng(seed))[0]
+        sampling.sample_background(counts, Sampling.n_samples // 2, np.random.default_rng(seed))[0]
         for seed in range(400)
     ])
     assert drawn.shape[1:] == (200, 2)
