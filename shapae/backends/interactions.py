@@ -17,7 +17,7 @@ from shapae.utils.memory import batched, batches
 # Number of coalitions of one row, which are drawn in fours: two for one background row, each with its complement.
 N_COALITIONS = 400
 # Number of rows that are scored at once.
-BATCH_ROWS = 2**11
+BATCH_ROWS = 2**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,11 @@ class Pairs:
 
     values: NDArray[Any]
     standard_errors: NDArray[Any]
+
+
+def count_coalitions(p: int) -> int:
+    """Count the coalitions of p players that one row takes, without their switches."""
+    return int(2**p) if p <= MAX_PLAYERS else N_COALITIONS
 
 
 def interact(game: Game, row: Tensor, chosen: Tensor, *, seed: int, batch_rows: int = BATCH_ROWS) -> Pairs:
