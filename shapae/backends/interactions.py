@@ -121,7 +121,8 @@ def sample(game: Game, row: Tensor, chosen: Tensor, *, seed: int, batch_rows: in
     units, part = sample_background(np.asarray(game.background_weights.cpu()), N_COALITIONS // 4, generator)
     draw = partial(_draw, game, row, chosen, batch_rows)
     share, sizes = torch.as_tensor(part)[:, None, None], torch.as_tensor(_strata(len(units), generator))
-    gaps = share * (sizes[:, :1] - sizes[:, 1:])[:, None] / 2
+    uneven = (sizes - 0.5).square()  # the mean over a coalition and its complement is even in size - 1/2
+    gaps = share * (uneven[:, :1] - uneven[:, 1:])[:, None] / 2
     mean = squares = trend = torch.zeros(m, m, dtype=torch.float64)
     for few in batches(len(units), max(1, batch_rows // (2 * m * (m + 1)))):
         inside = torch.as_tensor(generator.random((*sizes[few].shape, game.n_players))) < sizes[few, :, None]
