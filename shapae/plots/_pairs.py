@@ -13,7 +13,7 @@ from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import escape
 
 # Width of a character of a name, in inches.
-CHARACTER = 0.095
+CHARACTER = 0.105
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     half = NAMES_AT * RADIUS + labels
     if ax is not None:
         half = min(ax.get_window_extent().size) / parent_figure(ax).dpi / 2
-    ax = new_axes(ax, 2 * half, 2 * half + 0.6)
+    ax = new_axes(ax, 2 * half, 2 * half + 0.9)
     radius = max(half / 3, (half - labels) / NAMES_AT)
     scale, fontsize = min(1.0, radius / RADIUS), 11 * min(1, (half - NAMES_AT * radius) / labels)
     first, second = np.triu_indices(m, 1)
