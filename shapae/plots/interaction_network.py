@@ -50,7 +50,7 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     half = NAMES_AT * RADIUS + labels
     if ax is not None:
         half = min(ax.get_window_extent().size) / parent_figure(ax).dpi / 2
-    ax = new_axes(ax, 2 * half, 2 * half + 0.9)
+    ax = new_axes(ax, 2 * half, 2 * half + 0.7)
     radius = max(half / 3, (half - labels) / NAMES_AT)
     scale, fontsize = min(1.0, radius / RADIUS), 11 * min(1, (half - NAMES_AT * radius) / labels)
     first, second = np.triu_indices(m, 1)
@@ -68,7 +68,7 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     for name, (x, y), turn in zip(shown.names, NAMES_AT * place, np.degrees(angle), strict=True):
         left = x < -1e-9
         ax.text(x, y, name, rotation=turn + 180 * left, ha="right" if left else "left", **options)
-    ax.set(xlim=(-half / radius, half / radius), ylim=(-half / radius, half / radius), aspect="equal")
+    ax.set(xlim=(-half / radius, half / radius), ylim=(-half / radius, half / radius), aspect="equal", anchor="N")
     ax.set_axis_off()
     _add_legend(ax, "" if row is not None else "mean ", float(pairs.max()), float(main.max()))
     return ax
