@@ -16,6 +16,7 @@
     AdditivityWarning        values whose residual exceeds the tolerance of their backend
     NamesWarning             repeated names, which were made unique
     RankingWarning           a ranking method that underestimates some features
+    ReferenceWarning         a reference of a comparison that another estimate contradicts
     ReconstructionWarning    a model that reconstructs its rows worse than their mean does
 """
 
@@ -31,6 +32,7 @@ __all__ = [
     "OutputError",
     "RankingWarning",
     "ReconstructionWarning",
+    "ReferenceWarning",
     "ShapaeError",
     "ShapeError",
     "TooLarge",
@@ -129,6 +131,10 @@ class NamesWarning(UserWarning):
 
 class RankingWarning(UserWarning):
     """A ranking method that underestimates some features."""
+
+
+class ReferenceWarning(UserWarning):
+    """A reference of a comparison whose values differ from sampled marginal contributions."""
 
 
 class ReconstructionWarning(UserWarning):

@@ -41,6 +41,7 @@ _BUILT_IN = {
     "captum_deep": "external.captum_deep.CaptumDeep",
     "captum_gradient_shap": "external.captum_gradient_shap.CaptumGradientShap",
     "captum_shapley": "external.captum_shapley.CaptumShapley",
+    "coalitions": "coalitions.Coalitions",
     "deep": "deep.Deep",
     "exact": "exact.Exact",
     "gradient": "gradient.Gradient",

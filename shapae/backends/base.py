@@ -16,6 +16,9 @@ from shapae.heads.score import Score
 from shapae.tables.players import Players
 from shapae.utils.moments import Moments, concatenate
 
+# Samples per row in the first round until convergence.
+FIRST_SAMPLES = 100
+
 
 class Attribution(Protocol):
     """Attributes the scores of rows in one game. Work that all rows share is done once."""
@@ -54,7 +57,9 @@ class Backend(ABC):
         needs_gradients: Whether the values come from gradients of the score. Then features that change the score, and
             of which it has no gradient, are refused before the work starts.
         hint: Advice for the warning that values do not sum to score - base value.
+        quantity: Name of the quantity that the values are, or estimate; by default the name of the backend.
         n_samples: Approximate number of samples per row; 0 if nothing is sampled.
+        unit: Name of the samples.
         supports_groups: Whether ``Game.players`` are taken as players. Otherwise the values of their features are
             summed.
     """
@@ -63,7 +68,9 @@ class Backend(ABC):
     additive: bool = True
     needs_gradients: bool = False
     hint: str = "The score may depend on more than its rows, or the backend may be wrong; compare backend='sampling'."
+    quantity: str = ""
     n_samples: int = 0
+    unit: str = "samples"
     supports_groups: bool = False
 
     def __init_subclass__(cls) -> None:
@@ -112,6 +119,22 @@ class Backend(ABC):
             averaged: that is right only if the values are means over the background rows.
         """
         return 2 * n_background
+
+    def for_game(self, game: Game) -> "Backend":
+        """Choose the backend that attributes rows in a game; by default this one.
+
+        Args:
+            game: Its score is a ``Score``.
+        """
+        return self
+
+    def samples(self, game: Game) -> int:
+        """Count the samples per row in a game; 0 if nothing is sampled."""
+        return game.n_samples or self.n_samples
+
+    def samples_in_round(self, number: int) -> int:
+        """Count the samples per row in a round until convergence, from 0; by default 100, doubled each time."""
+        return int(min(self.n_samples, FIRST_SAMPLES * 2**number))
 
     @property
     def splits_background(self) -> bool:

@@ -25,6 +25,7 @@ class Deep(Backend):
     """
 
     name = "deep"
+    quantity = "DeepLIFT approximation of Shapley values (DeepSHAP)"
     hint = f"{HINT} backend='sampling', or backend='exact' for at most 12 features, needs no rules."
 
     def bind(self, game: Game) -> Attribution:

@@ -25,6 +25,7 @@ class Exact(Backend):
     """
 
     name = "exact"
+    quantity = "Shapley values by enumeration"
     supports_groups = True
     hint = "The score may depend on more than its rows."
 

@@ -19,6 +19,7 @@ class Game:
         weights: (b,), weight of each background row, 1 on average. None: all rows count the same.
         players: Groups of features that are replaced together. None: each feature is a player by itself.
         n_samples: Approximate number of samples per row, for backends that sample. None: the backend's own number.
+        batch_size: Number of rows that the score may be run on at once with gradients, by the memory.
     """
 
     score: nn.Module
@@ -26,6 +27,7 @@ class Game:
     weights: Tensor | None = None
     players: Players | None = None
     n_samples: int | None = None
+    batch_size: int = 2**11
 
     @property
     def n_features(self) -> int:

@@ -33,11 +33,6 @@ class Pairs:
     standard_errors: NDArray[Any]
 
 
-def count_coalitions(p: int) -> int:
-    """Count the coalitions of p players that one row takes, without their switches."""
-    return int(2**p) if p <= MAX_PLAYERS else N_COALITIONS
-
-
 def interact(game: Game, row: Tensor, chosen: Tensor, *, seed: int, batch_rows: int = BATCH_ROWS) -> Pairs:
     """Compute the interaction values of the players ``chosen``.
 

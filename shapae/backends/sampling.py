@@ -39,6 +39,8 @@ class Sampling(Backend):
     """
 
     name = "sampling"
+    quantity = "Shapley values by random orders"
+    unit = "orders"
     supports_groups = True
     hint = "The score may depend on more than its rows."
     n_samples = 400

@@ -23,6 +23,7 @@ class Attributions(Additivity):
     Attributes:
         values: (n, d, k).
         standard_errors: (n, d, k), standard errors of the values; None where they are not known.
+        background_errors: (n, d, k), those over other backgrounds, apart from the samples; None where not known.
         used: (n,). Number of background rows that each row was compared with, or of samples that it took.
     """
 
@@ -31,6 +32,7 @@ class Attributions(Additivity):
         n, k = scores.shape
         self.values: NDArray[Any] = np.empty((n, d, k), scores.dtype)
         self.standard_errors: NDArray[Any] | None = None
+        self.background_errors: NDArray[Any] | None = None
         self.used = np.full(n, b)
 
     def put_values(self, block: slice, moments: Moments) -> None:
@@ -43,6 +45,12 @@ class Attributions(Additivity):
         self.put(block, Sums.of(replace(moments, mean=self.values[block])))
         if np.ndim(moments.count):
             self.used[block] = used_per_row(moments)
-        if (errors := moments.standard_error) is not None:
-            self.standard_errors = np.empty_like(self.values) if self.standard_errors is None else self.standard_errors
-            self.standard_errors[block] = errors
+        self.standard_errors = self._put_known(self.standard_errors, block, moments.standard_error)
+        self.background_errors = self._put_known(self.background_errors, block, moments.background_error)
+
+    def _put_known(self, whole: NDArray[Any] | None, block: slice, part: NDArray[Any] | None) -> NDArray[Any] | None:
+        if part is None:
+            return whole
+        whole = np.empty_like(self.values) if whole is None else whole
+        whole[block] = part
+        return whole

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from joblib import effective_n_jobs
 
@@ -59,6 +59,10 @@ class Plan:
     blocks: list[slice]
     parts: list[slice]
     batch_size: int
+
+    def limit(self, game: Game) -> Game:
+        """Tell a game how many rows fit the memory at once with gradients."""
+        return replace(game, batch_size=max(1, self.batch_size // COPIES))
 
 
 def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserved: float) -> Plan:

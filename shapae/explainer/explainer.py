@@ -14,7 +14,6 @@ from torch import nn
 
 from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
-from shapae.backends.interactions import count_coalitions
 from shapae.errors import AdditivityWarning, DataError
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
@@ -24,8 +23,8 @@ from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.explainer.inputs import input_names, player_data, player_names
 from shapae.explainer.interactions import Interactions
-from shapae.explainer.pairs import check_pairs, find_players, interact_rows, most_important
-from shapae.explainer.record import make_record
+from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
+from shapae.explainer.record import describe_backend, make_record
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
 from shapae.explainer.tolerance import check_tolerance
 from shapae.heads.checks import check_fitted_names, check_score
@@ -117,6 +116,7 @@ class Explainer:
         names = input_names(score, self.feature_names, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
+        self._backend = self._backend.for_game(self._game)
         check_tolerance(tolerance, self._backend, self._game, self.head)
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
@@ -238,9 +238,8 @@ class Explainer:
                 self._warn(self._check_gradients(names, rows))
                 chosen = most_important(self._backend, self._ordered_game, rows, self._settings, top)
             parts = interact_rows(game, rows, self._settings, chosen)
-            method = {"backend": "interactions", "coalitions": count_coalitions(game.n_players)}
-            names = [players[player] for player in chosen]
-            return Interactions(**parts, feature_names=names, made_by=self._record(start, rows, method))
+            names, record = [players[player] for player in chosen], self._record(start, rows, describe_pairs(game))
+            return Interactions(**parts, feature_names=names, made_by=record)
 
     def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
         if not self._backend.needs_gradients:
@@ -315,7 +314,7 @@ class Explainer:
         self, attributions: Attributions, names: list[str], rows: TableStream, start: float
     ) -> Explanation:
         outputs = self._score.outputs(names)
-        arrays = ("values", "base_values", "scores", "residual", "standard_errors")
+        arrays = ("values", "base_values", "scores", "residual", "standard_errors", "background_errors")
         parts = {name: getattr(attributions, name) for name in arrays}
         if len(outputs) == 1:
             parts = {name: array if array is None else array[..., 0] for name, array in parts.items()}
@@ -331,7 +330,9 @@ class Explainer:
 
     def _record(self, start: float, rows: TableStream, method: dict[str, Any] | None = None) -> dict[str, Any]:
         """Record what made a result, by default the backend: enough to compute it again."""
-        method = method or {"backend": self.backend} | self._backend.notes(self._game, rows[:CHECKED_ROWS])
+        if method is None:
+            method = describe_backend(self._backend, self._game) | {"backend": self.backend}
+            method |= self._backend.notes(self._game, rows[:CHECKED_ROWS])
         note = "the rows are also the background, so that each is compared with itself, too"
         optional = {
             "model": self._score.autoencoder.record or None,
@@ -340,4 +341,4 @@ class Explainer:
             "source": self._score.source if self._score.source != "input" else None,
             "note": note if same(rows, self.background) else None,
         }
-        return make_record(start, optional, head=self.head, b=len(self.background), seed=self.seed, **method)
+        return make_record(start, optional | method, head=self.head, b=len(self.background), seed=self.seed)

@@ -17,9 +17,10 @@ from shapae.explainer.export import ExplanationArrays, axis_names, to_anndata, t
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.importance import Importance
 from shapae.explainer.indexing import AXES, axes_of, resolve, take
+from shapae.explainer.record import describe_errors
 from shapae.tables.players import players
 
-_KEPT = ("scores", "residual", "standard_errors", "used")
+_KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
 
 
 class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
@@ -39,6 +40,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         scores: (n,), or (n, k). The explained scores.
         standard_errors: Standard errors of ``values`` over the background or the samples, in the same shape; None where
             they are not known.
+        background_errors: Standard errors over other backgrounds.
         made_by: Head, backend, b, seed, versions, seconds: enough to compute the values again.
         residual: (n,), or (n, k). score - base value - sum of values, which is the default.
         used: (n,). Number of background rows, or of samples, that each row took until it met a tolerance; None without
@@ -58,6 +60,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         output_names: str | Sequence[str],
         scores: NDArray[Any],
         standard_errors: NDArray[Any] | None = None,
+        background_errors: NDArray[Any] | None = None,
         made_by: dict[str, Any] | None = None,
         residual: NDArray[Any] | None = None,
         used: NDArray[Any] | None = None,
@@ -68,7 +71,8 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         self.made_by = dict(made_by or {})
         # Instead of shap's slicer, which takes masks for numbers and loses step with two lists: see __getitem__.
         parts = {name: part for name, part in vars(self._s).items() if not name.startswith("_")}
-        parts |= {"base_values": base_values, "data": data, "scores": scores, "standard_errors": standard_errors}
+        parts |= {"base_values": base_values, "data": data, "scores": scores}
+        parts |= {"standard_errors": standard_errors, "background_errors": background_errors}
         parts["residual"] = scores - base_values - values.sum(axis=1) if residual is None else residual
         for noun, names in (("feature_names", feature_names), ("output_names", output_names)):
             parts[noun] = names if isinstance(names, str) else list(names)
@@ -89,6 +93,15 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
     def standard_errors(self) -> Any:
         """Standard errors of ``values``, in the same shape, over the background or the samples; None where unknown."""
         return self._s.standard_errors
+
+    @property
+    def background_errors(self) -> Any:
+        """Standard errors over other backgrounds, beside ``standard_errors`` over samples; None where unknown."""
+        return self._s.background_errors
+
+    def __repr__(self) -> str:
+        line = describe_errors(self.values, self.standard_errors, self.made_by)
+        return f"{line}\n{super().__repr__()}" if line else str(super().__repr__())
 
     @property
     def used(self) -> Any:

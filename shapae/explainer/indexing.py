@@ -17,7 +17,9 @@ Index: TypeAlias = int | slice | NDArray[Any]
 
 # Axes of each part of an explanation, also of those that only shap's plots read.
 AXES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("values", "standard_errors", "lower_bounds", "upper_bounds"), ("row", "feature", "output")),
+    **dict.fromkeys(
+        ("values", "standard_errors", "background_errors", "lower_bounds", "upper_bounds"), ("row", "feature", "output")
+    ),
     **dict.fromkeys(("data", "display_data"), ("row", "feature")),
     **dict.fromkeys(("base_values", "scores", "residual"), ("row", "output")),
     **dict.fromkeys(("used", "row_names"), ("row",)),

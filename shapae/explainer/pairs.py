@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.base import Backend
+from shapae.backends.exact import MAX_PLAYERS
 from shapae.backends.game import Game
-from shapae.backends.interactions import interact
+from shapae.backends.interactions import N_COALITIONS, interact
 from shapae.errors import DataError, TooLarge, UnknownName
 from shapae.explainer.additivity import check_finite_values
 from shapae.explainer.chunks import Settings, plan_rows
 from shapae.explainer.inputs import player_data
+from shapae.explainer.record import OF_SAMPLES
 from shapae.explainer.run import average_rows, score_all
 from shapae.explainer.scores import base_values
 from shapae.heads.score import Score
@@ -49,6 +51,17 @@ def check_pairs(game: Game, head: str, top: int) -> None:
         raise DataError(f"top must be the number of features whose pairs are wanted, at least 2, got {top!r}.")
     if game.n_players < 2:
         raise DataError("interactions need two features, or two groups, but there is one. Explain its values alone.")
+
+
+def describe_pairs(game: Game) -> dict[str, Any]:
+    """Describe how interactions are computed, see ``describe_backend``."""
+    exact = game.n_players <= MAX_PLAYERS
+    return {
+        "backend": "interactions",
+        "quantity": "Shapley interaction values",
+        "samples": f"all {2**game.n_players} coalitions" if exact else f"{N_COALITIONS} coalitions a row",
+        "standard errors": OF_SAMPLES,
+    }
 
 
 def find_players(features: Sequence[str], names: list[str]) -> list[int]:

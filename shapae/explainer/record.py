@@ -7,8 +7,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
+
+from shapae.backends.base import Backend
+from shapae.backends.game import Game
 from shapae.utils.version import __version__
 
+# Meanings of the standard errors of an explanation.
+OF_SAMPLES, OVER_BACKGROUNDS = "of the samples", "over backgrounds"
 LIBRARIES = ("torch", "shap", "numpy")
 
 
@@ -29,6 +35,32 @@ def _version(name: str) -> str:
 def versions() -> dict[str, str]:
     """Look up all versions, by name."""
     return dict(_versions())
+
+
+def describe_backend(backend: Backend, game: Game) -> dict[str, Any]:
+    """Describe the quantity that the values of a backend estimate, by which samples, and what their errors mean."""
+    count = backend.samples(game)
+    return {
+        "quantity": backend.quantity or f"values by {backend.name}",
+        "samples": f"{count} {backend.unit} a row" if count else None,
+        "standard errors": OF_SAMPLES if count else OVER_BACKGROUNDS,
+    }
+
+
+def describe_errors(values: Any, errors: Any, record: dict[str, Any]) -> str:
+    """Describe in one line the quantity that values estimate, and how sure they are.
+
+    Args:
+        values: Values in any shape.
+        errors: Their standard errors; None where they are not known.
+        record: See ``describe_backend``; an empty record gives an empty line.
+    """
+    parts = [record[name] for name in ("quantity", "samples") if record.get(name)]
+    largest = np.abs(values).max(initial=0)
+    if parts and errors is not None and largest > 0:
+        over = " over backgrounds" if record["standard errors"] == OVER_BACKGROUNDS else ""
+        parts.append(f"standard errors{over} up to {np.max(errors) / largest:.2%} of the largest value")
+    return ", ".join(parts)
 
 
 def make_record(start: float, optional: dict[str, Any], **settings: Any) -> dict[str, Any]:

@@ -33,8 +33,8 @@ from shapae.utils.random import row_seeds
 T = TypeVar("T")
 # Background rows per round until convergence.
 BACKGROUND_BATCH = 16
-# Samples per row in the first round, which double in each further round, and the largest number of rounds.
-FIRST_SAMPLES, MAX_ROUNDS = 100, 64
+# Largest number of rounds of samples.
+MAX_ROUNDS = 64
 # Size of the averages beside that of the values of one row: means and spreads of values and of their sizes, in float64,
 # and room for the averages that are being merged.
 AVERAGES = 16
@@ -55,7 +55,7 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
     n = len(rows)
     check_result_fits(game, n, settings.memory)
     plan = plan_chunks(backend, game, n, settings, reserved=2 * n * result_bytes(game))
-    scores, background_scores = score_all(game, rows, plan)
+    game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
     result = Attributions(scores, len(background_scores), game.n_players)
     for block, moments in zip(plan.blocks, _attribute_blocks(backend, game, rows, plan, settings), strict=True):
         result.put_values(block, moments)
@@ -89,7 +89,7 @@ def average_rows(backend: Backend, game: Game, rows: TableStream, settings: Sett
             f"memory='{format_bytes(3 * reserved)}'."
         )
     plan = plan_chunks(backend, game, len(rows), settings, reserved)
-    scores, background_scores = score_all(game, rows, plan)
+    game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
     if settings.tolerance is None:
         games, draws = [game.slice(part) for part in plan.parts], _score_of(game).draws
         work: Callable[..., tuple[RowAverages, Sums]] = partial(average_block, draws=draws)
@@ -124,7 +124,8 @@ def trial(backend: Backend, game: Game, rows: TableStream, settings: Settings) -
         TooLarge: Not even one row fits into the memory.
     """
     plan = plan_chunks(backend, game, 1, settings, reserved=0)
-    bound, some = [bind(backend, game.slice(part)) for part in plan.parts], rows[slice(None)]
+    game, some = plan.limit(game), rows[slice(None)]
+    bound = [bind(backend, game.slice(part)) for part in plan.parts]
 
     def run(count: int) -> None:
         average_block(bound, some[np.arange(count) % len(some)], range(count))
@@ -152,7 +153,7 @@ def rounds(backend: Backend, game: Game) -> list[Game]:
     """List the games of all rounds until convergence: batches of the background, or ever more samples."""
     if backend.splits_background:
         return [game.slice(part) for part in batches(len(game.background), BACKGROUND_BATCH)]
-    counts = [min(backend.n_samples, FIRST_SAMPLES * 2**number) for number in range(MAX_ROUNDS)]
+    counts = [backend.samples_in_round(number) for number in range(MAX_ROUNDS)]
     games = {count: game.with_samples(count) for count in counts}  # rounds of the same size share what is bound
     return [games[count] for count in counts]
 

@@ -21,6 +21,8 @@ class Moments:
         n_groups: Number of groups; 0 stands for ``count``, where each item is a group by itself.
         sums: (n, 1, k). Moments of the sum over the features, whose spread says how well the values should add up. None
             where they are not known.
+        background_variance: (n, d, k). Variance of ``mean`` over other backgrounds, for samples from this background,
+            whose own spread is ``sum_of_squares``. None where it is not known.
 
     Two parts merge by weighted sums, see ``__add__``:
 
@@ -35,6 +37,7 @@ class Moments:
     sum_of_squares: NDArray[Any] | None = None
     n_groups: Any = 0
     sums: "Moments | None" = None
+    background_variance: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.n_groups) == 0 and not self.n_groups:
@@ -48,14 +51,16 @@ class Moments:
             variances, equations 1.5
         """
         count = self.count + other.count
-        delta = other.mean - self.mean
-        mean = self.mean + delta * (other.count / count)
+        delta, share = other.mean - self.mean, other.count / count
+        mean = self.mean + delta * share
         sums = None if self.sums is None or other.sums is None else self.sums + other.sums
         if self.sum_of_squares is None or other.sum_of_squares is None:
             return Moments(count, mean, sums=sums)
         between = delta * delta * (self.count * other.count / count)
         squares = self.sum_of_squares + other.sum_of_squares + between
-        return Moments(count, mean, squares, self.n_groups + other.n_groups, sums)
+        first, second = self.background_variance, other.background_variance
+        variance = None if first is None or second is None else first + (second - first) * share
+        return Moments(count, mean, squares, self.n_groups + other.n_groups, sums, variance)
 
     @classmethod
     def of_samples(cls, samples: NDArray[Any]) -> "Moments":
@@ -77,20 +82,24 @@ class Moments:
         """Allocate moments of n rows, to be filled by ``put``."""
         mean, squares = (np.empty_like(like.mean, shape=(n, *like.mean.shape[1:])) for _ in range(2))
         count, n_groups = np.zeros((2, n, 1, 1), like.mean.dtype)
-        return cls(count, mean, squares, n_groups, like.sums and cls.empty(n, like.sums))
+        variance = None if like.background_variance is None else np.empty_like(mean)
+        return cls(count, mean, squares, n_groups, like.sums and cls.empty(n, like.sums), variance)
 
     def put(self, rows: NDArray[Any], other: "Moments") -> None:
         """Write the moments of some rows into arrays of ``empty``."""
         assert self.sum_of_squares is not None
         self.count[rows], self.mean[rows], self.n_groups[rows] = other.count, other.mean, other.n_groups
         self.sum_of_squares[rows] = other.sum_of_squares
+        if self.background_variance is not None:
+            self.background_variance[rows] = other.background_variance
         if self.sums is not None and other.sums is not None:
             self.sums.put(rows, other.sums)
 
     def select(self, rows: Any) -> "Moments":
         """Select rows, as in numpy, of moments whose rows share one ``count``."""
-        squares = None if self.sum_of_squares is None else self.sum_of_squares[rows]
-        return replace(self, mean=self.mean[rows], sum_of_squares=squares, sums=self.sums and self.sums.select(rows))
+        parts = {name: getattr(self, name) for name in ("sum_of_squares", "background_variance")}
+        selected = {name: None if part is None else part[rows] for name, part in parts.items()}
+        return replace(self, mean=self.mean[rows], sums=self.sums and self.sums.select(rows), **selected)
 
     def as_group(self) -> "Moments":
         """Take moments without a known spread as one group: several groups tell how much they differ."""
@@ -124,6 +133,11 @@ class Moments:
             return None
         return np.asarray(np.sqrt(self.sum_of_squares / (self.count * (self.n_groups - 1))))
 
+    @property
+    def background_error(self) -> NDArray[Any] | None:
+        """(n, d, k): standard error of ``mean`` over other backgrounds; None where it is not known."""
+        return None if self.background_variance is None else np.sqrt(self.background_variance)
+
 
 def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
     """Concatenate the moments of different rows (axis 0) or outputs (axis 2), over the same background or samples.
@@ -138,12 +152,18 @@ def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
     counts = {(part.count, part.n_groups) for part in parts}
     if len(counts) > 1:
         raise ValueError(f"only moments of equal counts can be concatenated, got {sorted(counts)}.")
-    squares = [part.sum_of_squares for part in parts if part.sum_of_squares is not None]
     sums = [part.sums for part in parts if part.sums is not None]
     return Moments(
         parts[0].count,
         np.concatenate([part.mean for part in parts], axis),
-        np.concatenate(squares, axis) if len(squares) == len(parts) else None,
+        _concatenate_known([part.sum_of_squares for part in parts], axis),
         parts[0].n_groups,
         concatenate(sums, axis) if len(sums) == len(parts) else None,
+        _concatenate_known([part.background_variance for part in parts], axis),
     )
+
+
+def _concatenate_known(arrays: Sequence[NDArray[Any] | None], axis: int) -> NDArray[Any] | None:
+    """Concatenate arrays; None if one of them is not known."""
+    known = [array for array in arrays if array is not None]
+    return np.concatenate(known, axis) if len(known) == len(arrays) else None

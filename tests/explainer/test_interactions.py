@@ -48,7 +48,7 @@ def test_few_features_are_exact_with_rows_that_sum_to_the_exact_values(model, ro
     assert found.feature_names == exact.feature_names
     assert not found.standard_errors.any()
     assert (found.made_by["head"], found.made_by["backend"]) == ("reconstruction_error", "interactions")
-    assert found.made_by["coalitions"] == 64
+    assert found.made_by["samples"] == "all 64 coalitions"
 
 
 @pytest.mark.parametrize("target", ["moving", "fixed"])
@@ -93,7 +93,7 @@ def test_the_top_features_are_those_of_the_backend_in_descending_order():
     found = explainer.interactions(ROWS, top=4)
     assert found.feature_names == want
     assert found.values.shape == found.standard_errors.shape == (3, 4, 4)
-    assert found.made_by["coalitions"] == 400
+    assert found.made_by["samples"] == "400 coalitions a row"
     assert (found.standard_errors > 0).all()
     positions = [explainer.feature_names.index(name) for name in want]
     np.testing.assert_array_equal(found.data, ROWS[:, positions])

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import nn
 
 from shapae import plots
-from shapae.analysis.comparison.evaluation import REFERENCE_RUN, Evaluation, Evaluator, Setup
+from shapae.analysis.comparison.evaluation import Evaluation, Evaluator, Setup
 from shapae.analysis.comparison.metrics import rank_correlation
-from shapae.analysis.comparison.resources import Usage
+from shapae.analysis.comparison.reference import Reference, explain_reference
 from shapae.backends import Backend, as_backend, named, names
 from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explainer.explainer import Explainer
@@ -28,8 +27,6 @@ from shapae.tables.table import read_table
 from shapae.utils.parallel import progress_bar
 
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
-# Default reference for many features: unbiased, with standard errors as small as requested.
-SAMPLED = "sampling"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"
 
 
@@ -46,6 +43,8 @@ class Comparison:
         agreement: Spearman's correlations over the features, averaged over the rows, of all pairs and the reference.
         deletion: Mean score while the features of the largest values are removed; one column each.
         insertion: Mean score while they are inserted into background rows; one column each.
+        reference_check: For some features of a few rows, the value of the reference beside a sampled marginal
+            contribution that needs no gradients, in units of the score; None where there is no such check.
     """
 
     table: pd.DataFrame
@@ -55,6 +54,7 @@ class Comparison:
     agreement: pd.DataFrame
     deletion: pd.DataFrame
     insertion: pd.DataFrame
+    reference_check: pd.DataFrame | None = None
 
     @property
     def reference_error(self) -> float:
@@ -139,8 +139,9 @@ def compare(
         backends: One or several names of backends, or backends of your own; None for all that take d features and whose
             packages are installed.
         reference: Name of a backend, a backend, or an explanation of the same rows; None for "exact" up to 12 features,
-            and "sampling" for more.
-        tolerance: Bound on the standard errors of a "sampling" reference, relative to the largest value of the row.
+            "coalitions" for more, and "sampling" if the score has no gradients.
+        tolerance: Bound on the standard errors of a "coalitions" or "sampling" reference, relative to the largest value
+            of the row.
         probes: Number of rows used for the expensive metrics.
         top: Number of most important features per row in the overlap, at most half of all.
         n_jobs: Number of workers of each backend.
@@ -161,39 +162,12 @@ def compare(
     rows = table.tensor(explainer.background, "rows")
     d = rows.shape[1]
     chosen = _by_name(available_backends(d) if backends is None else backends)
-    reference = reference if reference is not None else "exact" if _takes("exact", d) else SAMPLED
-    given = [] if isinstance(reference, Explanation) else [reference]
+    given = [] if reference is None or isinstance(reference, Explanation) else [reference]
     setup = Setup(model, data, table, rows, _by_name([*chosen.values(), *given]), settings)
     reference = reference.name if isinstance(reference, Backend) else reference
-    finished, explanation = _explain_reference(setup, reference, tolerance, progress)
-    evaluator = Evaluator(setup, explainer, explanation, finished, probes=probes, top=top)
-    return _comparison(_evaluate_all(evaluator, [*chosen], progress), evaluator)
-
-
-def _explain_reference(
-    setup: Setup, reference: str | Explanation, tolerance: float, progress: bool | None
-) -> tuple[dict[str, tuple[Usage, Explanation]], Explanation]:
-    """Explain all rows with the reference.
-
-    Returns:
-        Usage and explanations of backends that have thereby explained all rows; and the reference.
-
-    Raises:
-        DataError: The reference explains other rows.
-    """
-    if isinstance(reference, Explanation):
-        _check_reference(reference, setup.rows.cpu().numpy())
-        return {}, reference
-    try:
-        if reference == SAMPLED:
-            seed = setup.seed + REFERENCE_RUN
-            return {}, setup.explain(reference, setup.X, tolerance=tolerance, seed=seed, progress=progress)
-        taken, explanation = setup.explain_and_measure(reference)
-    except Exception as error:
-        error.add_note(f"(this backend is the reference, {reference!r}, with which all others are compared)")
-        raise
-    samples = as_backend(setup.backends[reference]).n_samples
-    return {} if samples else {reference: (taken, explanation)}, explanation
+    found = explain_reference(setup, explainer, reference, tolerance, progress)
+    evaluator = Evaluator(setup, explainer, found.explanation, found.finished, probes=probes, top=top)
+    return _comparison(_evaluate_all(evaluator, [*chosen], progress), evaluator, found)
 
 
 def _evaluate_all(evaluator: Evaluator, backends: Sequence[str], progress: bool | None) -> dict[str, Evaluation]:
@@ -220,7 +194,7 @@ def _evaluate(evaluation: Callable[[], Evaluation]) -> Evaluation:
         return Evaluation({"error": " ".join(f"{type(error).__name__}: {error}".split())})
 
 
-def _comparison(evaluations: dict[str, Evaluation], evaluator: Evaluator) -> Comparison:
+def _comparison(evaluations: dict[str, Evaluation], evaluator: Evaluator, found: Reference) -> Comparison:
     table = pd.DataFrame.from_dict({name: each.row for name, each in evaluations.items()}, orient="index")
     errors = table.pop("error").fillna("") if "error" in table else ""
     explanations = {name: each.explanation for name, each in evaluations.items() if each.explanation is not None}
@@ -229,7 +203,7 @@ def _comparison(evaluations: dict[str, Evaluation], evaluator: Evaluator) -> Com
         pd.DataFrame({name: each.curves[curve] for name, each in evaluations.items() if each.curves}, fractions)
         for curve in range(2)
     )
-    reference, name = evaluator.reference, evaluator.reference.made_by.get("backend", "given")
+    reference, name = found.explanation, found.explanation.made_by.get("backend", "given")
     return Comparison(
         table.assign(error=errors).rename_axis("backend"),
         explanations,
@@ -238,6 +212,7 @@ def _comparison(evaluations: dict[str, Evaluation], evaluator: Evaluator) -> Com
         _agreement(explanations, reference, name),
         deletion,
         insertion,
+        found.check,
     )
 
 
@@ -289,13 +264,4 @@ def _check_one_output(explainer: Explainer) -> None:
         raise DataError(
             f"head={explainer.head!r} has {len(outputs)} outputs. Backends are compared on one output. Choose one, "
             f"such as {outputs[0]!r}: head='{explainer.head.partition(':')[0]}:0'."
-        )
-
-
-def _check_reference(reference: Explanation, rows: NDArray[Any]) -> None:
-    if np.shape(reference.values) != rows.shape or not np.array_equal(reference.data, rows):
-        raise DataError(
-            f"the reference explains other rows or several outputs: its values have shape "
-            f"{np.shape(reference.values)}, the rows {rows.shape}. It must explain one output of the same rows. Pass "
-            f"reference=Explainer(model, background, head=head, backend='sampling')(X)."
         )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.backends.gradient import Differentiable
+from shapae.backends.differentiation import Differentiable
 from shapae.errors import ModelError, ShapaeError
 from shapae.heads.losses import Elementwise
 from shapae.models.unwrapping import deep_copy

@@ -18,6 +18,7 @@ class CaptumDeep(RowwiseBackend):
     """
 
     name = "captum_deep"
+    quantity = "DeepLIFT approximation of Shapley values by captum"
     hint = (
         "captum sees torch's own elementwise modules only: functional calls, softmax, layer norm, attention and "
         "products, in the model or in a head, get plain gradients. Use backend='deep'."

@@ -5,6 +5,7 @@ import torch
 from captum.attr import GradientShap
 from torch import Tensor
 
+from shapae.backends.base import RowwiseBackend
 from shapae.backends.external._captum import patched_copy
 from shapae.backends.game import Game
 from shapae.backends.gradient import ExpectedGradients
@@ -14,10 +15,11 @@ from shapae.utils.moments import Moments
 POOL = 2**14
 
 
-class CaptumGradientShap(ExpectedGradients):
+class CaptumGradientShap(ExpectedGradients, RowwiseBackend):
     """Expected gradients of captum."""
 
     name = "captum_gradient_shap"
+    quantity = "expected gradients by captum"
 
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""

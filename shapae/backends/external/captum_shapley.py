@@ -23,6 +23,8 @@ class CaptumShapley(RowwiseBackend):
     """
 
     name = "captum_shapley"
+    quantity = "Shapley values by random orders of captum"
+    unit = "orders"
     additive = False
     supports_groups = True
     hint = "captum adds up in float32, whatever the dtype of the model is; backend='sampling' does not."

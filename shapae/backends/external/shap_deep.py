@@ -22,6 +22,7 @@ class ShapDeep(Backend):
     """
 
     name = "shap_deep"
+    quantity = "DeepLIFT approximation of Shapley values by shap"
     hint = (
         "shap sees torch's own elementwise modules only, each once: functional calls, a module used twice, softmax, "
         "layer norm, attention and products, in the model or in a head, get plain gradients. Use backend='deep'."

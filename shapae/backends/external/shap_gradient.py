@@ -5,6 +5,7 @@ import shap
 import torch
 from torch import Tensor, nn
 
+from shapae.backends.base import RowwiseBackend
 from shapae.backends.external._shap import patched_copy
 from shapae.backends.game import Game
 from shapae.backends.gradient import ExpectedGradients
@@ -14,10 +15,11 @@ from shapae.utils.moments import Moments
 POOL = 1000
 
 
-class ShapGradient(ExpectedGradients):
+class ShapGradient(ExpectedGradients, RowwiseBackend):
     """Expected gradients of shap."""
 
     name = "shap_gradient"
+    quantity = "expected gradients by shap"
 
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""

@@ -19,6 +19,7 @@ class ShapKernel(RowwiseBackend):
     """
 
     name = "shap_kernel"
+    quantity = "Shapley values by weighted regression of shap"
     supports_groups = True
     hint = "shap drops features that hardly differ from the background; backend='sampling' does not."
     n_samples = 2048

@@ -32,6 +32,7 @@ class ShapPartition(Backend):
     """
 
     name = "shap_partition"
+    quantity = "Owen values of a tree of features by shap"
     hint = "The score may depend on more than its rows."
 
     def rows_in_memory(self, n_background: int, n_players: int) -> int:

@@ -20,6 +20,8 @@ class ShapPermutation(RowwiseBackend):
     """
 
     name = "shap_permutation"
+    quantity = "Shapley values by random orders of shap"
+    unit = "orders"
     hint = "The score may depend on more than its rows."
     n_samples = 10
 

@@ -1,0 +1,43 @@
+"""Gradients of a score with respect to its rows."""
+
+import torch
+from torch import Tensor, nn
+
+from shapae.utils.memory import batches
+
+
+class Differentiable(nn.Module):
+    """A score that depends on its rows, if only by nothing: autograd refuses one that does not depend on them."""
+
+    def __init__(self, score: nn.Module) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(self, rows: Tensor, *anchors: Tensor) -> Tensor:
+        """(n, d) -> (n, k)."""
+        numbers: Tensor = self.score(rows, *anchors) + 0 * rows[:, :1]
+        return numbers
+
+
+def gradients(score: nn.Module, points: Tensor, *anchors: Tensor, batch_size: int) -> Tensor:
+    """Compute the gradients of all outputs of a score.
+
+    Args:
+        score: From rows (n, d) to scores (n, k); each score depends on its own row only.
+        points: (n, d).
+        anchors: (n, a), if the score is anchored.
+        batch_size: Number of points that the score is run on at once.
+
+    Returns:
+        (n, d, k), detached.
+    """
+    tables = (points, *anchors)
+    parts = [_gradients(score, *(table[rows] for table in tables)) for rows in batches(len(points), batch_size)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _gradients(score: nn.Module, points: Tensor, *anchors: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaves = points.detach().requires_grad_()
+        outputs = Differentiable(score)(leaves, *anchors).sum(dim=0)
+        return torch.stack([torch.autograd.grad(each, leaves, retain_graph=True)[0] for each in outputs], dim=-1)
