@@ -180,9 +180,12 @@ def test_memory_that_is_not_enough_is_refused(memory, text):
 
 
 def test_values_that_are_not_finite_are_refused():
-    explainer = curved(head=lambda model, rows: (rows.sum(dim=1) - ROWS[0, :7].sum() - BACKGROUND[0, 7:].sum()).log())
-    with pytest.raises(ModelError, match="NaN or infinite"):
-        explainer.interactions(ROWS, features=["feature 0", "feature 1"])
+    """The score is finite for rows and background, and NaN for mixtures of them."""
+    rows, background = ROWS.copy(), BACKGROUND.copy()
+    rows[:, :2], background[:, :2] = 1, -1
+    explainer = curved(background, head=lambda model, rows: (rows[:, 0] * rows[:, 1]).log())
+    with pytest.raises(ModelError, match="the values of 1 of 1 rows are NaN or infinite, first in row 0"):
+        explainer.interactions(rows, features=["feature 0", "feature 1"])
 
 
 def result(n=4, m=3, names=None):

@@ -14,7 +14,7 @@ NAMES = ["a", "b", "c", "d"]
 def pairs():
     """Three rows: (a, c) is large and raises the score in each, (b, d) lowers it, (a, b) does both."""
     values = np.zeros((3, 4, 4))
-    for i, j, numbers in ((0, 2, [3, 2, 1]), (1, 3, [-1, -1, -1]), (0, 1, [0.5, -0.5, 0])):
+    for i, j, numbers in ((0, 2, [3, 2, 1]), (1, 3, [-1, -3, -1]), (0, 1, [0.3, -0.3, 0])):
         values[:, i, j] = values[:, j, i] = numbers
     values[:, range(4), range(4)] = [10, -20, 5, 0]
     return Interactions(values, 0 * values, values[:, 0], values[:, 0, 0], values[:, 0, 0], NAMES)
@@ -43,7 +43,7 @@ def test_the_heatmap_of_a_row_has_its_signs_around_zero():
     found = pairs()
     ax = plots.interactions(found, row=1)
     np.testing.assert_allclose(matrix(ax)[1], 2 * found.values[1] * (1 - np.eye(4)))
-    assert ax.images[0].get_clim() == (-4, 4)
+    assert ax.images[0].get_clim() == (-6, 6)
 
 
 @pytest.mark.parametrize("draw", [plots.interactions, plots.interaction_network])
@@ -86,8 +86,8 @@ def test_lines_and_circles_have_the_sizes_and_signs_of_interactions_and_main_eff
     lines, circles = drawn(plots.interaction_network(pairs()))
     assert len(lines) == 6
     widest = lines[frozenset("ac")]
-    np.testing.assert_allclose(lines[frozenset("bd")][0] / widest[0], 1 / 2)
-    np.testing.assert_allclose(lines[frozenset("ab")][0] / widest[0], 1 / 6)
+    np.testing.assert_allclose(lines[frozenset("bd")][0] / widest[0], 5 / 6)
+    np.testing.assert_allclose(lines[frozenset("ab")][0] / widest[0], 1 / 10)
     assert [lines[frozenset(pair)][0] for pair in ("ad", "bc", "cd")] == [0, 0, 0]
     assert [hue(lines[frozenset(pair)][1]) for pair in ("ac", "bd", "ab")] == [1, -1, 0]
     np.testing.assert_allclose([circles[name][0] / circles["b"][0] for name in NAMES], [0.5, 1, 0.25, 0])
