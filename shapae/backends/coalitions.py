@@ -90,7 +90,7 @@ class Coalitions(Backend):
 
     def rows_in_memory(self, n_background: int, n_players: int) -> int:
         """See ``Backend.rows_in_memory``: the coalitions of one background row."""
-        return 2 * max(MAX_PAIRS, self.pairs or 0)
+        return 2 * (self.pairs or MIN_PAIRS)
 
     def pairs_per_row(self, game: Game) -> int:
         """Count the pairs of coalitions for each background row."""
