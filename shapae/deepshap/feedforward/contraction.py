@@ -8,6 +8,7 @@ a product that can be computed from the features (*left*), from the outputs (*ri
 where they meet. The mean over b is taken as soon as all factors that depend on b are included; A_end can follow it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -25,6 +26,7 @@ BLOCK_BYTES = 2**23
 # Largest number of outputs for which the pairs are always attributed one by one, as the standard errors need them.
 FEW_OUTPUTS = 4
 F = TypeVar("F", bound=Factors)
+C = TypeVar("C", bound="ContractionOrder | Deviations")
 F_contra = TypeVar("F_contra", bound=Factors, contravariant=True)
 
 
@@ -72,8 +74,17 @@ def best_order(chain: FeedForward, b: Values) -> ContractionOrder | Deviations |
         return None
     if len(chain.nonlinearities) > 1:
         candidates.append(best_deviations(chain, b))
-    best = min(candidates, key=lambda order: order.cost)
-    return best if best.cost < backward_order(chain, len(b[0])).cost else None
+    return _cheapest(candidates, chain, len(b[0]))
+
+
+def best_order_of_points(chain: FeedForward, terms: int) -> ContractionOrder | None:
+    """Find the cheapest order for ``terms`` points of each row; None if the backward pass is cheaper."""
+    return _cheapest(orders(chain, terms), chain, terms)
+
+
+def _cheapest(candidates: Sequence[C], chain: FeedForward, terms: int) -> C | None:
+    best = min(candidates, key=lambda order: order.cost, default=None)
+    return best if best and best.cost < backward_order(chain, terms).cost else None
 
 
 def backward_order(chain: FeedForward, b: int) -> ContractionOrder:
