@@ -26,7 +26,6 @@ from torch import Tensor
 from shapae.deepshap.feedforward import contraction
 from shapae.deepshap.feedforward.chain import FeedForward, padded_empty
 from shapae.deepshap.feedforward.factors import Pairs
-from shapae.deepshap.rules.slopes import ratio
 from shapae.deepshap.tracing.tape import Step
 from shapae.utils.memory import batches
 
@@ -42,55 +41,51 @@ class ClosedForm:
 
     Attributes:
         position: Number of maps before the nonlinearity.
-        weights: Matrix of these maps (h, d).
+        weights: Transposed matrix of these maps, (d, h).
+        squares: Its elements squared.
     """
 
     position: int
     weights: Tensor
+    squares: Tensor
 
     def rows_per_block(self, chain: FeedForward, terms: int) -> int:
         """See ``contraction.Order``."""
-        return max(1, contraction.BLOCK_BYTES // (self._row_bytes(chain) + terms * self._term_bytes))
+        d, h = self.weights.shape
+        row_bytes = d * (2 * h + max(chain.widths[self.position :])) * self.weights.element_size()
+        return max(1, contraction.BLOCK_BYTES // (row_bytes + terms * self._term_bytes))
 
     def fill(self, chain: FeedForward, factors: Pairs, out: Tensor) -> None:
         """See ``contraction.Order``."""
-        h, d = self.weights.shape
-        first, second = padded_empty(out, len(out), d, h), padded_empty(out, len(out), d, h)
-        terms = factors.shape[1]
-        for block in batches(terms, max(1, contraction.BLOCK_BYTES // self._term_bytes)):
+        first, second = (padded_empty(out, len(out), *self.weights.shape) for _ in range(2))
+        for block in batches(factors.shape[1], max(1, contraction.BLOCK_BYTES // self._term_bytes)):
             part, beta = factors.select(slice(None), block), int(block.start > 0)
-            delta = part.differences()
-            slope, curvature = self._expectations(chain, part, delta.square())
-            weighted = part.features()
+            delta, weighted = part.differences(), part.features()
+            slope, curvature = self._expectations(chain, part, delta.square() @ self.squares)
             first.baddbmm_(weighted.mT, slope, beta=beta)
             second.baddbmm_(weighted.mul_(delta).mT, curvature, beta=beta)
-        values = first.addcmul_(second, self.weights.mT, value=0.5).mul_(self.weights.mT)
+        values = first.addcmul_(second, self.weights, value=0.5).mul_(self.weights)
         for affine in chain.maps[self.position : -1]:
             values = affine.forward(values)
         chain.maps[-1].forward(values, out=out)
 
-    def _expectations(self, chain: FeedForward, pairs: Pairs, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute I and J of all pairs and hidden units, (n, b, h)."""
+    def _expectations(self, chain: FeedForward, pairs: Pairs, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute I and J of all pairs and hidden units, (n, b, h), from V."""
         step = chain.nonlinearities[self.position - 1]
         assert step is not None
-        rise, out_rise = (
-            pairs.x[slot].flatten(1).unsqueeze(1) - pairs.b[slot].flatten(1) for slot in (step.variables[0], step.slot)
-        )
-        variance = squares @ self.weights.square().mT
-        function = _on_last_axis(step, pairs.b[step.slot].shape[1:])
-        slope = mean_slope(function, pairs.b[step.variables[0]].flatten(1), rise, variance.sqrt())
-        negligible = torch.finfo(variance.dtype).tiny / torch.finfo(variance.dtype).eps
-        variance.masked_fill_(variance < negligible, 0)
-        return slope, ratio(2 * (out_rise - rise * slope), variance, 0.0)
+        slots = (step.variables[0], step.slot)
+        rise, out_rise = (pairs.x[slot].unsqueeze(1) - pairs.b[slot] for slot in slots)
+        variance = variance.reshape(rise.shape)
+        slope = mean_slope(_function(step), pairs.b[slots[0]], rise, variance.sqrt())
+        limits = torch.finfo(variance.dtype)
+        variance.masked_fill_(variance < limits.tiny / limits.eps, torch.inf)  # so small that rounding is all there is
+        curvature = 2 * (out_rise - rise * slope) / variance
+        return slope.flatten(2), curvature.flatten(2)
 
     @property
     def _term_bytes(self) -> int:
-        h, d = self.weights.shape
-        return (3 * d + (4 * RADII + 6) * h) * self.weights.element_size()
-
-    def _row_bytes(self, chain: FeedForward) -> int:
-        h, d = self.weights.shape
-        return d * (2 * h + max(chain.widths[self.position :])) * self.weights.element_size()
+        d, h = self.weights.shape
+        return (3 * d + 10 * h) * self.weights.element_size()
 
 
 def closed_form(chain: FeedForward) -> ClosedForm | None:
@@ -98,11 +93,11 @@ def closed_form(chain: FeedForward) -> ClosedForm | None:
     positions = [position for position, step in enumerate(chain.nonlinearities, start=1) if step]
     if len(positions) > 1:
         return None
-    (position,) = positions
     weights = chain.maps[0].dense
-    for affine in chain.maps[1:position]:
+    for affine in chain.maps[1 : positions[0]]:
         weights = affine.forward_columns(weights)
-    return ClosedForm(position, weights)
+    weights = weights.mT.contiguous()
+    return ClosedForm(positions[0], weights, weights.square())
 
 
 def mean_slope(function: Callable[[Tensor], Tensor], start: Tensor, rise: Tensor, spread: Tensor) -> Tensor:
@@ -113,19 +108,18 @@ def mean_slope(function: Callable[[Tensor], Tensor], start: Tensor, rise: Tensor
     smoothed before the quadrature sees it.
 
     Args:
-        function: f, elementwise; from (2 ``RADII``, ...) to the same shape.
+        function: f, elementwise.
         start: Mean of u at t = 0.
         rise: Difference of the means at both ends.
-        spread: Standard deviation of u divided by sqrt(t (1 - t)).
+        spread: Standard deviation of u, divided by sqrt(t (1 - t)); where it is 0, so is the result.
     """
     total = torch.zeros_like(rise)
-    signed, weights = (torch.as_tensor(each, dtype=rise.dtype, device=rise.device) for each in _signed_radii())
     for t, weight in zip(*_sizes(), strict=True):
-        deviation = spread * (t * (1 - t)) ** 0.5
-        values = signed.view(-1, *[1] * rise.ndim) * deviation
-        values += torch.add(start, rise, alpha=t)
-        secants = torch.tensordot(weights, function(values), dims=1)
-        total.add_(ratio(secants, deviation, 0.0), alpha=weight)
+        mean, deviation = torch.add(start, rise, alpha=t), spread * (t * (1 - t)) ** 0.5
+        secants = torch.zeros_like(rise)
+        for radius, factor in zip(*_signed_radii(), strict=True):
+            secants.add_(function(torch.add(mean, deviation, alpha=radius)), alpha=factor)
+        total.add_(secants.div_(deviation.clamp_min_(torch.finfo(total.dtype).tiny)), alpha=weight)
     return total
 
 
@@ -136,19 +130,14 @@ def _sizes() -> tuple[list[float], list[float]]:
     return (np.sin(angle) ** 2).tolist(), (weight * np.pi / 4 * np.sin(2 * angle)).tolist()
 
 
-def _signed_radii() -> tuple[np.ndarray, np.ndarray]:
-    """Return the distances -r and r, and the weights of f there: those of the chi distribution divided by +-2 r."""
+def _signed_radii() -> tuple[list[float], list[float]]:
+    """Return the distances -r and r, and the weights of f there: those of the chi distribution, divided by +-2 r."""
     node, weight = np.polynomial.hermite_e.hermegauss(2 * RADII + 1)
-    node, weight = np.delete(node, RADII), np.delete(weight, RADII)
-    return node, weight * node / np.sqrt(2 * np.pi)
+    return np.delete(node, RADII).tolist(), np.delete(weight * node / (2 * np.pi) ** 0.5, RADII).tolist()
 
 
-def _on_last_axis(step: Step, shape: torch.Size) -> Callable[[Tensor], Tensor]:
-    """Build the function of an elementwise step, recorded for values of a ``shape``, for flat values (..., h)."""
-    run = torch.vmap(lambda value: step.run(*(value for _ in step.variables)))
-
-    def function(values: Tensor) -> Tensor:
-        out: Tensor = run(values.reshape(-1, *shape))
-        return out.reshape(values.shape)
-
-    return function
+def _function(step: Step) -> Callable[[Tensor], Tensor]:
+    """Build f from an elementwise step, up to a constant."""
+    if step.name == "tanh":  # for which torch takes several times as long as for sigmoid
+        return lambda values: torch.sigmoid_(2 * values).mul_(2)
+    return lambda values: step.run(*(values for _ in step.variables))
