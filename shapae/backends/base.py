@@ -120,11 +120,12 @@ class Backend(ABC):
         """
         return 2 * n_background
 
-    def for_game(self, game: Game) -> "Backend":
+    def for_game(self, game: Game, tolerance: float | None) -> "Backend":
         """Choose the backend that attributes rows in a game; by default this one.
 
         Args:
             game: Its score is a ``Score``.
+            tolerance: See ``Explainer``.
         """
         return self
 

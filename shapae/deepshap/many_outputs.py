@@ -21,6 +21,12 @@ class ManyOutputs(Recording):
     The methods return None for any other function, also if it can't be recorded, and if a result is not finite.
     """
 
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether the function is a chain with one nonlinearity."""
+        with torch.no_grad():
+            return self._closed_form is not None
+
     @torch.no_grad()
     def closed_form(self, rows: Tensor) -> Tensor | None:
         """Compute Shapley values of a chain with one nonlinearity, as if the inputs of the nonlinearity were normal.

@@ -6,10 +6,15 @@ import torch
 from torch import nn
 
 from shapae import Explainer, backends, heads
+from shapae.backends._coalitions import Draws, average_draws, average_outputs
+from shapae.backends.closed_form import ClosedForm
 from shapae.backends.coalitions import FEW_PLAYERS, MAX_PAIRS, Coalitions
+from shapae.deepshap import ManyOutputs
 from shapae.errors import DataError, ModelError
 from shapae.tables.background import weighted
 from tests import cases
+
+WIDE = cases.table(130, FEW_PLAYERS + 6, seed=5)
 
 
 class Products(nn.Module):
@@ -44,6 +49,45 @@ def test_quadratic_scores_have_the_values_of_the_enumeration(settings, pairs, ro
     for table in (background, weighted(background, np.arange(1.0, len(background) + 1))):
         got, want = (explain(model, table, rows, each, **settings).values for each in (forced(pairs), "exact"))
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("head", ["reconstruction", "feature_error"])
+def test_all_outputs_at_once_have_the_averages_of_backward_passes(head):
+    model, table = cases.build(cases.Question, d=24), torch.tensor(cases.table(70, 24))
+    explainer = Explainer(model, table[:60], head=head)
+    game, rows = explainer._game, table[60:64]
+    outputs = ManyOutputs(game.score, game.background)
+    variances = []
+    for seed in range(20):
+        draws = Draws(game, 3, range(10 * seed, 10 * seed + 4))
+        once, one_by_one = average_outputs(draws, outputs, rows), average_draws(draws, rows, batch_size=500)
+        np.testing.assert_allclose(once.mean, one_by_one.mean, rtol=0, atol=1e-10)
+        variances.append([once.variance, one_by_one.variance])
+    once, one_by_one = np.array(variances).mean(axis=(0, 2))
+    assert np.sqrt(once.sum() / one_by_one.sum()) == pytest.approx(1, abs=0.15)
+
+
+def test_one_hidden_layer_has_its_closed_form_unless_pairs_or_a_tolerance_are_given():
+    model = cases.build(cases.Question, d=WIDE.shape[1])
+
+    def record(backend, **settings):
+        return explain(model, WIDE[:50], WIDE[50:52], backend, **settings).made_by
+
+    assert record("coalitions", head="latent")["quantity"] == ClosedForm.quantity
+    others = [Coalitions(2), "coalitions", "coalitions"], [{"head": "latent"}, {"head": "latent", "tolerance": 0.5}, {}]
+    for backend, settings in zip(*others, strict=True):
+        assert record(backend, **settings)["quantity"] == Coalitions.quantity
+
+
+def test_the_closed_form_agrees_with_many_coalitions():
+    model = cases.build(cases.Question, d=WIDE.shape[1])
+    got, want, deep = (
+        explain(model, WIDE[:50], WIDE[50:53], backend, head="latent").values
+        for backend in ("coalitions", Coalitions(64), "deep")
+    )
+    errors = [np.linalg.norm(each - want) / np.linalg.norm(want) for each in (got, deep)]
+    assert errors[0] < 0.03
+    assert errors[0] < errors[1] / 3
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +146,6 @@ def test_features_that_equal_the_background_get_exactly_zero(rows, background):
     got = explain(cases.build(cases.Question), background, rows, forced())
     np.testing.assert_array_equal(got.values[:, 2], 0)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
-
-
-WIDE = cases.table(130, FEW_PLAYERS + 6, seed=5)
 
 
 def test_many_features_agree_with_random_orders_within_both_errors():
