@@ -98,7 +98,7 @@ class Explainer:
         groups: Mapping[str, Sequence[str]] | None = None,
         source: str = "input",
     ) -> None:
-        self._backend = as_backend(backend)
+        self._given_backend = as_backend(backend)
         self.backend = backend if isinstance(backend, str) else backend.name
         self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
         self.memory, self.tolerance = parse_bytes(memory), tolerance
@@ -116,8 +116,7 @@ class Explainer:
         names = input_names(score, self.feature_names, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
-        self._backend = self._backend.for_game(self._game)
-        check_tolerance(tolerance, self._backend, self._game, self.head)
+        self._choose_backend()
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
         """Return the same explainer, of the same model, for another head.
@@ -130,8 +129,13 @@ class Explainer:
         rows = self.background[[0, -1]]
         score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
         other._game = replace(self._game, score=score)
-        check_tolerance(other.tolerance, other._backend, other._game, other.head)
+        other._choose_backend()
         return other
+
+    def _choose_backend(self) -> None:
+        with inference_state(self._score, self.background, gradients=True):
+            self._backend = self._given_backend.for_game(self._game, self.tolerance)
+        check_tolerance(self.tolerance, self._backend, self._game, self.head)
 
     def __repr__(self) -> str:
         b, d = self.background.shape
