@@ -212,7 +212,7 @@ class Explainer:
         with self._running(X) as (names, rows):
             self._warn(self._check_gradients(names, rows))
             averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
-            made_by = self._record(start, rows)
+            made_by = self._record(start, rows, used=averages.used)
         self._warn(sums.message(self._backend.additive, self._score.eps))
         outputs = self._score.outputs(names)
         residual = sums.residual.mean(axis=0)
@@ -317,7 +317,7 @@ class Explainer:
     def _explanation(
         self, attributions: Attributions, names: list[str], rows: TableStream, start: float
     ) -> Explanation:
-        outputs = self._score.outputs(names)
+        outputs, used = self._score.outputs(names), attributions.used if self.tolerance is not None else None
         arrays = ("values", "base_values", "scores", "residual", "standard_errors", "background_errors")
         parts = {name: getattr(attributions, name) for name in arrays}
         if len(outputs) == 1:
@@ -327,15 +327,17 @@ class Explainer:
             data=player_data(self._game, rows),
             feature_names=player_names(self._game, names),
             output_names=outputs[0] if len(outputs) == 1 else outputs,
-            used=attributions.used if self.tolerance is not None else None,
-            made_by=self._record(start, rows),
+            used=used,
+            made_by=self._record(start, rows, used=used),
             row_names=rows.rows.row_names,
         )
 
-    def _record(self, start: float, rows: TableStream, method: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _record(
+        self, start: float, rows: TableStream, method: dict[str, Any] | None = None, used: NDArray[Any] | None = None
+    ) -> dict[str, Any]:
         """Record what made a result, by default the backend: enough to compute it again."""
         if method is None:
-            method = describe_backend(self._backend, self._game) | {"backend": self.backend}
+            method = describe_backend(self._backend, self._game, used) | {"backend": self.backend}
             method |= self._backend.notes(self._game, rows[:CHECKED_ROWS])
         note = "the rows are also the background, so that each is compared with itself, too"
         optional = {

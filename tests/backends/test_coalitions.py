@@ -222,3 +222,10 @@ def test_an_explanation_says_how_sure_it_is():
     assert repr(got).startswith(
         f"Shapley values by coalitions, 400 gradients a row, standard errors up to {share:.2%} of the largest value\n"
     )
+
+
+def test_the_record_names_the_gradients_that_a_tolerance_took():
+    model = cases.build(cases.Question, d=WIDE.shape[1])
+    got = explain(model, WIDE[:50], WIDE[50:53], "coalitions", tolerance=0.01)
+    low, high = got.used.min(), got.used.max()
+    assert got.made_by["samples"] == (f"{low} to {high}" if low < high else str(low)) + " gradients a row"
