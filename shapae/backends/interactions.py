@@ -41,7 +41,7 @@ def interact(game: Game, row: Tensor, chosen: Tensor, *, seed: int, batch_rows: 
     and what is left of the Shapley value phi_i is the value of (i, i), so that each row sums to phi_i.
 
     At most 12 players are enumerated. Otherwise coalitions are drawn: a size, uniform over 0 .. p, and players, uniform
-    too. Without i and j they have the distribution of S above, so that one coalition gives an unbiased value of each
+    too. Without i and j these have the distribution of S above, so that one coalition gives an unbiased value of each
     pair, from 1 + m + m (m - 1) / 2 scores. No gradient is needed, nor is a step assumed to be small. A quadratic score
     is exact from any coalition. Each coalition comes with its complement, which cancels effects of third order.
 
