@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shapae.explainer.explainer import Explainer
     from shapae.explainer.explanation import Explanation
     from shapae.explainer.importance import Importance
+    from shapae.explainer.interactions import Interactions
     from shapae.heads import losses
     from shapae.heads.score import score
     from shapae.models import adapters
@@ -40,6 +41,7 @@ _NAMES = {
     "Explanation": "explainer.explanation",
     "GlobalRanking": "analysis.ranking.result",
     "Importance": "explainer.importance",
+    "Interactions": "explainer.interactions",
     "cluster_features": "tables.groups",
     "compare": "analysis.comparison.comparison",
     "explain_anomalies": "analysis.anomalies",
@@ -66,6 +68,7 @@ __all__ = [
     "Explanation",
     "GlobalRanking",
     "Importance",
+    "Interactions",
     "adapters",
     "background",
     "backends",

@@ -8,6 +8,8 @@ import torch
 from joblib import parallel_config
 
 from shapae import Autoencoder, Explainer, backends, heads
+from shapae.backends import Backend
+from shapae.backends.coalitions import Coalitions
 from shapae.explainer.chunks import COPIES
 from shapae.utils.memory import bytes_per_row
 from tests import cases
@@ -48,6 +50,7 @@ def _fewer_draws(request, monkeypatch):
     if request.node.callspec.params.get("where") != "processes":  # these have modules of their own
         for backend, draws in FEWER.items():
             monkeypatch.setattr(type(backends.named(backend)), "n_samples", draws)
+        monkeypatch.setattr(Coalitions, "for_game", Backend.for_game)  # the laws hold for few features, too
 
 
 def explain(model, background, rows, *, head="error mse", **settings):

@@ -120,11 +120,12 @@ class Backend(ABC):
         """
         return 2 * n_background
 
-    def for_game(self, game: Game) -> "Backend":
+    def for_game(self, game: Game, tolerance: float | None) -> "Backend":
         """Choose the backend that attributes rows in a game; by default this one.
 
         Args:
             game: Its score is a ``Score``.
+            tolerance: See ``Explainer``.
         """
         return self
 
@@ -242,8 +243,10 @@ def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tens
             f"the backend {name!r} returned {type(moments).__name__}. Expected are Moments with a mean of shape "
             f"{shape}: rows, players and outputs. Return shapae.backends.Moments(count, mean)."
         )
-    parts = [None if part is None else _to_array(part, rows) for part in (moments.mean, moments.sum_of_squares)]
-    for what, part in zip(("mean", "sum_of_squares"), parts, strict=True):
+    names = ("mean", "sum_of_squares", "background_variance")
+    given = {what: getattr(moments, what) for what in names}
+    parts: dict[str, Any] = {what: None if part is None else _to_array(part, rows) for what, part in given.items()}
+    for what, part in parts.items():
         if part is not None and part.shape != shape:
             raise ShapeError(
                 f"the backend {name!r} returned Moments with a {what} of shape {part.shape}. Expected is the shape "
@@ -255,7 +258,7 @@ def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tens
             f"many background rows or samples were averaged, or the sum of their weights."
         )
     sums = moments.sums and check_moments(moments.sums, f"{name}, sums", (shape[0], 1, *shape[2:]), rows)
-    return Moments(moments.count, np.asarray(parts[0]), parts[1], moments.n_groups, sums)
+    return replace(moments, sums=sums, **parts)
 
 
 def _to_array(part: Any, rows: Tensor) -> NDArray[Any]:

@@ -49,8 +49,8 @@ class Exact(Backend):
 
 def _attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     player_of = game.player_of_feature.cpu()
-    coalitions = _coalitions(game.n_players)
-    weights = _weights(game.n_players).to(rows)
+    coalitions = list_coalitions(game.n_players)
+    weights = gain_weights(game.n_players).to(rows)
     pairs = torch.stack([_attribute_row(game, row, coalitions.to(row.device), player_of, weights) for row in rows])
     if game.weights is not None:
         count = float(game.weights.sum())
@@ -70,12 +70,12 @@ def _attribute_row(game: Game, row: Tensor, coalitions: Tensor, player_of: Tenso
     return torch.stack([torch.tensordot(weights, gain, dims=1) for gain in gains])
 
 
-def _coalitions(p: int) -> Tensor:
+def list_coalitions(p: int) -> Tensor:
     """List all subsets of p players: (2**p, p), True for members."""
     return (torch.arange(2**p).unsqueeze(1) >> torch.arange(p)) & 1 == 1
 
 
-def _weights(p: int) -> Tensor:
+def gain_weights(p: int) -> Tensor:
     """Compute the weight of each coalition that a player joins: (2**(p - 1),), float64, the same for each player."""
     joins = torch.tensor([1 / (p * comb(p - 1, size)) for size in range(p)], dtype=torch.float64)
-    return joins[_coalitions(p - 1).sum(dim=1)]
+    return joins[list_coalitions(p - 1).sum(dim=1)]

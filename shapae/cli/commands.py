@@ -112,6 +112,12 @@ def _summarize(explainer: Any, rows: Any, folder: Path) -> None:
     write_importance(explainer.summarize(rows), folder)
 
 
+def _interact(explainer: Any, rows: Any, folder: Path) -> None:
+    from shapae.cli.reports import write_interactions
+
+    write_interactions(explainer.interactions(rows), folder)
+
+
 _add_explaining_command(
     "explain",
     "Explain a model on a table; write the explanation, a table of importances and pictures to a folder.",
@@ -123,6 +129,12 @@ _add_explaining_command(
     "Average attributions over all rows of a table of any length; write tables of importances to a folder.",
     "latent",
     _summarize,
+)
+_add_explaining_command(
+    "interactions",
+    "Compute how pairs of the 20 most important features interact; write arrays, a table and pictures to a folder.",
+    "reconstruction_error",
+    _interact,
 )
 
 

@@ -10,15 +10,18 @@ from shapae import plots
 from shapae.analysis.ranking.result import GlobalRanking
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
+from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import parent_figure
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
+INTERACTIONS, NETWORK = "interactions", "interaction_network.png"
 # Names of all files and folders of results: only these may be replaced by new results.
 NAMES = (
     *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
     *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
+    *(INTERACTIONS, f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),
 )
 
 
@@ -53,6 +56,14 @@ def write_importance(importance: Importance, folder: Path) -> None:
     """
     write_csv(importance.table, folder / TABLE)
     write_csv(importance.top(), folder / TOP)
+
+
+def write_interactions(interactions: Interactions, folder: Path) -> None:
+    """Write the interactions, a table of all pairs averaged over the rows, and pictures; see ``write_results``."""
+    interactions.save(folder / INTERACTIONS)
+    write_csv(interactions.top(len(interactions.feature_names) ** 2), folder / f"{INTERACTIONS}.csv")
+    save_picture(plots.interactions(interactions), folder / f"{INTERACTIONS}.png")
+    save_picture(plots.interaction_network(interactions), folder / NETWORK)
 
 
 def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None:

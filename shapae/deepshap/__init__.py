@@ -5,8 +5,9 @@ from the scores back to the features, for all pairs of rows and background rows.
 """
 
 from shapae.deepshap.engine import DeepShap, attribute
+from shapae.deepshap.many_outputs import ManyOutputs
 
-__all__ = ["DeepShap", "attribute"]
+__all__ = ["DeepShap", "ManyOutputs", "attribute"]
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names

@@ -92,6 +92,29 @@ def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserv
     return Plan(blocks, parts, max(1, int(min(room, CHUNK_BYTES) // row_bytes)))
 
 
+def plan_rows(game: Game, n: int, settings: Settings, reserved: float) -> Plan:
+    """Plan work that takes one row at a time, against the whole background, and scores mixed rows in batches.
+
+    Args:
+        game: See ``plan_chunks``.
+        n: Number of rows.
+        settings: Number of workers and memory.
+        reserved: Number of bytes of the memory that are taken already.
+
+    Raises:
+        TooLarge: Not even one row can be scored.
+    """
+    jobs = int(effective_n_jobs(settings.n_jobs))
+    row_bytes, room = bytes_per_row(game.score, game.background[[0, -1]]), (settings.memory - reserved) / jobs
+    if row_bytes > room:
+        raise TooLarge(
+            f"scoring one row takes about {format_bytes(row_bytes)}, but there is room for {format_bytes(room)}. Raise "
+            f"memory=, or lower n_jobs=."
+        )
+    height = -(-n // max(MIN_BLOCKS, BLOCKS_PER_WORKER * jobs))
+    return Plan(batches(n, height), [slice(None)], int(min(room, CHUNK_BYTES) // row_bytes))
+
+
 def result_bytes(game: Game) -> int:
     """Count the bytes of the values of one row, with all samples of its head."""
     score = game.score

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -22,8 +21,12 @@ from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
+from shapae.explainer.inputs import input_names, player_data, player_names
+from shapae.explainer.interactions import Interactions
+from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
 from shapae.explainer.record import describe_backend, make_record
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
+from shapae.explainer.tolerance import check_tolerance
 from shapae.heads.checks import check_fitted_names, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
@@ -95,7 +98,7 @@ class Explainer:
         groups: Mapping[str, Sequence[str]] | None = None,
         source: str = "input",
     ) -> None:
-        self._backend = as_backend(backend)
+        self._given_backend = as_backend(backend)
         self.backend = backend if isinstance(backend, str) else backend.name
         self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
         self.memory, self.tolerance = parse_bytes(memory), tolerance
@@ -110,11 +113,10 @@ class Explainer:
             inputs = score.inputs(self.background)
             check_score(score, inputs[:CHECKED_ROWS])
             warn_of_poor_reconstruction(score.autoencoder, self.background, stacklevel=2)
-        names = self._input_names(self.feature_names, score.source, inputs.shape[1])
+        names = input_names(score, self.feature_names, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
-        self._backend = self._backend.for_game(self._game)
-        self._check_tolerance()
+        self._choose_backend()
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
         """Return the same explainer, of the same model, for another head.
@@ -127,8 +129,13 @@ class Explainer:
         rows = self.background[[0, -1]]
         score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
         other._game = replace(self._game, score=score)
-        other._check_tolerance()
+        other._choose_backend()
         return other
+
+    def _choose_backend(self) -> None:
+        with inference_state(self._score, self.background, gradients=True):
+            self._backend = self._given_backend.for_game(self._game, self.tolerance)
+        check_tolerance(self.tolerance, self._backend, self._game, self.head)
 
     def __repr__(self) -> str:
         b, d = self.background.shape
@@ -205,16 +212,43 @@ class Explainer:
         with self._running(X) as (names, rows):
             self._warn(self._check_gradients(names, rows))
             averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
-            made_by = self._record(start, rows)
+            made_by = self._record(start, rows, used=averages.used)
         self._warn(sums.message(self._backend.additive, self._score.eps))
         outputs = self._score.outputs(names)
         residual = sums.residual.mean(axis=0)
-        return Importance(averages, self._player_names(names), outputs, made_by, residual, averages.used)
+        return Importance(averages, player_names(self._game, names), outputs, made_by, residual, averages.used)
+
+    def interactions(self, X: Any, top: int = 20, features: Sequence[str] | None = None) -> Interactions:
+        """Compute how pairs of features act together on the score, by Shapley interaction values.
+
+        They are exact for at most 12 features or groups, and otherwise sampled, for any backend and any score.
+
+        Args:
+            X: (n, d), with the columns of the background.
+            top: Number of features: those with the largest mean |value| by the backend of this explainer, the largest
+                first. All of them, in their own order, if there are no more.
+            features: Names of two or more features, or groups, to take instead.
+
+        Raises:
+            DataError: There are several outputs, or fewer than two features; for others see ``__call__``.
+            UnknownName: There is no such feature.
+        """
+        start, game = time.perf_counter(), self._game
+        check_pairs(game, self.head, top)
+        with self._running(X) as (names, rows):
+            players = player_names(game, names)
+            chosen = [*range(game.n_players)] if features is None else find_players(features, players)
+            if features is None and top < game.n_players:
+                self._warn(self._check_gradients(names, rows))
+                chosen = most_important(self._backend, self._ordered_game, rows, self._settings, top)
+            parts = interact_rows(game, rows, self._settings, chosen)
+            names, record = [players[player] for player in chosen], self._record(start, rows, describe_pairs(game))
+            return Interactions(**parts, feature_names=names, made_by=record)
 
     def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
         if not self._backend.needs_gradients:
             return None
-        inputs = self._input_names(names, self._score.source, self._game.n_features)
+        inputs = input_names(self._score, names, self._game.n_features)
         return check_gradients(self._game, rows_to_follow(rows, self.background), self.backend, inputs)
 
     def _warn(self, message: str | None) -> None:
@@ -280,62 +314,31 @@ class Explainer:
         in_batches = self.tolerance is not None and self._backend.splits_background
         return self._game.shuffle(self.seed) if in_batches else self._game
 
-    def _check_tolerance(self) -> None:
-        if self.tolerance is None:
-            return
-        if not 0 < self.tolerance < np.inf:
-            raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {self.tolerance!r}.")
-        if not self._backend.splits_background and not self._backend.n_samples:
-            raise DataError(
-                f"backend={self.backend!r} needs the whole background at once and samples nothing, so that it can't "
-                f"stop early. Leave tolerance= out, or use backend='deep'."
-            )
-        if self._backend.splits_background and self._game.weights is not None:
-            raise DataError(
-                "standard errors are not known with weights, so that a tolerance can't be tested. Leave tolerance= "
-                "out, or sample a background without weights: shapae.background.sample(X, 100)."
-            )
-        if self._score.draws:
-            raise DataError(
-                f"{self.head} has samples of its own, which a tolerance does not see. Leave tolerance= or draws= out."
-            )
-
     def _explanation(
         self, attributions: Attributions, names: list[str], rows: TableStream, start: float
     ) -> Explanation:
-        outputs, data = self._score.outputs(names), self._data(rows)
+        outputs, used = self._score.outputs(names), attributions.used if self.tolerance is not None else None
         arrays = ("values", "base_values", "scores", "residual", "standard_errors", "background_errors")
         parts = {name: getattr(attributions, name) for name in arrays}
         if len(outputs) == 1:
             parts = {name: array if array is None else array[..., 0] for name, array in parts.items()}
         return Explanation(
             **parts,
-            data=self._game.players.means(data) if self._game.players else data,
-            feature_names=self._player_names(names),
+            data=player_data(self._game, rows),
+            feature_names=player_names(self._game, names),
             output_names=outputs[0] if len(outputs) == 1 else outputs,
-            used=attributions.used if self.tolerance is not None else None,
-            made_by=self._record(start, rows),
+            used=used,
+            made_by=self._record(start, rows, used=used),
             row_names=rows.rows.row_names,
         )
 
-    def _data(self, rows: TableStream) -> NDArray[Any]:
-        """Compute the inputs of the score for ``rows``: (n, d), or (n, m) latents."""
-        if self._score.source == "input":
-            return np.asarray(rows.rows.tensor(self.background, "rows").cpu())
-        with torch.no_grad():
-            return torch.cat([self._score.inputs(rows[block]) for block in rows.rows.blocks()]).cpu().numpy()
-
-    @staticmethod
-    def _input_names(features: list[str], source: str, count: int) -> list[str]:
-        return features if source == "input" else [f"latent {unit}" for unit in range(count)]
-
-    def _player_names(self, features: list[str]) -> list[str]:
-        if self._game.players:
-            return self._game.players.names
-        return self._input_names(features, self._score.source, self._game.n_features)
-
-    def _record(self, start: float, rows: TableStream) -> dict[str, Any]:
-        """Record what made a result: enough to compute it again."""
+    def _record(
+        self, start: float, rows: TableStream, method: dict[str, Any] | None = None, used: NDArray[Any] | None = None
+    ) -> dict[str, Any]:
+        """Record what made a result, by default the backend: enough to compute it again."""
+        if method is None:
+            method = describe_backend(self._backend, self._game, used) | {"backend": self.backend}
+            method |= self._backend.notes(self._game, rows[:CHECKED_ROWS])
         note = "the rows are also the background, so that each is compared with itself, too"
         optional = {
             "model": self._score.autoencoder.record or None,
@@ -344,7 +347,4 @@ class Explainer:
             "source": self._score.source if self._score.source != "input" else None,
             "note": note if same(rows, self.background) else None,
         }
-        optional |= describe_backend(self._backend, self._game) | self._backend.notes(self._game, rows[:CHECKED_ROWS])
-        return make_record(
-            start, optional, head=self.head, backend=self.backend, b=len(self.background), seed=self.seed
-        )
+        return make_record(start, optional | method, head=self.head, b=len(self.background), seed=self.seed)

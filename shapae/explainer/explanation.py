@@ -1,7 +1,6 @@
 """The result: a shap.Explanation with scores, residual and standard errors."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,18 +10,16 @@ import numpy as np
 import pandas as pd
 import shap
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from shap.utils import OpChain
 
-from shapae.errors import DataError, OutputError, UnknownName
+from shapae.errors import DataError, UnknownName
 from shapae.explainer.export import ExplanationArrays, axis_names, to_anndata, to_frame, to_xarray
+from shapae.explainer.files import load_result, save_result
 from shapae.explainer.importance import Importance
 from shapae.explainer.indexing import AXES, axes_of, resolve, take
 from shapae.explainer.record import describe_errors
 from shapae.tables.players import players
-from shapae.utils.directories import atomic_directory
 
-ARRAYS, RECORD = "explanation.safetensors", "explanation.json"
 _KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
 
 
@@ -251,13 +248,8 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             OutputError: The folder holds other files.
         """
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
-        record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by")}
-        record |= {"row_names": _plain_names(self.row_names)} if self.row_names is not None else {}
-        with atomic_directory(Path(folder), replaces=(ARRAYS, RECORD)) as fresh:
-            present = {name: np.asarray(array, order="C") for name, array in arrays.items() if array is not None}
-            save_file(present, fresh / ARRAYS)
-            (fresh / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
-        return Path(folder)
+        record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by", "row_names")}
+        return save_result(folder, "explanation", arrays, record)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Explanation":
@@ -266,12 +258,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
-        try:
-            fields: dict[str, Any] = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-            arrays = load_file(Path(folder) / ARRAYS)
-            return cls(**(fields | {name: array[()] for name, array in arrays.items()}))
-        except Exception as error:
-            raise OutputError(f"{folder} does not hold an explanation that can be read: {error}") from error
+        return load_result(folder, "explanation", cls)
 
     def __getitem__(self, item: Any) -> "Explanation":
         """Index all arrays and lists of names alike, as numpy indexes arrays.
@@ -324,12 +311,6 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
     def percentile(self, q: float, axis: int | None = None) -> shap.Explanation:
         """Compute a percentile, as in shap."""
         return self._plain().percentile(q, axis)
-
-
-def _plain_names(names: Any) -> Any:
-    """Convert names of rows to names that JSON can hold: numbers and strings stay, all others become strings."""
-    plain = [name if isinstance(name, int | float | str) else str(name) for name in pd.Index(np.atleast_1d(names))]
-    return plain if np.ndim(names) else plain[0]
 
 
 def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.export import ExplanationArrays
+from shapae.explainer.record import describe_errors
 from shapae.utils.moments import Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in a cache.
@@ -92,6 +93,11 @@ class Importance:
         made_by = explanation.made_by
         residual = parts.residual.mean(axis=0)
         return cls(average_over_rows(parts.values), parts.features, parts.outputs, made_by, residual, explanation.used)
+
+    def __repr__(self) -> str:
+        d, k = self.mean.shape
+        shape = f"Importance of {d} features for {k} output{'s' * (k > 1)}, over {self.rows} rows"
+        return ", ".join(each for each in (shape, describe_errors(self.mean, None, self.made_by)) if each)
 
     @property
     def rows(self) -> int:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shapae.backends.base import Backend
 from shapae.backends.game import Game
@@ -37,9 +38,17 @@ def versions() -> dict[str, str]:
     return dict(_versions())
 
 
-def describe_backend(backend: Backend, game: Game) -> dict[str, Any]:
-    """Describe the quantity that the values of a backend estimate, by which samples, and what their errors mean."""
-    count = backend.samples(game)
+def describe_backend(backend: Backend, game: Game, used: NDArray[Any] | None = None) -> dict[str, Any]:
+    """Describe the quantity that the values of a backend estimate, by which samples, and what their errors mean.
+
+    Args:
+        backend: The backend that attributed the rows.
+        game: Its game.
+        used: (n,), number of samples that each row took until it met a tolerance; None for the same number each.
+    """
+    count: Any = backend.samples(game)
+    if count and used is not None:
+        count = " to ".join(map(str, sorted({int(used.min()), int(used.max())})))
     return {
         "quantity": backend.quantity or f"values by {backend.name}",
         "samples": f"{count} {backend.unit} a row" if count else None,

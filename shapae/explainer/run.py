@@ -55,7 +55,7 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
     n = len(rows)
     check_result_fits(game, n, settings.memory)
     plan = plan_chunks(backend, game, n, settings, reserved=2 * n * result_bytes(game))
-    game, (scores, background_scores) = plan.limit(game), _score(game, rows, plan)
+    game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
     result = Attributions(scores, len(background_scores), game.n_players)
     for block, moments in zip(plan.blocks, _attribute_blocks(backend, game, rows, plan, settings), strict=True):
         result.put_values(block, moments)
@@ -89,7 +89,7 @@ def average_rows(backend: Backend, game: Game, rows: TableStream, settings: Sett
             f"memory='{format_bytes(3 * reserved)}'."
         )
     plan = plan_chunks(backend, game, len(rows), settings, reserved)
-    game, (scores, background_scores) = plan.limit(game), _score(game, rows, plan)
+    game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
     if settings.tolerance is None:
         games, draws = [game.slice(part) for part in plan.parts], _score_of(game).draws
         work: Callable[..., tuple[RowAverages, Sums]] = partial(average_block, draws=draws)
@@ -163,7 +163,7 @@ def _score_of(game: Game) -> Score:
     return game.score
 
 
-def _score(game: Game, rows: TableStream, plan: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
+def score_all(game: Game, rows: TableStream, plan: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
     """Score the rows and the background: (n, k) and (b, k)."""
     scores = score_rows(_score_of(game).self_scores, rows, plan.batch_size)
     return scores, score_rows(game.score, game.background, plan.batch_size, "background rows")

@@ -78,7 +78,7 @@ def test_the_size_of_the_blocks_makes_no_difference(block, replayed, name, monke
     model, rows, background = cases.build(ZOO[name]), *(torch.tensor(cases.table(n, D, seed=n)) for n in (3, 4))
     want = deepshap.DeepShap(model, background).attribute(rows)
     monkeypatch.setattr(backward, "BLOCK_BYTES", block)
-    monkeypatch.setattr("shapae.deepshap.engine.REPLAY_BYTES", replayed)
+    monkeypatch.setattr("shapae.deepshap.recording.REPLAY_BYTES", replayed)
     got = deepshap.DeepShap(model, background).attribute(rows)
     assert got.count == want.count
     np.testing.assert_allclose(got.mean, want.mean, rtol=0, atol=1e-13)

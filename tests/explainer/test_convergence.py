@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from shapae import Explainer, backends
+from shapae.backends.base import FIRST_SAMPLES
 from shapae.errors import DataError
 from shapae.explainer.estimate import Products
 from shapae.explainer.importance import Importance
-from shapae.explainer.run import BACKGROUND_BATCH, FIRST_SAMPLES
+from shapae.explainer.run import BACKGROUND_BATCH
 from shapae.explainer.worker import MIN_GROUPS
 from tests import cases
 

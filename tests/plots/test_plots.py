@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from shapae import plots
 from shapae.errors import DataError
 from shapae.explainer.explanation import Explanation
+from shapae.explainer.interactions import Interactions
 
 rng = np.random.default_rng(0)
 NAMES = ["CD79A", "price $ and $ cost", "a_b", "=x", "β-actin"]
@@ -31,6 +32,10 @@ def explanation(k: int | None = None) -> Explanation:
 
 
 SINGLE, SEVERAL = explanation(), explanation(6)
+HALVES = np.random.default_rng(1).standard_normal((40, 5, 5))
+PAIRS = Interactions(
+    HALVES + HALVES.transpose(0, 2, 1), np.zeros((40, 5, 5)), np.zeros((40, 5)), np.zeros(40), np.zeros(40), NAMES
+)
 TABLE = pd.DataFrame(rng.random((5, 6)), NAMES, [f"method {place}" for place in range(6)])
 SQUARE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
 DRAW = {
@@ -43,6 +48,9 @@ DRAW = {
     "heatmap": lambda **options: plots.heatmap(SINGLE, **options),
     "latents": lambda **options: plots.latents(SEVERAL, **options),
     "ranking": lambda **options: plots.ranking(TABLE, clusters={"two": NAMES[:2]}, **options),
+    "interactions": lambda **options: plots.interactions(PAIRS, **options),
+    "interactions of a row": lambda **options: plots.interactions(PAIRS, row=3, **options),
+    "interaction_network": lambda **options: plots.interaction_network(PAIRS, **options),
     "agreement": lambda **options: plots.agreement(TABLE.T.corr(), **options),
 }
 every_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)

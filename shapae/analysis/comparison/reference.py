@@ -75,7 +75,7 @@ def explain_reference(
     except Exception as error:
         error.add_note(f"(this backend is the reference, {name!r}, with which all others are compared)")
         raise
-    samples = as_backend(setup.backends[name]).n_samples
+    samples = as_backend(setup.backends.get(name, name)).n_samples
     return Reference(explanation, {} if samples else {name: (usage, explanation)})
 
 

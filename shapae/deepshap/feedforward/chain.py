@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from shapae.deepshap.rules import is_affine, is_nonlinearity, rule_for
-from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.rules.terms import merge_terms, sum_terms
+from shapae.deepshap.rules import is_affine, is_nonlinearity
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
 
 # Number of random sign vectors that distinguish a diagonal matrix from others, so large that chance plays no role.
@@ -212,24 +210,6 @@ class FeedForward:
     def slots(self) -> list[int]:
         """Slots of the row, and of the inputs and outputs of the nonlinearities."""
         return [0, *(slot for step in self.nonlinearities if step for slot in (step.slot, step.variables[0]))]
-
-
-def pair_values(x: Values, b: Values) -> dict[int, Pair]:
-    """Pair the values of rows (n, 1, ...) with those of background rows (1, b, ...)."""
-    return {slot: Pair(x[slot].unsqueeze(1), b[slot].unsqueeze(0)) for slot in b}
-
-
-def slopes(nonlinearity: Step | None, pairs: dict[int, Pair]) -> Tensor:
-    """Compute the slopes of a nonlinearity between all pairs, (n, b, width); (1, 1, 1) for None."""
-    if nonlinearity is None:
-        return pairs[0].x.new_ones(1, 1, 1)
-    rule = rule_for(nonlinearity.op, nonlinearity.input_dtypes)
-    assert rule is not None
-    slots = (nonlinearity.slot, nonlinearity.variables[0])
-    out, into = (pairs[slot].map(torch.Tensor.unsqueeze, 0) for slot in slots)
-    parts = rule(nonlinearity, [torch.ones_like(out.x[:1, :1])], out, [into for _ in nonlinearity.variables])
-    slope = sum_terms(merge_terms([term for terms in parts for term in terms]))[0]
-    return slope.expand(len(out.x[0]), len(out.b[0, 0]), *slope.shape[2:]).flatten(2)
 
 
 class _SegmentFinder:

@@ -8,20 +8,36 @@ a product that can be computed from the features (*left*), from the outputs (*ri
 where they meet. The mean over b is taken as soon as all factors that depend on b are included; A_end can follow it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from shapae.deepshap.feedforward.chain import MEMORY_COST, FeedForward, padded_empty, pair_values, slopes
+from shapae.deepshap.feedforward.chain import MEMORY_COST, FeedForward, padded_empty
 from shapae.deepshap.feedforward.deviations import Deviations, best_deviations
-from shapae.deepshap.tracing.tape import Values, select_rows
+from shapae.deepshap.feedforward.factors import Factors, Pairs, pair_rows
+from shapae.deepshap.tracing.tape import Values
 from shapae.utils.memory import batches
 
 # Bytes of the intermediate values of one block, chosen so that they stay in a cache.
 BLOCK_BYTES = 2**23
 # Largest number of outputs for which the pairs are always attributed one by one, as the standard errors need them.
 FEW_OUTPUTS = 4
+F = TypeVar("F", bound=Factors)
+C = TypeVar("C", bound="ContractionOrder | Deviations")
+F_contra = TypeVar("F_contra", bound=Factors, contravariant=True)
+
+
+class Order(Protocol[F_contra]):
+    """A way to compute the values of a chain from its factors."""
+
+    def rows_per_block(self, chain: FeedForward, terms: int) -> int:
+        """Compute the number of rows in one block, for this number of terms of each row."""
+
+    def fill(self, chain: FeedForward, factors: F_contra, out: Tensor) -> None:
+        """Fill ``out`` (n, d, k) with the values of n rows."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +55,14 @@ class ContractionOrder:
     meeting_layer: int = 0
     last_layer_after_mean: bool = False
 
-    def rows_per_block(self, chain: FeedForward, b: Values) -> int:
-        """Compute the number of rows in one block."""
-        return _block_sizes(chain.widths, self, b[0])[0]
+    def rows_per_block(self, chain: FeedForward, terms: int) -> int:
+        """See ``Order``."""
+        return _block_sizes(chain, self, terms)[0]
 
-    def fill(self, chain: FeedForward, x: Values, b: Values, weights: Tensor, out: Tensor) -> None:
-        """Fill ``out`` (n, d, k) with the values of n rows; see ``contract``."""
+    def fill(self, chain: FeedForward, factors: Factors, out: Tensor) -> None:
+        """See ``Order``."""
         sums = padded_empty(out, len(out), chain.widths[0], chain.widths[-2]) if self.last_layer_after_mean else out
-        _accumulate(chain, self, x, b, weights, sums)
+        _accumulate(chain, self, factors, sums)
         if self.last_layer_after_mean:
             chain.maps[-1].forward(sums, out=out)
 
@@ -58,8 +74,17 @@ def best_order(chain: FeedForward, b: Values) -> ContractionOrder | Deviations |
         return None
     if len(chain.nonlinearities) > 1:
         candidates.append(best_deviations(chain, b))
-    best = min(candidates, key=lambda order: order.cost)
-    return best if best.cost < backward_order(chain, len(b[0])).cost else None
+    return _cheapest(candidates, chain, len(b[0]))
+
+
+def best_order_of_points(chain: FeedForward, terms: int) -> ContractionOrder | None:
+    """Find the cheapest order for ``terms`` points of each row; None if the backward pass is cheaper."""
+    return _cheapest(orders(chain, terms), chain, terms)
+
+
+def _cheapest(candidates: Sequence[C], chain: FeedForward, terms: int) -> C | None:
+    best = min(candidates, key=lambda order: order.cost, default=None)
+    return best if best and best.cost < backward_order(chain, terms).cost else None
 
 
 def backward_order(chain: FeedForward, b: int) -> ContractionOrder:
@@ -99,9 +124,9 @@ def _meeting_order(chain: FeedForward, b: int, meeting_layer: int, after_mean: b
 
 
 def contract(
-    chain: FeedForward, order: ContractionOrder | Deviations, x: Values, b: Values, weights: Tensor | None = None
+    chain: FeedForward, order: Order[Pairs], x: Values, b: Values, weights: Tensor | None = None
 ) -> Tensor | None:
-    """Compute the values, (n, d, k); None if they are not all finite.
+    """Compute the DeepSHAP values, (n, d, k); None if they are not all finite.
 
     Args:
         chain: The chain of the function.
@@ -110,39 +135,41 @@ def contract(
         b: Values of the background rows.
         weights: (b,), weights of the background rows, which sum to 1; None for equal weights.
     """
-    weights = b[0].new_full((len(b[0]),), 1 / len(b[0])) if weights is None else weights
-    out = x[0].new_empty(len(x[0]), chain.widths[0], chain.widths[-1])
-    for rows in batches(len(out), order.rows_per_block(chain, b)):
-        order.fill(chain, select_rows(x, rows), b, weights, out[rows])
+    return contract_factors(chain, order, pair_rows(x, b, weights))
+
+
+def contract_factors(chain: FeedForward, order: Order[F], factors: F) -> Tensor | None:
+    """Compute the values, (n, d, k), from any factors; None if they are not all finite."""
+    n, terms = factors.shape
+    out = chain.maps[0].like.new_empty(n, chain.widths[0], chain.widths[-1])
+    for rows in batches(n, order.rows_per_block(chain, terms)):
+        order.fill(chain, factors.select(rows, slice(None)), out[rows])
         if not torch.isfinite(out[rows].sum()):
             return None
     return out
 
 
-def _block_sizes(widths: list[int], order: ContractionOrder, b: Tensor) -> tuple[int, int]:
-    """Compute the number of rows, and of background rows, in one block."""
+def _block_sizes(chain: FeedForward, order: ContractionOrder, terms: int) -> tuple[int, int]:
+    """Compute the number of rows, and of terms, in one block."""
+    widths, item = chain.widths, chain.maps[0].like.element_size()
     d, outputs = widths[0], widths[-2 if order.last_layer_after_mean else -1]
     row_size = d * (outputs + widths[-1])
-    pair_size = (
+    term_size = (
         d * max(widths[1 : order.meeting_layer + 1]) + outputs * max(widths[order.meeting_layer : -1])
         if order.meeting_layer
         else d + outputs
     )
-    n_background = min(len(b), max(1, BLOCK_BYTES // (pair_size * b.element_size())))
-    n_rows = max(1, BLOCK_BYTES // ((row_size + n_background * pair_size) * b.element_size()))
-    return n_rows, n_background
+    n_terms = min(terms, max(1, BLOCK_BYTES // (term_size * item)))
+    n_rows = max(1, BLOCK_BYTES // ((row_size + n_terms * term_size) * item))
+    return n_rows, n_terms
 
 
-def _accumulate(
-    chain: FeedForward, order: ContractionOrder, x: Values, b: Values, weights: Tensor, sums: Tensor
-) -> None:
-    """Fill ``sums`` (n, d, outputs) with the weighted sums over the background, for one block of rows."""
-    _, n_background = _block_sizes(chain.widths, order, b[0])
-    for background in batches(len(b[0]), n_background):
-        part, beta = select_rows(b, background), int(background.start > 0)
-        delta = (x[0].unsqueeze(1) - part[0]) * weights[background].unsqueeze(1)
-        pairs = pair_values(x, part)
-        all_slopes = [slopes(nonlinearity, pairs) for nonlinearity in chain.nonlinearities]
+def _accumulate(chain: FeedForward, order: ContractionOrder, factors: Factors, sums: Tensor) -> None:
+    """Fill ``sums`` (n, d, outputs) with the sums over the terms, for one block of rows."""
+    terms = factors.shape[1]
+    for block in batches(terms, _block_sizes(chain, order, terms)[1]):
+        part, beta = factors.select(slice(None), block), int(block.start > 0)
+        delta, all_slopes = part.features(), part.slopes(chain.nonlinearities)
         if order.meeting_layer:
             left, right = _left(chain, order, delta, all_slopes), _right(chain, order, all_slopes)
             right = right.expand(len(left), -1, left.shape[2], -1)

@@ -19,7 +19,8 @@ from operator import add
 import torch
 from torch import Tensor
 
-from shapae.deepshap.feedforward.chain import MEMORY_COST, FeedForward, pair_values, slopes
+from shapae.deepshap.feedforward.chain import MEMORY_COST, FeedForward
+from shapae.deepshap.feedforward.factors import Pairs, pair_rows, slopes
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.tracing.tape import Values
 
@@ -49,16 +50,16 @@ class Deviations:
     cost: float
     centred: tuple[bool, ...]
 
-    def rows_per_block(self, chain: FeedForward, b: Values) -> int:
+    def rows_per_block(self, chain: FeedForward, terms: int) -> int:
         """Return the number of rows in one block."""
         return 1
 
-    def fill(self, chain: FeedForward, x: Values, b: Values, weights: Tensor, out: Tensor) -> None:
-        """Fill ``out`` (1, d, k) with the values of one row; see ``contraction.contract``."""
-        all_slopes = _slopes(chain, x, b)
+    def fill(self, chain: FeedForward, factors: Pairs, out: Tensor) -> None:
+        """Fill ``out`` (1, d, k) with the values of one row; see ``contraction.Order``."""
+        all_slopes = _slopes(chain, factors)
         centres = [own[0, 0] * centred for (own, _), centred in zip(all_slopes, self.centred, strict=True)]
         deviations = [slope[0] - centre for (_, slope), centre in zip(all_slopes, centres, strict=True)]
-        paths, delta = _paths(chain, centres, self.centred), (x[0] - b[0]) * weights.unsqueeze(1)
+        paths, delta = _paths(chain, centres, self.centred), factors.features()[0]
         sums = [
             e.new_zeros(e.shape[1], out.shape[1]) if direct is None else direct * (e.mT @ delta)
             for (direct, *_), e in zip(paths, deviations, strict=True)
@@ -68,13 +69,13 @@ class Deviations:
         chain.maps[-1].forward(_sum_paths(chain, centres, sums, delta.sum(dim=0)).mT, out=out[0])
 
 
-def _slopes(chain: FeedForward, x: Values, b: Values) -> list[tuple[Tensor, Tensor]]:
+def _slopes(chain: FeedForward, pairs: Pairs) -> list[tuple[Tensor, Tensor]]:
     """Compute, for each nonlinearity, the slopes at the rows (n, 1, width) and of all pairs (n, b, width)."""
-    own, pairs = {slot: Pair(value.unsqueeze(1), value.unsqueeze(1)) for slot, value in x.items()}, pair_values(x, b)
-    shape = (len(x[0]), len(b[0]))
+    at_rows = {slot: Pair(value.unsqueeze(1), value.unsqueeze(1)) for slot, value in pairs.x.items()}
+    own, all_pairs = slopes(chain.nonlinearities, at_rows), pairs.slopes(chain.nonlinearities)
     return [
-        (slopes(nonlinearity, own).expand(shape[0], 1, width), slopes(nonlinearity, pairs).expand(*shape, width))
-        for nonlinearity, width in zip(chain.nonlinearities, chain.widths[1:-1], strict=True)
+        (each.expand(len(pairs.x[0]), 1, width), slope.expand(*pairs.shape, width))
+        for each, slope, width in zip(own, all_pairs, chain.widths[1:-1], strict=True)
     ]
 
 
@@ -131,7 +132,7 @@ def _sum_paths(chain: FeedForward, centres: Sequence[Tensor], sums: Sequence[Ten
 def best_deviations(chain: FeedForward, b: Values) -> Deviations:
     """Find the cheapest order of this kind for a background with the values ``b`` on the tape."""
     sample = {slot: value[:: max(1, len(value) // SAMPLE_ROWS)][:SAMPLE_ROWS] for slot, value in b.items()}
-    sizes = [_nonzeros_per_pair(own, pairs) for own, pairs in _slopes(chain, sample, sample)]
+    sizes = [_nonzeros_per_pair(own, pairs) for own, pairs in _slopes(chain, pair_rows(sample, sample))]
     centred = (True,) * len(sizes)
     best = Deviations(_cost(chain, sizes, centred, len(b[0])), centred)
     for layer in range(len(sizes)):

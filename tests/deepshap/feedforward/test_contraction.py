@@ -113,9 +113,9 @@ def test_the_size_of_the_blocks_makes_no_difference(name, block, monkeypatch):
     traced, seen = case(name), []
     accumulate = contraction._accumulate
 
-    def recorded(chain, order, x, b, *rest):
-        seen.append((len(x[0]), contraction._block_sizes(chain.widths, order, b[0])[1]))
-        accumulate(chain, order, x, b, *rest)
+    def recorded(chain, order, factors, sums):
+        seen.append((len(sums), contraction._block_sizes(chain, order, factors.shape[1])[1]))
+        accumulate(chain, order, factors, sums)
 
     monkeypatch.setattr(contraction, "_accumulate", recorded)
     monkeypatch.setattr(contraction, "BLOCK_BYTES", block)

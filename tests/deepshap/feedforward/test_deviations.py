@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from shapae.deepshap.feedforward import contraction, deviations
+from shapae.deepshap.feedforward.factors import pair_rows
 from tests import cases
 from tests.deepshap.feedforward.chains import Counting, net, trace
 
@@ -26,7 +27,7 @@ def test_deviations_are_zero_for_pairs_on_one_side_of_the_kink():
     """Between a row and a background row on one side of the kink of ReLU, E is exactly 0."""
     traced = trace(net(6, 9, 9, 9, activation=nn.ReLU))
     for step, (own, pairs) in zip(
-        traced.chain.nonlinearities, deviations._slopes(traced.chain, traced.x, traced.b), strict=True
+        traced.chain.nonlinearities, deviations._slopes(traced.chain, pair_rows(traced.x, traced.b)), strict=True
     ):
         x, b = (values[step.variables[0]] for values in (traced.x, traced.b))
         apart = (x[:, None] > 0) != (b[None] > 0)

@@ -1,0 +1,47 @@
+"""Matrix of the interactions of pairs of features."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from shapae.explainer.interactions import Interactions
+from shapae.plots._figure import new_axes, pyplot_axes
+from shapae.plots._pairs import CHARACTER, ShownPairs
+
+
+def draw(interactions: Interactions, *, row: int | None = None, max_display: int = 20, ax: Axes | None = None) -> Axes:
+    """Draw the mean |interaction| of each pair of features, or the interactions of one row with their signs.
+
+    An interaction is the whole index, both halves together. Main effects, which are often far larger, are left out.
+
+    Args:
+        interactions: Result of ``Explainer.interactions``.
+        row: Position of one row; None for the mean over all rows.
+        max_display: Maximum number of features, of those with the largest interactions.
+        ax: Axes to draw on; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: There is no such row.
+    """
+    shown = ShownPairs.of(interactions, row, max_display)
+    m = len(shown.names)
+    pairs = np.ma.masked_array(shown.size if row is None else shown.mean, np.eye(m, dtype=bool))
+    largest = float(np.abs(pairs).max()) or 1.0
+    labels = CHARACTER * max(map(len, shown.names))
+    ax = new_axes(ax, max(3, 0.3 * m) + labels + 1.5, max(2.5, 0.28 * m) + labels + 0.5)
+    ax.set_facecolor("0.85")
+    image = ax.imshow(
+        pairs,
+        aspect="auto",
+        cmap="magma_r" if row is None else "RdBu_r",
+        vmin=0 if row is None else -largest,
+        vmax=largest,
+        interpolation="nearest",
+    )
+    ax.set_xticks(range(m), shown.names, rotation=90)
+    ax.set_yticks(range(m), shown.names)
+    with pyplot_axes(ax):
+        ax.figure.colorbar(image, ax=ax, label="mean |interaction|" if row is None else f"interaction in row {row}")
+    return ax
