@@ -80,7 +80,7 @@ def _fingerprint(task: Task, game: Game, rows: Tensor) -> str:
 
 def attribution(game: Game, backend: Backend) -> Callable[[Tensor, int], Values]:
     """Bind a backend: a function from rows (n, d) and a random seed to values (n, d)."""
-    bound = bind(backend.for_game(game), game)
+    bound = bind(backend.for_game(game, None), game)
 
     def attribute(rows: Tensor, seed: int) -> Values:
         with inference_state(game.score, rows, gradients=True):

@@ -19,7 +19,6 @@ from shapae.backends.exact import MAX_PLAYERS
 from shapae.errors import MissingPackage, TooLarge
 
 PAIRS = (1, 2, 4, 16)  # pairs of coalitions per background row, of the backend "coalitions"
-DEFAULT = "default"  # setting of "coalitions" that leaves few players to other backends
 GRADIENT = 3  # cost of a gradient in evaluations of the score
 FEW = 100  # largest number of features for the slower approximators of shapiq
 BATCH_ROWS = 2**11
@@ -124,7 +123,7 @@ def methods(d: int, b: int) -> Iterator[Method]:
     for pairs in PAIRS:
         always = partial(Coalitions, pairs, min_players=1)
         yield Method("coalitions", f"K = {pairs}", always, 2 * pairs * b * GRADIENT)
-    yield Method("coalitions", DEFAULT, partial(named, "coalitions"))
+    yield Method("coalitions by default", "", partial(named, "coalitions"))
     for pairs in PAIRS:
         samples = max(2, round(pairs * b * GRADIENT / d))
         yield Method("sampling", f"cost of K = {pairs}", partial(_with, "sampling", samples), 2 * pairs * b * GRADIENT)

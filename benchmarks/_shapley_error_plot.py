@@ -9,18 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from benchmarks._shapley_error_methods import DEFAULT
 from benchmarks._shapley_error_tables import LEAST_ERROR, LIMIT
 from shapae.plots._figure import colors, new_figure
 
 COLUMNS = 4
 # Beginnings of names to markers: one for each library.
-MARKERS = {"shapiq": "x", "shap": "s", "captum": "^", "": "o"}
+MARKERS = {"shapiq": "x", "shap": "s", "captum": "^", "coalitions by": "*", "": "o"}
 
 
 def draw(records: pd.DataFrame) -> Figure:
-    """Draw a panel for each task: a line joins the settings of a method. The default of coalitions is one of others."""
-    records = records[records["setting"] != DEFAULT]
+    """Draw a panel for each task: a line joins the settings of a method."""
     tasks, names = records["task"].unique(), list(records["method"].unique())
     styles = {name: _style(name, color) for name, color in colors(names).items()}
     rows = ceil(len(tasks) / COLUMNS)
@@ -40,8 +38,8 @@ def draw(records: pd.DataFrame) -> Figure:
 
 
 def _style(name: str, color: str) -> dict[str, Any]:
-    start, marker = next(each for each in MARKERS.items() if name.startswith(each[0]))
-    wide = {"linewidth": 0.8, "markersize": 4} if start else {"linewidth": 2, "markersize": 6}
+    marker = next(marker for start, marker in MARKERS.items() if name.startswith(start))
+    wide = {"linewidth": 0.8, "markersize": 4} if marker in "xs^" else {"linewidth": 2, "markersize": 7}
     return {"color": color, "marker": marker, **wide}
 
 
