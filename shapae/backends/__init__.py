@@ -17,15 +17,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from shapae.backends.base import Attribution, Backend, RowwiseBackend
 from shapae.backends.game import Game
 from shapae.errors import MissingPackage, ModelError, UnknownName
 from shapae.utils.moments import Moments
 
+if TYPE_CHECKING:
+    from shapae.backends.coalitions import Coalitions
+
 __all__ = [
     "Attribution",
     "Backend",
+    "Coalitions",
     "Game",
     "Moments",
     "RowwiseBackend",
@@ -158,6 +163,14 @@ def captum_rules() -> Iterator[None]:
         raise MissingPackage("captum_rules() needs captum: pip install 'shapae[captum]'") from error
     with rules():
         yield
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Coalitions":  # with settings; imported when it is asked for, as are the backends of names
+        from shapae.backends.coalitions import Coalitions
+
+        return Coalitions
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names

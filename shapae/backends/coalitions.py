@@ -78,12 +78,14 @@ class Coalitions(Backend):
     def for_game(self, game: Game, tolerance: float | None) -> Backend:
         """Choose the backend: "exact" for up to 12 players, "sampling" for up to 64, and this one for more.
 
-        One hidden layer has a closed form, which is taken unless the pairs or a tolerance are given.
+        More than 12 features of one hidden layer have a closed form, unless the pairs or a tolerance are given.
         """
-        if game.n_players < self.min_players:
-            return Exact() if game.n_players <= MAX_PLAYERS else Sampling()
-        free = self.pairs is None and tolerance is None
-        return ClosedForm() if free and ClosedForm.takes(game) else self
+        few = game.n_players < self.min_players
+        if few and game.n_players <= MAX_PLAYERS:
+            return Exact()
+        if self.pairs is None and tolerance is None and ClosedForm.takes(game):
+            return ClosedForm()
+        return Sampling() if few else self
 
     def samples(self, game: Game) -> int:
         """See ``Backend.samples``."""
