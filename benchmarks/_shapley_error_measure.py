@@ -22,7 +22,7 @@ from benchmarks._timing import clock
 from shapae.backends import Backend, Game, named
 from shapae.backends.base import bind
 from shapae.backends.exact import MAX_PLAYERS
-from shapae.errors import MissingPackage
+from shapae.errors import MissingPackage, TooLarge
 from shapae.heads.score import Score
 from shapae.utils.context import inference_state
 from shapae.utils.random import row_seeds
@@ -163,7 +163,7 @@ def enter(method: Method, game: Game, rows: Tensor, *, allowance: float, limit: 
             seconds, _ = clock(lambda: attribute(rows[:1], 0), process_time)
         if seconds < allowance:  # the first run may have compiled something
             seconds, _ = clock(lambda: attribute(rows[:1], 0), process_time)
-    except MissingPackage as error:
+    except (MissingPackage, TooLarge) as error:
         return str(error)
     except Exception as error:  # any failure of another package is a result
         return f"failed: {type(error).__name__}: {str(error)[:150]}"

@@ -36,7 +36,7 @@ from benchmarks._shapley_error_tables import equal_costs, ranking, show, show_ta
 from benchmarks._shapley_error_tasks import TASKS
 from benchmarks._timing import clock
 
-Results = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # records of methods, and facts on tasks
+Records = list[dict[str, Any]]
 PACKAGES = ("shapae", "torch", "shap", "captum", "shapiq", "lightgbm", "xgboost")
 
 
@@ -49,7 +49,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--background", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute references")
     parser.add_argument("--allowance", type=float, default=1.2, help="CPU seconds for a method in a task")
-    parser.add_argument("--limit", type=float, default=3.0, help="largest number of CPU seconds per row")
+    parser.add_argument("--limit", type=float, default=4.0, help="largest number of CPU seconds per row")
     return parser.parse_args()
 
 
@@ -66,7 +66,7 @@ def find_reference(number: int, options: argparse.Namespace) -> str | None:
     return None
 
 
-def measure(number: int, options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def measure(number: int, options: argparse.Namespace) -> tuple[Records, dict[str, Any]]:
     """Measure all methods in a task, and print their table; return the records, and facts on the task."""
     task = TASKS[number]
     game, rows = task.game(options.background, options.rows)
@@ -93,8 +93,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def earlier_results(options: argparse.Namespace) -> Results:
-    """Load the results of tasks that are not chosen now, from the last run."""
+def earlier_results(options: argparse.Namespace) -> tuple[Records, Records]:
+    """Load the records of methods and the facts on tasks, of tasks that are not chosen now, from the last run."""
     path = RESULTS / "shapley_error.json"
     last = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tasks": [], "found": []}
     kept = {part: [each for each in last[part] if not chosen(each["task"], options)] for part in ("tasks", "found")}
@@ -120,15 +120,21 @@ def main() -> None:
             continue
         records, fact = measure(number, options)
         found, facts = found + records, [*facts, fact]
-        settings = {name: getattr(options, name) for name in ("rows", "background", "allowance", "limit")}
-        save("shapley_error", settings | {"versions": versions(), "tasks": facts, "found": found})
+        save_results(options, found, facts)
     table = in_order(found)
     show(equal_costs(table), "errors at equal numbers of evaluations")
     show(ranking(table), "within the time of shap_deep")
     draw(table).savefig(RESULTS / "shapley_error.png", dpi=70)
 
 
-def in_order(records: list[dict[str, Any]]) -> pd.DataFrame:
+def save_results(options: argparse.Namespace, found: Records, facts: Records) -> None:
+    """Write all results, with the ranking so far."""
+    settings = {name: getattr(options, name) for name in ("rows", "background", "allowance", "limit")}
+    ranks = ranking(pd.DataFrame(found)).reset_index().to_dict("records")
+    save("shapley_error", settings | {"versions": versions(), "tasks": facts, "found": found, "ranking": ranks})
+
+
+def in_order(records: Records) -> pd.DataFrame:
     """Sort records by the order of the tasks."""
     table = pd.DataFrame(records)
     places = table["task"].map({task.name: place for place, task in enumerate(TASKS)})
