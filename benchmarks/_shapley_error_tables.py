@@ -34,33 +34,34 @@ def _equal_costs(rows: pd.DataFrame) -> dict[str, Any]:
     return found | {f"sampling, {k}": error.get(("sampling", f"cost of K = {k}"), np.nan) for k in PAIRS}
 
 
-def ranking(records: pd.DataFrame) -> pd.DataFrame:
-    """Rank all methods by their errors within the time of shap.DeepExplainer.
+def ranking(records: pd.DataFrame, entrant: list[str]) -> pd.DataFrame:
+    """Rank methods by their errors within the time of shap.DeepExplainer.
 
     Args:
         records: Records of all tasks. A task in which shap.DeepExplainer fails is left out.
+        entrant: ["method"] to let each method have its best setting in each task, or ["method", "setting"].
 
     Returns:
-        For each method and setting: the mean rank, where methods that take longer come last; the number of tasks in
-        which it is fast enough; the geometric mean over these tasks of its error relative to that of ``deep``, and the
+        For each entrant: the mean rank over the tasks, where those that take longer come last; the number of tasks in
+        which it is fast enough; the geometric mean over these tasks of its error relative to that of ``deep``; and the
         number of them in which it has the smallest error.
     """
-    records = records.assign(entrant=(records["method"] + ", " + records["setting"]).str.removesuffix(", "))
     limit = records[records["method"] == LIMIT].set_index("task")["seconds"]
+    fast = records[records["seconds"] <= records["task"].map(limit)]
+    errors = fast.groupby(["task", *entrant])["error"].min().clip(lower=LEAST_ERROR).reset_index("task")
     deep = records[records["method"] == DEEP].set_index("task")["error"].clip(lower=LEAST_ERROR)
-    tasks = limit.index.intersection(deep.index)
-    fast = records[records["task"].isin(tasks) & (records["seconds"] <= records["task"].map(limit))]
-    ranks = fast.groupby("task")["error"].rank(method="min")
-    logs = np.log(fast["error"].clip(lower=LEAST_ERROR) / fast["task"].map(deep))
-    groups = fast.assign(rank=ranks, log=logs, best=ranks == 1).groupby("entrant")
-    last = records["entrant"].nunique()
+    ranks = errors.groupby("task")["error"].rank(method="min")
+    logs = np.log(errors["error"] / errors["task"].map(deep))
+    groups = errors.assign(rank=ranks, log=logs, best=ranks == 1).groupby(level=entrant)
+    last = records.groupby(entrant).ngroups
     found = pd.DataFrame({
-        "mean rank": (groups["rank"].sum() + last * (len(tasks) - groups.size())) / len(tasks),
-        f"in time, of {len(tasks)} tasks": groups.size(),
+        "mean rank": (groups["rank"].sum() + last * (len(limit) - groups.size())) / len(limit),
+        f"in time, of {len(limit)} tasks": groups.size(),
         "error / error of deep": np.exp(groups["log"].mean()),
         "smallest error": groups["best"].sum(),
     })
-    return found.sort_values("mean rank")
+    found.index = found.index.map(lambda key: key if isinstance(key, str) else ", ".join(filter(None, key)))
+    return found.sort_values("mean rank").rename_axis("method")
 
 
 def show(frame: pd.DataFrame, corner: str) -> None:

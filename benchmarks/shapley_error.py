@@ -123,14 +123,15 @@ def main() -> None:
         save_results(options, found, facts)
     table = in_order(found)
     show(equal_costs(table), "errors at equal numbers of evaluations")
-    show(ranking(table), "within the time of shap_deep")
+    for entrant in (["method"], ["method", "setting"]):
+        show(ranking(table, entrant), "within the time of shap_deep")
     draw(table).savefig(RESULTS / "shapley_error.png", dpi=70)
 
 
 def save_results(options: argparse.Namespace, found: Records, facts: Records) -> None:
     """Write all results, with the ranking so far."""
     settings = {name: getattr(options, name) for name in ("rows", "background", "allowance", "limit")}
-    ranks = ranking(pd.DataFrame(found)).reset_index().to_dict("records")
+    ranks = ranking(pd.DataFrame(found), ["method"]).reset_index().to_dict("records")
     save("shapley_error", settings | {"versions": versions(), "tasks": facts, "found": found, "ranking": ranks})
 
 
