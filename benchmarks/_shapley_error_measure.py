@@ -161,7 +161,7 @@ def enter(method: Method, game: Game, rows: Tensor, *, allowance: float, limit: 
         attribute = attribution(game, method.make())
         with evaluations() as counts:
             seconds, _ = clock(lambda: attribute(rows[:1], 0), process_time)
-        if seconds < allowance:  # the first run may have compiled something
+        if cost < allowance:  # the first run may have compiled something
             seconds, _ = clock(lambda: attribute(rows[:1], 0), process_time)
     except (MissingPackage, TooLarge) as error:
         return str(error)
