@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shapae.backends._intervals import widen
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
 from shapae.backends.differentiation import gradients
 from shapae.backends.game import Game
@@ -18,9 +19,6 @@ from shapae.utils.moments import Moments, concatenate
 
 # Largest number of points that the score is run on at once, so that they stay in a cache.
 BATCH_POINTS = 2**10
-# Widening of 95 % intervals by Student's t, times the degrees of freedom: (z**2 + 1) / 4. There are as many as normal
-# differences of the same mean square and mean fourth power would be; a few large differences tell less.
-WIDER = (1.96**2 + 1) / 4
 
 
 class ExpectedGradients(Backend):
@@ -133,8 +131,6 @@ def _moments(changes: Tensor, t: Tensor, share: Tensor) -> Moments:
     curves = (t - 0.5).square().diff(dim=2).unsqueeze(3)  # (n, m, 1, 1)
     common = (differences * curves).sum(dim=1, keepdim=True) / curves.square().sum(dim=1, keepdim=True)
     squares = ((differences - common * curves) * share[:, None, None] / 2).square()
-    variance = squares.sum(dim=1)
-    few = squares.square().sum(dim=1) / (3 * variance.square()).clamp(min=torch.finfo(t.dtype).tiny)
-    variance = variance * (m / (m - 1)) * (1 + WIDER * few).square()
+    variance = widen(squares.sum(dim=1), squares.square().sum(dim=1), 1) * (m / (m - 1))
     sums = None if d == 1 else _moments(changes.sum(dim=3, keepdim=True), t, share)
     return Moments(4 * m, mean.cpu().numpy(), (variance * 4 * m * (m - 1)).cpu().numpy(), m, sums)
