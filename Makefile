@@ -31,6 +31,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.ground_truth
 	$(BIN)/python -m benchmarks.backends_on_genes
 	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.shapley_speed
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
