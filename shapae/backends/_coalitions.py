@@ -183,7 +183,8 @@ def average_outputs(draws: Draws, outputs: ManyOutputs, rows: Tensor) -> Average
         rows: (n, d).
     """
     game, parts = draws.game, []
-    for part in draws.parts(-(-len(game.background) // PARTS)):
+    size = min(-(-len(game.background) // PARTS), game.batch_size // (2 * draws.pairs * len(rows)))
+    for part in draws.parts(max(1, size)):
         points = part.mixtures(game, rows).transpose(2, 3).flatten(1, 3)
         weights = torch.cat([part.weights, _deviations(part)])
         steps = part.shares * (rows[:, None, None] - part.background[:, None]) / 2
