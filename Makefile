@@ -32,6 +32,7 @@ bench: $(VENV)/all
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.shapley_error
 	$(BIN)/python -m benchmarks.backends_on_genes
 	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.shapley_speed
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

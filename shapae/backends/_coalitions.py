@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shapae.backends._intervals import widen
 from shapae.backends.differentiation import gradients
 from shapae.backends.game import Game
 from shapae.deepshap import ManyOutputs
@@ -115,16 +116,16 @@ def average_draws(draws: Draws, rows: Tensor, *anchors: Tensor, batch_size: int)
         pilot = mean[:, :1] if pilot is None else pilot  # differences from it have no rounding errors of their mean
         shares, centred = part.shares, mean - pilot
         squares = shares.square()
-        terms = (shares * centred, squares * centred, squares * centred**2, squares * variance, shares * bias)
-        new = [term.sum(dim=1) for term in terms]
+        terms = [shares * centred, squares * centred, squares * centred**2, squares * variance, shares * bias]
+        new = [term.sum(dim=1) for term in (*terms, terms[3].square())]
         sums = [one + other for one, other in zip(sums, new, strict=True)] if sums else new
     assert pilot is not None
-    mean, linear, square, variance, bias = sums
+    mean, linear, square, variance, bias, spread = sums
     b, weight = len(draws.game.background), (draws.game.background_weights / draws.game.background_weights.sum())
     total = (square - 2 * mean * linear + mean**2 * weight.square().sum()).clamp(min=0) * (b / max(1, b - 1))
     if draws.pairs == 1:
         return Average(mean + pilot[:, 0], total)
-    variance = variance + bias**2
+    variance = widen(variance, spread, draws.pairs - 1) + bias**2
     return Average(mean + pilot[:, 0], variance, (total - variance).clamp(min=0))
 
 
@@ -182,7 +183,8 @@ def average_outputs(draws: Draws, outputs: ManyOutputs, rows: Tensor) -> Average
         rows: (n, d).
     """
     game, parts = draws.game, []
-    for part in draws.parts(-(-len(game.background) // PARTS)):
+    size = min(-(-len(game.background) // PARTS), game.batch_size // (2 * draws.pairs * len(rows)))
+    for part in draws.parts(max(1, size)):
         points = part.mixtures(game, rows).transpose(2, 3).flatten(1, 3)
         weights = torch.cat([part.weights, _deviations(part)])
         steps = part.shares * (rows[:, None, None] - part.background[:, None]) / 2

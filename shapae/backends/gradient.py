@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shapae.backends._intervals import widen
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
 from shapae.backends.differentiation import gradients
 from shapae.backends.game import Game
@@ -45,9 +46,10 @@ class Gradient(ExpectedGradients):
     """Expected gradients of shapae's own sampler.
 
     A background row is visited twice, each time at t and at 1 - t, where t is stratified over all background rows. Up
-    to 150 background rows are all visited, as often as their weights say; of more rows, neighbours are sampled in
-    proportion to their weights. The difference of two visits, less a quadratic function of t that all
-    background rows share (its error vanishes in the strata), gives the standard errors.
+    to 150 background rows are all visited, as often as their weights say; up to 200 are visited once, if they have no
+    weights; of more rows, neighbours are sampled in proportion to their weights. The difference of two visits, less a
+    quadratic function of t that all background rows share (its error vanishes in the strata), gives the standard
+    errors. Two visits of different background rows differ by more than t, so that these standard errors are too large.
 
     Reference:
         Erion et al., 2021, section 3, https://arxiv.org/abs/1906.10670; McKay, Beckman and Conover, 1979, section 2
@@ -85,7 +87,14 @@ class Gradient(ExpectedGradients):
 
 def _sample_visits(weights: NDArray[Any], n_twos: int, generator: np.random.Generator) -> tuple[NDArray[Any], ...]:
     """Sample pairs of visits: background rows (m, 2), t of each (m, 2), and the share of each pair (m,)."""
-    twos, share = sample_background(weights, n_twos, generator)
+    b = len(weights)
+    if 1.5 * n_twos < b <= 2 * n_twos and np.ptp(weights) == 0:  # one visit of each background row
+        order = generator.permutation(b)
+        twos = np.append(order, order[b - b % 2 :]).reshape(-1, 2)
+        share = np.full(len(twos), 2 / b)
+        share[b // 2 :] = 1 / b
+    else:
+        twos, share = sample_background(weights, n_twos, generator)
     strata = generator.permuted(np.tile(np.arange(len(twos))[:, None], 2), axis=0)
     return twos, (strata + generator.random(twos.shape)) / (2 * len(twos)), share
 
@@ -121,6 +130,7 @@ def _moments(changes: Tensor, t: Tensor, share: Tensor) -> Moments:
     differences = changes[:, :, 0] - changes[:, :, 1]
     curves = (t - 0.5).square().diff(dim=2).unsqueeze(3)  # (n, m, 1, 1)
     common = (differences * curves).sum(dim=1, keepdim=True) / curves.square().sum(dim=1, keepdim=True)
-    squares = ((differences - common * curves) * share[:, None, None] / 2).square().sum(dim=1) * (m / (m - 1))
+    squares = ((differences - common * curves) * share[:, None, None] / 2).square()
+    variance = widen(squares.sum(dim=1), squares.square().sum(dim=1), 1) * (m / (m - 1))
     sums = None if d == 1 else _moments(changes.sum(dim=3, keepdim=True), t, share)
-    return Moments(4 * m, mean.cpu().numpy(), (squares * 4 * m * (m - 1)).cpu().numpy(), m, sums)
+    return Moments(4 * m, mean.cpu().numpy(), (variance * 4 * m * (m - 1)).cpu().numpy(), m, sums)

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ Reference = Annotated[str | None, typer.Option(help="Backend that the others are
 Methods = Annotated[str | None, typer.Option(help="Names, separated by commas, such as permutation,weights:gedeon.")]
 Repeats = Annotated[int, typer.Option(help="Number of repetitions of each random step.")]
 Sample = Annotated[int | None, typer.Option(help="Use a random sample of this many rows.")]
+Top = Annotated[int, typer.Option(help="Number of features, the most important ones, whose pairs are computed.")]
 Tolerance = Annotated[
     float | None, typer.Option(help="Stop when the standard errors are below this fraction of the largest value.")
 ]
@@ -87,17 +89,25 @@ def _add_explaining_command(
         force: Force = False,
     ) -> None:
         settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
+        settings |= {"memory": memory, "seed": seed}
+        _write(data, out, force, _with_explainer(write, model, weights, background, settings))
 
-        def explain_and_write(rows: Any, folder: Path) -> None:
-            from shapae.cli.files import load_model
-            from shapae.explainer.explainer import Explainer
 
-            inputs = load_model(model, weights), _load_background(background, rows, seed)
-            explainer = Explainer(*inputs, memory=memory, seed=seed, **settings)
-            typer.echo(repr(explainer))
-            write(explainer, rows, folder)
+def _with_explainer(
+    write: Callable[[Any, Any, Path], None], model: str, weights: Path, background: str, settings: dict[str, Any]
+) -> Callable[[Any, Path], None]:
+    """Make a function that runs an explainer on rows and writes the results to a folder."""
 
-        _write(data, out, force, explain_and_write)
+    def explain_and_write(rows: Any, folder: Path) -> None:
+        from shapae.cli.files import load_model
+        from shapae.explainer.explainer import Explainer
+
+        inputs = load_model(model, weights), _load_background(background, rows, settings["seed"])
+        explainer = Explainer(*inputs, **settings)
+        typer.echo(repr(explainer))
+        write(explainer, rows, folder)
+
+    return explain_and_write
 
 
 def _explain(explainer: Any, rows: Any, folder: Path) -> None:
@@ -112,10 +122,10 @@ def _summarize(explainer: Any, rows: Any, folder: Path) -> None:
     write_importance(explainer.summarize(rows), folder)
 
 
-def _interact(explainer: Any, rows: Any, folder: Path) -> None:
+def _interact(explainer: Any, rows: Any, folder: Path, *, top: int) -> None:
     from shapae.cli.reports import write_interactions
 
-    write_interactions(explainer.interactions(rows), folder)
+    write_interactions(explainer.interactions(rows, top), folder)
 
 
 _add_explaining_command(
@@ -130,12 +140,26 @@ _add_explaining_command(
     "latent",
     _summarize,
 )
-_add_explaining_command(
-    "interactions",
-    "Compute how pairs of the 20 most important features interact; write arrays, a table and pictures to a folder.",
-    "reconstruction_error",
-    _interact,
-)
+
+
+@app.command()
+def interactions(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    head: Head = "reconstruction_error",
+    backend: Backend = "deep",
+    top: Top = 20,
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Compute how pairs of the most important features interact; write arrays, a table and pictures to a folder."""
+    settings = {"head": head, "backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
+    _write(data, out, force, _with_explainer(partial(_interact, top=top), model, weights, background, settings))
 
 
 @app.command()

@@ -249,3 +249,15 @@ class Enabling(nn.Module):
 def test_models_that_enable_gradients_are_explained_without(backend, rows, background):
     got = Explainer(Enabling(), background, backend=backend)(rows)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("b", [39, 40])
+def test_gradients_for_one_visit_of_each_background_row_visit_all_of_them(b, monkeypatch):
+    """A quadratic score has exact values only then."""
+    monkeypatch.setattr(type(backends.named("gradient")), "n_samples", 80)
+    model, rows, background = cases.build(cases.Linear), cases.table(5, seed=4), cases.table(b, seed=2)
+    got = Explainer(model, background, backend="gradient")(rows)
+    np.testing.assert_allclose(got.values, CLOSED["reconstruction_error"](model, rows, background), rtol=0, atol=1e-10)
+    over_backgrounds = Explainer(model, background, backend="deep")(rows).standard_errors
+    ratio = np.sqrt((got.standard_errors**2).sum() / (over_backgrounds**2).sum())
+    assert ratio == pytest.approx(1, abs=0.3)  # too large, as documented

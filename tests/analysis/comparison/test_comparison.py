@@ -9,12 +9,14 @@ import pytest
 import torch
 from joblib import parallel_config
 from matplotlib import pyplot as plt
+from torch import nn
 
 import shapae
 from shapae import Explainer, backends, compare
 from shapae.analysis.comparison import comparison as comparing
 from shapae.analysis.comparison.comparison import CONTROLS, RANDOMIZED
-from shapae.errors import DataError, UnknownName
+from shapae.backends import Coalitions
+from shapae.errors import DataError, ReferenceWarning, UnknownName
 from tests import cases
 from tests.analysis.comparison.small import BACKENDS, MEASURED, compare_small
 
@@ -65,20 +67,54 @@ def test_by_default_all_backends_that_take_the_number_of_features_are_compared(m
 
 def test_the_reference_for_many_features_samples_until_its_standard_errors_are_small():
     got = compare_small(d=14, n=3, backends=["deep", "sampling"], tolerance=0.002)
-    assert got.reference_name == "sampling"
+    assert got.reference_name == "coalitions"
     largest = np.abs(got.reference.values).max(axis=1, keepdims=True)
     assert (got.reference.standard_errors <= 0.002 * largest).all()
     assert 0 < got.reference_error < 0.005
     # The reference has samples of its own: sampling is not compared with itself.
     assert 0 < got.table.loc["sampling", "relative error (fraction)"] < 0.1
     assert got.best() == "sampling"
-    agreement = got.agreement["sampling (reference)"]
-    assert agreement["sampling (reference)"] == pytest.approx(1)
+    agreement = got.agreement["coalitions (reference)"]
+    assert agreement["coalitions (reference)"] == pytest.approx(1)
     pd.testing.assert_series_equal(
         agreement[["deep", *CONTROLS]],
         got.table.loc[["deep", *CONTROLS], "rank correlation (-1 to 1)"],
         check_names=False,
     )
+
+
+def test_a_sampled_reference_is_checked_by_contributions_that_need_no_gradients():
+    got = compare_small(d=66, n=4, backends=["deep"])
+    check = got.reference_check
+    assert got.reference.made_by["quantity"] == "Shapley values by coalitions"
+    assert check["row"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    largest = np.abs(got.reference.values[0]).argmax()
+    assert check["feature"][0] == got.reference.feature_names[largest]
+    assert check["reference (score)"][0] == got.reference.values[0, largest]
+    z = (check["reference (score)"] - check["marginal contribution (score)"]) / check["standard error (score)"]
+    assert 0.1 < np.sqrt((z**2).mean()) < 2
+
+
+def test_a_reference_that_marginal_contributions_contradict_is_a_warning(monkeypatch):
+    def wrong(self, *arguments, seeds, really=Coalitions._attribute):
+        moments = really(self, *arguments, seeds=seeds)
+        return replace(moments, mean=moments.mean[:, ::-1].copy())
+
+    monkeypatch.setattr(Coalitions, "_attribute", wrong)
+    with pytest.warns(ReferenceWarning, match="'coalitions', differs from sampled marginal contributions of"):
+        compare_small(d=66, n=2, backends=["deep"])
+
+
+class Rounding(nn.Module):
+    def forward(self, rows):
+        return torch.round(4 * rows) / 4 + 0.1
+
+
+def test_scores_without_gradients_have_a_reference_of_random_orders():
+    table = cases.table(20, 66)
+    got = compare(Rounding(), table[:10], table[10:12], backends=["shap_permutation"], probes=1, tolerance=0.5)
+    assert got.reference_name == "sampling"
+    assert got.reference_check is None
 
 
 def test_a_backend_without_its_package_is_a_row_with_its_reason_and_no_default(monkeypatch):
