@@ -26,7 +26,7 @@ MIN_PAIRS, MAX_PAIRS = 2, 32
 # Number of outputs from which those of a feed-forward chain are differentiated at once.
 MANY_OUTPUTS = 5
 # Largest number of points that the score is run on at once, so that they stay in a cache; and bytes of their gradients.
-BATCH_POINTS, GRADIENT_BYTES = 2**10, 2**26
+BATCH_POINTS, GRADIENT_BYTES = 2**11, 2**26
 
 
 class Coalitions(Backend):

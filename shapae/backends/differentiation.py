@@ -40,4 +40,6 @@ def _gradients(score: nn.Module, points: Tensor, *anchors: Tensor) -> Tensor:
     with torch.enable_grad():
         leaves = points.detach().requires_grad_()
         outputs = Differentiable(score)(leaves, *anchors).sum(dim=0)
-        return torch.stack([torch.autograd.grad(each, leaves, retain_graph=True)[0] for each in outputs], dim=-1)
+        last = len(outputs) - 1
+        parts = [torch.autograd.grad(each, leaves, retain_graph=k < last)[0] for k, each in enumerate(outputs)]
+        return torch.stack(parts, dim=-1)
