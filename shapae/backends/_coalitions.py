@@ -41,7 +41,7 @@ class Part(NamedTuple):
         shares: (m, 1, 1), part of the whole that each background row stands for.
         members: (n, m, pairs, p). Whether each player is in each coalition.
         weights: (n, m, pairs, p), of sum 1 over the pairs.
-        signs: (n, m, pairs, 1), random, 1 or -1.
+        signs: (n, m, pairs, signs), random, 1 or -1; one for each deviation of ``average_outputs``.
     """
 
     background: Tensor
@@ -76,7 +76,7 @@ class Draws:
         game, (b, pairs) = self.game, (len(self.game.background), self.pairs)
         generators = [np.random.default_rng(seed) for seed in self.seeds]
         probabilities = self._stack(_probabilities(b, pairs, each) for each in generators)
-        signs = self._stack(each.integers(2, size=(b, pairs)) * 2 - 1 for each in generators)
+        signs = self._stack(each.integers(2, size=(b, pairs, max(1, PARTS // b))) * 2 - 1 for each in generators)
         shares = game.background_weights / game.background_weights.sum()
         for part in batches(b, size):
             q, shape = probabilities[:, part], (len(shares[part]), pairs, game.n_players)
@@ -175,35 +175,44 @@ def average_outputs(draws: Draws, outputs: ManyOutputs, rows: Tensor) -> Average
     """Average the gradients of all outputs of a feed-forward chain at once; None for other functions.
 
     Only sums over background rows are computed. Their variance comes from sums of deviations with random signs, each
-    over a part of the background: the mean of their squares is the sum of the variances.
+    over a part of the background: the mean of their squares is the sum of the variances. Few background rows have
+    several of these sums each.
 
     Args:
         draws: Draws of n rows.
         outputs: The outputs of the score of the game.
         rows: (n, d).
     """
-    game, parts = draws.game, []
+    game, sums, shares = draws.game, [], []
     for part in draws.parts(-(-len(game.background) // PARTS)):
         points = part.mixtures(game, rows).transpose(2, 3).flatten(1, 3)
-        weights = torch.cat([part.weights, _deviations(part)])
         steps = part.shares * (rows[:, None, None] - part.background[:, None]) / 2
-        weights = weights[..., game.player_of_feature] * steps.repeat(2, 1, 1, 1)
-        weights = weights.repeat_interleave(2, dim=2).flatten(1, 2)
-        found = outputs.weighted_gradients(points.repeat(2, 1, 1), weights)
-        if found is None:
-            return None
-        parts.append(_sum_players(game, found))
-    means, deviations = torch.split(torch.stack(parts), len(rows), dim=1)
-    mean, count = means.sum(dim=0), len(parts)
+        for weights in (part.weights, *_deviations(part)):
+            factors = (weights[..., game.player_of_feature] * steps).repeat_interleave(2, dim=2).flatten(1, 2)
+            found = outputs.weighted_gradients(points, factors)
+            if found is None:
+                return None
+            sums.append(_sum_players(game, found))
+        shares.append(part.shares.sum())
+    means, *deviations = torch.stack(sums).reshape(len(shares), -1, *sums[0].shape).unbind(dim=1)
+    mean = means.sum(dim=0)
     if draws.pairs == 1:
-        return Average(mean, (means - mean / count).square().sum(dim=0) * (count / max(1, count - 1)))
-    return Average(mean, deviations.square().sum(dim=0))
+        freedom = max(1, len(shares) - 1)
+        between = means - torch.stack(shares)[:, None, None, None] * mean
+        variance = between.square().sum(dim=0) * (len(shares) / freedom)
+        return Average(mean, widen(variance, variance.square(), freedom))
+    squares = torch.cat(deviations).square() / len(deviations)
+    return Average(mean, widen(squares.sum(dim=0), squares.square().sum(dim=0), 1))
 
 
 def _deviations(part: Part) -> Tensor:
-    """Compute weights of deviations from the mean of each background row, whose square has its variance as its mean."""
-    roots = part.weights.sqrt() * part.signs
-    weights = roots - part.weights * roots.sum(dim=2, keepdim=True)
+    """Compute weights of deviations from the mean of each background row, whose squares have its variance as mean.
+
+    Returns:
+        (signs, n, m, pairs, p).
+    """
+    roots = part.weights.sqrt() * part.signs.movedim(3, 0).unsqueeze(4)
+    weights = roots - part.weights * roots.sum(dim=3, keepdim=True)
     return weights * _variance_factor(part.weights).sqrt().unsqueeze(2)
 
 
