@@ -41,7 +41,7 @@ class Part(NamedTuple):
         shares: (m, 1, 1), part of the whole that each background row stands for.
         members: (n, m, pairs, p). Whether each player is in each coalition.
         weights: (n, m, pairs, p), of sum 1 over the pairs.
-        signs: (n, m, pairs, 1), random, 1 or -1.
+        signs: (n, m, pairs, signs), random, 1 or -1; one for each deviation of ``average_outputs``.
     """
 
     background: Tensor
@@ -76,7 +76,7 @@ class Draws:
         game, (b, pairs) = self.game, (len(self.game.background), self.pairs)
         generators = [np.random.default_rng(seed) for seed in self.seeds]
         probabilities = self._stack(_probabilities(b, pairs, each) for each in generators)
-        signs = self._stack(each.integers(2, size=(b, pairs)) * 2 - 1 for each in generators)
+        signs = self._stack(each.integers(2, size=(b, pairs, max(1, PARTS // b))) * 2 - 1 for each in generators)
         shares = game.background_weights / game.background_weights.sum()
         for part in batches(b, size):
             q, shape = probabilities[:, part], (len(shares[part]), pairs, game.n_players)
@@ -175,36 +175,47 @@ def average_outputs(draws: Draws, outputs: ManyOutputs, rows: Tensor) -> Average
     """Average the gradients of all outputs of a feed-forward chain at once; None for other functions.
 
     Only sums over background rows are computed. Their variance comes from sums of deviations with random signs, each
-    over a part of the background: the mean of their squares is the sum of the variances.
+    over a part of the background: the mean of their squares is the sum of the variances. Few background rows have
+    several of these sums each.
 
     Args:
         draws: Draws of n rows.
         outputs: The outputs of the score of the game.
         rows: (n, d).
     """
-    game, parts = draws.game, []
+    game, count = draws.game, 0
+    sums: list[Tensor] = []
     size = min(-(-len(game.background) // PARTS), game.batch_size // (2 * draws.pairs * len(rows)))
     for part in draws.parts(max(1, size)):
         points = part.mixtures(game, rows).transpose(2, 3).flatten(1, 3)
-        weights = torch.cat([part.weights, _deviations(part)])
         steps = part.shares * (rows[:, None, None] - part.background[:, None]) / 2
-        weights = weights[..., game.player_of_feature] * steps.repeat(2, 1, 1, 1)
-        weights = weights.repeat_interleave(2, dim=2).flatten(1, 2)
-        found = outputs.weighted_gradients(points.repeat(2, 1, 1), weights)
-        if found is None:
-            return None
-        parts.append(_sum_players(game, found))
-    means, deviations = torch.split(torch.stack(parts), len(rows), dim=1)
-    mean, count = means.sum(dim=0), len(parts)
-    if draws.pairs == 1:
-        return Average(mean, (means - mean / count).square().sum(dim=0) * (count / max(1, count - 1)))
-    return Average(mean, deviations.square().sum(dim=0))
+        found = []
+        for weights in (part.weights, *_deviations(part)):
+            factors = (weights[..., game.player_of_feature] * steps).repeat_interleave(2, dim=2).flatten(1, 2)
+            changes = outputs.weighted_gradients(points, factors)
+            if changes is None:
+                return None
+            found.append(_sum_players(game, changes))
+        mean, share = found[0], part.shares.sum()
+        squares = torch.stack(found[1:]).square() / len(found[1:])
+        new = [mean, mean.square(), share * mean, share.square(), squares.sum(dim=0), squares.square().sum(dim=0)]
+        sums, count = [one + other for one, other in zip(sums, new, strict=True)] if sums else new, count + 1
+    mean, square, linear, weight, variance, spread = sums
+    if draws.pairs > 1:
+        return Average(mean, widen(variance, spread, 1))
+    freedom = max(1, count - 1)
+    variance = (square - 2 * mean * linear + mean.square() * weight).clamp(min=0) * (count / freedom)
+    return Average(mean, widen(variance, variance.square(), freedom))
 
 
 def _deviations(part: Part) -> Tensor:
-    """Compute weights of deviations from the mean of each background row, whose square has its variance as its mean."""
-    roots = part.weights.sqrt() * part.signs
-    weights = roots - part.weights * roots.sum(dim=2, keepdim=True)
+    """Compute weights of deviations from the mean of each background row, whose squares have its variance as mean.
+
+    Returns:
+        (signs, n, m, pairs, p).
+    """
+    roots = part.weights.sqrt() * part.signs.movedim(3, 0).unsqueeze(4)
+    weights = roots - part.weights * roots.sum(dim=3, keepdim=True)
     return weights * _variance_factor(part.weights).sqrt().unsqueeze(2)
 
 

@@ -42,7 +42,7 @@ class Coalitions(Backend):
 
     The values are made to add up: the missing part is divided in proportion to the variances of the draws. Standard
     errors are those of the draws, with the bias of the normalization; with only one pair, they include those of the
-    background instead of this bias.
+    background instead of this bias. Where all outputs of a chain are computed at once, this bias is not known.
 
     The step of one player must be small beside the whole way, so that there must be many players. Fewer players are
     left to other backends, see ``for_game``.
@@ -53,7 +53,7 @@ class Coalitions(Backend):
         min_players: Smallest number of players that are not left to other backends.
 
     Raises:
-        DataError: ``pairs`` is not a positive integer.
+        DataError: ``pairs`` is not a positive integer, or ``min_players`` no integer.
 
     Reference:
         Owen, 1972, Multilinear extensions of games, section 4 (the integral over q)
@@ -68,20 +68,26 @@ class Coalitions(Backend):
     unit = "gradients"
 
     def __init__(self, pairs: int | None = None, *, min_players: int = FEW_PLAYERS + 1) -> None:
-        if pairs is not None and (not isinstance(pairs, int) or pairs < 1):
+        if pairs is not None and (type(pairs) is not int or pairs < 1):
             raise DataError(
                 f"pairs is the number of pairs of coalitions for each background row, 1 or more, got {pairs!r}. Write "
                 f"Coalitions(pairs={MIN_PAIRS})."
+            )
+        if type(min_players) is not int:
+            raise DataError(
+                f"min_players is the smallest number of players that are not left to other backends, an integer, got "
+                f"{min_players!r}. Write Coalitions(min_players={FEW_PLAYERS + 1})."
             )
         self.pairs, self.min_players = pairs, min_players
 
     def for_game(self, game: Game, tolerance: float | None) -> Backend:
         """Choose the backend: "exact" for up to 12 players, "sampling" for up to 64, and this one for more.
 
-        More than 12 features of one hidden layer have a closed form, unless the pairs or a tolerance are given.
+        More than 12 features of one hidden layer have a closed form, unless the pairs or a tolerance are given. A
+        weighted background and a tolerance leave up to 12 players to "sampling", too.
         """
         few = game.n_players < self.min_players
-        if few and game.n_players <= MAX_PLAYERS:
+        if few and game.n_players <= MAX_PLAYERS and (tolerance is None or game.weights is None):
             return Exact()
         if self.pairs is None and tolerance is None and ClosedForm.takes(game):
             return ClosedForm()

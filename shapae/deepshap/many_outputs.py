@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shapae.deepshap.feedforward.chain import FeedForward
-from shapae.deepshap.feedforward.closed_form import ClosedForm, closed_form
+from shapae.deepshap.feedforward.closed_form import ClosedForm, closed_form, suits
 from shapae.deepshap.feedforward.contraction import best_order_of_points, contract, contract_factors
 from shapae.deepshap.feedforward.factors import Points
 from shapae.deepshap.recording import Recording, check_tables, split_tables
@@ -23,9 +23,9 @@ class ManyOutputs(Recording):
 
     @property
     def has_closed_form(self) -> bool:
-        """Whether the function is a chain with one nonlinearity."""
+        """Whether the function is a chain with one nonlinearity that suits the closed form, see ``SUITED`` there."""
         with torch.no_grad():
-            return self._closed_form is not None
+            return self._closed_form is not None and self._chain is not None and suits(self._chain)
 
     @torch.no_grad()
     def closed_form(self, rows: Tensor) -> Tensor | None:

@@ -67,6 +67,43 @@ def test_all_outputs_at_once_have_the_averages_of_backward_passes(head):
     assert np.sqrt(once.sum() / one_by_one.sum()) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize("b", [1, 3, 40])
+def test_intervals_of_all_outputs_at_once_cover_their_mean(b):
+    """Also for one background row, whose variance one deviation alone would not tell."""
+    model = cases.build(cases.Question, d=24)
+    game = Explainer(model, cases.table(b, 24), head="reconstruction")._game
+    rows = torch.tensor(cases.table(1, 24, seed=3)).expand(100, -1)
+    found = average_outputs(Draws(game, 128 // b, range(100)), ManyOutputs(game.score, game.background), rows)
+    deviations = (found.mean - found.mean.mean(dim=0)).abs()
+    assert 0.92 <= (deviations <= 1.96 * found.variance.sqrt()).double().mean() <= 0.98
+
+
+def test_one_pair_has_the_same_spread_for_any_way_to_compute_the_outputs():
+    """Parts of a weighted background have different shares, which are no spread."""
+    model = cases.build(cases.Question, d=24)
+    table = weighted(cases.table(60, 24), np.repeat([1.0, 50.0], 30))
+    game, rows = Explainer(model, table, head="reconstruction")._game, torch.tensor(cases.table(40, 24, seed=3))
+    draws = Draws(game, 1, range(40))
+    once = average_outputs(draws, ManyOutputs(game.score, game.background), rows)
+    one_by_one = average_draws(draws, rows, batch_size=500)
+    assert float(once.variance.sum() / one_by_one.variance.sum()) ** 0.5 == pytest.approx(1, abs=0.2)
+
+
+def test_activations_that_the_closed_form_is_wrong_for_are_left_to_sampling(monkeypatch):
+    """The tails of a normal distribution mislead it where one feature dominates the argument of exp."""
+
+    weights = torch.tensor([4.0] + [0.5] * 12, dtype=torch.float64)
+
+    def head(model, rows):
+        return torch.exp(rows @ weights)
+
+    model, table = nn.Identity(), cases.table(7, 13)
+    got = explain(model, table[:5], table[5:], "coalitions", head=head)
+    monkeypatch.setattr("shapae.backends.exact.MAX_PLAYERS", 13)
+    want = explain(model, table[:5], table[5:], "exact", head=head)
+    assert np.linalg.norm(got.values - want.values) < 0.3 * np.linalg.norm(want.values)
+
+
 def test_one_hidden_layer_has_its_closed_form_unless_pairs_or_a_tolerance_are_given():
     model = cases.build(cases.Question, d=WIDE.shape[1])
 
@@ -209,7 +246,20 @@ def test_the_memory_makes_no_difference():
     np.testing.assert_allclose(one.standard_errors, other.standard_errors, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("pairs", [0, -1, 1.5, "many"])
+def test_few_players_with_weights_and_a_tolerance_are_sampled():
+    model, table = cases.build(cases.Question, d=6), cases.table(30, 6)
+    background = weighted(table[:20], np.arange(1.0, 21))
+    got, want = (explain(model, background, table[20:22], each, tolerance=0.1) for each in ("coalitions", "sampling"))
+    np.testing.assert_array_equal(got.values, want.values)
+
+
+@pytest.mark.parametrize("players", [None, "few", 2.5, True])
+def test_a_number_of_players_that_is_none_is_refused(players):
+    with pytest.raises(DataError, match=r"min_players is the smallest number .* got .* Write Coalitions"):
+        Coalitions(min_players=players)
+
+
+@pytest.mark.parametrize("pairs", [0, -1, 1.5, "many", True])
 def test_a_number_of_pairs_that_is_none_is_refused(pairs):
     with pytest.raises(DataError, match=r"number of pairs of coalitions .* got .* Write Coalitions\(pairs=2\)"):
         Coalitions(pairs)

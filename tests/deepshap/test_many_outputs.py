@@ -95,6 +95,23 @@ def test_other_functions_have_no_values(name):
         assert many.weighted_gradients(POINTS, FACTORS) is None
 
 
+SUITED = [torch.relu, torch.tanh, torch.sigmoid, torch.square, torch.abs, lambda u: u * u, lambda u: u.clamp(min=0)]
+SUITED += [nn.LeakyReLU(), nn.PReLU(), nn.ELU(), nn.SELU(), nn.GELU(), nn.SiLU(), nn.Softplus(), nn.Hardtanh()]
+
+
+@pytest.mark.parametrize("activation", SUITED, ids=str)
+def test_usual_activations_have_a_closed_form(activation):
+    model = net(6, 4, 5)
+    function = activation.double() if isinstance(activation, nn.Module) else activation
+    assert ManyOutputs(lambda x: model[2](function(model[0](x))), B).has_closed_form
+
+
+@pytest.mark.parametrize("activation", [torch.exp, torch.sin, torch.sign, torch.round, torch.reciprocal, torch.log])
+def test_functions_that_are_far_from_their_closed_form_have_none(activation):
+    model = net(6, 4, 5)
+    assert not ManyOutputs(lambda x: model[2](activation(model[0](x) + 20)), B).has_closed_form
+
+
 def test_a_function_that_differs_at_the_points_has_no_values():
     """The background does not show the branch, the points do."""
     model = net(6, 4, 5)

@@ -26,6 +26,7 @@ from torch import Tensor
 from shapae.deepshap.feedforward import contraction
 from shapae.deepshap.feedforward.chain import FeedForward, padded_empty
 from shapae.deepshap.feedforward.factors import Pairs
+from shapae.deepshap.rules.elementwise import is_square
 from shapae.deepshap.tracing.tape import Step
 from shapae.utils.memory import batches
 
@@ -33,6 +34,13 @@ from shapae.utils.memory import batches
 SIZES = 8
 # Number of distances from the mean at which a normal distribution is sampled, on both sides.
 RADII = 4
+# Functions that a normal distribution with the right mean and variance tells enough of: their slopes are bounded, and
+# they neither jump nor oscillate. The squares and products of ``is_square`` and ``mul`` have slopes for which the
+# values are exact. Others, such as exp, can be off by any factor, as the tails of u differ from normal ones.
+SUITED = {
+    *("_prelu_kernel", "abs", "atan", "celu", "clamp", "clamp_min", "elu", "erf", "gelu", "hardsigmoid", "hardswish"),
+    *("hardtanh", "leaky_relu", "maximum", "minimum", "mish", "mul", "relu", "sigmoid", "silu", "softplus", "tanh"),
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,11 @@ def closed_form(chain: FeedForward) -> ClosedForm | None:
         weights = affine.forward_columns(weights)
     weights = weights.mT.contiguous()
     return ClosedForm(positions[0], weights, weights.square())
+
+
+def suits(chain: FeedForward) -> bool:
+    """Tell whether the values of the closed form are near the Shapley values of a chain with one nonlinearity."""
+    return all(step.name in SUITED or is_square(step) for step in chain.nonlinearities if step)
 
 
 def mean_slope(function: Callable[[Tensor], Tensor], start: Tensor, rise: Tensor, spread: Tensor) -> Tensor:
