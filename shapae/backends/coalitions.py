@@ -45,7 +45,8 @@ class Coalitions(Backend):
     background instead of this bias. Where all outputs of a chain are computed at once, this bias is not known.
 
     The step of one player must be small beside the whole way, so that there must be many players. Fewer players are
-    left to other backends, see ``for_game``.
+    left to other backends, see ``for_game``. So must the steps be for each hidden unit: where units depend on few
+    players, as in convolutions, the values are as far off as for few players, which no standard error tells.
 
     Args:
         pairs: Number of pairs of a coalition and its complement for each background row. A row takes 2 * pairs * b

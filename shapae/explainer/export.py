@@ -25,7 +25,7 @@ class ExplanationArrays:
 
     Attributes:
         values: (n, d, k).
-        errors: (n, d, k), standard errors, or None.
+        errors: From names of known standard errors to (n, d, k).
         data: (n, d).
         scores: (n, k).
         base_values: (n, k).
@@ -36,7 +36,7 @@ class ExplanationArrays:
     """
 
     values: NDArray[Any]
-    errors: NDArray[Any] | None
+    errors: dict[str, NDArray[Any]]
     data: NDArray[Any]
     scores: NDArray[Any]
     base_values: NDArray[Any]
@@ -50,10 +50,11 @@ class ExplanationArrays:
         """Take the arrays of an ``Explanation``, or of a slice of one."""
         features, outputs = axis_names(explanation.feature_names), axis_names(explanation.output_names)
         n = axes_of(explanation)["row"].size if "row" in axes_of(explanation) else 1
-        shape, errors, rows = (n, len(features), len(outputs)), explanation.standard_errors, explanation.row_names
+        shape, rows = (n, len(features), len(outputs)), explanation.row_names
+        errors = {name: getattr(explanation, name) for name in ("standard_errors", "background_errors")}
         return cls(
             values=np.reshape(explanation.values, shape),
-            errors=None if errors is None else np.reshape(errors, shape),
+            errors={name: np.reshape(each, shape) for name, each in errors.items() if each is not None},
             data=np.reshape(explanation.data, shape[:2]),
             **{name: np.reshape(getattr(explanation, name), (n, len(outputs))) for name in PER_ROW},
             rows=None if rows is None else pd.Index(np.atleast_1d(rows)),
@@ -84,8 +85,7 @@ def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
     axes = ("row", "feature", "output")
     arrays = {"values": (axes, parts.values), "data": (axes[:2], parts.data)}
     arrays |= {name: ((axes[0], axes[2]), getattr(parts, name)) for name in PER_ROW}
-    if parts.errors is not None:
-        arrays["standard_errors"] = (axes, parts.errors)
+    arrays |= {name: (axes, errors) for name, errors in parts.errors.items()}
     rows = range(len(parts.data)) if parts.rows is None else parts.rows
     names = {axis: list(names) for axis, names in zip(axes, (rows, parts.features, parts.outputs), strict=True)}
     xarray = import_optional("xarray", "to_xarray()")

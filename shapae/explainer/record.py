@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from shapae.backends.base import Backend
 from shapae.backends.game import Game
+from shapae.heads.score import Score
 from shapae.utils.version import __version__
 
 # Meanings of the standard errors of an explanation.
-OF_SAMPLES, OVER_BACKGROUNDS = "of the samples", "over backgrounds"
+OF_SAMPLES, OVER_BACKGROUNDS, OVER_DRAWS = "of the samples", "over backgrounds", "over the draws of the head"
 LIBRARIES = ("torch", "shap", "numpy")
 
 
@@ -49,10 +50,11 @@ def describe_backend(backend: Backend, game: Game, used: NDArray[Any] | None = N
     count: Any = backend.samples(game)
     if count and used is not None:
         count = " to ".join(map(str, sorted({int(used.min()), int(used.max())})))
+    known = OF_SAMPLES if count else OVER_BACKGROUNDS
     return {
         "quantity": backend.quantity or f"values by {backend.name}",
         "samples": f"{count} {backend.unit} a row" if count else None,
-        "standard errors": OF_SAMPLES if count else OVER_BACKGROUNDS,
+        "standard errors": OVER_DRAWS if isinstance(game.score, Score) and game.score.draws else known,
     }
 
 
@@ -67,7 +69,7 @@ def describe_errors(values: Any, errors: Any, record: dict[str, Any]) -> str:
     parts = [record[name] for name in ("quantity", "samples") if record.get(name)]
     largest = np.abs(values).max(initial=0)
     if parts and errors is not None and largest > 0:
-        over = " over backgrounds" if record["standard errors"] == OVER_BACKGROUNDS else ""
+        over = "" if record["standard errors"] == OF_SAMPLES else f" {record['standard errors']}"
         parts.append(f"standard errors{over} up to {np.max(errors) / largest:.2%} of the largest value")
     return ", ".join(parts)
 

@@ -214,6 +214,8 @@ def test_beyond_its_threshold_a_softplus_has_the_slope_one_where_a_pair_coincide
     np.testing.assert_allclose(got, 1, rtol=1e-4)
 
 
+# On some processors torch's float32 GELU has no digit there, and the values of a score of this size do not add up.
+@pytest.mark.filterwarnings("ignore::shapae.errors.AdditivityWarning")
 @BOTH
 @pytest.mark.parametrize("name", ["GELU(approximate='none')", "GELU(approximate='tanh')"])
 def test_in_the_tail_of_gelu_the_slope_of_a_near_pair_is_the_derivative(name, dtype):

@@ -131,6 +131,13 @@ def test_an_explanation_without_names_of_rows_has_none_when_loaded(tmp_path):
 # xarray
 
 
+def test_a_dataset_holds_the_errors_over_backgrounds():
+    pytest.importorskip("xarray")
+    errors = np.random.default_rng(1).random((N, D, 3))
+    got = explanation(3, background_errors=errors).to_xarray()
+    np.testing.assert_array_equal(got["background_errors"], errors)
+
+
 @several
 @pytest.mark.parametrize("errors", [True, False])
 def test_a_dataset_holds_all_there_is(k, errors):

@@ -103,6 +103,13 @@ def test_draws_are_averaged_and_tell_their_standard_errors(rows, background):
     np.testing.assert_allclose(summary.mean[:, 0], got.values.mean(axis=0), atol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["deep", "sampling"])
+def test_the_record_says_that_errors_are_those_of_the_draws(backend, rows, background):
+    got = Explainer(cases.build(cases.Variational), background, head=heads.ELBO(draws=4), backend=backend)(rows)
+    assert got.made_by["standard errors"] == "over the draws of the head"
+    assert "standard errors over the draws of the head up to" in repr(got)
+
+
 class OneDraw(torch.nn.Module):
     """The ELBO with one noise."""
 
