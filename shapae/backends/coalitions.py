@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from shapae.backends._coalitions import Draws, add_up, average_draws, average_outputs
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
 from shapae.backends.closed_form import ClosedForm
+from shapae.backends.differentiation import count_outputs, points_at_once
 from shapae.backends.exact import MAX_PLAYERS, Exact
 from shapae.backends.game import Game
 from shapae.backends.sampling import Sampling
@@ -25,8 +26,6 @@ FEW_PLAYERS = 64
 MIN_PAIRS, MAX_PAIRS = 2, 32
 # Number of outputs from which those of a feed-forward chain are differentiated at once.
 MANY_OUTPUTS = 5
-# Largest number of points that the score is run on at once, so that they stay in a cache; and bytes of their gradients.
-BATCH_POINTS, GRADIENT_BYTES = 2**11, 2**26
 
 
 class Coalitions(Backend):
@@ -125,8 +124,8 @@ class Coalitions(Backend):
         self, game: Game, outputs: ManyOutputs | None, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]
     ) -> Moments:
         base_value = lru_cache(maxsize=1)(partial(_base_values, game))
-        k = _score(game.score, game.background[:1], *(each[:1] for each in anchors), batch_size=1).shape[1]
-        size = _batch_size(game, k)
+        k = count_outputs(game, *anchors)
+        size = points_at_once(game, k)
         parts = []
         for few in batches(len(rows), max(1, size // self.samples(game))):
             tables = [rows[few], *(each[few] for each in anchors)]
@@ -137,12 +136,6 @@ class Coalitions(Backend):
             gaps = _score(game.score, *tables, batch_size=size) - base
             parts.append(add_up(draws, tables[0], found, gaps))
         return concatenate(parts, axis=0)
-
-
-def _batch_size(game: Game, k: int) -> int:
-    """Compute the number of points whose gradients, (d, k) each, are computed at once."""
-    room = GRADIENT_BYTES // (game.n_features * k * game.background.element_size())
-    return max(2, min(game.batch_size, BATCH_POINTS, room))
 
 
 def _base_values(game: Game, *anchors: Tensor) -> Tensor:

@@ -3,7 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from shapae.backends.game import Game
 from shapae.utils.memory import batches
+
+# Largest number of points that a score is run on at once, so that they stay in a cache; and bytes of their gradients.
+POINTS, GRADIENT_BYTES = 2**11, 2**24
 
 
 class Differentiable(nn.Module):
@@ -17,6 +21,18 @@ class Differentiable(nn.Module):
         """(n, d) -> (n, k)."""
         numbers: Tensor = self.score(rows, *anchors) + 0 * rows[:, :1]
         return numbers
+
+
+def points_at_once(game: Game, k: int) -> int:
+    """Compute the number of points whose gradients, (d, k) each, are computed at once."""
+    room = GRADIENT_BYTES // (game.n_features * k * game.background.element_size())
+    return max(2, min(game.batch_size, POINTS, room))
+
+
+def count_outputs(game: Game, *anchors: Tensor) -> int:
+    """Count the outputs of the score of a game, k, whose first anchor is given if it is anchored."""
+    with torch.no_grad():
+        return int(game.score(game.background[:1], *(each[:1] for each in anchors)).shape[1])
 
 
 def gradients(score: nn.Module, points: Tensor, *anchors: Tensor, batch_size: int) -> Tensor:

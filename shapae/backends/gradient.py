@@ -11,14 +11,11 @@ from torch import Tensor
 
 from shapae.backends._intervals import widen
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
-from shapae.backends.differentiation import gradients
+from shapae.backends.differentiation import count_outputs, gradients, points_at_once
 from shapae.backends.game import Game
 from shapae.backends.sampling import sample_background
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
-
-# Largest number of points that the score is run on at once, so that they stay in a cache.
-BATCH_POINTS = 2**10
 
 
 class ExpectedGradients(Backend):
@@ -64,6 +61,14 @@ class Gradient(ExpectedGradients):
         """See ``Backend.rows_in_memory``: two points."""
         return 2
 
+    def samples(self, game: Game) -> int:
+        """See ``Backend.samples``."""
+        return 4 * len(self._sample_visits(game, 0)[0])
+
+    def _sample_visits(self, game: Game, seed: int) -> tuple[NDArray[Any], ...]:
+        n_twos = max(2, (game.n_samples or self.n_samples) // 4)
+        return _sample_visits(np.asarray(game.background_weights.cpu()), n_twos, np.random.default_rng(seed))
+
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
         return partial(self._attribute, game)
@@ -73,11 +78,10 @@ class Gradient(ExpectedGradients):
         return partial(self._attribute, game)
 
     def _attribute(self, game: Game, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
-        weights, size = np.asarray(game.background_weights.cpu()), min(game.batch_size, BATCH_POINTS)
-        n_twos = max(2, self.samples(game) // 4)
+        size = points_at_once(game, count_outputs(game, *anchors))
         parts = []
         for few in batches(len(rows), max(1, size // self.samples(game))):
-            draws = [_sample_visits(weights, n_twos, np.random.default_rng(seed)) for seed in seeds[few]]
+            draws = [self._sample_visits(game, seed) for seed in seeds[few]]
             chosen, t, share = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*draws, strict=True))
             tables = (t.to(rows), rows[few], *(each[few] for each in anchors))
             changes = _changes(game, game.background[chosen], *tables, batch_size=size)

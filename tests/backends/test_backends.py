@@ -13,6 +13,7 @@ from torch import nn
 from shapae import Explainer, backends
 from shapae.backends import Game
 from shapae.backends.coalitions import Coalitions
+from shapae.backends.differentiation import gradients
 from shapae.errors import TooLarge
 from tests import cases
 from tests.closed_forms import CLOSED, affine
@@ -261,3 +262,19 @@ def test_gradients_for_one_visit_of_each_background_row_visit_all_of_them(b, mon
     over_backgrounds = Explainer(model, background, backend="deep")(rows).standard_errors
     ratio = np.sqrt((got.standard_errors**2).sum() / (over_backgrounds**2).sum())
     assert ratio == pytest.approx(1, abs=0.3)  # too large, as documented
+
+
+@pytest.mark.parametrize(("b", "count"), [(30, 360), (100, 400), (150, 600), (200, 400), (201, 400)])
+def test_the_record_names_the_gradients_that_are_computed(b, count, monkeypatch):
+    """About 400, in whole visits of the background rows."""
+    points = []
+
+    def counting(score, at, *anchors, **settings):
+        points.append(len(at))
+        return gradients(score, at, *anchors, **settings)
+
+    monkeypatch.setattr("shapae.backends.gradient.gradients", counting)
+    model, rows, background = cases.build(cases.Linear), cases.table(3, seed=4), cases.table(b, seed=2)
+    got = Explainer(model, background, backend="gradient")(rows)
+    assert sum(points) == 3 * count
+    assert got.made_by["samples"] == f"{count} gradients a row"
