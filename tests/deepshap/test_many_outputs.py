@@ -99,7 +99,7 @@ SUITED = [torch.relu, torch.tanh, torch.sigmoid, torch.square, torch.abs, lambda
 SUITED += [nn.LeakyReLU(), nn.PReLU(), nn.ELU(), nn.SELU(), nn.GELU(), nn.SiLU(), nn.Softplus(), nn.Hardtanh()]
 
 
-@pytest.mark.parametrize("activation", SUITED, ids=str)
+@pytest.mark.parametrize("activation", SUITED)
 def test_usual_activations_have_a_closed_form(activation):
     model = net(6, 4, 5)
     function = activation.double() if isinstance(activation, nn.Module) else activation
