@@ -44,7 +44,7 @@ def check_pairs(game: Game, head: str, top: int) -> None:
     assert isinstance(score, Score)
     if score.width > 1:
         raise DataError(
-            f"interactions are those of one output, but {head} has {score.width} outputs: "
+            f"interactions are those of one output, but {head} has {score.width}: "
             f"{enumerate_names(score.outputs(), 'output')}. Choose one, such as head='latent:3'."
         )
     if not isinstance(top, int | np.integer) or top < 2:
