@@ -24,6 +24,13 @@ class Products(nn.Module):
         return (1 + 0.5 * rows).prod(dim=1)
 
 
+class CurvedProducts(nn.Module):
+    """Quadratic in each feature: the trapezoid rule is exact, if both of its ends count the same."""
+
+    def forward(self, autoencoder, rows):
+        return (1 + 0.2 * rows + 0.1 * rows**2).prod(dim=1)
+
+
 def forced(pairs=None):
     return Coalitions(pairs, min_players=0)
 
@@ -157,6 +164,16 @@ def test_the_error_falls_with_the_square_root_of_the_number_of_pairs(products):
     more = explain(model, background, rows, forced(128), head=Products())
     errors = [np.linalg.norm(run.values - want) for run in (runs[0], more)]
     assert errors[1] / errors[0] == pytest.approx(1 / 4, abs=0.1)
+
+
+def test_both_ends_of_the_trapezoid_count_the_same():
+    """Without weights, members count as often as they are drawn, and the values are biased."""
+    rows, background = cases.table(20, 10, seed=4), cases.table(10, 10, seed=2)
+    got, want = (
+        explain(nn.Identity(), background, rows, each, head=CurvedProducts()) for each in (forced(1000), "exact")
+    )
+    assert np.linalg.norm(got.values - want.values) / np.linalg.norm(want.values) < 0.012
+    assert np.mean(np.abs(got.values - want.values) <= 1.96 * got.standard_errors) > 0.93
 
 
 def test_errors_over_backgrounds_are_those_of_the_enumeration(products):
