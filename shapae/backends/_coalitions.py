@@ -229,20 +229,11 @@ def add_up(draws: Draws, rows: Tensor, average: Average, gaps: Tensor) -> Moment
         gaps: (n, k), the sums that the values should have.
     """
     missing = (gaps - average.mean.sum(dim=1)).unsqueeze(1)
-    added = missing * _parts_of_missing(average.variance, _differ(draws.game, rows))
+    added = missing * _parts_of_missing(average.variance, draws.game.differ(rows).to(rows))
     groups = draws.pairs * len(draws.game.background)
     squares = torch.maximum(average.variance, added.square()) * (2 * groups * (groups - 1))
-    arrays = (average.mean + added, squares, average.background_variance)
-    mean, spread, variance = (None if each is None else each.cpu().numpy() for each in arrays)
-    assert mean is not None
-    return Moments(2 * groups, mean, spread, groups, background_variance=variance)
-
-
-def _differ(game: Game, rows: Tensor) -> Tensor:
-    """Tell which players of each row differ from the background in a feature: (n, p, 1), 0 or 1."""
-    differ = torch.stack([(game.background != row).any(dim=0) for row in rows]).to(rows)
-    counts = rows.new_zeros(len(rows), game.n_players).index_add_(1, game.player_of_feature, differ)
-    return counts.clamp(max=1).unsqueeze(2)
+    mean = average.mean + added
+    return Moments(2 * groups, mean, squares, groups, background_variance=average.background_variance)
 
 
 def _parts_of_missing(variance: Tensor, differ: Tensor) -> Tensor:

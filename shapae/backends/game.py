@@ -50,6 +50,13 @@ class Game:
         features = self.players.player_of_feature() if self.players else torch.arange(self.n_features)
         return features.to(self.background.device)
 
+    def differ(self, rows: Tensor) -> Tensor:
+        """Tell which players of ``rows`` (n, d) differ from any background row in a feature: (n, p, 1)."""
+        first = self.background[0]
+        features = ((rows != first) | (self.background != first).any(dim=0)).to(rows)
+        counts = rows.new_zeros(len(rows), self.n_players).index_add_(1, self.player_of_feature, features)
+        return counts.unsqueeze(2) > 0
+
     def slice(self, rows: slice) -> "Game":
         """Select a part of the background."""
         return replace(
