@@ -1,17 +1,17 @@
 """Shapley values from random orders of the players, each order forwards and backwards: for any score and any d."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shapae.backends.base import Attribution, Backend
 from shapae.backends.game import Game
-from shapae.utils.memory import batched, batches, block_rows
+from shapae.utils.memory import batched, batches
 from shapae.utils.moments import Moments, concatenate
 
 # Number of rows that are scored at once.
@@ -54,11 +54,9 @@ class Sampling(Backend):
         return partial(self._attribute, game)
 
     def _attribute(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-        score_background = lru_cache(maxsize=1)(partial(_score_rows, game.background))
-        size = max(1, block_rows(BATCH_ROWS, rows) // (4 * self._pairs(game) * game.n_players))
-        blocks = batches(len(rows), size)
-        parts = [self._attribute_rows(game, rows[few], seeds[few], score_background(game.score)) for few in blocks]
-        return concatenate(parts, axis=0)
+        scores = _score_rows(game, game.background)
+        blocks = batches(len(rows), max(1, game.rows_at_once(BATCH_ROWS) // (4 * self._pairs(game) * game.n_players)))
+        return concatenate([self._attribute_rows(game, rows[few], seeds[few], scores) for few in blocks], axis=0)
 
     def _attribute_rows(self, game: Game, rows: Tensor, seeds: Sequence[int], scores: Tensor) -> Moments:
         """Attribute the scores of ``rows`` at once, against a background of these ``scores``."""
@@ -67,7 +65,7 @@ class Sampling(Backend):
         share, (n, players, k) = share[0].to(rows)[:, None, None], (len(rows), game.n_players, scores.shape[1])
         mean = variance = scores.new_zeros(n, players, k)
         largest = mean[:, :1]
-        for few in batches(len(share), max(1, block_rows(BATCH_ROWS, rows) // (4 * players * n))):
+        for few in batches(len(share), max(1, game.rows_at_once(BATCH_ROWS) // (4 * players * n))):
             row = rows[:, None, None].expand(-1, *twos[0, few].shape, -1)
             orders = (each.flatten(0, 2) for each in (row, game.background[twos[:, few]], places[:, few]))
             gains = _contributions(game, *orders)
@@ -75,11 +73,9 @@ class Sampling(Backend):
             mean = mean + (share[few] * (one + other) / 2).sum(dim=1)
             difference = share[few] * (one - other) / 2
             squares = (difference - difference.mean(dim=2, keepdim=True)).square()
-            variance, largest = (
-                variance + squares.sum(dim=1),
-                torch.maximum(largest, squares.amax(dim=(1, 2)).unsqueeze(1)),
-            )
-        weights, own = game.background_weights, _score_rows(rows, game.score)
+            variance = variance + squares.sum(dim=1)
+            largest = torch.maximum(largest, squares.amax(dim=(1, 2)).unsqueeze(1))
+        weights, own = game.background_weights, _score_rows(game, rows)
         missing = (own - weights @ scores / weights.sum()).unsqueeze(1) - mean.sum(dim=1, keepdim=True)
         # The nearest values that add up. They stay unbiased, as the map is linear, and can't be further from the truth.
         mean, unexplained = mean + missing / players, missing.abs() - 2 * variance.sqrt().sum(dim=1, keepdim=True)
@@ -124,22 +120,22 @@ def _contributions(game: Game, rows: Tensor, sampled: Tensor, places: Tensor) ->
     """
     players = places.shape[1]
     when = places[:, game.player_of_feature] if game.players else places
-    size, counts = max(1, block_rows(BATCH_ROWS, rows) // 2), torch.arange(players, device=rows.device)
+    size, counts = max(1, game.rows_at_once(BATCH_ROWS) // 2), torch.arange(players, device=rows.device)
     parts = []
     for few in batches(len(rows), max(1, size // players)):
         orders = rows[few], sampled[few], when[few]
-        parts.append(torch.cat([_gaps(game.score, *orders, counts[each]) for each in batches(players, size)], dim=1))
+        parts.append(torch.cat([_gaps(game, *orders, counts[each]) for each in batches(players, size)], dim=1))
     gaps = torch.cat(parts)
     # The gap with all players is the opposite of the gap with none.
     gains = torch.cat([gaps, -gaps[:, :1]], dim=1).diff(dim=1) / 2
     return gains.gather(1, places.unsqueeze(2).expand_as(gains))
 
 
-def _gaps(score: nn.Module, rows: Tensor, sampled: Tensor, when: Tensor, counts: Tensor) -> Tensor:
+def _gaps(game: Game, rows: Tensor, sampled: Tensor, when: Tensor, counts: Tensor) -> Tensor:
     """Score with the first players from the rows, less the score with all the others: (orders, counts, k).
 
     Args:
-        score: (n, d) -> (n, k).
+        game: Its score takes rows (n, d) and returns (n, k).
         rows: (orders, d).
         sampled: (orders, d), background rows.
         when: (orders, d), position of the player of each feature.
@@ -147,11 +143,11 @@ def _gaps(score: nn.Module, rows: Tensor, sampled: Tensor, when: Tensor, counts:
     """
     first, row, other = when.unsqueeze(1) < counts.unsqueeze(1), rows.unsqueeze(1), sampled.unsqueeze(1)
     mixed = torch.where(first, row, other), torch.where(first, other, row)
-    scores = [_score_rows(each.flatten(0, 1), score) for each in mixed]
+    scores = [_score_rows(game, each.flatten(0, 1)) for each in mixed]
     return (scores[0] - scores[1]).reshape(*first.shape[:2], -1)
 
 
-def _score_rows(rows: Tensor, score: nn.Module) -> Tensor:
+def _score_rows(game: Game, rows: Tensor) -> Tensor:
     """(n, d) -> (n, k)."""
     with torch.no_grad():
-        return batched(score, rows, block_rows(BATCH_ROWS, rows))
+        return batched(game.score, rows, game.rows_at_once(BATCH_ROWS))
