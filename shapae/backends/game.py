@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.tables.players import Players
-from shapae.utils.memory import block_rows, on_processor
+from shapae.utils.blocks import block_rows, on_processor
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from shapae.deepshap.rules.path import has_gradient, takes_many_rows
 from shapae.deepshap.tracing.record import record
 from shapae.deepshap.tracing.tape import Tape, Values, replay, replay_row
 from shapae.errors import WITHOUT_GRADIENTS, DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.utils.blocks import block_bytes
 from shapae.utils.context import ignore_batching_warnings
-from shapae.utils.memory import block_bytes
 from shapae.utils.torch_trace import Function
 
 # Bytes of all values of one batch of rows in a replay on a processor, chosen to bound the memory.

@@ -37,8 +37,9 @@ from shapae.tables.background import read_background, tensors
 from shapae.tables.columns import numbered_features
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
+from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
-from shapae.utils.memory import memory_bound, parse_bytes
+from shapae.utils.memory import parse_bytes
 
 # Number of rows, of those to explain and of the background, on which the score is checked.
 CHECKED_ROWS = 64
@@ -298,7 +299,7 @@ class Explainer:
         free = table.names and not self._game.players
         names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
-        with inference_state(self._score, self.background, gradients=True), memory_bound(self.memory):
+        with inference_state(self._score, self.background, gradients=True), device_memory(self.memory):
             rows = TableStream(table, self.background, "rows")
             some = torch.cat([rows[:CHECKED_ROWS], self.background[:CHECKED_ROWS]])
             check_score(self._score, self._score.inputs(some))
