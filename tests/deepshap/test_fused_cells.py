@@ -1,4 +1,4 @@
-"""Fused operators that only other devices run: what they are decomposed into is computed by the cells of a processor."""
+"""Fused operators that only other devices run: what they are decomposed into is what the cells compute."""
 
 import pytest
 import torch
