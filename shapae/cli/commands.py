@@ -1,5 +1,6 @@
 """Command line. Each command calls one public function; slow imports are inside of the functions."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import typer
 
 from shapae.utils.version import __version__
 
+# Environment variables that say how the idle threads of OpenMP wait: of the standard, of GNU's library and of LLVM's.
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")]
@@ -247,10 +250,21 @@ def _load_background(background: str, rows: Any, seed: int) -> Any:
     return read_background(background)
 
 
+def wait_passively() -> None:
+    """Let the idle threads of OpenMP sleep instead of spin, unless the user has chosen.
+
+    Threads that spin take the processor from each other as soon as another process is busy. OpenMP reads the variable
+    when torch is imported, which must come later.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
 def main() -> None:
     """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
+    wait_passively()
     warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
     sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:

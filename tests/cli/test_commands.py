@@ -290,6 +290,47 @@ def test_help_loads_neither_torch_nor_shap(tmp_path):
     assert done.stdout.rstrip().endswith("[]")
 
 
+# Writes the environment to a file when torch is about to be imported. Python runs a file of this name at its start.
+SITECUSTOMIZE = """
+import json, os, sys
+class Watch:
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            with open(os.environ["SEEN"], "w") as file:
+                json.dump({**os.environ}, file)
+sys.meta_path.insert(0, Watch)
+"""
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def environment_of_torch(command, folder, given):
+    """How OpenMP's threads wait, as the library of OpenMP sees it: torch brings it along."""
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    paths = os.pathsep.join(filter(None, [str(folder), str(Path(shapae.__file__).parents[1])]))
+    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
+    environment |= {"PYTHONPATH": paths, "SEEN": str(folder / "seen.json")} | given
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    seen = json.loads((folder / "seen.json").read_text())
+    return {name: seen[name] for name in WAITING if name in seen}
+
+
+@pytest.mark.parametrize("program", [[SHAPAE], [sys.executable, "-m", "shapae"], [sys.executable, "-m", "shapae.cli"]])
+def test_idle_threads_of_the_command_line_sleep(tmp_path, program):
+    assert environment_of_torch([*program, "demo", "--out", "."], tmp_path, {}) == {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@pytest.mark.parametrize("given", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "1000"}, {"KMP_BLOCKTIME": "9"}])
+def test_idle_threads_wait_as_the_user_says(tmp_path, given):
+    assert environment_of_torch([SHAPAE, "demo", "--out", "."], tmp_path, given) == given
+
+
+def test_the_library_leaves_the_environment_alone(tmp_path):
+    code = "import shapae.cli.demo, shapae.cli.reports, shapae.cli.commands"
+    assert environment_of_torch([sys.executable, "-c", code], tmp_path, {}) == {}
+    code = "import os, shapae; before = {**os.environ}; import shapae.cli.commands, torch; assert before == os.environ"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_demo_explains_real_genes(tmp_path):
     code, output, error = run("demo", "--out", "demo", cwd=tmp_path)
     assert (code, error) == (0, "")
