@@ -183,6 +183,58 @@ def test_compare_writes_the_results_of_the_library(work):
     assert plt.imread(work / "compared" / "comparison.png")[..., :3].std() > 0.01
 
 
+BENCHMARK = ("benchmark", *EXPLAIN[1:], "--background", "background.csv", "--repeats", 1)
+
+
+def test_benchmark_writes_the_results_of_the_library(work):
+    code, output, error = run(*BENCHMARK, "--rows", 20, "--seed", 3, "--out", "times.json", cwd=work)
+    assert (code, error) == (0, "")
+    lines = output.splitlines()
+    assert lines[0].startswith("20 rows of 4 features against 12 background rows, head 'reconstruction_error', ")
+    assert lines[-2:] == ["reference: exact, relative error 0", "wrote times.json"]
+    found = json.loads((work / "times.json").read_text())
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    background, rows = (pd.read_csv(work / name) for name in ("background.csv", "X.csv"))
+    rows = shapae.background.sample(rows, 20, seed=4).rows
+    for each in found["shapae benchmark"]:
+        want = shapae.Explainer(net, background, backend=each["backend"], seed=3)(rows)
+        assert each["largest residual (score)"] == pytest.approx(np.abs(want.residual).max())
+        assert each["time (s)"] == pytest.approx(20 * each["time per row (s)"])
+    assert len(found["shapae benchmark"]) == 7
+    assert (found["task"]["rows"], found["task"]["reference"]) == (20, "exact")
+    assert found["machine"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.uname().nodename not in (work / "times.json").read_text()
+
+
+def test_benchmark_writes_a_table_and_the_reasons_of_failures(work):
+    settings = ("--backends", "deep, shap_kernel", "--head", "reconstruction:b", "--memory", "3 kB")  # too few
+    code, output, error = run(*BENCHMARK, *settings, "--out", "times.csv", cwd=work)
+    assert (code, error) == (0, "")
+    table = pd.read_csv(work / "times.csv", index_col="backend", keep_default_na=False)
+    assert table.index.tolist() == ["deep", "shap_kernel"]
+    assert table["error"].str.partition(":")[0].tolist() == ["", "TooLarge"]
+    failures = output.splitlines()[-3:-1]
+    assert failures[0].startswith("reference: failed: TooLarge: ")
+    assert failures[1].startswith("shap_kernel failed: TooLarge: ")
+    assert (table["threads"] == table["threads"].iloc[0]).all()
+
+
+def test_a_benchmark_replaces_only_an_earlier_benchmark(work):
+    fast = (*BENCHMARK, "--rows", 2, "--backends", "deep")
+    code, output, error = run(*fast, "--out", "X.csv", "--force", cwd=work)
+    assert (code, output) == (2, "")
+    assert error.startswith("shapae: X.csv already exists and holds something else. Give the name of a new file")
+    assert run(*fast, "--out", "again.json", cwd=work)[0] == 0
+    code, _, error = run(*fast, "--out", "again.json", cwd=work)
+    assert (code, error[:46]) == (2, "shapae: again.json already exists. Give the na")
+    assert run(*fast, "--out", "again.json", "--force", cwd=work)[0] == 0
+    code, _, error = run(*fast, "--out", "times.txt", cwd=work)
+    want = "shapae: the results of a benchmark are written to a .json or .csv file, got times.txt."
+    assert (code, error.strip()) == (2, want)
+
+
 def test_a_table_with_another_separator_has_the_explanation_of_its_numbers(work):
     tables = [pd.read_csv(work / name) for name in ("background.csv", "X.csv")]
     tables[1].to_csv(work / "semicolons.txt", sep=";", index=False)
