@@ -61,7 +61,12 @@ def run(models: Models, out: Path | None, seconds: float) -> dict[str, Any]:
         found = results[name] = list[dict[str, Any]]()
         begun = part()
         while time.perf_counter() < start + seconds:
-            each = next(begun, None)
+            try:
+                each = next(begun, None)
+            except Exception as error:  # of any kind: the other parts are measured without this one
+                results["left out"].append(f"{name}: {describe_failure(error)}")
+                print(f"the rest of {name} failed: {describe_failure(error)}", flush=True)
+                break
             if each is None:
                 break
             found.append(each)
