@@ -42,7 +42,7 @@ class Sizes:
     peer_rows: int = 50
 
 
-QUICK = Sizes(n=40, d=60, b=20, wide=(200, 64, 16), repeats=2, peer_rows=5)
+QUICK = Sizes(n=40, d=80, b=20, wide=(200, 64, 16), repeats=2, peer_rows=5)
 
 
 @dataclass(frozen=True)
