@@ -213,7 +213,7 @@ def world():
         "numpy": (name, keys.tobytes(), *rest),
         "torch": bits(torch.get_rng_state()),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "settings": (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_float32_matmul_precision()),
+        "settings": (torch.is_grad_enabled(), torch.get_default_dtype()),
         "shap": (list(op_handler.items()), logging.getLogger("shap").disabled),
         "captum": list(SUPPORTED_NON_LINEAR.items()),
         "matplotlib": {key: repr(value) for key, value in matplotlib.rcParams.items()},
