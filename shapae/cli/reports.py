@@ -103,7 +103,7 @@ def new_benchmark(path: Path, *, force: bool) -> Iterator[Callable[[Benchmark], 
     """
     kind = path.suffix.lower()
     if kind not in BENCHMARKS:
-        raise OutputError(f"the results of a benchmark are written to a .json or .csv file, got {path}.")
+        raise OutputError(f"the results of a benchmark are written to a .json or .csv file, got '{path}'.")
     remedy = "Give the name of a new file, or --force to replace the results of an earlier run."
     write = _write_benchmark_json if kind == ".json" else _write_benchmark_csv
     with atomic_file(path, replaces=BENCHMARKS[kind] if force else None, remedy=remedy) as fresh:
@@ -111,7 +111,8 @@ def new_benchmark(path: Path, *, force: bool) -> Iterator[Callable[[Benchmark], 
 
 
 def _write_benchmark_json(benchmark: Benchmark, path: Path) -> None:
-    methods = json.loads(benchmark.table.reset_index().to_json(orient="records", double_precision=15))
+    table = benchmark.table.reset_index().astype(object)
+    methods = table.where(table.notna(), None).to_dict("records")
     parts = {"shapae benchmark": methods, "task": benchmark.task, "machine": benchmark.machine}
     path.write_text(json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -130,7 +131,7 @@ def describe_benchmark(benchmark: Benchmark) -> str:
     return "\n".join([
         f"{task['rows']} rows of {task['features']} features against {task['background rows']} background rows, "
         f"head {task['head']!r}, {benchmark.machine['threads']} threads",
-        worked.to_string(float_format=lambda number: f"{number:.3g}"),
+        "no backend worked" if worked.empty else worked.to_string(float_format=lambda number: f"{number:.3g}"),
         f"reference: {task['reference']}, relative error {known}",
         *failed,
     ])

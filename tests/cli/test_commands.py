@@ -200,7 +200,7 @@ def test_benchmark_writes_the_results_of_the_library(work):
     rows = shapae.background.sample(rows, 20, seed=4).rows
     for each in found["shapae benchmark"]:
         want = shapae.Explainer(net, background, backend=each["backend"], seed=3)(rows)
-        assert each["largest residual (score)"] == pytest.approx(np.abs(want.residual).max())
+        assert each["largest residual (score)"] == np.abs(want.residual).max()
         assert each["time (s)"] == pytest.approx(20 * each["time per row (s)"])
     assert len(found["shapae benchmark"]) == 7
     assert (found["task"]["rows"], found["task"]["reference"]) == (20, "exact")
@@ -219,6 +219,11 @@ def test_benchmark_writes_a_table_and_the_reasons_of_failures(work):
     assert failures[0].startswith("reference: failed: TooLarge: ")
     assert failures[1].startswith("shap_kernel failed: TooLarge: ")
     assert (table["threads"] == table["threads"].iloc[0]).all()
+    _, output, _ = run(*BENCHMARK, "--backends", "shap_kernel", "--memory", "3 kB", "--out", "none.json", cwd=work)
+    assert output.splitlines()[1] == "no backend worked"
+    (none,) = json.loads((work / "none.json").read_text())["shapae benchmark"]
+    assert none["time (s)"] is None
+    assert none["error"].startswith("TooLarge")
 
 
 def test_a_benchmark_replaces_only_an_earlier_benchmark(work):
@@ -231,7 +236,7 @@ def test_a_benchmark_replaces_only_an_earlier_benchmark(work):
     assert (code, error[:46]) == (2, "shapae: again.json already exists. Give the na")
     assert run(*fast, "--out", "again.json", "--force", cwd=work)[0] == 0
     code, _, error = run(*fast, "--out", "times.txt", cwd=work)
-    want = "shapae: the results of a benchmark are written to a .json or .csv file, got times.txt."
+    want = "shapae: the results of a benchmark are written to a .json or .csv file, got 'times.txt'."
     assert (code, error.strip()) == (2, want)
 
 
