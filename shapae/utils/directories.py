@@ -70,9 +70,14 @@ def atomic_file(path: Path, *, replaces: str | None = None, remedy: str = "Give 
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of a file.")
-    if path.exists() and (replaces is None or not path.read_bytes().startswith(replaces.encode())):
+    if path.exists() and not (replaces is not None and path.is_file() and _begins_with(path, replaces)):
         raise OutputError(f"{path} already exists{'' if replaces is None else ' and holds something else'}. {remedy}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         yield Path(scratch) / path.name
         (Path(scratch) / path.name).replace(path)
+
+
+def _begins_with(path: Path, text: str) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(text.encode())) == text.encode()

@@ -1,5 +1,7 @@
 """Output folders and files that are written completely or not at all."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,12 @@ def test_a_file_is_replaced_only_if_it_begins_as_it_should(tmp_path):
     with pytest.raises(OutputError, match=r"is a folder\. Give the name of a file"):
         write_file(tmp_path, replaces="")
     assert contents(tmp_path) == {"a.txt": "first: new", "b.txt": "years of work, first"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path):
+    """Reading a pipe, or a device, would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(OutputError, match=r"pipe\.txt already exists and holds something else"):
+        write_file(tmp_path / "pipe.txt", replaces="first")
+    assert stat.S_ISFIFO((tmp_path / "pipe.txt").stat().st_mode)
