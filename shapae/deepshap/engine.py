@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shapae.deepshap import backward
+from shapae.deepshap.anchored import sum_scores
 from shapae.deepshap.backward import attribute_pairs, residuals
 from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.recording import Recording, call, check_tables, rounding_error, split_tables
 from shapae.deepshap.rules import steps_without_rule
-from shapae.errors import AdditivityWarning
+from shapae.errors import AdditivityWarning, ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.memory import MIN_BLOCKS
@@ -123,6 +125,32 @@ class DeepShap(Recording):
         scores = np.concatenate([self._all_scores(*table) for table in tables or [(self.background,)]])
         weights = None if self.weights is None else self.weights.cpu().numpy()
         return np.average(scores.reshape(-1, b, scores.shape[1]), axis=1, weights=weights)
+
+    @torch.no_grad()
+    def mean_scores(self, *anchors: Tensor) -> Tensor:
+        """Compute the mean scores of the background, on the tape, with each of n anchors: (n, k), float64.
+
+        Only the operators that depend on the anchor and on the background row are run for each pair of them. For one
+        pair of each anchor the scores are compared with those of the function.
+
+        Args:
+            anchors: (n, a).
+
+        Raises:
+            UnsupportedOperator: See ``shapae.deepshap.attribute``.
+            ModelError: The tape does not reproduce the function, or might not for other pairs.
+        """
+        weights = self.background.new_ones(len(self.background)) if self.weights is None else self.weights
+        if self._tape.reads:
+            raise ModelError(f"the tape of one pair may not be that of others: {' and '.join(self._tape.reads)}.")
+        return torch.cat([self._sum_scores(weights, *batch) for batch in split_tables(self._batch_size, *anchors)]) / weights.sum()
+
+    def _sum_scores(self, weights: Tensor, anchors: Tensor) -> Tensor:
+        """See ``sum_scores``."""
+        some = torch.arange(len(anchors)) % len(self.background)
+        x, tape = self._replay(self.background[some], anchors), self._tape.in_dtype(anchors.dtype)
+        parts = zip(self._parts, torch.split(weights, self._batch_size), strict=True)
+        return reduce(add, (sum_scores(tape, x, *part, block_bytes=backward.BLOCK_BYTES) for part in parts))
 
     def _all_scores(self, *inputs: Tensor) -> NDArray[Any]:
         with torch.no_grad():
