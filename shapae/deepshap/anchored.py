@@ -65,7 +65,7 @@ def _sums(tape: Tape) -> list[Step]:
     return found
 
 
-def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, block_bytes: int) -> Tensor:
+def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, size: int) -> Tensor:
     """Sum the weighted scores of the background for each anchor: (n, k), float64.
 
     Only the mixed steps are run for each pair.
@@ -75,12 +75,12 @@ def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, block_bytes: i
         x: Values of n rows on the tape, with the anchors.
         b: Values of the background rows, with any anchors.
         weights: (b,).
-        block_bytes: Number of bytes of the widest value of a block of pairs.
+        size: Number of bytes of the widest mixed value in one block of pairs.
     """
     n = len(x[0])
     if not isinstance(tape.result, Variable):
         return (weights.double().sum() * tape.result.double()).expand(n, -1)
-    pairs = max(1, block_bytes // max((x[step.slot][0].nbytes for step in tape.mixed_steps), default=1))
+    pairs = max(1, size // max((x[step.slot][0].nbytes for step in tape.mixed_steps), default=1))
     anchors = {slot: x[slot].unsqueeze(1) for slot in tape.constant_slots}
     others = {slot: value.unsqueeze(0) for slot, value in b.items() if slot not in anchors}
     width = min(len(weights), pairs)
@@ -89,6 +89,9 @@ def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, block_bytes: i
         for rows in batches(n, max(1, pairs // width)):
             block = {slot: value[rows] for slot, value in anchors.items()}
             block |= {slot: value[:, background] for slot, value in others.items()}
-            scores, share = mixed_values(tape.mixed_steps, block)[tape.result.slot].double(), weights[background].double()
+            scores, share = (
+                mixed_values(tape.mixed_steps, block)[tape.result.slot].double(),
+                weights[background].double(),
+            )
             total[rows] += torch.einsum("nbk,b->nk", scores.expand(-1, len(share), -1), share)
     return total

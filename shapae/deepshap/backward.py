@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.deepshap.anchored import background_halves, mixed_values
+from shapae.deepshap.deferred import Deferred, defer
 from shapae.deepshap.feedforward.chain import FeedForward, LinearSegment
 from shapae.deepshap.rules import is_affine, is_quadratic, keeps_broadcast, rule_of
 from shapae.deepshap.rules.slopes import Pair
@@ -39,6 +40,7 @@ class BackwardPass:
         weights: (background,), weights of the background rows; None for equal weights.
         tape: The tape of an anchored function; None for other functions.
         halves: See ``background_halves``; none after ``select``.
+        deferred: Steps whose slopes are factors of all multipliers, by which ``select`` multiplies them.
     """
 
     steps: tuple[Step | LinearSegment, ...]
@@ -48,6 +50,7 @@ class BackwardPass:
     weights: Tensor | None
     tape: Tape | None
     halves: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    deferred: tuple[Deferred, ...] = ()
 
     def advance(
         self, *, callback: Callable[[Step | LinearSegment, Terms, list[Terms]], None] | None = None, pause: bool = False
@@ -61,7 +64,9 @@ class BackwardPass:
         multipliers, steps = dict(self.multipliers), list(self.steps)
         constant = self.tape.constant_slots if self.tape else ()
         while steps and not (
-            pause and steps[-1].slot in multipliers and not self._keeps_broadcast(steps[-1], multipliers[steps[-1].slot])
+            pause
+            and steps[-1].slot in multipliers
+            and not self._keeps_broadcast(steps[-1], multipliers[steps[-1].slot])
         ):
             step = steps.pop()
             terms = multipliers.pop(step.slot, None)
@@ -75,11 +80,30 @@ class BackwardPass:
                     multipliers[slot] = merge_terms(multipliers.get(slot, []) + part)
         return replace(self, steps=tuple(steps), multipliers=multipliers)
 
+    def advance_shared(self) -> "BackwardPass":
+        """Continue the backward pass as far as no multiplier is created for each pair; see ``deferred``."""
+        paused = self.advance(pause=True)
+        reached = [slot for slot, terms in paused.multipliers.items() if terms]
+        step = paused.steps[-1] if paused.steps else None
+        if not isinstance(step, Step) or reached != [step.slot]:
+            return paused
+        terms = paused.multipliers[step.slot]
+        deferred = defer(step, terms, paused.x)
+        if deferred is None:
+            return paused
+        multipliers, steps = {0: [], step.variables[0]: terms}, paused.steps[:-1]
+        return replace(
+            paused, steps=steps, multipliers=multipliers, deferred=(*paused.deferred, deferred)
+        ).advance_shared()
+
     def _apply_rule(self, step: Step | LinearSegment, terms: Terms) -> list[Terms]:
         if isinstance(step, LinearSegment):
             return step.backward(terms)
         if is_quadratic(step) and not self.halves.keys().isdisjoint(step.variables):
-            halves = [replace(self, b=self.b | {slot: each[half] for slot, each in self.halves.items()}, halves={}) for half in (0, 1)]
+            halves = [
+                replace(self, b=self.b | {slot: each[half] for slot, each in self.halves.items()}, halves={})
+                for half in (0, 1)
+            ]
             parts = [half._apply_rule(step, [term / 2 for term in terms]) for half in halves]
             return [one + other for one, other in zip(*parts, strict=True)]
         out, *inputs = (Pair(self.x[slot][None], self.b[slot][None]) for slot in (step.slot, *step.variables))
@@ -99,6 +123,7 @@ class BackwardPass:
     def _mixed_steps(self) -> list[Step]:
         """Steps that depend on the anchor and on the background row, as far as the remaining steps need their values."""
         needed = [step for step in self.steps if isinstance(step, Step) and not is_affine(step)]
+        needed += [deferred.step for deferred in self.deferred]
         slots, steps = {slot for step in needed for slot in (step.slot, *step.variables)}, list[Step]()
         for step in reversed(self.tape.mixed_steps if self.tape else ()):
             if step.slot in slots:
@@ -114,9 +139,17 @@ class BackwardPass:
         }
         x, b = ({slot: _select_axis(value, 0, rows) for slot, value in values.items()} for values in (self.x, self.b))
         b = {slot: _select_axis(value, 1, background) for slot, value in b.items()}
-        weights = None if self.weights is None else self.weights[background]
         b = mixed_values(self._mixed_steps, b)
-        return replace(self, multipliers=multipliers, x=x, b=b, weights=weights, halves={})
+        for deferred in self.deferred:
+            slopes = deferred.select(rows).slopes(x, b)
+            multipliers = {slot: _scale(terms, slopes) for slot, terms in multipliers.items()}
+        weights = None if self.weights is None else self.weights[background]
+        return replace(self, multipliers=multipliers, x=x, b=b, weights=weights, halves={}, deferred=())
+
+
+def _scale(terms: Terms, factors: Tensor) -> Terms:
+    """Multiply terms by factors (outputs, rows, background)."""
+    return [sum_terms(terms) * factors.reshape(*factors.shape, *[1] * (terms[0].ndim - factors.ndim))] if terms else []
 
 
 def _select_axis(term: Tensor, axis: int, part: slice) -> Tensor:
@@ -193,7 +226,7 @@ def _sum_products(m: Terms, delta: Tensor) -> Tensor:
 
 
 def _attribute_outputs(start: BackwardPass, n_rows: int, n_background: int) -> Moments:
-    shared = start.advance(pause=True)
+    shared = start.advance_shared()
     row_blocks, background_blocks = batches(len(shared.x[0]), n_rows), batches(shared.b[0].shape[1], n_background)
     moments = concatenate(
         [

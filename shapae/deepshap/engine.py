@@ -143,14 +143,17 @@ class DeepShap(Recording):
         weights = self.background.new_ones(len(self.background)) if self.weights is None else self.weights
         if self._tape.reads:
             raise ModelError(f"the tape of one pair may not be that of others: {' and '.join(self._tape.reads)}.")
-        return torch.cat([self._sum_scores(weights, *batch) for batch in split_tables(self._batch_size, *anchors)]) / weights.sum()
+        return (
+            torch.cat([self._sum_scores(weights, *batch) for batch in split_tables(self._batch_size, *anchors)])
+            / weights.sum()
+        )
 
     def _sum_scores(self, weights: Tensor, anchors: Tensor) -> Tensor:
         """See ``sum_scores``."""
         some = torch.arange(len(anchors)) % len(self.background)
         x, tape = self._replay(self.background[some], anchors), self._tape.in_dtype(anchors.dtype)
         parts = zip(self._parts, torch.split(weights, self._batch_size), strict=True)
-        return reduce(add, (sum_scores(tape, x, *part, block_bytes=backward.BLOCK_BYTES) for part in parts))
+        return reduce(add, (sum_scores(tape, x, *part, size=backward.BLOCK_BYTES) for part in parts))
 
     def _all_scores(self, *inputs: Tensor) -> NDArray[Any]:
         with torch.no_grad():
