@@ -58,17 +58,27 @@ def _sums(tape: Tape) -> list[Step]:
     """List the mixed steps that are affine in what depends on the anchor and in what depends on the background row."""
     found, others = list[Step](), {step.slot for step in tape.mixed_steps}
     for step in tape.mixed_steps:
-        floating = all(dtype.is_floating_point for dtype in (step.dtype, *step.input_dtypes))
-        if floating and is_affine(step) and others.isdisjoint(step.variables):
+        if _is_floating(step) and is_affine(step) and others.isdisjoint(step.variables):
             found.append(step)
             others.remove(step.slot)
     return found
 
 
+def _is_floating(step: Step) -> bool:
+    return all(dtype.is_floating_point for dtype in (step.dtype, *step.input_dtypes))
+
+
+def _is_affine_in_background(tape: Tape, step: Step) -> bool:
+    factors = [slot for slot in step.variables if slot not in tape.constant_slots]
+    is_scaled = is_quadratic(step) and len(factors) == 1 < len(step.variables)  # a square has one variable, too
+    return _is_floating(step) and (is_affine(step) or is_scaled)
+
+
 def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, size: int) -> Tensor:
     """Sum the weighted scores of the background for each anchor: (n, k), float64.
 
-    Only the mixed steps are run for each pair.
+    Only the mixed steps are run for each pair; once for each anchor, with the mean of the background, if they are
+    affine in what depends on the background.
 
     Args:
         tape: The tape of an anchored function.
@@ -80,6 +90,10 @@ def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, size: int) -> 
     n = len(x[0])
     if not isinstance(tape.result, Variable):
         return (weights.double().sum() * tape.result.double()).expand(n, -1)
+    if all(_is_affine_in_background(tape, step) for step in tape.mixed_steps):
+        weights, shares = weights.sum().unsqueeze(0), weights.double() / weights.double().sum()
+        means = {slot: torch.einsum("b...,b->...", value.double(), shares) for slot, value in b.items()}
+        b = {slot: mean.to(b[slot].dtype).unsqueeze(0) for slot, mean in means.items()}
     pairs = max(1, size // max((x[step.slot][0].nbytes for step in tape.mixed_steps), default=1))
     anchors = {slot: x[slot].unsqueeze(1) for slot in tape.constant_slots}
     others = {slot: value.unsqueeze(0) for slot, value in b.items() if slot not in anchors}
