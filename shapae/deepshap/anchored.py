@@ -90,22 +90,25 @@ def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, size: int) -> 
     n = len(x[0])
     if not isinstance(tape.result, Variable):
         return (weights.double().sum() * tape.result.double()).expand(n, -1)
-    if all(_is_affine_in_background(tape, step) for step in tape.mixed_steps):
-        weights, shares = weights.sum().unsqueeze(0), weights.double() / weights.double().sum()
-        means = {slot: torch.einsum("b...,b->...", value.double(), shares) for slot, value in b.items()}
-        b = {slot: mean.to(b[slot].dtype).unsqueeze(0) for slot, mean in means.items()}
-    pairs = max(1, size // max((x[step.slot][0].nbytes for step in tape.mixed_steps), default=1))
     anchors = {slot: x[slot].unsqueeze(1) for slot in tape.constant_slots}
-    others = {slot: value.unsqueeze(0) for slot, value in b.items() if slot not in anchors}
+    read = {0, tape.result.slot}.union(*(step.variables for step in tape.mixed_steps))
+    others = {slot: b[slot].unsqueeze(0) for slot in read.difference(anchors)}
+    if all(_is_affine_in_background(tape, step) for step in tape.mixed_steps):
+        shares, weights = weights.double() / weights.double().sum(), weights.sum().unsqueeze(0)
+        others = {slot: _weighted_mean(value, shares) for slot, value in others.items()}
+    pairs = max(1, size // max((x[step.slot][0].nbytes for step in tape.mixed_steps), default=1))
     width = min(len(weights), pairs)
     total = x[0].new_zeros(n, x[tape.result.slot].shape[1], dtype=torch.float64)
     for background in batches(len(weights), width):
         for rows in batches(n, max(1, pairs // width)):
             block = {slot: value[rows] for slot, value in anchors.items()}
             block |= {slot: value[:, background] for slot, value in others.items()}
-            scores, share = (
-                mixed_values(tape.mixed_steps, block)[tape.result.slot].double(),
-                weights[background].double(),
-            )
+            share = weights[background].double()
+            scores = mixed_values(tape.mixed_steps, block)[tape.result.slot].double()
             total[rows] += torch.einsum("nbk,b->nk", scores.expand(-1, len(share), -1), share)
     return total
+
+
+def _weighted_mean(value: Tensor, shares: Tensor) -> Tensor:
+    """(1, background, ...) -> (1, 1, ...)."""
+    return torch.einsum("rb...,b->r...", value.double(), shares).to(value.dtype).unsqueeze(1)

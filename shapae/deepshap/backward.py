@@ -121,7 +121,7 @@ class BackwardPass:
 
     @cached_property
     def _mixed_steps(self) -> list[Step]:
-        """Steps that depend on the anchor and on the background row, as far as the remaining steps need their values."""
+        """Steps that depend on the anchor and the background row, as far as the remaining steps need their values."""
         needed = [step for step in self.steps if isinstance(step, Step) and not is_affine(step)]
         needed += [deferred.step for deferred in self.deferred]
         slots, steps = {slot for step in needed for slot in (step.slot, *step.variables)}, list[Step]()
