@@ -179,25 +179,42 @@ def test_an_elementwise_function_of_one_number_scales_all_values_of_a_pair(outer
     assert_close(got.mean, want, 1e-12)
 
 
-def test_functions_that_other_pairs_could_run_differently_have_no_mean_scores():
+def test_functions_that_decide_by_values_have_no_mean_scores():
+    """Only one pair of a background row and an anchor is scored by other operators, which no check of pairs may see."""
     x, b = tables(torch.float64)
 
     def decides(rows, anchors):
-        return torch.stack([row.sum() * (2 if float(anchor[0]) > 0 else 1) for row, anchor in zip(rows, anchors)])
+        both = zip(rows, anchors, strict=True)
+        return torch.stack([r.sum() * (2 if float(r[0]) == b[0, 0] and float(a[0]) == x[3, 0] else 1) for r, a in both])
 
-    with pytest.raises(ModelError, match=r"reads|reproduce"):
+    with pytest.raises(ModelError, match="the tape of one pair may not be that of others: .* reads"):
         DeepShap(decides, b, b).mean_scores(x)
 
 
-def test_mean_scores_see_what_only_pairs_of_different_rows_show():
-    """The function leaves torch, and adds nothing where a row is its own anchor."""
+def test_mean_scores_are_compared_with_scores_of_pairs():
+    """Nothing but pairs of different rows shows that the function mixes rows."""
     x, b = tables(torch.float64)
+    engine = DeepShap(lambda rows, anchors: rows.sum(1) + (rows - anchors).mean(0).abs().sum(), b, b)
+    engine.moments(x, x)
+    with pytest.raises(ModelError, match="do not reproduce the scores of 9 other rows"):
+        engine.mean_scores(x)
 
-    def function(rows, anchors):
-        return rows.sum(1) + torch.tensor((rows - anchors).detach().numpy()).abs().sum(1)
 
-    with pytest.raises((ModelError, RuntimeError)):
-        DeepShap(function, b, b).mean_scores(x)
+@pytest.mark.parametrize("output", [slice(1, 3), slice(2, 3)])
+def test_constants_for_each_element_stay_with_their_elements(output):
+    x, b = tables(torch.float64)
+    low, high = torch.linspace(-1, 0, D).double(), torch.linspace(0.05, 0.3, D).double()
+    got = DeepShap(lambda rows: torch.clamp(decode(rows), low, high)[:, output], b).moments(x)
+    want = DeepShap(lambda rows: torch.clamp(decode(rows)[:, output], low[output], high[output]), b).moments(x)
+    assert_close(got.mean, want.mean, 1e-13)
+
+
+def test_a_multiplier_of_a_single_background_row_is_not_that_of_all_rows():
+    """relu(s)**2 passes back s_x + s_b, which is not 0 for one background row alone."""
+    x, b = torch.tensor([[-1.0, -1.0]]).double(), torch.tensor([[-1.0, -3.0], [-2.0, 4.0], [-1.0, -1.0]]).double()
+    got = DeepShap(lambda rows: rows.sum(1, keepdim=True).relu().square(), b).moments(x)
+    # Of the second background row alone: the score falls by 4 over a way of 4, of which the features go -1 and 5.
+    assert_close(got.mean, torch.tensor([[[1.0], [-5.0]]]).double() / 3)
 
 
 def test_anchored_values_add_up(rows, background):
