@@ -143,10 +143,9 @@ class DeepShap(Recording):
         weights = self.background.new_ones(len(self.background)) if self.weights is None else self.weights
         if self._tape.reads:
             raise ModelError(f"the tape of one pair may not be that of others: {' and '.join(self._tape.reads)}.")
-        return (
-            torch.cat([self._sum_scores(weights, *batch) for batch in split_tables(self._batch_size, *anchors)])
-            / weights.sum()
-        )
+        with ignore_batching_warnings():
+            sums = [self._sum_scores(weights, *batch) for batch in split_tables(self._batch_size, *anchors)]
+        return torch.cat(sums) / weights.double().sum()
 
     def _sum_scores(self, weights: Tensor, anchors: Tensor) -> Tensor:
         """See ``sum_scores``."""
