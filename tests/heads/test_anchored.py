@@ -168,6 +168,18 @@ def test_an_error_from_others_is_the_error_of_a_feature_that_is_not_replaced(mod
             assert got.values[place, feature, output] == 0
 
 
+@pytest.mark.parametrize("weights", [None, range(1, 8)])
+def test_outputs_that_are_explained_one_by_one_have_the_values_of_all_outputs_at_once(weights, model, background):
+    x, b = torch.tensor(cases.table(9, seed=1)), torch.tensor(background)
+    against = background if weights is None else weighted(background, np.array(weights))
+    explainer = Explainer(model, against, head=heads.ErrorFromOthers(3))
+    shares = None if weights is None else torch.tensor(weights).to(b)
+    got, want = explainer(x), deepshap.DeepShap(explainer._score, b, b, weights=shares).moments(x, x)
+    np.testing.assert_allclose(got.values, want.mean, rtol=0, atol=1e-13)
+    if weights is None:
+        np.testing.assert_allclose(got.standard_errors, want.standard_error, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize(
     ("settings", "got"),
     [({"worst": 0}, "worst=0 and features=None"), ({"worst": 2, "features": ["a"]}, r"worst=2 and features=\['a'\]")],
