@@ -130,6 +130,11 @@ class DeepShap(Recording):
             parts = [call(self.function, *batch).reshape(len(batch[0]), -1) for batch in batches]
         return torch.cat(parts).double().cpu().numpy()
 
+    @property
+    def integrates(self) -> bool:
+        """Whether there are operators without a rule, through which gradients are integrated."""
+        return bool(steps_without_rule(self._tape))
+
     def integrated(self, rows: Tensor, *anchors: Tensor) -> dict[str, float]:
         """Name the operators without a rule, through which gradients are integrated, with what the integrals miss.
 

@@ -15,7 +15,6 @@ from shapae.utils.memory import (
     CHUNK_BYTES,
     MIN_BLOCKS,
     batches,
-    bytes_per_row,
     format_bytes,
 )
 
@@ -61,8 +60,9 @@ class Plan:
     batch_size: int
 
     def limit(self, game: Game) -> Game:
-        """Tell a game how many rows fit the memory at once with gradients."""
-        return replace(game, batch_size=max(1, self.batch_size // COPIES))
+        """Tell a game how many rows fit the memory at once with gradients, and whether all that is kept fits."""
+        kept = game.kept if len(self.parts) == 1 else None
+        return replace(game, batch_size=max(1, self.batch_size // COPIES), kept=kept)
 
 
 def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserved: float) -> Plan:
@@ -79,7 +79,7 @@ def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserv
         TooLarge: Not even one row against one background row fits.
     """
     jobs, background = int(effective_n_jobs(settings.n_jobs)), game.background
-    row_bytes, room = bytes_per_row(game.score, background[[0, -1]]), (settings.memory - reserved) / jobs
+    row_bytes, room = game.row_bytes(), (settings.memory - reserved) / jobs
     players = game.n_players if backend.supports_groups else game.n_features
     blocks, parts = cut(
         n,
@@ -105,7 +105,7 @@ def plan_rows(game: Game, n: int, settings: Settings, reserved: float) -> Plan:
         TooLarge: Not even one row can be scored.
     """
     jobs = int(effective_n_jobs(settings.n_jobs))
-    row_bytes, room = bytes_per_row(game.score, game.background[[0, -1]]), (settings.memory - reserved) / jobs
+    row_bytes, room = game.row_bytes(), (settings.memory - reserved) / jobs
     if row_bytes > room:
         raise TooLarge(
             f"scoring one row takes about {format_bytes(row_bytes)}, but there is room for {format_bytes(room)}. Raise "

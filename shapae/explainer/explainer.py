@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -15,19 +15,19 @@ from torch import nn
 from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
-from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.explainer.inputs import input_names, player_data, player_names
+from shapae.explainer.inputs import input_names, player_names
 from shapae.explainer.interactions import Interactions
 from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
 from shapae.explainer.record import describe_backend, make_record
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
+from shapae.explainer.store import Store
 from shapae.explainer.tolerance import check_tolerance
-from shapae.heads.checks import check_fitted_names, check_score
+from shapae.heads.checks import check_fitted_names, check_more_rows, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
@@ -40,6 +40,7 @@ from shapae.tables.table import TableStream, check_n_features, read_table, resol
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
 
+T = TypeVar("T")
 # Number of rows, of those to explain and of the background, on which the score is checked.
 CHECKED_ROWS = 64
 
@@ -116,6 +117,7 @@ class Explainer:
         names = input_names(score, self.feature_names, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
+        self._store = Store()
         self._choose_backend()
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
@@ -128,7 +130,7 @@ class Explainer:
         other.head = head_name(head)
         rows = self.background[[0, -1]]
         score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
-        other._game = replace(self._game, score=score)
+        other._game, other._store = replace(self._game, score=score), Store()
         other._choose_backend()
         return other
 
@@ -189,11 +191,11 @@ class Explainer:
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """
         start = time.perf_counter()
-        with self._running(X) as (names, rows):
+        with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
-            explanation = self._explanation(attributions, names, rows, start)
-        self._warn(attributions.message(self._backend.additive, self._score.eps))
+            attributions, message = self._attempt(attribute_rows, game, rows)
+            explanation = self._explanation(attributions, names, rows, game, start)
+        self._warn(message)
         return explanation
 
     def summarize(self, X: Any) -> Importance:
@@ -209,11 +211,11 @@ class Explainer:
             TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
         """
         start = time.perf_counter()
-        with self._running(X) as (names, rows):
+        with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
-            made_by = self._record(start, rows, used=averages.used)
-        self._warn(sums.message(self._backend.additive, self._score.eps))
+            (averages, sums), message = self._attempt(average_rows, game, rows)
+            made_by = self._record(start, rows, game, used=averages.used)
+        self._warn(message)
         outputs = self._score.outputs(names)
         residual = sums.residual.mean(axis=0)
         return Importance(averages, player_names(self._game, names), outputs, made_by, residual, averages.used)
@@ -235,14 +237,17 @@ class Explainer:
         """
         start, game = time.perf_counter(), self._game
         check_pairs(game, self.head, top)
-        with self._running(X) as (names, rows):
+        with self._running(X) as (names, rows, ordered):
             players = player_names(game, names)
             chosen = [*range(game.n_players)] if features is None else find_players(features, players)
             if features is None and top < game.n_players:
                 self._warn(self._check_gradients(names, rows))
-                chosen = most_important(self._backend, self._ordered_game, rows, self._settings, top)
+                chosen = most_important(self._backend, ordered, rows, self._settings, top)
             parts = interact_rows(game, rows, self._settings, chosen)
-            names, record = [players[player] for player in chosen], self._record(start, rows, describe_pairs(game))
+            names, record = (
+                [players[player] for player in chosen],
+                self._record(start, rows, game, describe_pairs(game)),
+            )
             return Interactions(**parts, feature_names=names, made_by=record)
 
     def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
@@ -270,8 +275,8 @@ class Explainer:
         """
         if n < 1:
             raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
-        with self._running(self.background) as (_, rows):
-            run = trial(self._backend, self._ordered_game, rows, self._settings)
+        with self._running(self.background) as (_, rows, game):
+            run = trial(self._backend, game, rows, self._settings)
             return estimate(run, n, 2 * result_bytes(self._game))
 
     def scores(self, X: Any) -> NDArray[Any]:
@@ -287,22 +292,26 @@ class Explainer:
             DataError: See ``__call__``.
             ModelError: See ``__call__``.
         """
-        with self._running(X) as (_, rows):
-            scores = self_scores(self._backend, self._game, rows, self._settings)
+        with self._running(X) as (_, rows, game):
+            scores = self_scores(self._backend, game, rows, self._settings)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     @contextmanager
-    def _running(self, X: Any) -> Iterator[tuple[list[str], TableStream]]:
-        """Read ``X``, and check the score on some rows: the names of its columns, and its rows."""
+    def _running(self, X: Any) -> Iterator[tuple[list[str], TableStream, Game]]:
+        """Read ``X``, and check the score on some rows: the names of its columns, its rows, and the game."""
         table = read_table(X, "rows")
         free = table.names and not self._game.players
         names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
-        with inference_state(self._score, self.background, gradients=True):
+        lent = self._store.lend(self._score, len(table), self.memory)
+        with lent as kept, inference_state(self._score, self.background, gradients=True):
             rows = TableStream(table, self.background, "rows")
-            some = torch.cat([rows[:CHECKED_ROWS], self.background[:CHECKED_ROWS]])
-            check_score(self._score, self._score.inputs(some))
-            yield names or self.feature_names, rows
+            some = [self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background)]
+            if kept.from_earlier_call:
+                check_more_rows(self._score, *some)
+            else:
+                check_score(self._score, torch.cat(some))
+            yield names or self.feature_names, rows, replace(self._ordered_game, kept=kept)
 
     @property
     def _settings(self) -> Settings:
@@ -314,31 +323,19 @@ class Explainer:
         in_batches = self.tolerance is not None and self._backend.splits_background
         return self._game.shuffle(self.seed) if in_batches else self._game
 
-    def _explanation(
-        self, attributions: Attributions, names: list[str], rows: TableStream, start: float
-    ) -> Explanation:
-        outputs, used = self._score.outputs(names), attributions.used if self.tolerance is not None else None
-        arrays = ("values", "base_values", "scores", "residual", "standard_errors", "background_errors")
-        parts = {name: getattr(attributions, name) for name in arrays}
-        if len(outputs) == 1:
-            parts = {name: array if array is None else array[..., 0] for name, array in parts.items()}
-        return Explanation(
-            **parts,
-            data=player_data(self._game, rows),
-            feature_names=player_names(self._game, names),
-            output_names=outputs[0] if len(outputs) == 1 else outputs,
-            used=used,
-            made_by=self._record(start, rows, used=used),
-            row_names=rows.rows.row_names,
-        )
-
     def _record(
-        self, start: float, rows: TableStream, method: dict[str, Any] | None = None, used: NDArray[Any] | None = None
+        self,
+        start: float,
+        rows: TableStream,
+        game: Game,
+        method: dict[str, Any] | None = None,
+        *,
+        used: NDArray[Any] | None = None,
     ) -> dict[str, Any]:
         """Record what made a result, by default the backend: enough to compute it again."""
         if method is None:
-            method = describe_backend(self._backend, self._game, used) | {"backend": self.backend}
-            method |= self._backend.notes(self._game, rows[:CHECKED_ROWS])
+            method = describe_backend(self._backend, game, used) | {"backend": self.backend}
+            method |= self._backend.notes(game, rows[:CHECKED_ROWS])
         note = "the rows are also the background, so that each is compared with itself, too"
         optional = {
             "model": self._score.autoencoder.record or None,

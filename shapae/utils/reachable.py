@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import is_
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
@@ -47,8 +48,16 @@ def _copied(container: Any) -> Any:
     return dict(container) if isinstance(container, dict) else list(container)
 
 
+def _has_same_items(container: Any, items: Any) -> bool:
+    if isinstance(container, dict):
+        return bool(container.keys() == items.keys())
+    return len(container) == len(items) and all(map(is_, container, items))
+
+
 def _remove_results(container: Any, items: Any) -> None:
     """Remove what was added to ``container``, with ``items`` before, if there are tensors in it."""
+    if _has_same_items(container, items):  # nearly always, and there may be hundreds of containers
+        return
     if isinstance(container, dict):  # a new value of an old key is no addition: it replaces another result
         added = {key: container[key] for key in container.keys() - items.keys()}
     else:

@@ -1,0 +1,78 @@
+"""Results that an Explainer keeps from one call to the next, until the score changes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from shapae.backends.kept import Kept
+from shapae.errors import ModelError
+from shapae.heads.score import Score
+from shapae.utils.snapshot import Snapshot, take_snapshot
+
+T = TypeVar("T")
+# Part of the memory that the kept results may take, with the snapshot of the score.
+SHARE = 1 / 8
+
+
+class Store:
+    """The results that are kept while no call uses them. Copies, and workers, begin without any."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Kept, Snapshot, int]] = []
+
+    def __reduce__(self) -> Any:
+        return Store, ()
+
+    @contextmanager
+    def lend(self, score: Score, n: int, memory: float) -> Iterator[Kept]:
+        """Lend the results to one call, if nothing has changed since; a call beside it begins without any.
+
+        Afterwards they are kept, if they add up, do not take more than their share of the memory, and if it can be told
+        whether the score changes.
+
+        Args:
+            score: The score that is explained.
+            n: Number of rows.
+            memory: Number of bytes that may be held at once.
+        """
+        kept, snapshot, most = self._take()
+        yield kept
+        if kept.is_doubtful:
+            return
+        snapshot = snapshot or take_snapshot(score, memory * SHARE)
+        if snapshot and (n <= most or snapshot.nbytes + kept.nbytes(score) <= memory * SHARE):
+            self._held[:] = [(kept, snapshot, max(n, most))]
+
+    def _take(self) -> tuple[Kept, Snapshot | None, int]:
+        try:
+            kept, snapshot, most = self._held.pop()
+        except IndexError:
+            return Kept(), None, 0
+        if not snapshot.is_current():
+            return Kept(), None, 0
+        kept.from_earlier_call = True
+        return kept, snapshot, most
+
+
+def attempt(run: Callable[[], tuple[T, str | None]], kept: Kept) -> tuple[T, str | None]:
+    """Run; and once more without the results of earlier calls, if these may be the cause of a failure.
+
+    Args:
+        run: Attributes the rows: the result, and a description of the values that do not add up, None if they do.
+        kept: What it takes from earlier calls.
+
+    Raises:
+        ModelError: The second run raises it, or the first one without results of earlier calls.
+    """
+    earlier = kept.from_earlier_call
+    try:
+        result, message = run()
+    except ModelError:
+        if not earlier:
+            raise
+        message = "failed"
+    if message and earlier:
+        kept.clear()
+        result, message = run()
+    kept.is_doubtful = message is not None
+    return result, message
