@@ -35,7 +35,7 @@ class Kept:
         """Return the kept recording of the same function and background, or else keep ``new``."""
         for each in self._recordings:
             if type(each) is type(new) and _is_same(each, new):
-                return each  # type: ignore[return-value]
+                return each
         self._recordings.append(new)
         return new
 

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -15,17 +16,18 @@ from torch import nn
 from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
+from shapae.explainer.additivity import Additivity
 from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.estimate import Estimate, estimate
-from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.explainer.inputs import input_names, player_names
 from shapae.explainer.interactions import Interactions
 from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
 from shapae.explainer.record import describe_backend, make_record
+from shapae.explainer.result import as_explanation
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
-from shapae.explainer.store import Store
+from shapae.explainer.store import Store, attempt
 from shapae.explainer.tolerance import check_tolerance
 from shapae.heads.checks import check_fitted_names, check_more_rows, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
@@ -40,7 +42,9 @@ from shapae.tables.table import TableStream, check_n_features, read_table, resol
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from shapae.explainer.explanation import Explanation
+
 # Number of rows, of those to explain and of the background, on which the score is checked.
 CHECKED_ROWS = 64
 
@@ -174,7 +178,7 @@ class Explainer:
         """Groups that are explained, with the names of their features; None if there are none."""
         return self._groups
 
-    def __call__(self, X: Any) -> Explanation:
+    def __call__(self, X: Any) -> "Explanation":
         """Explain the rows of ``X``.
 
         Args:
@@ -193,8 +197,11 @@ class Explainer:
         start = time.perf_counter()
         with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            attributions, message = self._attempt(attribute_rows, game, rows)
-            explanation = self._explanation(attributions, names, rows, game, start)
+            run = partial(attribute_rows, self._backend, game, rows, self._settings)
+            attributions, message = attempt(run, game, self._message)
+            used = attributions.used if self.tolerance is not None else None
+            made_by = self._record(start, rows, game, used=used)
+            explanation = as_explanation(attributions, game, rows, names, used=used, made_by=made_by)
         self._warn(message)
         return explanation
 
@@ -213,7 +220,8 @@ class Explainer:
         start = time.perf_counter()
         with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            (averages, sums), message = self._attempt(average_rows, game, rows)
+            run = partial(average_rows, self._backend, game, rows, self._settings)
+            (averages, sums), message = attempt(run, game, lambda result: self._message(result[1]))
             made_by = self._record(start, rows, game, used=averages.used)
         self._warn(message)
         outputs = self._score.outputs(names)
@@ -242,19 +250,20 @@ class Explainer:
             chosen = [*range(game.n_players)] if features is None else find_players(features, players)
             if features is None and top < game.n_players:
                 self._warn(self._check_gradients(names, rows))
-                chosen = most_important(self._backend, ordered, rows, self._settings, top)
+                run = partial(most_important, self._backend, ordered, rows, self._settings, top)
+                chosen, _ = attempt(run, ordered, lambda _: None)
             parts = interact_rows(game, rows, self._settings, chosen)
-            names, record = (
-                [players[player] for player in chosen],
-                self._record(start, rows, game, describe_pairs(game)),
-            )
-            return Interactions(**parts, feature_names=names, made_by=record)
+            record = self._record(start, rows, game, describe_pairs(game))
+            return Interactions(**parts, feature_names=[players[player] for player in chosen], made_by=record)
 
     def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
         if not self._backend.needs_gradients:
             return None
         inputs = input_names(self._score, names, self._game.n_features)
         return check_gradients(self._game, rows_to_follow(rows, self.background), self.backend, inputs)
+
+    def _message(self, sums: Additivity) -> str | None:
+        return sums.message(self._backend.additive, self._score.eps)
 
     def _warn(self, message: str | None) -> None:
         if message:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from shapae.backends.game import Game
 from shapae.backends.kept import Kept
 from shapae.errors import ModelError
 from shapae.heads.score import Score
@@ -54,25 +55,32 @@ class Store:
         return kept, snapshot, most
 
 
-def attempt(run: Callable[[], tuple[T, str | None]], kept: Kept) -> tuple[T, str | None]:
+def attempt(run: Callable[[], T], game: Game, describe: Callable[[T], str | None]) -> tuple[T, str | None]:
     """Run; and once more without the results of earlier calls, if these may be the cause of a failure.
 
     Args:
-        run: Attributes the rows: the result, and a description of the values that do not add up, None if they do.
-        kept: What it takes from earlier calls.
+        run: Attributes rows in the game.
+        game: It has the results of earlier calls.
+        describe: Describes the values that do not add up; None if they do.
+
+    Returns:
+        The result, and its description.
 
     Raises:
         ModelError: The second run raises it, or the first one without results of earlier calls.
     """
-    earlier = kept.from_earlier_call
+    kept = game.kept or Kept()
     try:
-        result, message = run()
+        result = run()
+        message = describe(result)
+        may_be_stale = message is not None and kept.from_earlier_call
     except ModelError:
-        if not earlier:
+        if not kept.from_earlier_call:
             raise
-        message = "failed"
-    if message and earlier:
+        may_be_stale = True
+    if may_be_stale:
         kept.clear()
-        result, message = run()
+        result = run()
+        message = describe(result)
     kept.is_doubtful = message is not None
     return result, message
