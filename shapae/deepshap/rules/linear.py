@@ -9,12 +9,13 @@ from torch import Tensor
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import RULES, Rule, Terms, at_midpoint, regroup, sum_to_shape, vmap_leading
 from shapae.deepshap.tracing.tape import Step, Variable
+from shapae.deepshap.tracing.transpose import transpose_of
 
 
 def linear(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
     """Apply the transpose of a linear operator. Truth values and counts are also numbers."""
-    transpose = torch.func.vjp(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in inputs))[1]
-    return regroup(vmap_leading(transpose, m) for m in terms)
+    apply = transpose_of(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in inputs))
+    return regroup(vmap_leading(apply, m) for m in terms)
 
 
 LINEAR = (
