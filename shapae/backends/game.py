@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shapae.backends.kept import Kept
+from shapae.backends._kept import Kept
 from shapae.deepshap.recording import Recording
 from shapae.tables.players import Players
 from shapae.utils.memory import bytes_per_row

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from shapae.backends._kept import Kept
 from shapae.backends.game import Game
-from shapae.backends.kept import Kept
 from shapae.errors import ModelError
 from shapae.heads.score import Score
 from shapae.utils.snapshot import Snapshot, take_snapshot

@@ -41,14 +41,13 @@ class Snapshot:
         self._arrays = [each for each in followed if isinstance(each, np.ndarray)]
         self._globals = [each for each in followed if isinstance(each, Global)]
         self._holders = [each for each in followed if not isinstance(each, (Tensor, np.ndarray, Global))]
-        self._held = gc.get_referents(*self._holders)
-        self._lengths = _lengths(self._holders)
+        self._held, self._lengths = _held(self._holders), _lengths(self._holders)
         self._tensor_states = [(_traits(each), _bits(each).clone()) for each in self._tensors]
         self._array_states = [(_array_traits(each), _items(each)) for each in self._arrays]
 
     def is_current(self) -> bool:
         """Return whether nothing has changed; also False where this can't be told."""
-        held = gc.get_referents(*self._holders)
+        held = _held(self._holders)
         if len(held) != len(self._held) or not all(map(is_, held, self._held)):
             return False
         if self._lengths != _lengths(self._holders) or self._settings != _torch_settings():
@@ -141,6 +140,11 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _held(holders: list[Any]) -> list[Any]:
+    """Return what objects hold: values, and the keys of dicts, of which Python gives not all."""
+    return gc.get_referents(*holders) + [key for each in holders if isinstance(each, dict) for key in each]
 
 
 def _lengths(holders: list[Any]) -> list[int]:
