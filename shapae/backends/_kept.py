@@ -1,17 +1,19 @@
 """What is computed once for a score and a background, and kept between calls while neither of them changes."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.deepshap.recording import Recording
 from shapae.utils.reachable import reachable
 
-R = TypeVar("R", bound=Recording)
+if TYPE_CHECKING:
+    from shapae.deepshap.recording import Recording
+
+R = TypeVar("R", bound="Recording")
 
 
 class Kept:
@@ -65,7 +67,7 @@ class Kept:
         return sum(size for place, size in _storages(self._recordings).items() if place not in own)
 
 
-def _is_same(recording: Recording, other: Recording) -> bool:
+def _is_same(recording: "Recording", other: "Recording") -> bool:
     tables, others = ([each.background, *each.anchors] for each in (recording, other))
     pairs = zip([*tables, recording.weights], [*others, other.weights], strict=False)
     same_tables = len(tables) == len(others) and all(a is b or _is_equal(a, b) for a, b in pairs)

@@ -1,18 +1,20 @@
 """The cooperative game whose Shapley values are computed: a score, a background and players."""
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shapae.backends._kept import Kept
-from shapae.deepshap.recording import Recording
 from shapae.tables.players import Players
 from shapae.utils.memory import bytes_per_row
 
-R = TypeVar("R", bound=Recording)
+if TYPE_CHECKING:
+    from shapae.deepshap.recording import Recording
+
+R = TypeVar("R", bound="Recording")
 
 
 @dataclass(frozen=True, eq=False)

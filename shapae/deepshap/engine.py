@@ -16,6 +16,7 @@ from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order
 from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.recording import Recording, call, check_tables, rounding_error, split_tables
 from shapae.deepshap.rules import steps_without_rule
+from shapae.deepshap.tracing.tape import Tape
 from shapae.errors import AdditivityWarning
 from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.context import ignore_batching_warnings
@@ -151,7 +152,7 @@ class DeepShap(Recording):
             return {}
         with torch.no_grad(), ignore_batching_warnings():
             x = self._replay(rows, *anchors)
-            return residuals(self._tape.in_dtype(rows.dtype), x, self._parts[0], steps)
+            return residuals(self._cast_tape, x, self._parts[0], steps)
 
     def _attribute_batch(self, *inputs: Tensor) -> Moments:
         x, chain = self._replay(*inputs), self._chain
@@ -162,11 +163,16 @@ class DeepShap(Recording):
             if values is not None:
                 return Moments(total, values.cpu().numpy())
         pays_off = chain and chain.saving * len(inputs[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
-        tape = chain if chain and pays_off else self._tape.in_dtype(inputs[0].dtype)
+        tape = chain if chain and pays_off else self._cast_tape
         weight_parts = (
             [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._batch_size)
         )
         return reduce(add, (attribute_pairs(tape, x, *part) for part in zip(self._parts, weight_parts, strict=True)))
+
+    @cached_property
+    def _cast_tape(self) -> Tape:
+        """The tape in the dtype of the rows."""
+        return self._tape.in_dtype(self.background.dtype)
 
     @cached_property
     def _order(self) -> ContractionOrder | Deviations | None:

@@ -315,11 +315,11 @@ class Explainer:
         lent = self._store.lend(self._score, len(table), self.memory)
         with lent as kept, inference_state(self._score, self.background, gradients=True):
             rows = TableStream(table, self.background, "rows")
-            some = [self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background)]
+            some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))
             if kept.from_earlier_call:
-                check_more_rows(self._score, *some)
+                check_more_rows(self._score, some, others)
             else:
-                check_score(self._score, torch.cat(some))
+                check_score(self._score, torch.cat([some, others]))
             yield names or self.feature_names, rows, replace(self._ordered_game, kept=kept)
 
     @property

@@ -74,7 +74,7 @@ def check_more_rows(score: Score, rows: Tensor, others: Tensor) -> None:
     """
     ends, agrees = sorted({*range(len(rows))[:SCORED_ALONE], *range(len(rows))[-SCORED_ALONE:]}), False
     with torch.no_grad(), checked_losses(score), suppress(ValueError):  # batch statistics of a single row
-        batch = score(torch.cat([rows, others]))
+        batch = score(torch.cat([rows, others[:SCORED_ALONE]]))
         alone = torch.cat([score(rows[row : row + 1]) for row in ends])
         agrees = bool((batch[ends] - alone).abs().max() <= _tolerance(batch, score.eps, rows))
     if not agrees:

@@ -23,13 +23,12 @@ def reachable(root: Any) -> Iterator[Any]:
     >>> [each for each in reachable([1, {"a": (2.5,)}]) if isinstance(each, float)]
     [2.5]
     """
-    seen, held = set[int](), [root]
-    while held:
-        each = held.pop()
-        if id(each) not in seen:
-            seen.add(id(each))
-            yield each
-            held += () if isinstance(each, LEAVES) else gc.get_referents(each)
+    seen, found = dict[int, Any](), [root]
+    while found:  # layer by layer, so that one call of Python finds all that a layer refers to
+        new = {id(each): each for each in found if id(each) not in seen}
+        seen |= new
+        found = gc.get_referents(*(each for each in new.values() if not isinstance(each, LEAVES)))
+    yield from seen.values()
 
 
 @contextmanager

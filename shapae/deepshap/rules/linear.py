@@ -7,13 +7,18 @@ import torch
 from torch import Tensor
 
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.rules.terms import RULES, Rule, Terms, at_midpoint, regroup, sum_to_shape, vmap_leading
+from shapae.deepshap.rules.terms import LEADING, RULES, Rule, Terms, at_midpoint, regroup, sum_to_shape, vmap_leading
 from shapae.deepshap.tracing.tape import Step, Variable
 from shapae.deepshap.tracing.transpose import transpose_of
+
+# Linear operators that keep the order of all numbers.
+RESHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze"}
 
 
 def linear(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
     """Apply the transpose of a linear operator. Truth values and counts are also numbers."""
+    if step.name in RESHAPES:  # most of the steps of a tape; autograd would take most of the time of one row
+        return [[m.reshape(*m.shape[:LEADING], *inputs[0].x.shape[LEADING:]) for m in terms]]
     apply = transpose_of(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in inputs))
     return regroup(vmap_leading(apply, m) for m in terms)
 
