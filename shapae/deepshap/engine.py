@@ -100,7 +100,7 @@ class DeepShap(Recording):
         """
         check_tables(rows, self.background)
         torch.empty(MALLOC_BYTES, dtype=torch.uint8)
-        slow = ignore_batching_warnings() if steps_without_rule(self._tape) else nullcontext()
+        slow = ignore_batching_warnings() if self.integrates else nullcontext()
         with torch.no_grad(), slow:
             return concatenate(
                 [self._attribute_batch(*batch) for batch in split_tables(self._batch_size, rows, *anchors)], axis=0
@@ -131,7 +131,7 @@ class DeepShap(Recording):
             parts = [call(self.function, *batch).reshape(len(batch[0]), -1) for batch in batches]
         return torch.cat(parts).double().cpu().numpy()
 
-    @property
+    @cached_property
     def integrates(self) -> bool:
         """Whether there are operators without a rule, through which gradients are integrated."""
         return bool(steps_without_rule(self._tape))
@@ -147,12 +147,11 @@ class DeepShap(Recording):
             From each operator and its place to the largest difference, over the outputs and over all pairs of rows and
             background rows, between the change of its output and the sum of its parts, both times the multipliers.
         """
-        steps = steps_without_rule(self._tape)
-        if not steps:
+        if not self.integrates:
             return {}
         with torch.no_grad(), ignore_batching_warnings():
             x = self._replay(rows, *anchors)
-            return residuals(self._cast_tape, x, self._parts[0], steps)
+            return residuals(self._cast_tape, x, self._parts[0], steps_without_rule(self._tape))
 
     def _attribute_batch(self, *inputs: Tensor) -> Moments:
         x, chain = self._replay(*inputs), self._chain

@@ -82,15 +82,30 @@ def mul(m: Tensor, a: Any, b: Any) -> Any:
     return lambda: sum_to_shape(m * b, a), lambda: sum_to_shape(m * a, b)
 
 
+def matrix_rule(transposes: Callable[..., Any]) -> Rule:
+    """Build the rule of a matrix product, by a constant matrix without ``vmap_leading``: it broadcasts by itself."""
+    general = product_rule(transposes)
+
+    def rule(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
+        *_, left, right = (isinstance(arg, Variable) for arg in step.args)
+        if len(inputs) > 1 or left == right:
+            return general(step, terms, out, inputs)
+        args, kwargs = step.fill([inputs[0].x[0, 0, 0]])
+        parts = [transposes(m, *args, **kwargs)[-2 if left else -1] for m in terms]
+        return [[part() for part in parts]]
+
+    return rule
+
+
 @RULES.register("mm", "bmm")
-@product_rule
+@matrix_rule
 def mm(m: Tensor, a: Tensor, b: Tensor) -> Any:
     """Transpose a @ b."""
     return lambda: m @ b.mT, lambda: a.mT @ m
 
 
 @RULES.register("addmm", "baddbmm")
-@product_rule
+@matrix_rule
 def addmm(m: Tensor, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     """Transpose beta * bias + alpha * a @ b."""
     scaled = m if alpha == 1 else alpha * m
