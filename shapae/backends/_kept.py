@@ -1,4 +1,4 @@
-"""What is computed once for a score and a background, and kept between calls while neither of them changes."""
+"""Results that are computed once for a score and its background, and kept between calls while neither changes."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar

@@ -200,7 +200,7 @@ class Explainer:
             run = partial(attribute_rows, self._backend, game, rows, self._settings)
             attributions, message = attempt(run, game, self._message)
             used = attributions.used if self.tolerance is not None else None
-            made_by = self._record(start, rows, game, used=used)
+            made_by = self._record(start, rows, self._describe(rows, game, used))
             explanation = as_explanation(attributions, game, rows, names, used=used, made_by=made_by)
         self._warn(message)
         return explanation
@@ -222,7 +222,7 @@ class Explainer:
             self._warn(self._check_gradients(names, rows))
             run = partial(average_rows, self._backend, game, rows, self._settings)
             (averages, sums), message = attempt(run, game, lambda result: self._message(result[1]))
-            made_by = self._record(start, rows, game, used=averages.used)
+            made_by = self._record(start, rows, self._describe(rows, game, averages.used))
         self._warn(message)
         outputs = self._score.outputs(names)
         residual = sums.residual.mean(axis=0)
@@ -253,7 +253,7 @@ class Explainer:
                 run = partial(most_important, self._backend, ordered, rows, self._settings, top)
                 chosen, _ = attempt(run, ordered, lambda _: None)
             parts = interact_rows(game, rows, self._settings, chosen)
-            record = self._record(start, rows, game, describe_pairs(game))
+            record = self._record(start, rows, describe_pairs(game))
             return Interactions(**parts, feature_names=[players[player] for player in chosen], made_by=record)
 
     def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
@@ -332,19 +332,13 @@ class Explainer:
         in_batches = self.tolerance is not None and self._backend.splits_background
         return self._game.shuffle(self.seed) if in_batches else self._game
 
-    def _record(
-        self,
-        start: float,
-        rows: TableStream,
-        game: Game,
-        method: dict[str, Any] | None = None,
-        *,
-        used: NDArray[Any] | None = None,
-    ) -> dict[str, Any]:
-        """Record what made a result, by default the backend: enough to compute it again."""
-        if method is None:
-            method = describe_backend(self._backend, game, used) | {"backend": self.backend}
-            method |= self._backend.notes(game, rows[:CHECKED_ROWS])
+    def _describe(self, rows: TableStream, game: Game, used: NDArray[Any] | None) -> dict[str, Any]:
+        """Describe how the values of the rows were computed."""
+        described = describe_backend(self._backend, game, used) | {"backend": self.backend}
+        return described | self._backend.notes(game, rows[:CHECKED_ROWS])
+
+    def _record(self, start: float, rows: TableStream, method: dict[str, Any]) -> dict[str, Any]:
+        """Record what made a result: enough to compute it again."""
         note = "the rows are also the background, so that each is compared with itself, too"
         optional = {
             "model": self._score.autoencoder.record or None,
