@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from shapae.backends._kept import Kept
 from shapae.tables.players import Players
-from shapae.utils.memory import bytes_per_row
+from shapae.utils.memory import block_rows, bytes_per_row, on_processor
 
 if TYPE_CHECKING:
     from shapae.deepshap.recording import Recording
@@ -77,6 +77,18 @@ class Game:
             return bytes_per_row(self.score, self.background[[0, -1]])
 
         return measure() if self.kept is None else self.kept.row_bytes(measure)
+
+    def rows_at_once(self, size: int) -> int:
+        """Choose the number of rows that are scored at once, from the number ``size`` for a processor."""
+        background = self.background
+        return size if on_processor(background) else min(block_rows(size, background), self.batch_size)
+
+    def differ(self, rows: Tensor) -> Tensor:
+        """Tell which players of ``rows`` (n, d) differ from any background row in a feature: (n, p, 1)."""
+        first = self.background[0]
+        features = ((rows != first) | (self.background != first).any(dim=0)).to(rows)
+        counts = rows.new_zeros(len(rows), self.n_players).index_add_(1, self.player_of_feature, features)
+        return counts.unsqueeze(2) > 0
 
     def slice(self, rows: slice) -> "Game":
         """Select a part of the background."""

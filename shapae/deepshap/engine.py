@@ -71,7 +71,7 @@ def attribute(
     deep_shap = DeepShap(
         function, background, *(each[:1].expand(len(background), -1) for each in optional), weights=weights
     )
-    moments = deep_shap.moments(rows, *optional)
+    moments = deep_shap.moments(rows, *optional).on_host()
     deep_shap._warn_of_residual(moments, rows, *optional)
     values = torch.as_tensor(moments.mean, dtype=rows.dtype, device=rows.device)
     return values if call(function, rows[:1], *(each[:1] for each in optional)).ndim == 2 else values.squeeze(2)
@@ -83,16 +83,17 @@ class DeepShap(Recording):
     def attribute(self, rows: Tensor, *anchors: Tensor) -> Moments:
         """Compute the attributions, (n, d, k) also for one output.
 
-        Values that do not add up are an AdditivityWarning. See ``moments`` for the arguments.
+        They are arrays. Values that do not add up are an AdditivityWarning. See ``moments`` for the arguments.
         """
-        moments = self.moments(rows, *anchors)
+        moments = self.moments(rows, *anchors).on_host()
         self._warn_of_residual(moments, rows, *anchors)
         return moments
 
     def moments(self, rows: Tensor, *anchors: Tensor) -> Moments:
         """Compute the attributions without checking that they add up, for callers who check this by themselves.
 
-        Their variation over the background is included if they are computed pair by pair, without weights.
+        They stay on the device of the rows. Their variation over the background is included if they are computed pair
+        by pair, without weights.
 
         Args:
             rows: See ``shapae.deepshap.attribute``, also for the errors.
@@ -160,12 +161,11 @@ class DeepShap(Recording):
             weights = None if self.weights is None else self.weights / total
             values = contract(chain, self._order, x, self._chain_background, weights)
             if values is not None:
-                return Moments(total, values.cpu().numpy())
+                return Moments(total, values)
         pays_off = chain and chain.saving * len(inputs[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
         tape = chain if chain and pays_off else self._cast_tape
-        weight_parts = (
-            [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._batch_size)
-        )
+        sizes = [len(part[0]) for part in self._parts]
+        weight_parts = [None] * len(sizes) if self.weights is None else torch.split(self.weights, sizes)
         return reduce(add, (attribute_pairs(tape, x, *part) for part in zip(self._parts, weight_parts, strict=True)))
 
     @cached_property

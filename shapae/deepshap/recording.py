@@ -16,9 +16,10 @@ from shapae.deepshap.tracing.record import record
 from shapae.deepshap.tracing.tape import Tape, Values, replay, replay_row
 from shapae.errors import WITHOUT_GRADIENTS, DataError, ModelError, ShapeError, UnsupportedOperator
 from shapae.utils.context import ignore_batching_warnings
+from shapae.utils.memory import block_bytes
 from shapae.utils.torch_trace import Function
 
-# Bytes of all values of one batch of rows in a replay, chosen to bound the memory.
+# Bytes of all values of one batch of rows in a replay on a processor, chosen to bound the memory.
 REPLAY_BYTES = 2**23
 # Names of operators that sum numbers, which may cancel; see ``_tolerance``.
 SUM_OPERATORS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
@@ -64,10 +65,14 @@ class Recording:
         """Values of the first background row on the tape."""
         return replay(self._tape, *(each[:1] for each in self._inputs))
 
-    @cached_property
+    @property
     def _batch_size(self) -> int:
         """Number of rows in one replay."""
-        return max(1, REPLAY_BYTES // sum(value.nbytes for value in self._first_values.values()))
+        return max(1, block_bytes(REPLAY_BYTES, self.background) // self._row_bytes)
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        return sum(value.nbytes for value in self._first_values.values())
 
     @cached_property
     def _chain(self) -> FeedForward | None:

@@ -19,7 +19,7 @@ from shapae.backends.game import Game
 from shapae.errors import ModelError
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
-from shapae.utils.memory import batches
+from shapae.utils.memory import batches, block_rows
 from shapae.utils.text import enumerate_names
 
 # Number of ways from background rows to rows, and of ways along single features.
@@ -187,7 +187,8 @@ def follow(function: Function, start: Tensor, end: Tensor) -> Followed:
         return torch.stack([numbers.detach(), slopes.sum(1), (slopes != 0).any(1).to(slopes), size.detach()], dim=1)
 
     def evaluate(ways: Tensor, t: Tensor) -> Tensor:
-        return torch.cat([at(ways[part], t[part]) for part in batches(len(ways), BATCH_ROWS)])
+        parts = batches(len(ways), block_rows(BATCH_ROWS, start))
+        return torch.cat([at(ways[part], t[part]) for part in parts])
 
     inner = (torch.arange(PIECES).to(start) + 0.618) / PIECES
     t = torch.cat([inner.new_zeros(1), inner, inner.new_ones(1)])
@@ -262,11 +263,9 @@ class _Pieces:
         kept[at] = False
         left = _Pieces(few.ways, few.t0, middle, few.known0, between)
         right = _Pieces(few.ways, middle, few.t1, between, few.known1)
-        return _Pieces(*map(_cat, zip(self.select(kept).parts, left.parts, right.parts, strict=True)))
-
-
-def _cat(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat(parts)
+        return _Pieces(
+            *(torch.cat(each) for each in zip(self.select(kept).parts, left.parts, right.parts, strict=True))
+        )
 
 
 def _follow_features(function: Function, start: Tensor, end: Tensor) -> Followed:

@@ -27,7 +27,7 @@ from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, in
 from shapae.explainer.record import describe_backend, make_record
 from shapae.explainer.result import as_explanation
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
-from shapae.explainer.store import Store, attempt
+from shapae.explainer.store import Store, recompute_if_stale
 from shapae.explainer.tolerance import check_tolerance
 from shapae.heads.checks import check_fitted_names, check_more_rows, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
@@ -40,7 +40,7 @@ from shapae.tables.columns import numbered_features
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
 from shapae.utils.context import inference_state
-from shapae.utils.memory import parse_bytes
+from shapae.utils.memory import memory_bound, parse_bytes
 
 if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
@@ -64,7 +64,7 @@ class Explainer:
             or a function of the autoencoder and the rows.
         backend: The attribution method: one of ``shapae.backends.names()``, or a ``shapae.backends.Backend``.
         n_jobs: Number of workers, as in joblib; None for the number of an outer ``joblib.parallel_config``, or 1.
-        memory: Bound on the memory that is used at once: "1GB", or a number of bytes.
+        memory: Bound on the memory that is used at once, of the device: "1GB", or a number of bytes.
         seed: Random seed.
         progress: Whether a bar is shown; None for a bar that appears in terminals and notebooks if the work takes
             more than a second.
@@ -198,7 +198,7 @@ class Explainer:
         with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
             run = partial(attribute_rows, self._backend, game, rows, self._settings)
-            attributions, message = attempt(run, game, self._message)
+            attributions, message = recompute_if_stale(run, game, self._message)
             used = attributions.used if self.tolerance is not None else None
             made_by = self._record(start, rows, self._describe(rows, game, used))
             explanation = as_explanation(attributions, game, rows, names, used=used, made_by=made_by)
@@ -221,7 +221,7 @@ class Explainer:
         with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
             run = partial(average_rows, self._backend, game, rows, self._settings)
-            (averages, sums), message = attempt(run, game, lambda result: self._message(result[1]))
+            (averages, sums), message = recompute_if_stale(run, game, lambda result: self._message(result[1]))
             made_by = self._record(start, rows, self._describe(rows, game, averages.used))
         self._warn(message)
         outputs = self._score.outputs(names)
@@ -251,7 +251,7 @@ class Explainer:
             if features is None and top < game.n_players:
                 self._warn(self._check_gradients(names, rows))
                 run = partial(most_important, self._backend, ordered, rows, self._settings, top)
-                chosen, _ = attempt(run, ordered, lambda _: None)
+                chosen, _ = recompute_if_stale(run, ordered, lambda _: None)
             parts = interact_rows(game, rows, self._settings, chosen)
             record = self._record(start, rows, describe_pairs(game))
             return Interactions(**parts, feature_names=[players[player] for player in chosen], made_by=record)
@@ -313,7 +313,8 @@ class Explainer:
         names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
         lent = self._store.lend(self._score, len(table), self.memory)
-        with lent as kept, inference_state(self._score, self.background, gradients=True):
+        state = inference_state(self._score, self.background, gradients=True)
+        with lent as kept, state, memory_bound(self.memory):
             rows = TableStream(table, self.background, "rows")
             some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))
             if kept.from_earlier_call:
@@ -333,7 +334,6 @@ class Explainer:
         return self._game.shuffle(self.seed) if in_batches else self._game
 
     def _describe(self, rows: TableStream, game: Game, used: NDArray[Any] | None) -> dict[str, Any]:
-        """Describe how the values of the rows were computed."""
         described = describe_backend(self._backend, game, used) | {"backend": self.backend}
         return described | self._backend.notes(game, rows[:CHECKED_ROWS])
 

@@ -18,6 +18,8 @@ from shapae.explainer.chunks import Plan, Settings, plan_chunks, result_bytes
 from shapae.explainer.importance import RowAverages
 from shapae.explainer.scores import base_values, score_rows
 from shapae.explainer.worker import (
+    Room,
+    attempt,
     attribute_block,
     attribute_until_converged,
     average_block,
@@ -207,5 +209,6 @@ def _run(
     attribution: Callable[[Game], Attribution] = partial(bind, backend)
     if len(plan.parts) == 1:  # then all blocks share what is bound; otherwise one part is held at a time
         attribution = cache(attribution)
+    work = partial(attempt, Room(plan.room), work)
     arguments = (([attribution(game) for game in games], rows[block], seeds[block]) for games, block in tasks)
     return parallel_map(work, arguments, len(tasks), n_jobs=settings.n_jobs, progress=settings.progress)

@@ -55,7 +55,7 @@ class Store:
         return kept, snapshot, most
 
 
-def attempt(run: Callable[[], T], game: Game, describe: Callable[[T], str | None]) -> tuple[T, str | None]:
+def recompute_if_stale(run: Callable[[], T], game: Game, describe: Callable[[T], str | None]) -> tuple[T, str | None]:
     """Run; and once more without the results of earlier calls, if these may be the cause of a failure.
 
     Args:
