@@ -18,7 +18,9 @@ from torch import nn
 
 from shapae import Autoencoder, Explainer
 from shapae.backends import Backend, Coalitions, Moments
+from shapae.backends.deep import Deep
 from shapae.deepshap import recording
+from shapae.errors import AdditivityWarning
 from tests import cases
 
 GAIN = 1.0
@@ -196,6 +198,26 @@ def test_a_change_that_no_comparison_sees_does_not_stay(rows, background, monkey
     assert_follows(fresh(), lambda: monkeypatch.setenv("LIMIT", limit), fresh, rows)
 
 
+def test_a_change_that_no_score_feels_is_seen(model, rows, background):
+    """The decoder is off for the row that is clamped, and on between it and the background."""
+    limit, rows[0] = 100, 5
+
+    def head(autoencoder, rows):
+        return autoencoder(rows.clamp(max=limit)).square().sum(dim=1)
+
+    def change():
+        nonlocal limit
+        limit = 3
+
+    def fresh():
+        return Explainer(model, background, head=head)
+
+    before = fresh()(rows)
+    assert_follows(fresh(), change, fresh, rows)
+    np.testing.assert_array_equal(fresh()(rows).scores, before.scores)
+    np.testing.assert_array_equal(fresh()(rows).base_values, before.base_values)
+
+
 def test_values_that_no_longer_add_up_are_computed_anew(model, rows, background, monkeypatch):
     """The gain is behind a weak reference, and the background has zeros for it; the tape holds it by its memory."""
     background[:, 0], rows[:, 0] = 0, 1
@@ -328,15 +350,26 @@ def test_what_is_kept_takes_a_small_part_of_the_memory(memory, count, model, row
     assert len(recorded) == count
 
 
-def test_values_that_do_not_add_up_keep_nothing(background, rows, recorded):
-    class Jump(nn.Module):
-        def forward(self, rows):
-            return torch.where(rows > 0.3, rows + 1, rows)
+class Less(Deep):
+    """Nine tenths of the values."""
 
-    explainer = Explainer(Jump(), background, head=lambda model, rows: model(rows).cumsum(1).sum(dim=1))
-    values(explainer, rows)
-    values(explainer, rows)
-    assert len(recorded) == 1
+    def bind(self, game):
+        attribute = super().bind(game)
+
+        def less(rows, *, seeds):
+            moments = attribute(rows, seeds=seeds)
+            return Moments(moments.count, 0.9 * moments.mean)
+
+        return less
+
+
+def test_values_that_do_not_add_up_keep_nothing(model, rows, background, recorded):
+    """Otherwise each call would be made twice, in search of a change."""
+    explainer = Explainer(model, background, backend=Less())
+    for _ in range(3):
+        with pytest.warns(AdditivityWarning):
+            values(explainer, rows)
+    assert len(recorded) == 3
 
 
 class Counting(Backend):
