@@ -353,10 +353,13 @@ def test_what_is_kept_takes_a_small_part_of_the_memory(memory, count, model, row
 class Less(Deep):
     """Nine tenths of the values."""
 
+    calls = 0
+
     def bind(self, game):
         attribute = super().bind(game)
 
         def less(rows, *, seeds):
+            self.calls += 1
             moments = attribute(rows, seeds=seeds)
             return Moments(moments.count, 0.9 * moments.mean)
 
@@ -365,11 +368,12 @@ class Less(Deep):
 
 def test_values_that_do_not_add_up_keep_nothing(model, rows, background, recorded):
     """Otherwise each call would be made twice, in search of a change."""
-    explainer = Explainer(model, background, backend=Less())
+    backend = Less()
+    explainer = Explainer(model, background, backend=backend)
     for _ in range(3):
         with pytest.warns(AdditivityWarning):
             values(explainer, rows)
-    assert len(recorded) == 3
+    assert (len(recorded), backend.calls) == (3, 3)
 
 
 class Counting(Backend):

@@ -42,7 +42,8 @@ def change_cell(function):
 CHANGES = {
     "item": lambda: ([1.0], lambda x: x.__setitem__(0, 2.0)),
     "order": lambda: ([[1.0], [2.0]], lambda x: x.reverse()),
-    "from one list to the next": lambda: ([[0.5, "a"], ["b"]], lambda x: x[1].insert(0, x[0].pop())),
+    "end to start": lambda: ([[0.5, "a"], ["b"]], lambda x: x[1].insert(0, x[0].pop())),
+    "start to end": lambda: ([[0.5, "a"], ["b"]], lambda x: x[1].append(x[0].pop(0))),
     "key": lambda: ({"a": 1.0}, lambda x: x.update(b=x.pop("a"))),
     "set": lambda: ({1.0}, lambda x: x.add(2.0)),
     "deque": lambda: (deque([1.0]), lambda x: x.append(2.0)),
