@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from shapae.backends.game import Game
-from shapae.utils.memory import batches, block_bytes, block_rows
+from shapae.utils.blocks import block_bytes, block_rows
+from shapae.utils.memory import batches
 
 # Largest number of points that a score is run on at once, so that they stay in the cache of a processor; and bytes of
 # their gradients.

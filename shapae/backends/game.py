@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from shapae.backends._kept import Kept
 from shapae.tables.players import Players
-from shapae.utils.memory import block_rows, bytes_per_row, on_processor
+from shapae.utils.blocks import block_rows, on_processor
+from shapae.utils.memory import bytes_per_row
 
 if TYPE_CHECKING:
     from shapae.deepshap.recording import Recording

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from shapae.backends.exact import MAX_PLAYERS, gain_weights, list_coalitions
 from shapae.backends.game import Game
 from shapae.backends.sampling import sample_background
-from shapae.utils.memory import batched, batches, block_rows
+from shapae.utils.blocks import block_rows
+from shapae.utils.memory import batched, batches
 
 # Number of coalitions of one row, which are drawn in fours: two for one background row, each with its complement.
 N_COALITIONS = 400

@@ -15,7 +15,8 @@ from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, merge_terms, sum_terms, vmap_leading
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
 from shapae.errors import WITHOUT_GRADIENTS, ModelError
-from shapae.utils.memory import batches, block_bytes
+from shapae.utils.blocks import block_bytes
+from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
 
 # Bytes of the widest value in one block of pairs, chosen so that a few such values fit into the cache of a processor.

@@ -14,7 +14,7 @@ from torch import Tensor
 from shapae.deepshap.backward import attribute_pairs, residuals
 from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
-from shapae.deepshap.recording import Recording, call, check_tables, rounding_error, split_tables
+from shapae.deepshap.recording import Recording, call, check_tables, coarsest_error, split_tables
 from shapae.deepshap.rules import steps_without_rule
 from shapae.deepshap.tracing.tape import Tape
 from shapae.errors import AdditivityWarning
@@ -111,7 +111,7 @@ class DeepShap(Recording):
         """Warn the caller of the caller, if the values do not add up to the scores of the function."""
         scores, base = self._all_scores(rows, *anchors), self._base_values(*anchors)
         sizes = torch.linalg.vector_norm(torch.as_tensor(moments.mean), 1, dim=1).amax(dim=0).numpy()
-        spread, tolerance = additivity_tolerance(scores, base, sizes, rounding_error(self._tape, rows.dtype))
+        spread, tolerance = additivity_tolerance(scores, base, sizes, coarsest_error(self._tape, rows.dtype))
         message = residual_message(scores - base - moments.mean.sum(axis=1), tolerance, spread)
         if message:
             warnings.warn(f"{message} {HINT}", AdditivityWarning, stacklevel=3)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from shapae.errors import ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
-from shapae.utils.memory import batches, block_bytes, on_processor
+from shapae.utils.blocks import block_bytes, on_processor
+from shapae.utils.memory import batches
 from shapae.utils.moments import Array, Moments, to_array
 
 # Bytes of the values that are summed at once, so that they stay in the cache of a processor.

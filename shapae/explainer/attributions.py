@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shapae.explainer.additivity import Additivity, Sums
 from shapae.explainer.worker import used_per_row
-from shapae.utils.memory import on_processor
+from shapae.utils.blocks import on_processor
 from shapae.utils.moments import Array, Moments
 
 

@@ -10,15 +10,8 @@ from shapae.backends.base import Backend
 from shapae.backends.game import Game
 from shapae.errors import TooLarge
 from shapae.heads.score import Score
-from shapae.utils.memory import (
-    BLOCKS_PER_WORKER,
-    CHUNK_BYTES,
-    MIN_BLOCKS,
-    batches,
-    device_factor,
-    format_bytes,
-    on_processor,
-)
+from shapae.utils.blocks import device_factor, on_processor
+from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, MIN_BLOCKS, batches, format_bytes
 
 # Copies of the tensors of a row that are held besides those that autograd saves: gradients, differences, and what
 # hooks keep.

@@ -39,8 +39,9 @@ from shapae.tables.background import read_background, tensors
 from shapae.tables.columns import numbered_features
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
+from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
-from shapae.utils.memory import memory_bound, parse_bytes
+from shapae.utils.memory import parse_bytes
 
 if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
@@ -314,7 +315,7 @@ class Explainer:
         check_n_features(table, self.background.shape[1], "rows")
         lent = self._store.lend(self._score, len(table), self.memory)
         state = inference_state(self._score, self.background, gradients=True)
-        with lent as kept, state, memory_bound(self.memory):
+        with lent as kept, state, device_memory(self.memory):
             rows = TableStream(table, self.background, "rows")
             some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))
             if kept.from_earlier_call:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.export import ExplanationArrays
 from shapae.explainer.record import describe_errors
-from shapae.utils.memory import block_bytes
+from shapae.utils.blocks import block_bytes
 from shapae.utils.moments import Array, Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.

@@ -1,8 +1,6 @@
 """The attribution of one block of rows, in this process or in a worker."""
 
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any, TypeVar
@@ -13,54 +11,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.base import Attribution
-from shapae.errors import MemoryWarning, TooLarge
 from shapae.explainer.additivity import Sums
 from shapae.explainer.importance import RowAverages, average_over_rows
-from shapae.utils.memory import batches, format_bytes, memory_bound
+from shapae.utils.blocks import Room, memory_bound
+from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
 from shapae.utils.random import round_seed
 
 # Minimum number of background rows, batches or pairs of samples before convergence is tested: from fewer of them a
 # standard error is not known well enough.
 MIN_GROUPS = 8
-# Bytes below which blocks are not halved further: then something else holds the memory of the device.
-SMALLEST_ROOM = 2**20
 T = TypeVar("T")
 
 
-@dataclass
-class Room:
-    """Number of bytes that may be held on a device; it is halved where there are fewer."""
-
-    size: float
-    halved: bool = False
-
-    def halve(self, reason: str) -> None:
-        """Halve the room, and say so the first time."""
-        if not self.halved:
-            message = f"the device ran out of memory ({reason}), so that smaller blocks are computed from now on."
-            warnings.warn(f"{message} Set memory='{format_bytes(self.size / 2)}' or less.", MemoryWarning, stacklevel=2)
-        self.size, self.halved = self.size / 2, True
-
-
 def attempt(room: Room, work: Callable[..., T], bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int]) -> T:
-    """Do ``work`` on rows within the room; where the device runs out of memory, again on halves of the rows.
-
-    Raises:
-        TooLarge: The device has too little memory even for the smallest blocks.
-    """
+    """Do ``work`` on rows within the room; where the device runs out of memory, again on halves of the rows."""
     try:
-        with memory_bound(room.size):
+        with memory_bound(room):
             return work(bound, rows, seeds)
     except torch.cuda.OutOfMemoryError as error:
-        if room.size < SMALLEST_ROOM:
-            raise TooLarge(
-                f"the device runs out of memory even for {len(rows)} rows in blocks of {format_bytes(room.size)}. "
-                f"Free some of its memory, which other processes may hold, or move the model to the CPU: model.cpu()."
-            ) from error
-        reason = str(error).partition(". ")[0]
-    room.halve(reason)  # not within the except clause, whose traceback holds tensors
-    halves = batches(len(rows), -(-len(rows) // 2))
+        room.halve(error)
+    halves = batches(len(rows), -(-len(rows) // 2))  # not within the except clause, whose traceback holds tensors
     result: T = _merge([attempt(room, work, bound, rows[half], seeds[half]) for half in halves])
     return result
 

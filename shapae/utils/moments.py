@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.utils.memory import on_processor
+from shapae.utils.blocks import on_processor
 
 # An array, or a tensor on a device other than the processor.
 Array = Any

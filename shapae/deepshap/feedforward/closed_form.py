@@ -28,7 +28,8 @@ from shapae.deepshap.feedforward.chain import FeedForward, padded_empty
 from shapae.deepshap.feedforward.factors import Pairs
 from shapae.deepshap.rules.elementwise import is_square
 from shapae.deepshap.tracing.tape import Step
-from shapae.utils.memory import batches, block_bytes
+from shapae.utils.blocks import block_bytes
+from shapae.utils.memory import batches
 
 # Number of sizes t of coalitions; the integrand is steep at both ends, so t = sin(angle)^2, and the angles are nodes.
 SIZES = 8

@@ -19,7 +19,8 @@ from shapae.deepshap.feedforward.chain import MEMORY_COST, FeedForward, padded_e
 from shapae.deepshap.feedforward.deviations import Deviations, best_deviations
 from shapae.deepshap.feedforward.factors import Factors, Pairs, pair_rows
 from shapae.deepshap.tracing.tape import Values
-from shapae.utils.memory import batches, block_bytes, on_processor
+from shapae.utils.blocks import block_bytes, on_processor
+from shapae.utils.memory import batches
 
 # Bytes of the intermediate values of one block, chosen so that they stay in the cache of a processor.
 BLOCK_BYTES = 2**23

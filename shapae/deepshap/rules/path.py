@@ -11,7 +11,8 @@ from shapae.deepshap.rules.slopes import Pair, ratio
 from shapae.deepshap.rules.terms import LEADING, Terms, regroup, sum_terms
 from shapae.deepshap.tracing.tape import Step
 from shapae.errors import UnsupportedOperator
-from shapae.utils.memory import batches, block_bytes
+from shapae.utils.blocks import block_bytes
+from shapae.utils.memory import batches
 
 # Nodes in each interval of a path, and their weights.
 NODES, WEIGHTS = ((1 + np.polynomial.legendre.leggauss(3)[0]) / 2, np.polynomial.legendre.leggauss(3)[1] / 2)
