@@ -286,8 +286,7 @@ class Explainer:
         if n < 1:
             raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
         with self._running(self.background) as (_, rows, game):
-            run = trial(self._backend, game, rows, self._settings)
-            return estimate(run, n, 2 * result_bytes(self._game))
+            return estimate(trial(self._backend, game, rows, self._settings), n, 2 * result_bytes(self._game))
 
     def scores(self, X: Any) -> NDArray[Any]:
         """Score the rows of ``X`` without explaining them.
