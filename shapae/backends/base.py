@@ -203,7 +203,7 @@ def _attribute_one_by_one(
 ) -> Moments:
     score = game.score
     assert isinstance(score, Score)
-    games = (replace(game, score=score.anchored_at(anchor)) for anchor in anchors)
+    games = (replace(game, score=score.anchored_at(anchor), kept=None) for anchor in anchors)
     triples = zip(games, rows, seeds, strict=True)
     return concatenate([bind(each)(row.unsqueeze(0), seeds=[seed]) for each, row, seed in triples], axis=0)
 

@@ -32,7 +32,7 @@ class ClosedForm(Backend):
 
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
-        return partial(_attribute, ManyOutputs(game.score, game.background, weights=game.weights))
+        return partial(_attribute, game.recording(ManyOutputs))
 
 
 def _attribute(outputs: ManyOutputs, rows: Tensor, *, seeds: Sequence[int]) -> Moments:

@@ -114,7 +114,7 @@ class Coalitions(Backend):
 
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
-        return partial(self._attribute, game, ManyOutputs(game.score, game.background))
+        return partial(self._attribute, game, game.recording(ManyOutputs))
 
     def bind_anchored(self, game: Game, anchors: Tensor) -> AnchoredAttribution:
         """See ``Backend.bind_anchored``: the gradients of several rows are computed at once."""

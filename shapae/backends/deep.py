@@ -32,7 +32,7 @@ class Deep(Backend):
 
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
-        return partial(_attribute, deepshap.DeepShap(game.score, game.background, weights=game.weights))
+        return partial(_attribute, game.recording(deepshap.DeepShap))
 
     def bind_anchored(self, game: Game, anchors: Tensor) -> AnchoredAttribution:
         """Bind a game whose score is anchored: one tape serves all rows, and all outputs with anchors of their own."""
@@ -40,7 +40,7 @@ class Deep(Backend):
             outputs = SeparateOutputs(game.score)
             engine = deepshap.DeepShap(outputs, game.background, outputs.anchors(anchors)[:, 0], weights=game.weights)
             return partial(_attribute_outputs, engine, outputs)
-        return partial(_attribute, deepshap.DeepShap(game.score, game.background, anchors, weights=game.weights))
+        return partial(_attribute, game.recording(deepshap.DeepShap, anchors))
 
     def notes(self, game: Game, rows: Tensor) -> dict[str, Any]:
         """Name the operators through which gradients are integrated; see ``Backend.notes``.
@@ -49,16 +49,20 @@ class Deep(Backend):
         """
         score = game.score
         assert isinstance(score, Score)
-        background, rows = game.background[:NOTED_ROWS], rows[:NOTED_ROWS]
-        anchors = (score.default_anchors(background), rows) if score.anchored else ()
-        engine = deepshap.DeepShap(score.per_sample(), background, *anchors[:1])
-        missed = engine.integrated(score.inputs(rows), *anchors[1:])
-        if not missed:
+        game = replace(game, score=score.per_sample())
+        if not game.recording(deepshap.DeepShap, *_anchors(score, game.background)).integrates:
             return {}
+        few, rows = game.slice(slice(NOTED_ROWS)), rows[:NOTED_ROWS]
+        engine = few.recording(deepshap.DeepShap, *_anchors(score, few.background))
+        missed = engine.integrated(score.inputs(rows), *([rows] if score.anchored else []))
         return {
             "integrated gradients through": list(missed),
             "largest residual of integrated gradients": max(missed.values()),
         }
+
+
+def _anchors(score: Score, background: Tensor) -> list[Tensor]:
+    return [score.default_anchors(background)] if score.anchored else []
 
 
 def _attribute(engine: deepshap.DeepShap, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:

@@ -1,13 +1,21 @@
 """The cooperative game whose Shapley values are computed: a score, a background and players."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.backends._kept import Kept
 from shapae.tables.players import Players
 from shapae.utils.blocks import block_rows, on_processor
+from shapae.utils.memory import bytes_per_row
+
+if TYPE_CHECKING:
+    from shapae.deepshap.recording import Recording
+
+R = TypeVar("R", bound="Recording")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +29,7 @@ class Game:
         players: Groups of features that are replaced together. None: each feature is a player by itself.
         n_samples: Approximate number of samples per row, for backends that sample. None: the backend's own number.
         batch_size: Number of rows that the score may be run on at once with gradients, by the memory.
+        kept: What was computed for the score and its background by earlier calls; None to compute it anew.
     """
 
     score: nn.Module
@@ -29,6 +38,7 @@ class Game:
     players: Players | None = None
     n_samples: int | None = None
     batch_size: int = 2**11
+    kept: Kept | None = None
 
     @property
     def n_features(self) -> int:
@@ -50,6 +60,24 @@ class Game:
         """(d,), integers from 0: the player of each feature."""
         features = self.players.player_of_feature() if self.players else torch.arange(self.n_features)
         return features.to(self.background.device)
+
+    def recording(self, kind: type[R], *anchors: Tensor) -> R:
+        """Record the score on the background, or return the recording of an earlier call.
+
+        Args:
+            kind: ``shapae.deepshap.DeepShap`` or ``ManyOutputs``.
+            anchors: (b, a), if the score is anchored: any anchors that the background can be scored with.
+        """
+        new = kind(self.score, self.background, *anchors, weights=self.weights)
+        return new if self.kept is None else self.kept.recording(new)
+
+    def row_bytes(self) -> int:
+        """Measure the bytes that the score takes for each row."""
+
+        def measure() -> int:
+            return bytes_per_row(self.score, self.background[[0, -1]])
+
+        return measure() if self.kept is None else self.kept.row_bytes(measure)
 
     def rows_at_once(self, size: int) -> int:
         """Choose the number of rows that are scored at once, from the number ``size`` for a processor."""

@@ -19,7 +19,7 @@ from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order
 from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.recording import Recording, call, check_tables, coarsest_error, split_tables
 from shapae.deepshap.rules import steps_without_rule
-from shapae.deepshap.tracing.tape import Values
+from shapae.deepshap.tracing.tape import Tape, Values
 from shapae.errors import AdditivityWarning, ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.blocks import block_bytes
@@ -105,7 +105,7 @@ class DeepShap(Recording):
         """
         check_tables(rows, self.background)
         torch.empty(MALLOC_BYTES, dtype=torch.uint8)
-        slow = ignore_batching_warnings() if steps_without_rule(self._tape) else nullcontext()
+        slow = ignore_batching_warnings() if self.integrates else nullcontext()
         with torch.no_grad(), slow:
             return concatenate(
                 [self._attribute_batch(*batch) for batch in split_tables(self._batch_size, rows, *anchors)], axis=0
@@ -154,7 +154,7 @@ class DeepShap(Recording):
     def _sum_scores(self, weights: Tensor, anchors: Tensor) -> Tensor:
         """See ``sum_scores``."""
         some = torch.arange(len(anchors)) % len(self.background)
-        x, tape = self._replay(self.background[some], anchors), self._tape.in_dtype(anchors.dtype)
+        x, tape = self._replay(self.background[some], anchors), self._cast_tape
         parts, size = self._split_weights(weights), block_bytes(backward.BLOCK_BYTES, anchors)
         return reduce(add, (sum_scores(tape, x, *part, size=size) for part in parts))
 
@@ -169,6 +169,11 @@ class DeepShap(Recording):
             parts = [call(self.function, *batch).reshape(len(batch[0]), -1) for batch in batches]
         return torch.cat(parts).double().cpu().numpy()
 
+    @cached_property
+    def integrates(self) -> bool:
+        """Whether there are operators without a rule, through which gradients are integrated."""
+        return bool(steps_without_rule(self._tape))
+
     def integrated(self, rows: Tensor, *anchors: Tensor) -> dict[str, float]:
         """Name the operators without a rule, through which gradients are integrated, with what the integrals miss.
 
@@ -180,12 +185,11 @@ class DeepShap(Recording):
             From each operator and its place to the largest difference, over the outputs and over all pairs of rows and
             background rows, between the change of its output and the sum of its parts, both times the multipliers.
         """
-        steps = steps_without_rule(self._tape)
-        if not steps:
+        if not self.integrates:
             return {}
         with torch.no_grad(), ignore_batching_warnings():
             x = self._replay(rows, *anchors)
-            return residuals(self._tape.in_dtype(rows.dtype), x, self._parts[0], steps)
+            return residuals(self._cast_tape, x, self._parts[0], steps_without_rule(self._tape))
 
     def _attribute_batch(self, *inputs: Tensor) -> Moments:
         x, chain = self._replay(*inputs), self._chain
@@ -196,8 +200,13 @@ class DeepShap(Recording):
             if values is not None:
                 return Moments(total, values)
         pays_off = chain and chain.saving * len(inputs[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
-        tape = chain if chain and pays_off else self._tape.in_dtype(inputs[0].dtype)
+        tape = chain if chain and pays_off else self._cast_tape
         return reduce(add, (attribute_pairs(tape, x, *part) for part in self._split_weights(self.weights)))
+
+    @cached_property
+    def _cast_tape(self) -> Tape:
+        """The tape in the dtype of the rows."""
+        return self._tape.in_dtype(self.background.dtype)
 
     @cached_property
     def _order(self) -> ContractionOrder | Deviations | None:

@@ -88,6 +88,8 @@ class Recording:
         tape = self._tape
         values = replay(tape, rows, *anchors)
         got, expected = tape.scores(values), call(self.function, rows, *anchors).reshape(len(rows), -1)
+        if torch.equal(got, expected):
+            return values
         differ = (~((got - expected).abs() <= _tolerance(tape, values, expected))).any(dim=1)
         if differ.any():
             reason = " and ".join(dict.fromkeys(tape.reads)) or "it is random, mixes rows, or computes outside of torch"

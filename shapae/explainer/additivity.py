@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from shapae.errors import ModelError
@@ -118,6 +117,8 @@ class Additivity:
 
     def _largest_error(self) -> NDArray[Any]:
         """(n, k): error of each sum that chance exceeds in none of all rows and outputs (Bonferroni's bound)."""
+        from scipy import stats  # half a second; only values with standard errors need it
+
         quantile: float = stats.t.isf(FALSE_ALARM / self.scores.size / 2, self._groups - 1)
         return quantile * self._cautious_errors()
 
@@ -125,6 +126,8 @@ class Additivity:
         """Tell whether many small errors are too large for chance: rows are sampled independently of each other."""
         if self._groups < MIN_SAMPLES:
             return False
+        from scipy import stats
+
         (n, k), errors = excess.shape, self._cautious_errors()
         squares = np.divide(excess, errors, out=np.zeros_like(excess), where=errors > 0) ** 2
         return bool((squares.sum(axis=0) > stats.chi2.isf(FALSE_ALARM / k, n)).any())

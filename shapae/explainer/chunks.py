@@ -11,7 +11,7 @@ from shapae.backends.game import Game
 from shapae.errors import TooLarge
 from shapae.heads.score import Score
 from shapae.utils.blocks import device_factor, on_processor
-from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, MIN_BLOCKS, batches, bytes_per_row, format_bytes
+from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, MIN_BLOCKS, batches, format_bytes
 
 # Copies of the tensors of a row that are held besides those that autograd saves: gradients, differences, and what
 # hooks keep.
@@ -57,8 +57,9 @@ class Plan:
     room: float
 
     def limit(self, game: Game) -> Game:
-        """Tell a game how many rows fit the memory at once with gradients."""
-        return replace(game, batch_size=max(1, self.batch_size // COPIES))
+        """Tell a game how many rows fit the memory at once with gradients, and whether all that is kept fits."""
+        kept = game.kept if len(self.parts) == 1 else None
+        return replace(game, batch_size=max(1, self.batch_size // COPIES), kept=kept)
 
 
 def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserved: float) -> Plan:
@@ -75,7 +76,7 @@ def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserv
         TooLarge: Not even one row against one background row fits.
     """
     jobs, background = int(effective_n_jobs(settings.n_jobs)), game.background
-    row_bytes, room = bytes_per_row(game.score, background[[0, -1]]), _room(game, settings, reserved) / jobs
+    row_bytes, room = game.row_bytes(), _room(game, settings, reserved) / jobs
     players = game.n_players if backend.supports_groups else game.n_features
     blocks, parts = cut(
         n,
@@ -102,7 +103,7 @@ def plan_rows(game: Game, n: int, settings: Settings, reserved: float) -> Plan:
         TooLarge: Not even one row can be scored.
     """
     jobs = int(effective_n_jobs(settings.n_jobs))
-    row_bytes, room = bytes_per_row(game.score, game.background[[0, -1]]), _room(game, settings, reserved) / jobs
+    row_bytes, room = game.row_bytes(), _room(game, settings, reserved) / jobs
     if row_bytes > room:
         raise TooLarge(
             f"scoring one row takes about {format_bytes(row_bytes)}, but there is room for {format_bytes(room)}. Raise "

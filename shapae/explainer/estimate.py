@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from shapae.utils.dispatch import DispatchMode
 from shapae.utils.memory import format_bytes
 
 # Seconds that a trial should take, so that its duration can be extrapolated.
@@ -47,14 +47,14 @@ class Estimate:
         )
 
 
-class Products(TorchDispatchMode):
+class Products(DispatchMode):
     """Counter of flops: two for each multiplication in a product of matrices.
 
     torch's FlopCounterMode misses ``addmm_``, ``baddbmm_``, ``mv`` and ``dot``, and ``torch.autograd.grad`` of a leaf.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

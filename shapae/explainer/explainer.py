@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -15,19 +16,20 @@ from torch import nn
 from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
 from shapae.errors import AdditivityWarning, DataError
-from shapae.explainer.attributions import Attributions
+from shapae.explainer.additivity import Additivity
 from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.estimate import Estimate, estimate
-from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.explainer.inputs import input_names, player_data, player_names
+from shapae.explainer.inputs import input_names, player_names
 from shapae.explainer.interactions import Interactions
 from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
 from shapae.explainer.record import describe_backend, make_record
+from shapae.explainer.result import as_explanation
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
+from shapae.explainer.store import Store, recompute_if_stale
 from shapae.explainer.tolerance import check_tolerance
-from shapae.heads.checks import check_fitted_names, check_score
+from shapae.heads.checks import check_fitted_names, check_more_rows, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
@@ -40,6 +42,9 @@ from shapae.tables.table import TableStream, check_n_features, read_table, resol
 from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
+
+if TYPE_CHECKING:
+    from shapae.explainer.explanation import Explanation
 
 # Number of rows, of those to explain and of the background, on which the score is checked.
 CHECKED_ROWS = 64
@@ -117,6 +122,7 @@ class Explainer:
         names = input_names(score, self.feature_names, inputs.shape[1])
         self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
+        self._store = Store()
         self._choose_backend()
 
     def with_head(self, head: str | nn.Module | HeadFunction) -> "Explainer":
@@ -129,7 +135,7 @@ class Explainer:
         other.head = head_name(head)
         rows = self.background[[0, -1]]
         score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
-        other._game = replace(self._game, score=score)
+        other._game, other._store = replace(self._game, score=score), Store()
         other._choose_backend()
         return other
 
@@ -173,7 +179,7 @@ class Explainer:
         """Groups that are explained, with the names of their features; None if there are none."""
         return self._groups
 
-    def __call__(self, X: Any) -> Explanation:
+    def __call__(self, X: Any) -> "Explanation":
         """Explain the rows of ``X``.
 
         Args:
@@ -190,11 +196,14 @@ class Explainer:
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """
         start = time.perf_counter()
-        with self._running(X) as (names, rows):
+        with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            attributions = attribute_rows(self._backend, self._ordered_game, rows, self._settings)
-            explanation = self._explanation(attributions, names, rows, start)
-        self._warn(attributions.message(self._backend.additive, self._score.eps))
+            run = partial(attribute_rows, self._backend, game, rows, self._settings)
+            attributions, message = recompute_if_stale(run, game, self._message)
+            used = attributions.used if self.tolerance is not None else None
+            made_by = self._record(start, rows, self._describe(rows, game, used))
+            explanation = as_explanation(attributions, game, rows, names, used=used, made_by=made_by)
+        self._warn(message)
         return explanation
 
     def summarize(self, X: Any) -> Importance:
@@ -210,11 +219,12 @@ class Explainer:
             TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
         """
         start = time.perf_counter()
-        with self._running(X) as (names, rows):
+        with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            averages, sums = average_rows(self._backend, self._ordered_game, rows, self._settings)
-            made_by = self._record(start, rows, used=averages.used)
-        self._warn(sums.message(self._backend.additive, self._score.eps))
+            run = partial(average_rows, self._backend, game, rows, self._settings)
+            (averages, sums), message = recompute_if_stale(run, game, lambda result: self._message(result[1]))
+            made_by = self._record(start, rows, self._describe(rows, game, averages.used))
+        self._warn(message)
         outputs = self._score.outputs(names)
         residual = sums.residual.mean(axis=0)
         return Importance(averages, player_names(self._game, names), outputs, made_by, residual, averages.used)
@@ -236,21 +246,25 @@ class Explainer:
         """
         start, game = time.perf_counter(), self._game
         check_pairs(game, self.head, top)
-        with self._running(X) as (names, rows):
+        with self._running(X) as (names, rows, ordered):
             players = player_names(game, names)
             chosen = [*range(game.n_players)] if features is None else find_players(features, players)
             if features is None and top < game.n_players:
                 self._warn(self._check_gradients(names, rows))
-                chosen = most_important(self._backend, self._ordered_game, rows, self._settings, top)
+                run = partial(most_important, self._backend, ordered, rows, self._settings, top)
+                chosen, _ = recompute_if_stale(run, ordered, lambda _: None)
             parts = interact_rows(game, rows, self._settings, chosen)
-            names, record = [players[player] for player in chosen], self._record(start, rows, describe_pairs(game))
-            return Interactions(**parts, feature_names=names, made_by=record)
+            record = self._record(start, rows, describe_pairs(game))
+            return Interactions(**parts, feature_names=[players[player] for player in chosen], made_by=record)
 
     def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
         if not self._backend.needs_gradients:
             return None
         inputs = input_names(self._score, names, self._game.n_features)
         return check_gradients(self._game, rows_to_follow(rows, self.background), self.backend, inputs)
+
+    def _message(self, sums: Additivity) -> str | None:
+        return sums.message(self._backend.additive, self._score.eps)
 
     def _warn(self, message: str | None) -> None:
         if message:
@@ -271,9 +285,8 @@ class Explainer:
         """
         if n < 1:
             raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
-        with self._running(self.background) as (_, rows):
-            run = trial(self._backend, self._ordered_game, rows, self._settings)
-            return estimate(run, n, 2 * result_bytes(self._game))
+        with self._running(self.background) as (_, rows, game):
+            return estimate(trial(self._backend, game, rows, self._settings), n, 2 * result_bytes(self._game))
 
     def scores(self, X: Any) -> NDArray[Any]:
         """Score the rows of ``X`` without explaining them.
@@ -288,22 +301,27 @@ class Explainer:
             DataError: See ``__call__``.
             ModelError: See ``__call__``.
         """
-        with self._running(X) as (_, rows):
-            scores = self_scores(self._backend, self._game, rows, self._settings)
+        with self._running(X) as (_, rows, game):
+            scores = self_scores(self._backend, game, rows, self._settings)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     @contextmanager
-    def _running(self, X: Any) -> Iterator[tuple[list[str], TableStream]]:
-        """Read ``X``, and check the score on some rows: the names of its columns, and its rows."""
+    def _running(self, X: Any) -> Iterator[tuple[list[str], TableStream, Game]]:
+        """Read ``X``, and check the score on some rows: the names of its columns, its rows, and the game."""
         table = read_table(X, "rows")
         free = table.names and not self._game.players
         names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
-        with inference_state(self._score, self.background, gradients=True), device_memory(self.memory):
+        lent = self._store.lend(self._score, len(table), self.memory)
+        state = inference_state(self._score, self.background, gradients=True)
+        with lent as kept, state, device_memory(self.memory):
             rows = TableStream(table, self.background, "rows")
-            some = torch.cat([rows[:CHECKED_ROWS], self.background[:CHECKED_ROWS]])
-            check_score(self._score, self._score.inputs(some))
-            yield names or self.feature_names, rows
+            some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))
+            if kept.from_earlier_call:
+                check_more_rows(self._score, some, others)
+            else:
+                check_score(self._score, torch.cat([some, others]))
+            yield names or self.feature_names, rows, replace(self._ordered_game, kept=kept)
 
     @property
     def _settings(self) -> Settings:
@@ -315,31 +333,12 @@ class Explainer:
         in_batches = self.tolerance is not None and self._backend.splits_background
         return self._game.shuffle(self.seed) if in_batches else self._game
 
-    def _explanation(
-        self, attributions: Attributions, names: list[str], rows: TableStream, start: float
-    ) -> Explanation:
-        outputs, used = self._score.outputs(names), attributions.used if self.tolerance is not None else None
-        arrays = ("values", "base_values", "scores", "residual", "standard_errors", "background_errors")
-        parts = {name: getattr(attributions, name) for name in arrays}
-        if len(outputs) == 1:
-            parts = {name: array if array is None else array[..., 0] for name, array in parts.items()}
-        return Explanation(
-            **parts,
-            data=player_data(self._game, rows),
-            feature_names=player_names(self._game, names),
-            output_names=outputs[0] if len(outputs) == 1 else outputs,
-            used=used,
-            made_by=self._record(start, rows, used=used),
-            row_names=rows.rows.row_names,
-        )
+    def _describe(self, rows: TableStream, game: Game, used: NDArray[Any] | None) -> dict[str, Any]:
+        described = describe_backend(self._backend, game, used) | {"backend": self.backend}
+        return described | self._backend.notes(game, rows[:CHECKED_ROWS])
 
-    def _record(
-        self, start: float, rows: TableStream, method: dict[str, Any] | None = None, used: NDArray[Any] | None = None
-    ) -> dict[str, Any]:
-        """Record what made a result, by default the backend: enough to compute it again."""
-        if method is None:
-            method = describe_backend(self._backend, self._game, used) | {"backend": self.backend}
-            method |= self._backend.notes(self._game, rows[:CHECKED_ROWS])
+    def _record(self, start: float, rows: TableStream, method: dict[str, Any]) -> dict[str, Any]:
+        """Record what made a result: enough to compute it again."""
         note = "the rows are also the background, so that each is compared with itself, too"
         optional = {
             "model": self._score.autoencoder.record or None,

@@ -168,7 +168,10 @@ def _score_of(game: Game) -> Score:
 def score_all(game: Game, rows: TableStream, plan: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
     """Score the rows and the background: (n, k) and (b, k)."""
     scores = score_rows(_score_of(game).self_scores, rows, plan.batch_size)
-    return scores, score_rows(game.score, game.background, plan.batch_size, "background rows")
+    background_scores = score_rows(game.score, game.background, plan.batch_size, "background rows")
+    if game.kept is not None:
+        game.kept.check_scores(background_scores)
+    return scores, background_scores
 
 
 def _background_used(backend: Backend, game: Game, used: NDArray[Any], settings: Settings) -> NDArray[Any]:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from shapae.utils.dispatch import DispatchMode
 
 # (like, n, call) -> standard normal noise, in the shape and dtype and on the device of ``like``, for the ``call``-th
 # request for noise by a part that runs on n rows.
@@ -96,7 +97,7 @@ class ForwardMode(TorchFunctionMode):
 StandardNormal = Callable[[Tensor], Tensor]
 
 
-class OperatorMode(TorchDispatchMode):
+class OperatorMode(DispatchMode):
     """Replacements of operators that draw Gaussian noise where ``ForwardMode`` sees no function of torch.
 
     Scripted code, ``torch.nn.init`` and functions written in C++ draw by operators. The gradient of such an operator is
@@ -107,12 +108,8 @@ class OperatorMode(TorchDispatchMode):
     """
 
     def __init__(self, mode: ForwardMode) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.mode = mode
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # the default imports the compiler, which takes seconds
 
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -79,6 +79,8 @@ def _as_frame(table: Any, what: str) -> Any:
     Raises:
         DataError: Two columns have one name, or the table is not in memory.
     """
+    if isinstance(table, np.ndarray | Tensor):
+        return table
     try:
         frame = nw.from_native(table, pass_through=True)
         names = frame.columns if isinstance(frame, nw.DataFrame) else []

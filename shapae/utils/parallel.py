@@ -7,7 +7,7 @@ from pickle import PicklingError
 from typing import Any, TypeVar
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
 from shapae.errors import ModelError
@@ -42,6 +42,8 @@ def parallel_map(
     Returns:
         The results, in the order of the tasks.
     """
+    if effective_n_jobs(n_jobs) == 1:
+        return progress_bar((function(*task) for task in tasks), total, progress, label)
     call, parent = delayed(_call), os.getpid()
     results: Iterator[T] = Parallel(n_jobs, return_as="generator")(call(parent, function, task) for task in tasks)
     return progress_bar(_picklable(results), total, progress, label)

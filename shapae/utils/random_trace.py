@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from shapae.utils.dispatch import DispatchMode
 from shapae.utils.torch_trace import Function, ModuleNames
 
 
-class RandomTracer(TorchDispatchMode):
+class RandomTracer(DispatchMode):
     """Dispatch mode that lists the operators that torch calls random, with their inputs and outputs."""
 
     def __init__(self, function: Function) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.module_names = ModuleNames(function)
         self.calls: list[tuple[Any, str, list[Tensor], list[Tensor]]] = []
 

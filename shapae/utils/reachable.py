@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import is_
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
@@ -22,13 +23,12 @@ def reachable(root: Any) -> Iterator[Any]:
     >>> [each for each in reachable([1, {"a": (2.5,)}]) if isinstance(each, float)]
     [2.5]
     """
-    seen, held = set[int](), [root]
-    while held:
-        each = held.pop()
-        if id(each) not in seen:
-            seen.add(id(each))
-            yield each
-            held += () if isinstance(each, LEAVES) else gc.get_referents(each)
+    seen, found = dict[int, Any](), [root]
+    while found:  # layer by layer, so that one call of Python finds all that a layer refers to
+        new = {id(each): each for each in found if id(each) not in seen}
+        seen |= new
+        found = gc.get_referents(*(each for each in new.values() if not isinstance(each, LEAVES)))
+    yield from seen.values()
 
 
 @contextmanager
@@ -47,8 +47,16 @@ def _copied(container: Any) -> Any:
     return dict(container) if isinstance(container, dict) else list(container)
 
 
+def _has_same_items(container: Any, items: Any) -> bool:
+    if isinstance(container, dict):
+        return bool(container.keys() == items.keys())
+    return len(container) == len(items) and all(map(is_, container, items))
+
+
 def _remove_results(container: Any, items: Any) -> None:
     """Remove what was added to ``container``, with ``items`` before, if there are tensors in it."""
+    if _has_same_items(container, items):  # nearly always, and there may be hundreds of containers
+        return
     if isinstance(container, dict):  # a new value of an old key is no addition: it replaces another result
         added = {key: container[key] for key in container.keys() - items.keys()}
     else:

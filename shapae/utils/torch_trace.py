@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from shapae.utils.dispatch import DispatchMode
 
 Function = Callable[..., Tensor]
 # Parts of the names of operators whose products cuDNN computes.
@@ -40,13 +41,13 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-class NonFiniteTracer(TorchDispatchMode):
+class NonFiniteTracer(DispatchMode):
     """Dispatch mode that finds the first operators which return infinity, or NaN, for inputs without it."""
 
     KINDS = {"infinity": torch.isinf, "NaN": torch.isnan}
 
     def __init__(self, function: Function) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.module_names = ModuleNames(function)
         self.first: dict[str, str] = {}
 
@@ -74,14 +75,14 @@ def first_nonfinite(function: Function, rows: Tensor) -> dict[str, str]:
     return tracer.first
 
 
-class ResultBytes(TorchDispatchMode):
+class ResultBytes(DispatchMode):
     """Dispatch mode that counts the bytes of the results of all operators, by dtype; a view takes none.
 
     Saved tensors alone would tell what autograd keeps, but their hooks fail within ``torch.func`` transforms.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.by_dtype = Counter[torch.dtype]()
         self.operators = set[str]()
 

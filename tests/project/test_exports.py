@@ -74,3 +74,21 @@ def test_a_copy_of_the_folder_explains_where_nothing_is_installed(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True", str(tmp_path / "shapae" / "__init__.py")]
+
+
+# Packages that take a tenth of a second or more to import, and what does without them.
+SLOW = ["matplotlib", "numba", "scipy.stats", "shap", "sklearn", "torch._dynamo"]
+EXPLAINER = "import torch; from shapae import Explainer; e = Explainer(torch.nn.Linear(3, 3), torch.randn(9, 3))"
+WITHOUT = {
+    "the command line": ("from shapae.cli import commands", [*SLOW, "pandas", "scipy", "torch"]),
+    "an Explainer": (EXPLAINER, SLOW),
+    "an explanation": (f"{EXPLAINER}; e(torch.randn(2, 3))", ["torch._dynamo"]),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT)
+def test_slow_packages_are_imported_when_they_are_needed(case):
+    code, packages = WITHOUT[case]
+    code = f"import sys, warnings; warnings.simplefilter('ignore'); {code}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted({*done.stdout.split()} & {*packages}) == []

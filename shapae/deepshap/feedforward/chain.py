@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from shapae.deepshap.rules import is_affine, is_nonlinearity
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
+from shapae.deepshap.tracing.transpose import transpose_of
 
 # Number of random sign vectors that distinguish a diagonal matrix from others, so large that chance plays no role.
 SIGN_VECTORS = 32
@@ -66,12 +67,13 @@ class Affine:
         n_out, n_in = self.sizes
         if n_out <= n_in:
             return self._map_vectors(self._transpose, torch.eye(n_out).to(self.like))
-        pushforward = torch.func.vjp(self._transpose, self.like.new_zeros(n_out))[1]  # the transpose of the transpose
+        pushforward = transpose_of(self._transpose, self.like.new_zeros(n_out))  # the transpose of the transpose
         return self._map_vectors(lambda vector: pushforward(vector)[0], torch.eye(n_in).to(self.like)).mT.contiguous()
 
-    def _transpose(self, multipliers: Tensor) -> Tensor:
-        transposed: Tensor = torch.func.vjp(self.run, self.like.new_zeros(self.sizes[1]))[1](multipliers)[0]
-        return transposed
+    @cached_property
+    def _transpose(self) -> Callable[[Tensor], Tensor]:
+        apply = transpose_of(self.run, self.like.new_zeros(self.sizes[1]))
+        return lambda multipliers: apply(multipliers)[0]
 
     def _map_vectors(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
         size = max(1, CHUNK_ELEMENTS // max(prod(shape) for shape in self.shapes.values()))

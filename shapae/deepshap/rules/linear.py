@@ -7,14 +7,20 @@ import torch
 from torch import Tensor
 
 from shapae.deepshap.rules.slopes import Pair
-from shapae.deepshap.rules.terms import RULES, Rule, Terms, at_midpoint, regroup, sum_to_shape, vmap_leading
+from shapae.deepshap.rules.terms import LEADING, RULES, Rule, Terms, at_midpoint, regroup, sum_to_shape, vmap_leading
 from shapae.deepshap.tracing.tape import Step, Variable
+from shapae.deepshap.tracing.transpose import transpose_of
+
+# Linear operators that keep the order of all numbers.
+RESHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze"}
 
 
 def linear(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
     """Apply the transpose of a linear operator. Truth values and counts are also numbers."""
-    transpose = torch.func.vjp(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in inputs))[1]
-    return regroup(vmap_leading(transpose, m) for m in terms)
+    if step.name in RESHAPES:  # most of the steps of a tape; autograd would take most of the time of one row
+        return [[m.reshape(*m.shape[:LEADING], *inputs[0].x.shape[LEADING:]) for m in terms]]
+    apply = transpose_of(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in inputs))
+    return regroup(vmap_leading(apply, m) for m in terms)
 
 
 LINEAR = (
@@ -76,15 +82,30 @@ def mul(m: Tensor, a: Any, b: Any) -> Any:
     return lambda: sum_to_shape(m * b, a), lambda: sum_to_shape(m * a, b)
 
 
+def matrix_rule(transposes: Callable[..., Any]) -> Rule:
+    """Build the rule of a matrix product, by a constant matrix without ``vmap_leading``: it broadcasts by itself."""
+    general = product_rule(transposes)
+
+    def rule(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
+        *_, left, right = (isinstance(arg, Variable) for arg in step.args)
+        if len(inputs) > 1 or left == right:
+            return general(step, terms, out, inputs)
+        args, kwargs = step.fill([inputs[0].x[0, 0, 0]])
+        parts = [transposes(m, *args, **kwargs)[-2 if left else -1] for m in terms]
+        return [[part() for part in parts]]
+
+    return rule
+
+
 @RULES.register("mm", "bmm")
-@product_rule
+@matrix_rule
 def mm(m: Tensor, a: Tensor, b: Tensor) -> Any:
     """Transpose a @ b."""
     return lambda: m @ b.mT, lambda: a.mT @ m
 
 
 @RULES.register("addmm", "baddbmm")
-@product_rule
+@matrix_rule
 def addmm(m: Tensor, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     """Transpose beta * bias + alpha * a @ b."""
     scaled = m if alpha == 1 else alpha * m

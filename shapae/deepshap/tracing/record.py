@@ -14,7 +14,6 @@ from torch import Tensor
 from torch._decomp import decomposition_table
 from torch._dispatch.python import enable_python_dispatcher
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from shapae.deepshap.tracing.boundary import Boundary
@@ -22,6 +21,7 @@ from shapae.deepshap.tracing.decompositions import DECOMPOSITIONS
 from shapae.deepshap.tracing.quantiles import QuantilesReplaced
 from shapae.deepshap.tracing.tape import Step, Tape, Variable, plain_name
 from shapae.errors import UnsupportedOperator
+from shapae.utils.dispatch import DispatchMode
 from shapae.utils.torch_trace import Function, ModuleNames
 
 IsPrimitive = Callable[[OpOverload, list[torch.dtype]], bool]
@@ -90,11 +90,11 @@ def _prune(steps: list[Step], slots: set[int | None]) -> list[Step]:
     return needed[::-1]
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Dispatch mode that records each operator with an argument that depends on the inputs of ``function``."""
 
     def __init__(self, function: Function, inputs: list[Tensor], is_primitive: IsPrimitive) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.is_primitive = is_primitive
         self.module_names = ModuleNames(function)
         self.slots = {id(each): slot for slot, each in enumerate(inputs)}

@@ -1,0 +1,94 @@
+"""Results that are computed once for a score and its background, and kept between calls while neither changes."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shapae.utils.reachable import reachable
+
+if TYPE_CHECKING:
+    from shapae.deepshap.recording import Recording
+
+R = TypeVar("R", bound="Recording")
+
+
+class Kept:
+    """Results of earlier calls. Copies, and what is sent to other processes, begin without any.
+
+    Attributes:
+        from_earlier_call: Whether an earlier call has left something here.
+        is_doubtful: Whether values did not add up that were computed with it.
+    """
+
+    def __init__(self) -> None:
+        self.from_earlier_call = self.is_doubtful = False
+        self._recordings: list[Recording] = []
+        self._row_bytes: int | None = None
+        self._background_scores: NDArray[Any] | None = None
+
+    def __reduce__(self) -> Any:
+        return Kept, ()
+
+    def recording(self, new: R) -> R:
+        """Return the kept recording of the same function and background, or else keep ``new``."""
+        for each in self._recordings:
+            if type(each) is type(new) and _is_same(each, new):
+                return each
+        self._recordings.append(new)
+        return new
+
+    def row_bytes(self, measure: Callable[[], int]) -> int:
+        """Return the bytes that the score takes for each row, which are measured once."""
+        if self._row_bytes is None:
+            self._row_bytes = measure()
+        return self._row_bytes
+
+    def check_scores(self, scores: NDArray[Any]) -> None:
+        """Drop all recordings if the scores of the background, (b, k), are not to the last bit those of before.
+
+        They tell a change that no comparison of the model has seen.
+        """
+        before = self._background_scores
+        if before is None or before.shape != scores.shape or before.tobytes() != scores.tobytes():
+            self.clear()
+        self._background_scores = np.array(scores)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.__init__()  # type: ignore[misc]
+
+    def nbytes(self, score: Any) -> int:
+        """Count the bytes of all tensors that are kept, beside those of the score."""
+        own = _storages(score)
+        return sum(size for place, size in _storages(self._recordings).items() if place not in own)
+
+
+def _is_same(recording: "Recording", other: "Recording") -> bool:
+    tables, others = ([each.background, *each.anchors] for each in (recording, other))
+    pairs = zip([*tables, recording.weights], [*others, other.weights], strict=False)
+    same_tables = len(tables) == len(others) and all(a is b or _is_equal(a, b) for a, b in pairs)
+    return same_tables and _is_same_function(recording.function, other.function)
+
+
+def _is_equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and a.dtype == b.dtype and torch.equal(a, b)
+
+
+def _is_same_function(function: Any, other: Any) -> bool:
+    """Return whether two functions are one, or shallow copies of one module, such as ``Score.per_sample`` makes."""
+    if function is other:
+        return True
+    parts, others = (getattr(each, "__dict__", {}) for each in (function, other))
+    same = type(function) is type(other) and parts and parts.keys() == others.keys()
+    return bool(same and all(parts[name] is others[name] for name in parts))
+
+
+def _storages(root: Any) -> dict[int, int]:
+    """Find the memory that tensors take, by its place."""
+    tensors = (each for each in reachable(root) if isinstance(each, Tensor))
+    storages = (each.untyped_storage() for each in tensors if each.layout == torch.strided)
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}
