@@ -14,6 +14,7 @@
         MissingPackage       a feature of shapae that needs a package which is not installed
 
     AdditivityWarning        values whose residual exceeds the tolerance of their backend
+    MemoryWarning            a device that ran out of memory, so that smaller blocks are computed
     NamesWarning             repeated names, which were made unique
     RankingWarning           a ranking method that underestimates some features
     ReferenceWarning         a reference of a comparison that another estimate contradicts
@@ -26,6 +27,7 @@ from difflib import get_close_matches
 __all__ = [
     "AdditivityWarning",
     "DataError",
+    "MemoryWarning",
     "MissingPackage",
     "ModelError",
     "NamesWarning",
@@ -123,6 +125,10 @@ class MissingPackage(ShapaeError, ImportError):
 
 class AdditivityWarning(UserWarning):
     """Values whose sums differ from score - base value by more than the tolerance of their backend."""
+
+
+class MemoryWarning(UserWarning):
+    """A device that ran out of memory, so that smaller blocks are computed from then on."""
 
 
 class NamesWarning(UserWarning):

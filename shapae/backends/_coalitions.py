@@ -14,6 +14,7 @@ from shapae.backends.game import Game
 from shapae.deepshap import ManyOutputs
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments
+from shapae.utils.random import random_bits
 
 # Number of parts of the background whose draws give a variance each, where only sums over them are known.
 PARTS = 16
@@ -77,10 +78,13 @@ class Draws:
         generators = [np.random.default_rng(seed) for seed in self.seeds]
         probabilities = self._stack(_probabilities(b, pairs, each) for each in generators)
         signs = self._stack(each.integers(2, size=(b, pairs, max(1, PARTS // b))) * 2 - 1 for each in generators)
+        integers = [each.integers(-(2**31), 2**31, (b, pairs), dtype=np.int32) for each in generators]
+        keys = torch.from_numpy(np.stack(integers)).to(game.background.device)
         shares = game.background_weights / game.background_weights.sum()
         for part in batches(b, size):
-            q, shape = probabilities[:, part], (len(shares[part]), pairs, game.n_players)
-            members = self._stack(each.random(shape, dtype=np.float32) for each in generators) < q
+            q = probabilities[:, part]
+            below = (q * 2**32).to(torch.int64) - 2**31  # the part q of all integers of 32 bits is smaller
+            members = random_bits(keys[:, part], game.n_players) < below
             weights = torch.where(members, 1 / q, 1 / (1 - q))
             weights = weights / weights.sum(dim=2, keepdim=True)
             yield Part(game.background[part], shares[part, None, None], members, weights, signs[:, part])
@@ -229,20 +233,11 @@ def add_up(draws: Draws, rows: Tensor, average: Average, gaps: Tensor) -> Moment
         gaps: (n, k), the sums that the values should have.
     """
     missing = (gaps - average.mean.sum(dim=1)).unsqueeze(1)
-    added = missing * _parts_of_missing(average.variance, _differ(draws.game, rows))
+    added = missing * _parts_of_missing(average.variance, draws.game.differ(rows).to(rows))
     groups = draws.pairs * len(draws.game.background)
     squares = torch.maximum(average.variance, added.square()) * (2 * groups * (groups - 1))
-    arrays = (average.mean + added, squares, average.background_variance)
-    mean, spread, variance = (None if each is None else each.cpu().numpy() for each in arrays)
-    assert mean is not None
-    return Moments(2 * groups, mean, spread, groups, background_variance=variance)
-
-
-def _differ(game: Game, rows: Tensor) -> Tensor:
-    """Tell which players of each row differ from the background in a feature: (n, p, 1), 0 or 1."""
-    differ = torch.stack([(game.background != row).any(dim=0) for row in rows]).to(rows)
-    counts = rows.new_zeros(len(rows), game.n_players).index_add_(1, game.player_of_feature, differ)
-    return counts.clamp(max=1).unsqueeze(2)
+    mean = average.mean + added
+    return Moments(2 * groups, mean, squares, groups, background_variance=average.background_variance)
 
 
 def _parts_of_missing(variance: Tensor, differ: Tensor) -> Tensor:

@@ -7,14 +7,13 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.game import Game
 from shapae.errors import ShapeError
 from shapae.heads.score import Score
 from shapae.tables.players import Players
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Array, Moments, concatenate
 
 # Samples per row in the first round until convergence.
 FIRST_SAMPLES = 100
@@ -227,7 +226,7 @@ def _attribute(
 
 
 def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tensor) -> Moments:
-    """Check the result of a backend, and convert it to arrays of floating point numbers.
+    """Check the result of a backend, and convert its arrays and tensors to floating point numbers.
 
     Args:
         moments: The result.
@@ -245,11 +244,12 @@ def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tens
         )
     names = ("mean", "sum_of_squares", "background_variance")
     given = {what: getattr(moments, what) for what in names}
-    parts: dict[str, Any] = {what: None if part is None else _to_array(part, rows) for what, part in given.items()}
+    parts: dict[str, Any] = {what: None if part is None else _to_floats(part, rows) for what, part in given.items()}
     for what, part in parts.items():
-        if part is not None and part.shape != shape:
+        got = shape if part is None else tuple(part.shape)
+        if got != shape:
             raise ShapeError(
-                f"the backend {name!r} returned Moments with a {what} of shape {part.shape}. Expected is the shape "
+                f"the backend {name!r} returned Moments with a {what} of shape {got}. Expected is the shape "
                 f"{shape}: rows, players and outputs. Values of one output are values[:, :, None]."
             )
     if np.ndim(moments.count) or not moments.count > 0:
@@ -261,7 +261,9 @@ def check_moments(moments: object, name: str, shape: tuple[int, ...], rows: Tens
     return replace(moments, sums=sums, **parts)
 
 
-def _to_array(part: Any, rows: Tensor) -> NDArray[Any]:
-    array = part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part)
+def _to_floats(part: Any, rows: Tensor) -> Array:
+    if isinstance(part, Tensor):
+        return part.detach() if part.is_floating_point() else part.detach().to(rows.dtype)
+    array = np.asarray(part)
     array = array if min(array.strides, default=0) >= 0 else array.copy()  # torch takes no negative strides
     return array if array.dtype.kind == "f" else array.astype(str(rows.dtype).removeprefix("torch."))

@@ -43,4 +43,4 @@ def _attribute(outputs: ManyOutputs, rows: Tensor, *, seeds: Sequence[int]) -> M
             "a row. Use backend=shapae.backends.Coalitions(pairs=2), which has no closed form."
         )
     count = len(outputs.background) if outputs.weights is None else float(outputs.weights.sum())
-    return Moments(count, values.cpu().numpy())
+    return Moments(count, values)

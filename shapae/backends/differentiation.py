@@ -4,9 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from shapae.backends.game import Game
+from shapae.utils.blocks import block_bytes, block_rows
 from shapae.utils.memory import batches
 
-# Largest number of points that a score is run on at once, so that they stay in a cache; and bytes of their gradients.
+# Largest number of points that a score is run on at once, so that they stay in the cache of a processor; and bytes of
+# their gradients.
 POINTS, GRADIENT_BYTES = 2**11, 2**24
 
 
@@ -25,8 +27,9 @@ class Differentiable(nn.Module):
 
 def points_at_once(game: Game, k: int) -> int:
     """Compute the number of points whose gradients, (d, k) each, are computed at once."""
-    room = GRADIENT_BYTES // (game.n_features * k * game.background.element_size())
-    return max(2, min(game.batch_size, POINTS, room))
+    like = game.background
+    room = block_bytes(GRADIENT_BYTES, like) // (game.n_features * k * like.element_size())
+    return max(2, min(game.batch_size, block_rows(POINTS, like), room))
 
 
 def count_outputs(game: Game, *anchors: Tensor) -> int:

@@ -54,10 +54,10 @@ def _attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     pairs = torch.stack([_attribute_row(game, row, coalitions.to(row.device), player_of, weights) for row in rows])
     if game.weights is not None:
         count = float(game.weights.sum())
-        return Moments(count, torch.einsum("npbk,b->npk", pairs, game.weights / count).cpu().numpy())
+        return Moments(count, torch.einsum("npbk,b->npk", pairs, game.weights / count))
     mean = pairs.mean(dim=2)
     squares = (pairs - mean.unsqueeze(2)).square().sum(dim=2)
-    return Moments(len(game.background), mean.cpu().numpy(), squares.cpu().numpy())
+    return Moments(len(game.background), mean, squares)
 
 
 def _attribute_row(game: Game, row: Tensor, coalitions: Tensor, player_of: Tensor, weights: Tensor) -> Tensor:

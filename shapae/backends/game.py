@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.tables.players import Players
+from shapae.utils.blocks import block_rows, on_processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,18 @@ class Game:
         """(d,), integers from 0: the player of each feature."""
         features = self.players.player_of_feature() if self.players else torch.arange(self.n_features)
         return features.to(self.background.device)
+
+    def rows_at_once(self, size: int) -> int:
+        """Choose the number of rows that are scored at once, from the number ``size`` for a processor."""
+        background = self.background
+        return size if on_processor(background) else min(block_rows(size, background), self.batch_size)
+
+    def differ(self, rows: Tensor) -> Tensor:
+        """Tell which players of ``rows`` (n, d) differ from any background row in a feature: (n, p, 1)."""
+        first = self.background[0]
+        features = ((rows != first) | (self.background != first).any(dim=0)).to(rows)
+        counts = rows.new_zeros(len(rows), self.n_players).index_add_(1, self.player_of_feature, features)
+        return counts.unsqueeze(2) > 0
 
     def slice(self, rows: slice) -> "Game":
         """Select a part of the background."""

@@ -63,11 +63,11 @@ class Gradient(ExpectedGradients):
 
     def samples(self, game: Game) -> int:
         """See ``Backend.samples``."""
-        return 4 * len(self._sample_visits(game, 0)[0])
+        return 4 * len(self._sample_visits(game, 0)[0][0])
 
-    def _sample_visits(self, game: Game, seed: int) -> tuple[NDArray[Any], ...]:
-        n_twos = max(2, (game.n_samples or self.n_samples) // 4)
-        return _sample_visits(np.asarray(game.background_weights.cpu()), n_twos, np.random.default_rng(seed))
+    def _sample_visits(self, game: Game, *seeds: int) -> list[tuple[NDArray[Any], ...]]:
+        weights, n_twos = np.asarray(game.background_weights.cpu()), max(2, (game.n_samples or self.n_samples) // 4)
+        return [_sample_visits(weights, n_twos, np.random.default_rng(seed)) for seed in seeds]
 
     def bind(self, game: Game) -> Attribution:
         """See ``Backend.bind``."""
@@ -81,7 +81,7 @@ class Gradient(ExpectedGradients):
         size = points_at_once(game, count_outputs(game, *anchors))
         parts = []
         for few in batches(len(rows), max(1, size // self.samples(game))):
-            draws = [self._sample_visits(game, seed) for seed in seeds[few]]
+            draws = self._sample_visits(game, *seeds[few])
             chosen, t, share = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*draws, strict=True))
             tables = (t.to(rows), rows[few], *(each[few] for each in anchors))
             changes = _changes(game, game.background[chosen], *tables, batch_size=size)
@@ -137,4 +137,4 @@ def _moments(changes: Tensor, t: Tensor, share: Tensor) -> Moments:
     squares = ((differences - common * curves) * share[:, None, None] / 2).square()
     variance = widen(squares.sum(dim=1), squares.square().sum(dim=1), 1) * (m / (m - 1))
     sums = None if d == 1 else _moments(changes.sum(dim=3, keepdim=True), t, share)
-    return Moments(4 * m, mean.cpu().numpy(), (variance * 4 * m * (m - 1)).cpu().numpy(), m, sums)
+    return Moments(4 * m, mean, variance * 4 * m * (m - 1), m, sums)

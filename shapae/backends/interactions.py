@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from shapae.backends.exact import MAX_PLAYERS, gain_weights, list_coalitions
 from shapae.backends.game import Game
 from shapae.backends.sampling import sample_background
+from shapae.utils.blocks import block_rows
 from shapae.utils.memory import batched, batches
 
 # Number of coalitions of one row, which are drawn in fours: two for one background row, each with its complement.
@@ -57,7 +58,7 @@ def interact(game: Game, row: Tensor, chosen: Tensor, *, seed: int, batch_rows: 
         Lundberg et al., 2020, From local explanations to global understanding with explainable AI for trees (halves);
         Bordt and von Luxburg, 2023, From Shapley values to generalized additive models and back (n-Shapley values)
     """
-    batch_rows = min(batch_rows, BATCH_ROWS)
+    batch_rows = min(batch_rows, block_rows(BATCH_ROWS, row[None]))
     if game.n_players <= MAX_PLAYERS:
         return _enumerate(game, row, chosen, batch_rows)
     return sample(game, row, chosen, seed=seed, batch_rows=batch_rows)

@@ -1,13 +1,13 @@
 """Shapley values from random orders of the players, each order forwards and backwards: for any score and any d."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shapae.backends.base import Attribution, Backend
 from shapae.backends.game import Game
@@ -54,43 +54,45 @@ class Sampling(Backend):
         return partial(self._attribute, game)
 
     def _attribute(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
-        score_background = lru_cache(maxsize=1)(partial(_score_rows, game.background))
-        pairs = zip(rows, seeds, strict=True)
-        parts = [self._attribute_row(game, row, seed, score_background(game.score)) for row, seed in pairs]
-        return concatenate(parts, axis=0)
+        scores = _score_rows(game, game.background)
+        blocks = batches(len(rows), max(1, game.rows_at_once(BATCH_ROWS) // (4 * self._pairs(game) * game.n_players)))
+        return concatenate([self._attribute_rows(game, rows[few], seeds[few], scores) for few in blocks], axis=0)
 
-    def _attribute_row(self, game: Game, row: Tensor, seed: int, scores: Tensor) -> Moments:
-        """Attribute the score of ``row`` against a background of these ``scores``: (1, players, k)."""
-        generator, player_of, weights = np.random.default_rng(seed), game.player_of_feature, game.background_weights
-        n_samples = min(self.n_samples, game.n_samples or self.n_samples)
-        twos, part = sample_background(np.asarray(weights.cpu()), n_samples // 2, generator)
-        players, samples = game.n_players, twos.size
-        sampled = game.background[torch.as_tensor(twos.ravel(), device=row.device)]
-        places = torch.as_tensor(generator.random((samples, players)).argsort(axis=1), device=row.device)
-        share = torch.as_tensor(part).to(row)[:, None, None]
-        mean = variance = largest = scores.new_zeros(players, scores.shape[1])
-        for few in batches(len(twos), max(1, BATCH_ROWS // (4 * players))):
-            both = slice(2 * few.start, 2 * few.stop)
-            gains = _contributions(game.score, row, sampled[both], places[both], player_of)
-            one, other = gains.reshape(-1, 2, *mean.shape).unbind(1)
-            mean = mean + (share[few] * (one + other) / 2).sum(dim=0)
+    def _attribute_rows(self, game: Game, rows: Tensor, seeds: Sequence[int], scores: Tensor) -> Moments:
+        """Attribute the scores of ``rows`` at once, against a background of these ``scores``."""
+        draws = [self._draw(game, seed) for seed in seeds]
+        twos, share, places = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*draws, strict=True))
+        share, (n, players, k) = share[0].to(rows)[:, None, None], (len(rows), game.n_players, scores.shape[1])
+        mean = variance = scores.new_zeros(n, players, k)
+        largest = mean[:, :1]
+        for few in batches(len(share), max(1, game.rows_at_once(BATCH_ROWS) // (4 * players * n))):
+            row = rows[:, None, None].expand(-1, *twos[0, few].shape, -1)
+            orders = (each.flatten(0, 2) for each in (row, game.background[twos[:, few]], places[:, few]))
+            gains = _contributions(game, *orders)
+            one, other = gains.reshape(n, -1, 2, players, k).unbind(2)
+            mean = mean + (share[few] * (one + other) / 2).sum(dim=1)
             difference = share[few] * (one - other) / 2
-            squares = (difference - difference.mean(dim=1, keepdim=True)).square()
-            variance, largest = variance + squares.sum(dim=0), torch.maximum(largest, squares.amax(dim=(0, 1)))
-        missing = _score_rows(row[None], game.score)[0] - weights @ scores / weights.sum() - mean.sum(dim=0)
+            squares = (difference - difference.mean(dim=2, keepdim=True)).square()
+            variance = variance + squares.sum(dim=1)
+            largest = torch.maximum(largest, squares.amax(dim=(1, 2)).unsqueeze(1))
+        weights, own = game.background_weights, _score_rows(game, rows)
+        missing = (own - weights @ scores / weights.sum()).unsqueeze(1) - mean.sum(dim=1, keepdim=True)
         # The nearest values that add up. They stay unbiased, as the map is linear, and can't be further from the truth.
-        mean, unexplained = mean + missing / players, missing.abs() - 2 * variance.sqrt().sum(dim=0)
-        least = torch.stack([largest[0], (missing / players).square(), unexplained.clamp(min=0).square()]).amax(dim=0)
-        variance = torch.where(_changes(game, row), torch.maximum(variance, least), variance)
-        squares = variance * samples * len(twos)
-        return Moments(samples, mean[None].cpu().numpy(), squares[None].cpu().numpy(), n_groups=len(twos) + 1)
+        mean, unexplained = mean + missing / players, missing.abs() - 2 * variance.sqrt().sum(dim=1, keepdim=True)
+        least = torch.maximum((missing / players).square(), unexplained.clamp(min=0).square()).maximum(largest)
+        variance = torch.where(game.differ(rows), torch.maximum(variance, least), variance)
+        pairs = len(share)
+        return Moments(2 * pairs, mean, variance * (2 * pairs * pairs), n_groups=pairs + 1)
 
+    def _pairs(self, game: Game) -> int:
+        return min(self.n_samples, self.samples(game)) // 2
 
-def _changes(game: Game, row: Tensor) -> Tensor:
-    """Tell whether any background row differs from ``row`` in a feature of each player: (players, 1)."""
-    differs = (game.background != row).any(dim=0)
-    players = game.player_of_feature[differs]
-    return torch.zeros(game.n_players, 1, dtype=torch.bool, device=row.device).index_fill(0, players, True)
+    def _draw(self, game: Game, seed: int) -> tuple[NDArray[Any], ...]:
+        """Sample for one row: background rows (m, 2), shares (m,), and the positions of all players (m, 2, players)."""
+        generator = np.random.default_rng(seed)
+        twos, share = sample_background(np.asarray(game.background_weights.cpu()), self._pairs(game), generator)
+        places = generator.random((twos.size, game.n_players)).argsort(axis=1)
+        return twos, share, places.reshape(*twos.shape, -1)
 
 
 def sample_background(
@@ -107,34 +109,45 @@ def sample_background(
     return np.searchsorted(shares.cumsum(), at, side="right").clip(max=len(weights) - 1), np.full(pairs, 1 / pairs)
 
 
-def _contributions(score: nn.Module, row: Tensor, sampled: Tensor, places: Tensor, player_of: Tensor) -> Tensor:
-    """Compute the contribution of each player in each order, forwards and backwards: (samples, players, k).
+def _contributions(game: Game, rows: Tensor, sampled: Tensor, places: Tensor) -> Tensor:
+    """Compute the contribution of each player in each order, forwards and backwards: (orders, players, k).
 
     Args:
-        score: (n, d) -> (n, k).
-        row: (d,).
-        sampled: (samples, d), background rows.
-        places: (samples, players), position of each player in the order.
-        player_of: (d,).
+        game: Its score takes rows (n, d) and returns (n, k).
+        rows: (orders, d).
+        sampled: (orders, d), background rows.
+        places: (orders, players), position of each player in the order.
     """
-    samples, players = places.shape
-    when = places[:, player_of]
-
-    def gap(at: Tensor) -> Tensor:
-        """Score with the first players from ``row``, less the score with all the other players from it."""
-        first = when[at // players] < (at % players).unsqueeze(1)
-        others = sampled[at // players]
-        mixed = torch.where(first, row, others), torch.where(first, others, row)
-        return _score_rows(mixed[0], score) - _score_rows(mixed[1], score)
-
-    gaps = batched(gap, torch.arange(samples * players, device=row.device), BATCH_ROWS // 2)
-    gaps = gaps.reshape(samples, players, -1)
+    players = places.shape[1]
+    when = places[:, game.player_of_feature] if game.players else places
+    size, counts = max(1, game.rows_at_once(BATCH_ROWS) // 2), torch.arange(players, device=rows.device)
+    parts = []
+    for few in batches(len(rows), max(1, size // players)):
+        orders = rows[few], sampled[few], when[few]
+        parts.append(torch.cat([_gaps(game, *orders, counts[each]) for each in batches(players, size)], dim=1))
+    gaps = torch.cat(parts)
     # The gap with all players is the opposite of the gap with none.
     gains = torch.cat([gaps, -gaps[:, :1]], dim=1).diff(dim=1) / 2
     return gains.gather(1, places.unsqueeze(2).expand_as(gains))
 
 
-def _score_rows(rows: Tensor, score: nn.Module) -> Tensor:
+def _gaps(game: Game, rows: Tensor, sampled: Tensor, when: Tensor, counts: Tensor) -> Tensor:
+    """Score with the first players from the rows, less the score with all the others: (orders, counts, k).
+
+    Args:
+        game: Its score takes rows (n, d) and returns (n, k).
+        rows: (orders, d).
+        sampled: (orders, d), background rows.
+        when: (orders, d), position of the player of each feature.
+        counts: Numbers of first players.
+    """
+    first, row, other = when.unsqueeze(1) < counts.unsqueeze(1), rows.unsqueeze(1), sampled.unsqueeze(1)
+    mixed = torch.where(first, row, other), torch.where(first, other, row)
+    scores = [_score_rows(game, each.flatten(0, 1)) for each in mixed]
+    return (scores[0] - scores[1]).reshape(*first.shape[:2], -1)
+
+
+def _score_rows(game: Game, rows: Tensor) -> Tensor:
     """(n, d) -> (n, k)."""
     with torch.no_grad():
-        return batched(score, rows, BATCH_ROWS)
+        return batched(game.score, rows, game.rows_at_once(BATCH_ROWS))

@@ -5,11 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import product
 from operator import add
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.deepshap.anchored import background_halves, mixed_values
@@ -20,10 +17,11 @@ from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, merge_terms, sum_terms
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
 from shapae.errors import WITHOUT_GRADIENTS, ModelError
+from shapae.utils.blocks import block_bytes
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
 
-# Bytes of the widest value in one block of pairs, chosen so that a few such values fit into a cache.
+# Bytes of the widest value in one block of pairs, chosen so that a few such values fit into the cache of a processor.
 BLOCK_BYTES = 2**22
 
 
@@ -185,7 +183,8 @@ def attribute_pairs(tape: Tape | FeedForward, x: Values, b: Values, weights: Ten
     """
     k = x[tape.result.slot].shape[1] if isinstance(tape.result, Variable) else len(tape.result)
     constant = tape.constant_slots if isinstance(tape, Tape) else ()  # one value for all pairs of a row
-    pairs = max(1, BLOCK_BYTES // max(value[0].nbytes for slot, value in x.items() if slot not in constant))
+    widest = max(value[0].nbytes for slot, value in x.items() if slot not in constant)
+    pairs = max(1, block_bytes(BLOCK_BYTES, x[0]) // widest)
     n_background = min(len(b[0]), pairs)
     n_outputs = min(k, max(1, pairs // n_background))
     n_rows = max(1, pairs // (n_background * n_outputs))
@@ -235,7 +234,7 @@ def _attribute_outputs(start: BackwardPass, n_rows: int, n_background: int) -> M
         ],
         axis=0,
     )
-    if not np.isfinite(moments.mean).all():
+    if not torch.isfinite(torch.as_tensor(moments.mean)).all():
         for rows, background in product(row_blocks, background_blocks):
             start.select(rows, background).advance(callback=_check_finite)
     return moments
@@ -246,14 +245,14 @@ def _attribute_block(block: BackwardPass) -> Moments:
     values = delta.mul_(m) if len(m) == 1 else delta * m
     if block.weights is not None:
         total = float(block.weights.sum())
-        return Moments(total, _to_array(torch.einsum("knbd,b->knd", values, block.weights / total)))
+        return Moments(total, _rows_first(torch.einsum("knbd,b->knd", values, block.weights / total)))
     mean = values.mean(dim=2)
     sum_of_squares = values.sub_(mean.unsqueeze(2)).square_().sum(dim=2)
-    return Moments(values.shape[2], _to_array(mean), _to_array(sum_of_squares))
+    return Moments(values.shape[2], _rows_first(mean), _rows_first(sum_of_squares))
 
 
-def _to_array(values: Tensor) -> NDArray[Any]:
-    return values.permute(1, 2, 0).cpu().numpy()
+def _rows_first(values: Tensor) -> Tensor:
+    return values.permute(1, 2, 0)
 
 
 def _check_finite(step: Step | LinearSegment, terms: Terms, parts: list[Terms]) -> None:

@@ -16,10 +16,11 @@ from shapae.deepshap.anchored import sum_scores
 from shapae.deepshap.backward import attribute_pairs, residuals
 from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
-from shapae.deepshap.recording import Recording, call, check_tables, rounding_error, split_tables
+from shapae.deepshap.recording import Recording, call, check_tables, coarsest_error, split_tables
 from shapae.deepshap.rules import steps_without_rule
 from shapae.errors import AdditivityWarning, ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
+from shapae.utils.blocks import block_bytes
 from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.memory import MIN_BLOCKS
 from shapae.utils.moments import Moments, concatenate
@@ -72,7 +73,7 @@ def attribute(
     deep_shap = DeepShap(
         function, background, *(each[:1].expand(len(background), -1) for each in optional), weights=weights
     )
-    moments = deep_shap.moments(rows, *optional)
+    moments = deep_shap.moments(rows, *optional).on_host()
     deep_shap._warn_of_residual(moments, rows, *optional)
     values = torch.as_tensor(moments.mean, dtype=rows.dtype, device=rows.device)
     return values if call(function, rows[:1], *(each[:1] for each in optional)).ndim == 2 else values.squeeze(2)
@@ -84,16 +85,17 @@ class DeepShap(Recording):
     def attribute(self, rows: Tensor, *anchors: Tensor) -> Moments:
         """Compute the attributions, (n, d, k) also for one output.
 
-        Values that do not add up are an AdditivityWarning. See ``moments`` for the arguments.
+        They are arrays. Values that do not add up are an AdditivityWarning. See ``moments`` for the arguments.
         """
-        moments = self.moments(rows, *anchors)
+        moments = self.moments(rows, *anchors).on_host()
         self._warn_of_residual(moments, rows, *anchors)
         return moments
 
     def moments(self, rows: Tensor, *anchors: Tensor) -> Moments:
         """Compute the attributions without checking that they add up, for callers who check this by themselves.
 
-        Their variation over the background is included if they are computed pair by pair, without weights.
+        They stay on the device of the rows. Their variation over the background is included if they are computed pair
+        by pair, without weights.
 
         Args:
             rows: See ``shapae.deepshap.attribute``, also for the errors.
@@ -111,7 +113,7 @@ class DeepShap(Recording):
         """Warn the caller of the caller, if the values do not add up to the scores of the function."""
         scores, base = self._all_scores(rows, *anchors), self._base_values(*anchors)
         sizes = torch.linalg.vector_norm(torch.as_tensor(moments.mean), 1, dim=1).amax(dim=0).numpy()
-        spread, tolerance = additivity_tolerance(scores, base, sizes, rounding_error(self._tape, rows.dtype))
+        spread, tolerance = additivity_tolerance(scores, base, sizes, coarsest_error(self._tape, rows.dtype))
         message = residual_message(scores - base - moments.mean.sum(axis=1), tolerance, spread)
         if message:
             warnings.warn(f"{message} {HINT}", AdditivityWarning, stacklevel=3)
@@ -151,8 +153,9 @@ class DeepShap(Recording):
         """See ``sum_scores``."""
         some = torch.arange(len(anchors)) % len(self.background)
         x, tape = self._replay(self.background[some], anchors), self._tape.in_dtype(anchors.dtype)
-        parts = zip(self._parts, torch.split(weights, self._batch_size), strict=True)
-        return reduce(add, (sum_scores(tape, x, *part, size=backward.BLOCK_BYTES) for part in parts))
+        parts = zip(self._parts, torch.split(weights, [len(part[0]) for part in self._parts]), strict=True)
+        size = block_bytes(backward.BLOCK_BYTES, anchors)
+        return reduce(add, (sum_scores(tape, x, *part, size=size) for part in parts))
 
     def _all_scores(self, *inputs: Tensor) -> NDArray[Any]:
         with torch.no_grad():
@@ -185,12 +188,11 @@ class DeepShap(Recording):
             weights = None if self.weights is None else self.weights / total
             values = contract(chain, self._order, x, self._chain_background, weights)
             if values is not None:
-                return Moments(total, values.cpu().numpy())
+                return Moments(total, values)
         pays_off = chain and chain.saving * len(inputs[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
         tape = chain if chain and pays_off else self._tape.in_dtype(inputs[0].dtype)
-        weight_parts = (
-            [None] * len(self._parts) if self.weights is None else torch.split(self.weights, self._batch_size)
-        )
+        sizes = [len(part[0]) for part in self._parts]
+        weight_parts = [None] * len(sizes) if self.weights is None else torch.split(self.weights, sizes)
         return reduce(add, (attribute_pairs(tape, x, *part) for part in zip(self._parts, weight_parts, strict=True)))
 
     @cached_property

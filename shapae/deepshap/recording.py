@@ -15,10 +15,12 @@ from shapae.deepshap.rules.path import has_gradient, takes_many_rows
 from shapae.deepshap.tracing.record import record
 from shapae.deepshap.tracing.tape import Tape, Values, replay, replay_row
 from shapae.errors import WITHOUT_GRADIENTS, DataError, ModelError, ShapeError, UnsupportedOperator
+from shapae.utils.blocks import block_bytes
 from shapae.utils.context import ignore_batching_warnings
+from shapae.utils.rounding import rounding_error
 from shapae.utils.torch_trace import Function
 
-# Bytes of all values of one batch of rows in a replay, chosen to bound the memory.
+# Bytes of all values of one batch of rows in a replay on a processor, chosen to bound the memory.
 REPLAY_BYTES = 2**23
 # Names of operators that sum numbers, which may cancel; see ``_tolerance``.
 SUM_OPERATORS = {"sum", "mm", "bmm", "addmm", "mv", "dot"}
@@ -64,10 +66,14 @@ class Recording:
         """Values of the first background row on the tape."""
         return replay(self._tape, *(each[:1] for each in self._inputs))
 
-    @cached_property
+    @property
     def _batch_size(self) -> int:
         """Number of rows in one replay."""
-        return max(1, REPLAY_BYTES // sum(value.nbytes for value in self._first_values.values()))
+        return max(1, block_bytes(REPLAY_BYTES, self.background) // self._row_bytes)
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        return sum(value.nbytes for value in self._first_values.values())
 
     @cached_property
     def _chain(self) -> FeedForward | None:
@@ -167,15 +173,15 @@ def call(function: Function, rows: Tensor, *anchors: Tensor) -> Tensor:
     raise ShapeError(f"the function must return floating point scores ({len(rows)},) or ({len(rows)}, k), got {got}.")
 
 
-def rounding_error(tape: Tape, dtype: torch.dtype) -> float:
+def coarsest_error(tape: Tape, dtype: torch.dtype) -> float:
     """Return the relative rounding error of the coarsest of ``dtype`` and the dtypes on the tape."""
     dtypes = {dtype, *(step.dtype for step in tape.steps if step.dtype.is_floating_point)}
-    return max(torch.finfo(each).eps for each in dtypes)
+    return max(rounding_error(each) for each in dtypes)
 
 
 def _tolerance(tape: Tape, values: Values, scores: Tensor) -> Tensor:
     """Bound the rounding errors of the scores, (n, k), including those of the terms that they are a sum of."""
-    eps = rounding_error(tape, scores.dtype)
+    eps = coarsest_error(tape, scores.dtype)
     limit = 100 * (1 + values[0].abs().max())  # larger numbers are masks
 
     def magnitudes(slot: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Whether the values of all rows add up to their scores: up to rounding, or up to the standard errors of their sums."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,13 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
 
 from shapae.errors import ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
+from shapae.utils.blocks import block_bytes, on_processor
 from shapae.utils.memory import batches
-from shapae.utils.moments import Moments
+from shapae.utils.moments import Array, Moments, to_array
 
-# Bytes of the values that are summed at once, so that they stay in a cache.
+# Bytes of the values that are summed at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
 # Probability of a false alarm if each sum of values has a normal error of the size of its standard error.
 FALSE_ALARM = 1e-4
@@ -42,12 +45,21 @@ class Sums:
     @classmethod
     def of(cls, moments: Moments) -> "Sums":
         """Sum the values of n rows, (n, d, k)."""
-        values = moments.mean
-        parts = [values[part] for part in batches(len(values), max(1, CACHE_BYTES // max(1, values[:1].nbytes)))]
-        sums, sizes = ([*map(each, parts)] for each in (_sum, _size))
+        values = torch.as_tensor(moments.mean)
+        size = max(1, block_bytes(CACHE_BYTES, values) // max(1, values[:1].nbytes))
+        parts = [values[part] for part in batches(len(values), size)]
+        sums, sizes = (np.concatenate([*map(each, parts)]) for each in (_sum, _size))
         errors = None if moments.sums is None else moments.sums.standard_error
         groups = 0 if moments.sums is None else float(np.min(moments.sums.n_groups))
-        return cls(np.concatenate(sums), np.concatenate(sizes), None if errors is None else errors[:, 0], groups)
+        return cls(sums, sizes, None if errors is None else to_array(errors[:, 0]), groups)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Sums"]) -> "Sums":
+        """Concatenate the sums of other rows of the same attribution."""
+        values, sizes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "sizes"))
+        known = [part.errors for part in parts if part.errors is not None]
+        errors = np.concatenate(known) if len(known) == len(parts) else None
+        return cls(values, sizes, errors, min(part.groups for part in parts))
 
 
 class Additivity:
@@ -142,10 +154,11 @@ def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
         )
 
 
-def _sum(values: NDArray[Any]) -> NDArray[Any]:
+def _sum(values: Tensor) -> NDArray[Any]:
     """Sum over the features, (n, d, k) -> (n, k): to the last digit as users do, whose single output has two axes."""
-    return np.asarray(values.sum(axis=1) if values.shape[2] > 1 else values[..., 0].sum(axis=1, keepdims=True))
+    here: Array = values.numpy() if on_processor(values) else values
+    return to_array(here.sum(axis=1) if values.shape[2] > 1 else here[..., 0].sum(axis=1, keepdims=True))
 
 
-def _size(values: NDArray[Any]) -> NDArray[Any]:
-    return torch.from_numpy(values).abs().sum(dim=1).numpy()
+def _size(values: Tensor) -> NDArray[Any]:
+    return to_array(values.abs().sum(dim=1))

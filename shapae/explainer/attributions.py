@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from shapae.explainer.additivity import Additivity, Sums
 from shapae.explainer.worker import used_per_row
-from shapae.utils.moments import Moments
+from shapae.utils.blocks import on_processor
+from shapae.utils.moments import Array, Moments
 
 
 class Attributions(Additivity):
@@ -41,16 +42,21 @@ class Attributions(Additivity):
         Raises:
             ModelError: Some values are NaN or infinite.
         """
-        torch.from_numpy(self.values)[block] = torch.from_numpy(moments.mean)
-        self.put(block, Sums.of(replace(moments, mean=self.values[block])))
+        torch.from_numpy(self.values)[block] = torch.as_tensor(moments.mean)
+        self.put(block, Sums.of(_in_result(moments, self.values[block])))
         if np.ndim(moments.count):
             self.used[block] = used_per_row(moments)
         self.standard_errors = self._put_known(self.standard_errors, block, moments.standard_error)
         self.background_errors = self._put_known(self.background_errors, block, moments.background_error)
 
-    def _put_known(self, whole: NDArray[Any] | None, block: slice, part: NDArray[Any] | None) -> NDArray[Any] | None:
+    def _put_known(self, whole: NDArray[Any] | None, block: slice, part: Array | None) -> NDArray[Any] | None:
         if part is None:
             return whole
         whole = np.empty_like(self.values) if whole is None else whole
-        whole[block] = part
+        torch.from_numpy(whole)[block] = torch.as_tensor(part)
         return whole
+
+
+def _in_result(moments: Moments, values: NDArray[Any]) -> Moments:
+    """Take the mean from the result, whose ``values`` are in the cache of the processor, if it was computed there."""
+    return replace(moments, mean=values) if on_processor(torch.as_tensor(moments.mean)) else moments

@@ -10,14 +10,8 @@ from shapae.backends.base import Backend
 from shapae.backends.game import Game
 from shapae.errors import TooLarge
 from shapae.heads.score import Score
-from shapae.utils.memory import (
-    BLOCKS_PER_WORKER,
-    CHUNK_BYTES,
-    MIN_BLOCKS,
-    batches,
-    bytes_per_row,
-    format_bytes,
-)
+from shapae.utils.blocks import device_factor, on_processor
+from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, MIN_BLOCKS, batches, bytes_per_row, format_bytes
 
 # Copies of the tensors of a row that are held besides those that autograd saves: gradients, differences, and what
 # hooks keep.
@@ -54,11 +48,13 @@ class Plan:
         blocks: Slices of the rows.
         parts: Slices of the background. A chunk is a block of rows against a part of the background.
         batch_size: Number of rows that can be scored at once.
+        room: Number of bytes that each worker may hold.
     """
 
     blocks: list[slice]
     parts: list[slice]
     batch_size: int
+    room: float
 
     def limit(self, game: Game) -> Game:
         """Tell a game how many rows fit the memory at once with gradients."""
@@ -73,13 +69,13 @@ def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserv
         game: Its score is a ``Score``.
         n: Number of rows.
         settings: Number of workers and memory.
-        reserved: Number of bytes of the memory that are taken already.
+        reserved: Number of bytes of the memory of the processor that are taken already.
 
     Raises:
         TooLarge: Not even one row against one background row fits.
     """
     jobs, background = int(effective_n_jobs(settings.n_jobs)), game.background
-    row_bytes, room = bytes_per_row(game.score, background[[0, -1]]), (settings.memory - reserved) / jobs
+    row_bytes, room = bytes_per_row(game.score, background[[0, -1]]), _room(game, settings, reserved) / jobs
     players = game.n_players if backend.supports_groups else game.n_features
     blocks, parts = cut(
         n,
@@ -88,8 +84,9 @@ def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserv
         result=COPIES * result_bytes(game) * players // game.n_players,
         room=room,
         jobs=jobs,
+        factor=device_factor(background),
     )
-    return Plan(blocks, parts, max(1, int(min(room, CHUNK_BYTES) // row_bytes)))
+    return Plan(blocks, parts, max(1, int(min(room, device_factor(background) * CHUNK_BYTES) // row_bytes)), room)
 
 
 def plan_rows(game: Game, n: int, settings: Settings, reserved: float) -> Plan:
@@ -99,20 +96,26 @@ def plan_rows(game: Game, n: int, settings: Settings, reserved: float) -> Plan:
         game: See ``plan_chunks``.
         n: Number of rows.
         settings: Number of workers and memory.
-        reserved: Number of bytes of the memory that are taken already.
+        reserved: Number of bytes of the memory of the processor that are taken already.
 
     Raises:
         TooLarge: Not even one row can be scored.
     """
     jobs = int(effective_n_jobs(settings.n_jobs))
-    row_bytes, room = bytes_per_row(game.score, game.background[[0, -1]]), (settings.memory - reserved) / jobs
+    row_bytes, room = bytes_per_row(game.score, game.background[[0, -1]]), _room(game, settings, reserved) / jobs
     if row_bytes > room:
         raise TooLarge(
             f"scoring one row takes about {format_bytes(row_bytes)}, but there is room for {format_bytes(room)}. Raise "
             f"memory=, or lower n_jobs=."
         )
     height = -(-n // max(MIN_BLOCKS, BLOCKS_PER_WORKER * jobs))
-    return Plan(batches(n, height), [slice(None)], int(min(room, CHUNK_BYTES) // row_bytes))
+    batch_size = int(min(room, device_factor(game.background) * CHUNK_BYTES) // row_bytes)
+    return Plan(batches(n, height), [slice(None)], batch_size, room)
+
+
+def _room(game: Game, settings: Settings, reserved: float) -> float:
+    """Bytes for all workers: results are held by the processor, so that they take no room on another device."""
+    return settings.memory - (reserved if on_processor(game.background) else 0)
 
 
 def result_bytes(game: Game) -> int:
@@ -123,7 +126,14 @@ def result_bytes(game: Game) -> int:
 
 
 def cut(
-    n: int, b: int, bytes_held: Callable[[int], float], result: float, room: float, *, jobs: int = 1
+    n: int,
+    b: int,
+    bytes_held: Callable[[int], float],
+    result: float,
+    room: float,
+    *,
+    jobs: int = 1,
+    factor: int = 1,
 ) -> tuple[list[slice], list[slice]]:
     """Cut ``n`` rows x ``b`` background rows.
 
@@ -136,6 +146,7 @@ def cut(
         result: Number of bytes of the result of one row.
         room: Number of bytes that a chunk may take.
         jobs: Number of workers.
+        factor: See ``device_factor``.
 
     Returns:
         Blocks of rows, and parts of the background.
@@ -151,6 +162,6 @@ def cut(
         )
     height = -(-n // max(MIN_BLOCKS, BLOCKS_PER_WORKER * jobs))
     if jobs == 1:
-        room, height = min(room, CHUNK_BYTES), max(height, int(MIN_BLOCK_BYTES // bytes_held(b)))
+        room, height = min(room, factor * CHUNK_BYTES), max(height, int(factor * MIN_BLOCK_BYTES // bytes_held(b)))
     height = max(1, min(height, n, int(room // result)))
     return batches(n, height), batches(b, width)

@@ -19,7 +19,9 @@ from shapae.backends.game import Game
 from shapae.errors import ModelError
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
-from shapae.utils.memory import batches
+from shapae.utils.blocks import block_rows
+from shapae.utils.memory import batched
+from shapae.utils.rounding import rounding_error
 from shapae.utils.text import enumerate_names
 
 # Number of ways from background rows to rows, and of ways along single features.
@@ -187,7 +189,8 @@ def follow(function: Function, start: Tensor, end: Tensor) -> Followed:
         return torch.stack([numbers.detach(), slopes.sum(1), (slopes != 0).any(1).to(slopes), size.detach()], dim=1)
 
     def evaluate(ways: Tensor, t: Tensor) -> Tensor:
-        return torch.cat([at(ways[part], t[part]) for part in batches(len(ways), BATCH_ROWS)])
+        places = torch.arange(len(ways), device=ways.device)
+        return batched(lambda few: at(ways[few], t[few]), places, block_rows(BATCH_ROWS, start))
 
     inner = (torch.arange(PIECES).to(start) + 0.618) / PIECES
     t = torch.cat([inner.new_zeros(1), inner, inner.new_ones(1)])
@@ -208,12 +211,8 @@ def follow(function: Function, start: Tensor, end: Tensor) -> Followed:
         between = evaluate(few.ways, middle)
         alive = alive.index_add(0, few.ways, between[:, 2])
         pieces = pieces.replace(halved, few, middle, between)
-    zeros = torch.zeros_like(alive)
-    return Followed(
-        zeros.index_add(0, pieces.ways, pieces.change.abs()),
-        zeros.index_add(0, pieces.ways, pieces.lost).abs(),
-        alive > 0,
-    )
+    change, lost = (alive.new_zeros(s).index_add(0, pieces.ways, each) for each in (pieces.change.abs(), pieces.lost))
+    return Followed(change, lost.abs(), alive > 0)
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ class _Pieces:
     @property
     def rounding(self) -> Tensor:
         sizes = torch.maximum(self.known0[:, 3], self.known1[:, 3])
-        return ROUNDING * torch.finfo(sizes.dtype).eps * sizes
+        return ROUNDING * rounding_error(sizes.dtype) * sizes
 
     @property
     def lost(self) -> Tensor:
@@ -262,11 +261,9 @@ class _Pieces:
         kept[at] = False
         left = _Pieces(few.ways, few.t0, middle, few.known0, between)
         right = _Pieces(few.ways, middle, few.t1, between, few.known1)
-        return _Pieces(*map(_cat, zip(self.select(kept).parts, left.parts, right.parts, strict=True)))
-
-
-def _cat(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat(parts)
+        return _Pieces(
+            *(torch.cat(each) for each in zip(self.select(kept).parts, left.parts, right.parts, strict=True))
+        )
 
 
 def _follow_features(function: Function, start: Tensor, end: Tensor) -> Followed:

@@ -37,6 +37,7 @@ from shapae.tables.background import read_background, tensors
 from shapae.tables.columns import numbered_features
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
+from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
 
@@ -59,7 +60,7 @@ class Explainer:
             or a function of the autoencoder and the rows.
         backend: The attribution method: one of ``shapae.backends.names()``, or a ``shapae.backends.Backend``.
         n_jobs: Number of workers, as in joblib; None for the number of an outer ``joblib.parallel_config``, or 1.
-        memory: Bound on the memory that is used at once: "1GB", or a number of bytes.
+        memory: Bound on the memory that is used at once, of the device: "1GB", or a number of bytes.
         seed: Random seed.
         progress: Whether a bar is shown; None for a bar that appears in terminals and notebooks if the work takes
             more than a second.
@@ -298,7 +299,7 @@ class Explainer:
         free = table.names and not self._game.players
         names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
-        with inference_state(self._score, self.background, gradients=True):
+        with inference_state(self._score, self.background, gradients=True), device_memory(self.memory):
             rows = TableStream(table, self.background, "rows")
             some = torch.cat([rows[:CHECKED_ROWS], self.background[:CHECKED_ROWS]])
             check_score(self._score, self._score.inputs(some))

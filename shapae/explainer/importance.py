@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.export import ExplanationArrays
 from shapae.explainer.record import describe_errors
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.blocks import block_bytes
+from shapae.utils.moments import Array, Moments, concatenate
 
-# Bytes of the values that are averaged at once, so that they stay in a cache.
+# Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
 
 
@@ -38,10 +39,11 @@ class RowAverages:
         return RowAverages(self.values + other.values, self.sizes + other.sizes, used)
 
 
-def average_over_rows(values: NDArray[Any], used: NDArray[Any] | None = None) -> RowAverages:
-    """Average ``values`` (n, d, k) over the rows; ``used`` is (n,), see ``RowAverages``."""
-    n_cached = max(1, CACHE_BYTES // values[:, :1].nbytes)
-    features = torch.split(torch.from_numpy(np.ascontiguousarray(values)), n_cached, dim=1)
+def average_over_rows(values: Array, used: NDArray[Any] | None = None) -> RowAverages:
+    """Average ``values`` (n, d, k) over the rows, where they are; ``used`` is (n,), see ``RowAverages``."""
+    rows = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+    n_cached = max(1, block_bytes(CACHE_BYTES, rows) // rows[:, :1].nbytes)
+    features = torch.split(rows, n_cached, dim=1)
     pairs = [(_moments(few), _moments(few.abs())) for few in features]
     averaged, sizes = (concatenate(parts, axis=0) for parts in zip(*pairs, strict=True))
     return RowAverages(averaged, sizes, used)
@@ -50,7 +52,7 @@ def average_over_rows(values: NDArray[Any], used: NDArray[Any] | None = None) ->
 def _moments(values: torch.Tensor) -> Moments:
     mean = values.mean(dim=0)
     squares = (values - mean).square_().sum(dim=0)
-    return Moments(len(values), mean.double().numpy(), squares.double().numpy())
+    return Moments(len(values), mean.double(), squares.double()).on_host()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +109,12 @@ class Importance:
     @property
     def mean_abs(self) -> NDArray[Any]:
         """(d, k): mean of |value|, the importance of the feature for the output."""
-        return self.over.sizes.mean
+        return np.asarray(self.over.sizes.mean)
 
     @property
     def mean(self) -> NDArray[Any]:
         """(d, k): mean value, whether the feature raises the output or lowers it, compared with the background."""
-        return self.over.values.mean
+        return np.asarray(self.over.values.mean)
 
     @property
     def mean_abs_error(self) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from shapae.explainer.chunks import Plan, Settings, plan_chunks, result_bytes
 from shapae.explainer.importance import RowAverages
 from shapae.explainer.scores import base_values, score_rows
 from shapae.explainer.worker import (
+    attempt,
     attribute_block,
     attribute_until_converged,
     average_block,
@@ -25,6 +26,7 @@ from shapae.explainer.worker import (
 )
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
+from shapae.utils.blocks import Room, current_room
 from shapae.utils.memory import batches, format_bytes
 from shapae.utils.moments import Moments
 from shapae.utils.parallel import parallel_map
@@ -204,5 +206,6 @@ def _run(
     attribution: Callable[[Game], Attribution] = partial(bind, backend)
     if len(plan.parts) == 1:  # then all blocks share what is bound; otherwise one part is held at a time
         attribution = cache(attribution)
+    work = partial(attempt, Room(plan.room, current_room().said), work)
     arguments = (([attribution(game) for game in games], rows[block], seeds[block]) for games, block in tasks)
     return parallel_map(work, arguments, len(tasks), n_jobs=settings.n_jobs, progress=settings.progress)

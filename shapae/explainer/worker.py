@@ -1,23 +1,47 @@
 """The attribution of one block of rows, in this process or in a worker."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.base import Attribution
 from shapae.explainer.additivity import Sums
 from shapae.explainer.importance import RowAverages, average_over_rows
-from shapae.utils.moments import Moments
+from shapae.utils.blocks import Room, memory_bound
+from shapae.utils.memory import batches
+from shapae.utils.moments import Moments, concatenate
 from shapae.utils.random import round_seed
 
 # Minimum number of background rows, batches or pairs of samples before convergence is tested: from fewer of them a
 # standard error is not known well enough.
 MIN_GROUPS = 8
+T = TypeVar("T")
+
+
+def attempt(room: Room, work: Callable[..., T], bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int]) -> T:
+    """Do ``work`` on rows within the room; where the device runs out of memory, again on halves of the rows."""
+    try:
+        with memory_bound(room):
+            return work(bound, rows, seeds)
+    except torch.cuda.OutOfMemoryError as error:
+        room.halve(error)
+    halves = batches(len(rows), -(-len(rows) // 2))  # not within the except clause, whose traceback holds tensors
+    result: T = _merge([attempt(room, work, bound, rows[half], seeds[half]) for half in halves])
+    return result
+
+
+def _merge(parts: list[Any]) -> Any:
+    """Merge the results of blocks of rows: moments, or averages over the rows with sums of each row."""
+    if isinstance(parts[0], Moments):
+        return concatenate(parts, axis=0)
+    averages, sums = zip(*parts, strict=True)
+    return reduce(add, averages), Sums.concatenate(sums)
 
 
 def attribute_block(bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int]) -> Moments:
@@ -56,7 +80,8 @@ def attribute_until_converged(
     for number, attribute in enumerate(bound):
         if not len(left):
             break
-        part = attribute(rows[left], seeds=[round_seed(seeds[row], number) for row in left.tolist()]).as_group()
+        part = attribute(rows[left], seeds=[round_seed(seeds[row], number) for row in left.tolist()])
+        part = part.on_host().as_group()
         total = part if total is None else total + part
         result = result or Moments.empty(len(rows), total)  # once, as it may be large
         done = _converged(total, tolerance) | (number == len(bound) - 1)

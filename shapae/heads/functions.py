@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.heads.base import HEADS, Head
+from shapae.utils.text import DEVICES_DIFFER, LEAVES_TORCH, SEVERAL_DEVICES
 
 HeadFunction = Callable[..., Tensor]
 
@@ -119,3 +120,24 @@ def output_names(head: nn.Module, features: Sequence[str], width: int) -> list[s
             f"{names}."
         )
     return names
+
+
+# Parts of what torch says, and what that means.
+KNOWN_ERRORS = {
+    **dict.fromkeys(DEVICES_DIFFER, SEVERAL_DEVICES),
+    "Can't call numpy()": LEAVES_TORCH,
+    "between 0 and 1": "computes a binary cross-entropy of numbers that are not between 0 and 1, which rows with some "
+    "replaced features may have even if no row has. If these are logits, use the loss 'bce_with_logits', or "
+    "torch.nn.functional.binary_cross_entropy_with_logits.",
+}
+
+
+def refuse_known(head: nn.Module, error: RuntimeError) -> None:
+    """Say what is wrong where torch does not say it in the words of the user.
+
+    Raises:
+        ModelError: The error is one of ``KNOWN_ERRORS``.
+    """
+    for part, meaning in KNOWN_ERRORS.items():
+        if part in str(error):
+            raise ModelError(f"the head {short_name(head)}, or the model, {meaning}") from error

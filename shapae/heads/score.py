@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapaeError, ShapeError, UnknownName
-from shapae.heads.functions import as_head, output_names, short_name
+from shapae.heads.functions import as_head, output_names, refuse_known, short_name
 from shapae.heads.losses import checked_losses
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
@@ -22,8 +22,8 @@ from shapae.tables.table import check_n_features, read_table, resolve_feature_na
 from shapae.utils.context import evaluate, inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
-from shapae.utils.text import LEAVES_TORCH
-from shapae.utils.torch_trace import coarsest_dtype
+from shapae.utils.rounding import rounding_error
+from shapae.utils.torch_trace import coarsest_dtype, runs_on_cudnn
 
 
 class Score(nn.Module):
@@ -39,8 +39,6 @@ class Score(nn.Module):
             from as their anchors.
 
     Attributes:
-        eps: Relative rounding error of the least precise dtype that the scores are computed in.
-
     Raises:
         ShapeError: The head returns neither (n,) nor (n, k).
         ModelError: No output was chosen, or one output twice; or there is no such source.
@@ -62,7 +60,7 @@ class Score(nn.Module):
         self._columns: slice | list[int] = slice(None)
         inputs = self.inputs(rows)
         self._width = self._try(inputs).shape[1]
-        self.eps = torch.finfo(coarsest_dtype(self, inputs)).eps
+        self._coarsest, self._on_cudnn = coarsest_dtype(self, inputs), runs_on_cudnn(self, inputs)
         self._features = list(features)
         names = output_names(head, features, self._width)
         chosen = getattr(head, "chosen", None)
@@ -72,6 +70,11 @@ class Score(nn.Module):
                 raise ModelError(
                     f"choose one or more outputs of {short_name(head)}, each once, or None for all; got {chosen}."
                 )
+
+    @property
+    def eps(self) -> float:
+        """Relative rounding error of the least precise dtype, or products, by which the scores are computed now."""
+        return rounding_error(self._coarsest, by_cudnn=self._on_cudnn)
 
     def _try(self, rows: Tensor) -> Tensor:
         where = f"rows of shape {tuple(rows.shape)} and {rows.dtype}"
@@ -191,7 +194,7 @@ class Score(nn.Module):
         try:
             numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows)).to(rows.dtype)
         except RuntimeError as error:
-            _refuse_known(self.head, error)
+            refuse_known(self.head, error)
             raise
         chosen: Tensor = numbers[:, self._columns]
         return chosen.mean(dim=1, keepdim=True) if self.draws else chosen
@@ -293,21 +296,6 @@ def _predict(score: nn.Module, X: Any, like: Tensor) -> NDArray[Any]:
         size = max(1, int(CHUNK_BYTES // bytes_per_row(score, like.expand(2, -1))))
         scores: NDArray[Any] = batched(score, rows, size).cpu().numpy()
     return scores[:, 0] if scores.shape[1] == 1 else scores
-
-
-# Parts of what torch says, and what that means.
-KNOWN_ERRORS = {
-    "Can't call numpy()": LEAVES_TORCH,
-    "between 0 and 1": "computes a binary cross-entropy of numbers that are not between 0 and 1, which rows with some "
-    "replaced features may have even if no row has. If these are logits, use the loss 'bce_with_logits', or "
-    "torch.nn.functional.binary_cross_entropy_with_logits.",
-}
-
-
-def _refuse_known(head: nn.Module, error: RuntimeError) -> None:
-    for part, meaning in KNOWN_ERRORS.items():
-        if part in str(error):
-            raise ModelError(f"the head {short_name(head)}, or the model, {meaning}") from error
 
 
 def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:

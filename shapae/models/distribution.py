@@ -16,6 +16,7 @@ from shapae.models.refusals import refuse
 from shapae.models.resolver import ENCODERS, Resolver, or_none
 from shapae.models.trials import Candidate, Trials, same
 from shapae.models.unwrapping import deep_copy
+from shapae.utils.rounding import rounding_error
 
 # Meanings of a tensor beside the mean: how its standard deviation and its log variance are computed.
 SPREADS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
@@ -209,7 +210,7 @@ def _seeded_output(trials: Trials, root: Any) -> Any:
 
 def _close(difference: Tensor, deviation: Tensor) -> bool:
     """Compare with some room: the difference of two sums is less precise than the sums."""
-    eps = torch.finfo(difference.dtype).eps ** 0.5
+    eps = rounding_error(difference.dtype) ** 0.5
     return difference.shape == deviation.shape and bool(
         torch.isfinite(deviation).all() and ((difference - deviation).abs() <= eps * deviation.abs().max()).all()
     )

@@ -9,6 +9,7 @@ from torch import nn
 from shapae.errors import ModelError, ShapeError
 from shapae.models import outputs
 from shapae.models.trials import Candidate, Trials
+from shapae.utils.text import DEVICES_DIFFER, SEVERAL_DEVICES
 
 # Noun of each part, what its tensor must be, and an example of its code.
 PARTS = {
@@ -71,6 +72,8 @@ def _input_hint(trials: Trials, root: Any) -> str | None:
     error, d = trials.output(root), trials.rows.shape[1]
     if not isinstance(error, Exception):
         return None
+    if any(part in str(error) for part in DEVICES_DIFFER):
+        return f"It {SEVERAL_DEVICES}"
     model = trials.runner.model
     names = _required(model.forward)
     if len(names) > 1:

@@ -4,13 +4,13 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models import outputs
 from shapae.models.accessors import Accessor, Field, Part, hookable, recorded
 from shapae.models.noise import ForwardMode, Noise
+from shapae.utils.rounding import rounding_error
 
 # Two tensors are equal if they differ by at most this many times the precision of the largest number: the order of
 # summation may differ between the parts of a model and the whole.
@@ -190,7 +190,7 @@ def same(one: Tensor, other: Tensor) -> bool:
     """Return whether two tensors are equal up to rounding."""
     if one.shape != other.shape:
         return False
-    eps = max(torch.finfo(each.dtype).eps for each in (one, other))
+    eps = max(rounding_error(each.dtype) for each in (one, other))
     scale = other.abs().max() if other.numel() else other.new_zeros(())
     return bool(((one - other).abs() <= ROUNDING * eps * scale).all())
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.errors import DataError
+from shapae.utils.moments import Array
 from shapae.utils.text import enumerate_names
 
 Groups = Mapping[str, Sequence[str]]
@@ -41,11 +42,14 @@ class Players:
         """(d,): the player of each feature, if no two players share a feature."""
         return torch.from_numpy(self.members[1, np.argsort(self.members[0])])
 
-    def sums(self, values: NDArray[Any], axis: int = 1) -> NDArray[Any]:
-        """Sum over the features of each player, along ``axis``: d becomes p."""
-        parts = torch.from_numpy(np.take(values, self.members[0], axis))
+    def sums(self, values: Array, axis: int = 1) -> Array:
+        """Sum over the features of each player, along ``axis``: d becomes p. Tensors stay tensors."""
+        tensor = torch.as_tensor(values)
+        features, players = torch.tensor(self.members, device=tensor.device)
+        parts = tensor.index_select(axis, features)
         shape = [*values.shape[:axis], len(self), *values.shape[axis + 1 :]]
-        return parts.new_zeros(shape).index_add_(axis, torch.tensor(self.members[1]), parts).numpy()
+        sums = parts.new_zeros(shape).index_add_(axis, players, parts)
+        return sums if isinstance(values, Tensor) else sums.numpy()
 
     def means(self, data: NDArray[Any], axis: int = 1) -> NDArray[Any]:
         """Average over the features of each player, along ``axis``: d becomes p."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shapae.errors import DataError
+from shapae.utils.blocks import current_room
 from shapae.utils.torch_trace import result_bytes_per_row
 
 # Minimum number of blocks that rows are cut into, so that a progress bar can tell the time left; and minimum number of
@@ -49,9 +50,18 @@ def batched(function: Callable[[Tensor], Tensor], rows: Sliceable, size: int) ->
         size: Number of rows per batch.
 
     Returns:
-        (n, ...), the results of all batches.
+        (n, ...), the results of all batches. Where a device has too little memory, the batches are smaller.
+
+    Raises:
+        torch.cuda.OutOfMemoryError: The device has too little memory for one row.
     """
-    return torch.cat([function(rows[batch]) for batch in batches(len(rows), size)])
+    try:
+        return torch.cat([function(rows[batch]) for batch in batches(len(rows), size)])
+    except torch.cuda.OutOfMemoryError as error:
+        if size == 1:
+            raise
+        current_room().say(error)
+    return batched(function, rows, size // 2)  # not within the except clause, whose traceback holds tensors
 
 
 def bytes_per_row(function: Callable[[Tensor], Tensor], rows: Tensor) -> int:

@@ -1,16 +1,26 @@
-"""Means and their standard errors, which can be computed in parts and merged."""
+"""Means and their standard errors, which can be computed in parts and merged, on any device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from shapae.utils.blocks import on_processor
+
+# An array, or a tensor on a device other than the processor.
+Array = Any
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Mean over background rows or samples, and the sum of squared deviations from it.
+
+    Tensors of a processor become arrays, without a copy; those of another device stay there, as long as they stay in
+    this process.
 
     Attributes:
         count: Number of items that were averaged, or the sum of their weights. An array (n, 1, 1) where the rows were
@@ -33,15 +43,30 @@ class Moments:
     """
 
     count: Any
-    mean: NDArray[Any]
-    sum_of_squares: NDArray[Any] | None = None
+    mean: Array
+    sum_of_squares: Array | None = None
     n_groups: Any = 0
     sums: "Moments | None" = None
-    background_variance: NDArray[Any] | None = None
+    background_variance: Array | None = None
 
     def __post_init__(self) -> None:
+        for name, part in self._arrays.items():
+            if isinstance(part, Tensor) and on_processor(part):
+                object.__setattr__(self, name, to_array(part))
         if np.ndim(self.n_groups) == 0 and not self.n_groups:
             object.__setattr__(self, "n_groups", self.count)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self.on_host())
+
+    def on_host(self) -> "Moments":
+        """Convert all tensors to arrays."""
+        parts = {name: None if part is None else to_array(part) for name, part in self._arrays.items()}
+        return replace(self, sums=self.sums and self.sums.on_host(), **parts)
+
+    @property
+    def _arrays(self) -> dict[str, Array | None]:
+        return {name: getattr(self, name) for name in ("mean", "sum_of_squares", "background_variance")}
 
     def __add__(self, other: "Moments") -> "Moments":
         """Merge the moments of two parts.
@@ -97,15 +122,14 @@ class Moments:
 
     def select(self, rows: Any) -> "Moments":
         """Select rows, as in numpy, of moments whose rows share one ``count``."""
-        parts = {name: getattr(self, name) for name in ("sum_of_squares", "background_variance")}
-        selected = {name: None if part is None else part[rows] for name, part in parts.items()}
-        return replace(self, mean=self.mean[rows], sums=self.sums and self.sums.select(rows), **selected)
+        selected = {name: None if part is None else part[rows] for name, part in self._arrays.items()}
+        return replace(self, sums=self.sums and self.sums.select(rows), **selected)
 
     def as_group(self) -> "Moments":
         """Take moments without a known spread as one group: several groups tell how much they differ."""
         if self.sum_of_squares is not None:
             return self
-        return replace(self, sum_of_squares=np.zeros_like(self.mean), n_groups=1)
+        return replace(self, sum_of_squares=0 * self.mean, n_groups=1)
 
     def average_outputs(self) -> "Moments":
         """Average over the outputs, which are samples of one number: (n, d, k) becomes (n, d, 1)."""
@@ -116,27 +140,32 @@ class Moments:
     def _average_dependent(self) -> "Moments":
         """Average over outputs that depend on each other: the mean of their spreads bounds the spread of their mean."""
         assert self.sum_of_squares is not None
-        spread = np.sqrt(self.sum_of_squares).mean(axis=2, keepdims=True)
+        spread = (self.sum_of_squares**0.5).mean(axis=2, keepdims=True)
         return replace(self, mean=self.mean.mean(axis=2, keepdims=True), sum_of_squares=spread**2)
 
     def with_sums(self) -> "Moments":
         """Bound the spread of the sums over the features where it is not known, by the triangle inequality."""
         if self.sums is not None or self.sum_of_squares is None:
             return self
-        spread = np.sqrt(self.sum_of_squares).sum(axis=1, keepdims=True)
+        spread = (self.sum_of_squares**0.5).sum(axis=1, keepdims=True)
         return replace(self, sums=Moments(self.count, self.mean.sum(axis=1, keepdims=True), spread**2, self.n_groups))
 
     @property
-    def standard_error(self) -> NDArray[Any] | None:
+    def standard_error(self) -> Array | None:
         """(n, d, k): standard error of ``mean``; None where it is not known."""
         if self.sum_of_squares is None or np.min(self.n_groups) < 2:
             return None
-        return np.asarray(np.sqrt(self.sum_of_squares / (self.count * (self.n_groups - 1))))
+        return (self.sum_of_squares / (self.count * (self.n_groups - 1))) ** 0.5
 
     @property
-    def background_error(self) -> NDArray[Any] | None:
+    def background_error(self) -> Array | None:
         """(n, d, k): standard error of ``mean`` over other backgrounds; None where it is not known."""
-        return None if self.background_variance is None else np.sqrt(self.background_variance)
+        return None if self.background_variance is None else self.background_variance**0.5
+
+
+def to_array(part: Array) -> NDArray[Any]:
+    """Convert an array, or a tensor, to an array: without a copy if it is on the processor."""
+    return part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part)
 
 
 def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
@@ -149,21 +178,37 @@ def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
     """
     if len(parts) == 1:  # without a copy
         return parts[0]
-    counts = {(part.count, part.n_groups) for part in parts}
-    if len(counts) > 1:
-        raise ValueError(f"only moments of equal counts can be concatenated, got {sorted(counts)}.")
+    count, n_groups = _join_counts([(part.count, part.n_groups) for part in parts])
     sums = [part.sums for part in parts if part.sums is not None]
     return Moments(
-        parts[0].count,
-        np.concatenate([part.mean for part in parts], axis),
+        count,
+        _join([part.mean for part in parts], axis),
         _concatenate_known([part.sum_of_squares for part in parts], axis),
-        parts[0].n_groups,
+        n_groups,
         concatenate(sums, axis) if len(sums) == len(parts) else None,
         _concatenate_known([part.background_variance for part in parts], axis),
     )
 
 
-def _concatenate_known(arrays: Sequence[NDArray[Any] | None], axis: int) -> NDArray[Any] | None:
+def _concatenate_known(arrays: Sequence[Array | None], axis: int) -> Array | None:
     """Concatenate arrays; None if one of them is not known."""
     known = [array for array in arrays if array is not None]
-    return np.concatenate(known, axis) if len(known) == len(arrays) else None
+    return _join(known, axis) if len(known) == len(arrays) else None
+
+
+def _join_counts(counts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Join the counts and numbers of groups of parts: equal numbers, or arrays with one for each row.
+
+    Raises:
+        ValueError: They are different numbers.
+    """
+    if np.ndim(counts[0][0]):
+        items, groups = zip(*counts, strict=True)
+        return np.concatenate(items), np.concatenate(groups)
+    if len({*counts}) > 1:
+        raise ValueError(f"only moments of equal counts can be concatenated, got {sorted({*counts})}.")
+    return counts[0]
+
+
+def _join(arrays: Sequence[Array], axis: int) -> Array:
+    return torch.cat([*arrays], axis) if isinstance(arrays[0], Tensor) else np.concatenate(arrays, axis)

@@ -2,6 +2,12 @@
 
 from collections.abc import Sequence
 
+# Parts of torch's messages about tensors on several devices; the fault of the function that makes them, and the advice.
+DEVICES_DIFFER = ("on the same device", "not on the expected device")
+SEVERAL_DEVICES = (
+    "computes with tensors on different devices. A tensor that forward makes, or that is a plain attribute, stays "
+    "where it is: make it on the device of the rows, torch.zeros(n, device=x.device), or register it as a buffer."
+)
 # The fault of a function that converts numbers which depend on its rows, and the advice.
 LEAVES_TORCH = (
     "leaves torch, where neither gradients nor operators are seen. Compute with torch, rows.abs() instead of "

@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 Function = Callable[..., Tensor]
+# Parts of the names of operators whose products cuDNN computes.
+CUDNN_PRODUCTS = ("conv", "cudnn_rnn")
 
 
 class ModuleNames:
@@ -81,12 +83,14 @@ class ResultBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.by_dtype = Counter[torch.dtype]()
+        self.operators = set[str]()
 
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operator and count its output."""
         out = op(*args, **(kwargs or {}))
+        self.operators.add(op.overloadpacket.__name__)
         for leaf in () if op.is_view else tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self.by_dtype[leaf.dtype] += leaf.numel() * leaf.element_size()  # sparse tensors have no nbytes
@@ -118,6 +122,16 @@ def _result_bytes(function: Function, rows: Tensor, count: int, *, gradients: bo
         with results:
             function(copies)
     return results.by_dtype
+
+
+def runs_on_cudnn(function: Function, rows: Tensor) -> bool:
+    """Tell whether cuDNN computes some products of ``function``; see ``result_bytes_per_row`` for the arguments."""
+    if rows.device.type != "cuda":
+        return False
+    results = ResultBytes()
+    with torch.no_grad(), results:
+        function(rows[:1].detach().repeat(2, 1))
+    return any(part in name for name in results.operators for part in CUDNN_PRODUCTS)
 
 
 def coarsest_dtype(function: Function, rows: Tensor) -> torch.dtype:

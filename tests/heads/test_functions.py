@@ -125,3 +125,22 @@ def test_a_function_that_returns_something_else_is_called_by_its_name(background
 
     with pytest.raises(ShapeError, match=r"the head total must return one number per row \(8,\) .* got \(\)"):
         Explainer(cases.build(cases.Linear), background, head=total)
+
+
+class Elsewhere(nn.Module):
+    """A model with a mistake of its own: it makes a tensor that is not where the rows are."""
+
+    def forward(self, rows):
+        return rows + torch.zeros(rows.shape[1], device="meta")
+
+
+def elsewhere(autoencoder, rows):
+    return (rows + torch.zeros(rows.shape[1], device="meta")).sum(dim=1)
+
+
+def test_tensors_on_different_devices_are_told_as_a_mistake_of_the_model(background):
+    told = r"different devices.*device=x\.device\), or register it as a buffer"
+    with pytest.raises(ModelError, match=f"Elsewhere can't be run on .* It computes with tensors on {told}"):
+        Explainer(Elsewhere(), background)
+    with pytest.raises(ModelError, match=f"the head elsewhere, or the model, computes with tensors on {told}"):
+        Explainer(nn.Identity(), background, head=elsewhere)

@@ -28,6 +28,7 @@ from shapae.deepshap.feedforward.chain import FeedForward, padded_empty
 from shapae.deepshap.feedforward.factors import Pairs
 from shapae.deepshap.rules.elementwise import is_square
 from shapae.deepshap.tracing.tape import Step
+from shapae.utils.blocks import block_bytes
 from shapae.utils.memory import batches
 
 # Number of sizes t of coalitions; the integrand is steep at both ends, so t = sin(angle)^2, and the angles are nodes.
@@ -61,12 +62,12 @@ class ClosedForm:
         """See ``contraction.Order``."""
         d, h = self.weights.shape
         row_bytes = d * (2 * h + max(chain.widths[self.position :])) * self.weights.element_size()
-        return max(1, contraction.BLOCK_BYTES // (row_bytes + terms * self._term_bytes))
+        return max(1, self._block_bytes // (row_bytes + terms * self._term_bytes))
 
     def fill(self, chain: FeedForward, factors: Pairs, out: Tensor) -> None:
         """See ``contraction.Order``."""
         first, second = (padded_empty(out, len(out), *self.weights.shape) for _ in range(2))
-        for block in batches(factors.shape[1], max(1, contraction.BLOCK_BYTES // self._term_bytes)):
+        for block in batches(factors.shape[1], max(1, self._block_bytes // self._term_bytes)):
             part, beta = factors.select(slice(None), block), int(block.start > 0)
             delta, weighted = part.differences(), part.features()
             slope, curvature = self._expectations(chain, part, delta.square() @ self.squares)
@@ -89,6 +90,10 @@ class ClosedForm:
         variance.masked_fill_(variance < limits.tiny / limits.eps, torch.inf)  # so small that rounding is all there is
         curvature = 2 * (out_rise - rise * slope) / variance
         return slope.flatten(2), curvature.flatten(2)
+
+    @property
+    def _block_bytes(self) -> int:
+        return block_bytes(contraction.BLOCK_BYTES, self.weights)
 
     @property
     def _term_bytes(self) -> int:

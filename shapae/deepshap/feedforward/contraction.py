@@ -19,9 +19,10 @@ from shapae.deepshap.feedforward.chain import MEMORY_COST, FeedForward, padded_e
 from shapae.deepshap.feedforward.deviations import Deviations, best_deviations
 from shapae.deepshap.feedforward.factors import Factors, Pairs, pair_rows
 from shapae.deepshap.tracing.tape import Values
+from shapae.utils.blocks import block_bytes, on_processor
 from shapae.utils.memory import batches
 
-# Bytes of the intermediate values of one block, chosen so that they stay in a cache.
+# Bytes of the intermediate values of one block, chosen so that they stay in the cache of a processor.
 BLOCK_BYTES = 2**23
 # Largest number of outputs for which the pairs are always attributed one by one, as the standard errors need them.
 FEW_OUTPUTS = 4
@@ -72,7 +73,7 @@ def best_order(chain: FeedForward, b: Values) -> ContractionOrder | Deviations |
     candidates: list[ContractionOrder | Deviations] = [*orders(chain, len(b[0]))]
     if chain.widths[-1] <= FEW_OUTPUTS or not candidates:
         return None
-    if len(chain.nonlinearities) > 1:
+    if len(chain.nonlinearities) > 1 and on_processor(b[0]):  # elsewhere the calls for each pair take too long
         candidates.append(best_deviations(chain, b))
     return _cheapest(candidates, chain, len(b[0]))
 
@@ -159,8 +160,9 @@ def _block_sizes(chain: FeedForward, order: ContractionOrder, terms: int) -> tup
         if order.meeting_layer
         else d + outputs
     )
-    n_terms = min(terms, max(1, BLOCK_BYTES // (term_size * item)))
-    n_rows = max(1, BLOCK_BYTES // ((row_size + n_terms * term_size) * item))
+    elements = block_bytes(BLOCK_BYTES, chain.maps[0].like) // item
+    n_terms = min(terms, max(1, elements // term_size))
+    n_rows = max(1, elements // (row_size + n_terms * term_size))
     return n_rows, n_terms
 
 

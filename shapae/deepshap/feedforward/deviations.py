@@ -25,7 +25,7 @@ from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.tracing.tape import Values
 
 # Memory passes of one sparse product: to gather its factors, to scale them and to scatter the result.
-SPARSE_PASSES = 6
+SPARSE_PASSES = 5
 # Fixed cost of one nonlinearity of one pair, in multiplications: the calls of torch take this long at any size.
 CALL_COST = 2**22
 # Number of background rows from which the fraction of zeros in E is estimated.
@@ -102,20 +102,38 @@ def _nonzero(e: Tensor) -> list[Sparse]:
 
 
 def _add_pair(paths: list[Paths], sums: list[Tensor], delta: Tensor, *deviations: Sparse) -> None:
-    """Add, for one pair, to the sum of each nonlinearity (width, d) the paths through its E and an earlier E."""
-    earlier: list[Sparse] = []  # sums of the paths up to the E of each nonlinearity
+    """Add, for one pair, to the sum of each nonlinearity (width, d) the paths through its E and an earlier E.
+
+    Each E scales the small matrices between two of them, not the paths, which have d columns.
+    """
+    arriving: list[Tensor] = []  # sums of the paths to the nonzero entries of each E, (entries, d)
     for (direct, *matrices), total, (columns, e) in zip(paths, sums, deviations, strict=True):
-        parts = [
-            matrix.index_select(0, columns).index_select(1, source) @ part
-            for matrix, (source, part) in zip(matrices, earlier, strict=True)
+        crossings = [
+            (_between(matrix, columns, source).mul_(e_source), part)
+            for matrix, (source, e_source), part in zip(matrices, deviations, arriving, strict=False)
             if matrix is not None
         ]
+        if total is sums[-1]:
+            for between, part in crossings:
+                _add_product(total, columns, between.mul_(e.unsqueeze(1)), part.mul_(delta))
+            return
+        parts = [between @ part for between, part in crossings]
         if parts:
-            parts = [reduce(add, parts).mul_(e.unsqueeze(1))]
-            total.index_add_(0, columns, parts[0] * delta)
-        if total is not sums[-1]:
-            parts += [] if direct is None else [direct.index_select(0, columns).mul_(e.unsqueeze(1))]
-            earlier.append((columns, reduce(add, parts)))
+            total.index_add_(0, columns, (reduce(add, parts) * e.unsqueeze(1)).mul_(delta))
+        arriving.append(reduce(add, parts if direct is None else [direct.index_select(0, columns), *parts]))
+
+
+def _between(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Copy some rows and columns of a matrix."""
+    return (matrix if len(rows) == len(matrix) else matrix.index_select(0, rows)).index_select(1, columns)
+
+
+def _add_product(total: Tensor, rows: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left @ right to some rows of ``total``, or to all of them without another pass."""
+    if len(rows) == len(total):
+        total.addmm_(left, right)
+    else:
+        total.index_add_(0, rows, left @ right)
 
 
 def _sum_paths(chain: FeedForward, centres: Sequence[Tensor], sums: Sequence[Tensor], delta: Tensor) -> Tensor:

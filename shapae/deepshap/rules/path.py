@@ -11,6 +11,7 @@ from shapae.deepshap.rules.slopes import Pair, ratio
 from shapae.deepshap.rules.terms import LEADING, Terms, regroup, sum_terms
 from shapae.deepshap.tracing.tape import Step
 from shapae.errors import UnsupportedOperator
+from shapae.utils.blocks import block_bytes
 from shapae.utils.memory import batches
 
 # Nodes in each interval of a path, and their weights.
@@ -18,8 +19,8 @@ NODES, WEIGHTS = ((1 + np.polynomial.legendre.leggauss(3)[0]) / 2, np.polynomial
 # Number of intervals that each path is cut into at first. The output of a sort may leave a straight line and come back
 # to it between two nodes, which no sum tells: the first nodes must be near to each other.
 FIRST_INTERVALS = 32
-# Numbers that are held at once for the paths, and for the intervals of paths, chosen to bound the memory.
-PATH_ELEMENTS = 2**20
+# Bytes that are held at once for the paths on a processor, and number of intervals, chosen to bound the memory.
+PATH_BYTES = 2**22
 # Largest number of cuts of one path, chosen to bound the time. The path of a sort of 60 values takes about 3000.
 MAX_CUTS = 2**12
 # Cuts are at least this fraction of an interval away from its ends, so that both parts are shorter.
@@ -71,7 +72,7 @@ def integrated_gradients(step: Step, terms: Terms, out: Pair, inputs: list[Pair]
     tensors = [sum_terms(terms), *out, *chain(*inputs)]
     leading = tuple(max(sizes) for sizes in zip(*(value.shape[:LEADING] for value in tensors), strict=True))
     m, *values = (value.expand(*leading, *value.shape[LEADING:]).flatten(0, LEADING - 1) for value in tensors)
-    size = max(1, PATH_ELEMENTS // sum(value[0].numel() for value in (m, *values)))
+    size = max(1, block_bytes(PATH_BYTES, m) // sum(value[0].nbytes for value in (m, *values)))
     parts = []
     for part in batches(len(m), size):
         pairs = (Pair(x[part], b[part]) for x, b in zip(values[::2], values[1::2], strict=True))

@@ -53,6 +53,35 @@ def batch_norm(x: Tensor, weight: Any, bias: Any, *settings: Any) -> Any:
     return out, x.new_empty(0), x.new_empty(0)
 
 
+@DECOMPOSITIONS.register("_thnn_fused_gru_cell")
+def gru_cell(gates: Tensor, hidden_gates: Tensor, state: Tensor, bias: Any = None, hidden_bias: Any = None) -> Any:
+    """Compute the next state of a GRU cell, from the products of the input and of the state with its weights.
+
+    Reference:
+        Cho et al., 2014, section 2.3, with the reset gate after the product as in cuDNN
+    """
+    reset, update, new = (gates if bias is None else gates + bias).chunk(3, 1)
+    *others, candidate = (hidden_gates if hidden_bias is None else hidden_gates + hidden_bias).chunk(3, 1)
+    reset, update = torch.sigmoid(reset + others[0]), torch.sigmoid(update + others[1])
+    new = torch.tanh(new + reset * candidate)
+    return new + update * (state - new), new.new_empty(0)
+
+
+@DECOMPOSITIONS.register("_thnn_fused_lstm_cell")
+def lstm_cell(gates: Tensor, hidden_gates: Tensor, cell: Tensor, bias: Any = None, hidden_bias: Any = None) -> Any:
+    """Compute the next state and cell of an LSTM cell, from the products of the input and of the state.
+
+    Reference:
+        Gers, Schmidhuber and Cummins, 2000, Learning to forget
+    """
+    both = gates + hidden_gates
+    for each in (bias, hidden_bias):
+        both = both if each is None else both + each
+    enter, forget, new, leave = both.chunk(4, 1)
+    cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
+    return torch.sigmoid(leave) * torch.tanh(cell), cell, cell.new_empty(0)
+
+
 @DECOMPOSITIONS.register("max")
 def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001 (torch's name)
     """Compute the largest value and its position."""

@@ -61,7 +61,7 @@ def record(function: Function, row: Tensor, is_primitive: IsPrimitive, *anchor: 
         try:
             recorder, result = _run(torch.func.functionalize(run), Recorder(function, inputs, is_primitive), inputs)
         except RuntimeError as error:
-            if not any(part in str(error) for part in ("functorch", "functionaliz")):
+            if not any(part in str(error).lower() for part in ("functorch", "functionaliz")):
                 raise
             recorder, result = _run(run, Recorder(function, inputs, is_primitive), inputs)
     finally:
