@@ -76,7 +76,7 @@ def _mean_scores(game: Game, score: Score, rows: Tensor | TableStream, batch_siz
     Returns:
         (n, k), float64. None if the score itself must be run on all pairs: it can't be recorded, or not all is finite.
     """
-    engine = DeepShap(score, game.background, score.default_anchors(game.background), weights=game.weights)
+    engine = game.recording(DeepShap, score.default_anchors(game.background))
     try:
         means = torch.cat([engine.mean_scores(rows[batch]) for batch in batches(len(rows), batch_size)])
     except Exception:  # torch may fail in many ways at operators that the score itself can run

@@ -26,8 +26,11 @@ class SeparateOutputs(nn.Module):
 
     @staticmethod
     def suits(score: nn.Module) -> TypeGuard[Score]:
-        """Tell whether the head of ``score`` has these methods."""
-        return isinstance(score, Score) and hasattr(score.head, "forward_output")
+        """Tell whether the head of ``score`` has these methods, and no other ``forward`` than that of the same class."""
+        if not isinstance(score, Score) or not hasattr(score.head, "forward_output"):
+            return False
+        kinds = [_defining_class(score.head, name) for name in ("forward", "forward_output")]
+        return kinds[0] is kinds[1] and "forward" not in vars(score.head)
 
     def anchors(self, anchors: Tensor) -> Tensor:
         """(n, a) -> (n, k, c): the anchors of the outputs."""
@@ -41,3 +44,7 @@ class SeparateOutputs(nn.Module):
         head: Any = self.score.head
         numbers: Tensor = head.forward_output(self.score.autoencoder, rows, anchors)
         return numbers.to(rows.dtype).unsqueeze(1)
+
+
+def _defining_class(head: nn.Module, method: str) -> type:
+    return next(kind for kind in type(head).__mro__ if method in vars(kind))

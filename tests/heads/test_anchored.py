@@ -216,3 +216,16 @@ def test_values_do_not_depend_on_the_size_of_blocks_of_pairs(monkeypatch):
     want = deepshap.attribute(function, x, b, anchors=x)
     monkeypatch.setattr("shapae.deepshap.backward.BLOCK_BYTES", 200)
     torch.testing.assert_close(deepshap.attribute(function, x, b, anchors=x), want, rtol=0, atol=1e-14)
+
+
+class Doubled(heads.ErrorFromOthers):
+    """A head of a user that changes the numbers of a head of shapae."""
+
+    def forward(self, autoencoder, rows, anchors=None):
+        return 2 * super().forward(autoencoder, rows, anchors)
+
+
+def test_a_changed_head_is_not_explained_by_the_method_that_it_did_not_change(model, rows, background):
+    got, want = (Explainer(model, background, head=head)(rows) for head in (Doubled(2), heads.ErrorFromOthers(2)))
+    np.testing.assert_allclose(got.values, 2 * want.values, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(got.scores, 2 * want.scores, rtol=1e-12)
