@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-long clean
 
 demo: $(VENV)/core
 	$(BIN)/shapae demo --out demo --force
@@ -19,20 +19,27 @@ lint: $(VENV)/all
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# All of it takes less than half an hour on two free cores; docs/benchmarks.md has the time of each.
 bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.headline
-	$(BIN)/python -m benchmarks.speed --seconds 0.35
 	$(BIN)/python -m benchmarks.full_table
+	$(BIN)/python -m benchmarks.shapley_speed --repeats 2
+	$(BIN)/python -m benchmarks.anchored
+	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.feedforward
-	$(BIN)/python -m benchmarks.memory
-	$(BIN)/python -m benchmarks.parallel
+	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.operator_coverage
 	$(BIN)/python -m benchmarks.slope_accuracy
+	$(BIN)/python -m benchmarks.backends_on_genes
+	$(BIN)/python -m benchmarks.shared_machine
+
+# Some hours: each of these is best run alone.
+bench-long: $(VENV)/all
+	$(BIN)/python -m benchmarks.speed --seconds 0.35
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.ground_truth
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.shapley_error
-	$(BIN)/python -m benchmarks.backends_on_genes
-	$(BIN)/python -m benchmarks.sampling
-	$(BIN)/python -m benchmarks.shapley_speed
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -8,11 +8,9 @@ from importlib.metadata import version
 from math import comb
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks._peers import shapiq_values
 from shapae.backends import Backend, Game, Moments, RowwiseBackend, named
 from shapae.backends.coalitions import Coalitions
 from shapae.backends.exact import MAX_PLAYERS
@@ -21,7 +19,6 @@ from shapae.errors import MissingPackage, TooLarge
 PAIRS = (1, 2, 4, 16)  # pairs of coalitions per background row, of the backend "coalitions"
 GRADIENT = 3  # cost of a gradient in evaluations of the score
 FEW = 100  # largest number of features for the slower approximators of shapiq
-BATCH_ROWS = 2**11
 
 
 @dataclass(frozen=True)
@@ -61,25 +58,16 @@ class Shapiq(RowwiseBackend):
             raise MissingPackage("shapiq is not installed") from error
         if not hasattr(package.approximator, kind):
             raise MissingPackage(f"shapiq {version('shapiq')} has no {kind}")
-        self.kind, self.budget, self.options = getattr(package.approximator, kind), budget, options
+        self.kind, self.budget, self.options = kind, budget, options
 
     def attribute_row(self, game: Game, row: Tensor, seed: int) -> Moments:
         """See ``RowwiseBackend.attribute_row``."""
-        d, value = game.n_features, partial(_values, game, row)
-        approximator = self.kind(n=d, random_state=seed % 2**31, **self.options(d, self.budget))
-        values = approximator.approximate(budget=self.budget, game=value).get_n_order_values(1)
-        return Moments(self.budget, np.asarray(values, dtype=np.float64).reshape(1, d, 1))
-
-
-def _values(game: Game, row: Tensor, coalitions: NDArray[Any]) -> NDArray[Any]:
-    """Compute the values (m,) of coalitions (m, d)."""
-    inside, b = torch.as_tensor(np.atleast_2d(coalitions).astype(bool)), len(game.background)
-    few, parts = max(1, BATCH_ROWS // b), []
-    with torch.no_grad():
-        for some in torch.split(inside, few):
-            mixed = torch.where(some[:, None], row, game.background)
-            parts.append(game.score(mixed.flatten(0, 1)).reshape(len(some), b).mean(dim=1))
-    return np.asarray(torch.cat(parts).double())
+        d = game.n_features
+        settings: dict[str, Any] = {"kind": self.kind, "budget": self.budget, "seed": seed} | self.options(
+            d, self.budget
+        )
+        values = shapiq_values(game.score, row, game.background, **settings)
+        return Moments(self.budget, values.reshape(1, d, 1))
 
 
 def _with(name: str, n_samples: int) -> Backend:

@@ -1,4 +1,4 @@
-"""Three tools in one run: squared error and one latent, 950 x 1000, b = 100, float32, in one process.
+"""Several tools in one run: squared error and one latent, 950 x 1000, b = 100, float32, in one process.
 
 ``python -m benchmarks.headline [--rows 950] [--repeats 3]``. Each repeat runs every tool once, in turn, so that a slow
 minute of the machine affects all of them. The tables hold medians and their ratio to shapae. The residual is
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -19,11 +20,19 @@ from torch import Tensor, nn
 
 import shapae
 from benchmarks import save
-from benchmarks._peers import SelectedOutputs, SquaredError, captum_deep, shap_deep, shapae_values
+from benchmarks._peers import (
+    SelectedOutputs,
+    SquaredError,
+    captum_deep,
+    if_installed,
+    shap_deep,
+    shapae_values,
+    tangermeme_deep,
+)
 from benchmarks._timing import medians, time_in_turn
 from shapae.cli.demo import GeneAutoencoder
 
-CAPTUM_BATCH = 8  # rows per call of captum: each is paired with the whole background
+PEER_BATCH = 8  # rows per call of captum and tangermeme: each is paired with the whole background
 CHECKED = 20  # rows whose values are compared with those of backend="shap_deep"
 LATENT = 3
 
@@ -44,11 +53,16 @@ Tool = Callable[[Tensor], Any]
 
 def tools(task: Task, model: GeneAutoencoder, background: Tensor) -> dict[str, Tool]:
     """Return names and functions that explain rows; each has its own model, because shap and captum add hooks."""
-    for_shapae, for_shap, for_captum = (copy.deepcopy(model) for _ in range(3))
+    for_shapae, for_shap, for_captum, for_tangermeme = (copy.deepcopy(model) for _ in range(4))
+
+    def by_tangermeme(rows: Tensor) -> Tensor:
+        return tangermeme_deep(task.score(for_tangermeme), rows, background, batch=PEER_BATCH)
+
     return {
         "shapae": lambda rows: shapae_values(for_shapae, rows, background, head=task.head),
         "shap.DeepExplainer": lambda rows: shap_deep(task.score(for_shap), rows, background),
-        "captum.DeepLiftShap": lambda rows: captum_deep(task.score(for_captum), rows, background, batch=CAPTUM_BATCH),
+        "captum.DeepLiftShap": lambda rows: captum_deep(task.score(for_captum), rows, background, batch=PEER_BATCH),
+        **if_installed("tangermeme", {"tangermeme.deep_lift_shap": by_tangermeme}),
     }
 
 
@@ -106,7 +120,7 @@ def main() -> None:
     model = GeneAutoencoder(1000).eval()
     table = torch.tensor(shapae.datasets.gene_modules(max(options.rows, 100), 1000).X.to_numpy())
     results: dict[str, Any] = {"rows": options.rows, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-    results |= {name: version(name) for name in ("torch", "shap", "captum")}
+    results |= {name: version(name) for name in ("torch", "shap", "captum", "tangermeme") if find_spec(name)}
     print(f"{options.rows} x 1000, b = 100, float32, {results['threads']} threads on {results['cores']} cores")
     for name, task in TASKS.items():
         with warnings.catch_warnings():

@@ -1,7 +1,8 @@
-"""Errors of ``sampling`` and shap.PermutationExplainer in equal time: 100 features, float64.
+"""Errors of ``sampling`` beside shap.PermutationExplainer in equal time, and beside shapiq: 100 features, float64.
 
 ``python -m benchmarks.sampling``. Both sample permutations of the features, forwards and backwards. shap takes a few
 permutations, each against the whole background; then ``sampling`` takes as many samples as fit into the same seconds.
+shapiq's approximators, if it is installed, evaluate as many coalitions as shap.
 The squared error of a linear autoencoder has a closed form. Both are exact for it if every background row is sampled
 equally often: its errors are rounding errors. For the other autoencoders, a long run of ``sampling`` with other random
 seeds is the truth. Seconds are CPU seconds of one thread, so that other work on the machine makes little difference.
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import save
+from benchmarks._peers import if_installed, shapiq_values
 from shapae import Explainer
 from shapae.backends import Game
 from shapae.backends.sampling import Sampling
@@ -26,6 +28,7 @@ from shapae.datasets.synthetic import EncoderDecoder, LinearAutoencoder
 D, B, ROWS, REPEATS = 100, 100, 3, 5
 REFERENCE_SAMPLES = 10_000  # per row, for the truth of nonlinear autoencoders
 PERMUTATIONS = (2, 5)  # of shap, per row
+SHAPIQ: dict[str, dict[str, Any]] = {"PermutationSamplingSV": {}, "KernelSHAP": {"pairing_trick": True}}
 Values = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -70,6 +73,20 @@ def shap_values(game: Game, rows: Tensor, permutations: int, seed: int) -> Value
     return np.asarray(explainer(rows.numpy(), max_evals=permutations * (2 * D + 1), silent=True).values)
 
 
+def shapiq_errors(game: Game, rows: Tensor, truth: Values, permutations: int) -> dict[str, float]:
+    """Measure shapiq's approximators, at the budget of this number of permutations for each row."""
+    found = {}
+    for kind, options in if_installed("shapiq", SHAPIQ).items():
+        settings = {"kind": kind, "budget": permutations * (2 * D + 1)} | options
+
+        def explain(seed: int, settings: dict[str, Any] = settings) -> Values:
+            each = (shapiq_values(game.score, row, game.background, seed=seed, **settings) for row in rows)
+            return np.stack([*each])
+
+        found[f"seconds of shapiq {kind}"], found[f"error of shapiq {kind}"] = measure(explain, truth)
+    return found
+
+
 def measure(run: Callable[[int], Values], truth: Values) -> tuple[float, float]:
     """Measure the median CPU seconds, and the mean squared error relative to the mean square of the truth."""
     seconds, errors = [], []
@@ -95,6 +112,7 @@ def compare(game: Game, rows: Tensor, truth: Values, permutations: int) -> dict[
         "seconds": seconds,
         "error": error,
         "error / error of shap": error / shap_error,
+        **shapiq_errors(game, rows, truth, permutations),
     }
 
 
@@ -104,14 +122,14 @@ def main() -> None:
     rows, background = table(ROWS, 1), table(B, 2)
     models = {"linear": autoencoder(), "ReLU": autoencoder(nn.ReLU()), "tanh": autoencoder(nn.Tanh())}
     results: dict[str, list[dict[str, float]]] = {}
-    print("| autoencoder | permutations of shap | seconds | error | samples | seconds | error | ratio of errors |")
-    print("|---|---|---|---|---|---|---|---|")
     for name, model in models.items():
         game = Game(Explainer(model, background).score, background)
         shap_values(game, rows[:1], 1, 0)  # numba compiles
         linear = name == "linear"
         truth = exact_values(model, rows, background) if linear else sampled_values(game, rows, REFERENCE_SAMPLES, 99)
         results[name] = [compare(game, rows, truth, permutations) for permutations in PERMUTATIONS]
+        if linear:
+            print(f"| autoencoder | {' | '.join(results[name][0])} |\n|---|{'---|' * len(results[name][0])}")
         for each in results[name]:
             print(f"| {name} | {' | '.join(f'{number:.3g}' for number in each.values())} |", flush=True)
     save("sampling", results)

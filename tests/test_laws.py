@@ -154,6 +154,18 @@ def test_the_model_and_the_process_come_back_wherever_the_work_is_interrupted(ba
 
 
 @every_backend
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_the_precision_of_matrix_products_is_that_of_the_user(backend, precision, model, rows, background):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        explain(model, background, rows[:1], backend=backend)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@every_backend
 @every_head
 def test_the_process_is_as_it_was(backend, head, model, rows, background):
     before = cases.world()

@@ -83,7 +83,7 @@ class Draws:
         shares = game.background_weights / game.background_weights.sum()
         for part in batches(b, size):
             q = probabilities[:, part]
-            below = (q * 2**32).to(torch.int64) - 2**31  # of so many of all integers of 32 bits
+            below = (q * 2**32).to(torch.int64) - 2**31  # the part q of all integers of 32 bits is smaller
             members = random_bits(keys[:, part], game.n_players) < below
             weights = torch.where(members, 1 / q, 1 / (1 - q))
             weights = weights / weights.sum(dim=2, keepdim=True)

@@ -11,6 +11,7 @@ from shapae import deepshap
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
 from shapae.backends.game import Game
 from shapae.deepshap.engine import HINT
+from shapae.heads.outputs import SeparateOutputs
 from shapae.heads.score import Score
 from shapae.utils.moments import Moments
 
@@ -34,7 +35,11 @@ class Deep(Backend):
         return partial(_attribute, game.recording(deepshap.DeepShap))
 
     def bind_anchored(self, game: Game, anchors: Tensor) -> AnchoredAttribution:
-        """Bind a game whose score is anchored: one tape serves all rows."""
+        """Bind a game whose score is anchored: one tape serves all rows, and all outputs with anchors of their own."""
+        if SeparateOutputs.suits(game.score):
+            outputs = SeparateOutputs(game.score)
+            engine = replace(game, score=outputs).recording(deepshap.DeepShap, outputs.anchors(anchors)[:, 0])
+            return partial(_attribute_outputs, engine, outputs)
         return partial(_attribute, game.recording(deepshap.DeepShap, anchors))
 
     def notes(self, game: Game, rows: Tensor) -> dict[str, Any]:
@@ -62,3 +67,19 @@ def _anchors(score: Score, background: Tensor) -> list[Tensor]:
 
 def _attribute(engine: deepshap.DeepShap, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
     return engine.moments(rows, *anchors)
+
+
+def _attribute_outputs(
+    engine: deepshap.DeepShap, outputs: SeparateOutputs, rows: Tensor, anchors: Tensor, *, seeds: Sequence[int]
+) -> Moments:
+    """Attribute each output of each row as if it were a row by itself."""
+    each = outputs.anchors(anchors)
+    n, k = each.shape[:2]
+    moments = engine.moments(rows.repeat_interleave(k, dim=0), each.flatten(0, 1))
+
+    def of_rows(values: Any) -> Any:
+        """(n * k, d, 1) -> (n, d, k)."""
+        return values.reshape(n, k, -1).swapaxes(1, 2)
+
+    squares = None if moments.sum_of_squares is None else of_rows(moments.sum_of_squares)
+    return replace(moments, mean=of_rows(moments.mean), sum_of_squares=squares)

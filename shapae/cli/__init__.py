@@ -1,4 +1,4 @@
-"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``rank``, ``compare``."""
+"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``rank``, ``compare``, ``benchmark``."""
 
 from shapae.cli.commands import main
 

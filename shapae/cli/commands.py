@@ -1,5 +1,6 @@
 """Command line. Each command calls one public function; slow imports are inside of the functions."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import typer
 
 from shapae.utils.version import __version__
 
+# Environment variables that say how the idle threads of OpenMP wait: of the standard, of GNU's library and of LLVM's.
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")]
@@ -29,6 +32,16 @@ Reference = Annotated[str | None, typer.Option(help="Backend that the others are
 Methods = Annotated[str | None, typer.Option(help="Names, separated by commas, such as permutation,weights:gedeon.")]
 Repeats = Annotated[int, typer.Option(help="Number of repetitions of each random step.")]
 Sample = Annotated[int | None, typer.Option(help="Use a random sample of this many rows.")]
+Timed = Annotated[
+    str | None,
+    typer.Option(help="Names, separated by commas; by default deep, coalitions, gradient, those of shap and captum."),
+]
+File = Annotated[Path, typer.Option(help="File for the results, .json or .csv.")]
+Rows = Annotated[int, typer.Option(min=1, help="Number of rows drawn from the data (all rows, if there are fewer).")]
+Calls = Annotated[int, typer.Option(min=1, help="Number of measured calls of each backend.")]
+Sure = Annotated[
+    float, typer.Option(help="Bound on the reference's standard errors, as a fraction of the largest value of a row.")
+]
 Top = Annotated[int, typer.Option(help="Number of features, the most important ones, whose pairs are computed.")]
 Tolerance = Annotated[
     float | None, typer.Option(help="Stop when the standard errors are below this fraction of the largest value.")
@@ -221,6 +234,41 @@ def compare(
     _write(data, out, force, write)
 
 
+@app.command()
+def benchmark(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: File,
+    background: Background = "100",
+    head: Head = "reconstruction_error",
+    backends: Timed = None,
+    rows: Rows = 100,
+    repeats: Calls = 3,
+    tolerance: Sure = 0.01,
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Measure the seconds, residuals and errors of backends, shap and captum on this machine; write a file."""
+    from shapae.analysis.comparison.benchmark import benchmark
+    from shapae.cli.files import load_model
+    from shapae.cli.reports import describe_benchmark, new_benchmark
+    from shapae.tables.background import sample
+    from shapae.tables.table import read_table
+
+    options: dict[str, Any] = {"head": head, "backends": _split(backends), "repeats": repeats, "tolerance": tolerance}
+    options |= {"n_jobs": n_jobs, "memory": memory, "seed": seed}
+    with new_benchmark(out, force=force) as write:
+        table = read_table(data, "rows")
+        reference = _load_background(background, table, seed)
+        chosen = sample(table, min(rows, len(table)), seed=seed + 1).rows  # not those of the background
+        found = benchmark(load_model(model, weights), reference, chosen, **options)
+        write(found)
+    typer.echo(f"{describe_benchmark(found)}\nwrote {out}")
+
+
 def _split(names: str | None) -> list[str] | None:
     """Split names at commas."""
     return None if names is None else [name.strip() for name in names.split(",")]
@@ -247,10 +295,21 @@ def _load_background(background: str, rows: Any, seed: int) -> Any:
     return read_background(background)
 
 
+def wait_passively() -> None:
+    """Let the idle threads of OpenMP sleep instead of spin, unless the user has chosen.
+
+    Threads that spin take the processor from each other as soon as another process is busy. OpenMP reads the variable
+    when torch is imported, which must come later.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
 def main() -> None:
     """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
+    wait_passively()
     warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
     sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:

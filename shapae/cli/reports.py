@@ -1,5 +1,8 @@
-"""Folders of results: explanations, tables and pictures."""
+"""Folders of results: explanations, tables and pictures. And the file of a benchmark."""
 
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -7,11 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shapae import plots
+from shapae.analysis.comparison.benchmark import Benchmark
 from shapae.analysis.ranking.result import GlobalRanking
+from shapae.errors import OutputError
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import parent_figure
+from shapae.utils.directories import atomic_file
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
@@ -23,6 +29,9 @@ NAMES = (
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
     *(INTERACTIONS, f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),
 )
+
+# Beginnings of the files of benchmarks, by their suffixes: only files that begin so may be replaced by new results.
+BENCHMARKS = {".json": '{\n "shapae benchmark": ', ".csv": "backend,time (s),time per row (s),"}
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -76,6 +85,56 @@ def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None
     """
     write_csv(table, folder / f"{COMPARISON}.csv")
     picture.savefig(folder / f"{COMPARISON}.png", dpi=150)
+
+
+@contextmanager
+def new_benchmark(path: Path, *, force: bool) -> Iterator[Callable[[Benchmark], None]]:
+    """Create the file of a benchmark, as a whole or not at all.
+
+    Args:
+        path: Its suffix says what is written: ".json", or ".csv" for one line per backend, each with all facts.
+        force: Whether the file of an earlier benchmark is replaced.
+
+    Yields:
+        Function that writes a benchmark.
+
+    Raises:
+        OutputError: The suffix is another one, or ``path`` is another file.
+    """
+    kind = path.suffix.lower()
+    if kind not in BENCHMARKS:
+        raise OutputError(f"the results of a benchmark are written to a .json or .csv file, got '{path}'.")
+    remedy = "Give the name of a new file, or --force to replace the results of an earlier run."
+    write = _write_benchmark_json if kind == ".json" else _write_benchmark_csv
+    with atomic_file(path, replaces=BENCHMARKS[kind] if force else None, remedy=remedy) as fresh:
+        yield lambda benchmark: write(benchmark, fresh)
+
+
+def _write_benchmark_json(benchmark: Benchmark, path: Path) -> None:
+    table = benchmark.table.reset_index().astype(object)
+    methods = table.where(table.notna(), None).to_dict("records")
+    parts = {"shapae benchmark": methods, "task": benchmark.task, "machine": benchmark.machine}
+    path.write_text(json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_benchmark_csv(benchmark: Benchmark, path: Path) -> None:
+    benchmark.table.assign(**benchmark.task, **benchmark.machine).to_csv(path)
+
+
+def describe_benchmark(benchmark: Benchmark) -> str:
+    """Describe a benchmark in a table, with the reference and the reasons of failures below."""
+    table, task = benchmark.table, benchmark.task
+    worked = table[table["error"] == ""].drop(columns="error")
+    failed = [f"{name} failed: {reason}" for name, reason in table["error"].items() if reason]
+    error = task["relative error of the reference"]
+    known = "unknown" if error is None else f"{error:.2g}"
+    return "\n".join([
+        f"{task['rows']} rows of {task['features']} features against {task['background rows']} background rows, "
+        f"head {task['head']!r}, {benchmark.machine['threads']} threads",
+        "no backend worked" if worked.empty else worked.to_string(float_format=lambda number: f"{number:.3g}"),
+        f"reference: {task['reference']}, relative error {known}",
+        *failed,
+    ])
 
 
 def write_ranking(ranking: GlobalRanking, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The engine: record the function, then multiply matrices or run the backward pass, operator by operator."""
 
 import warnings
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cached_property, reduce
 from operator import add
@@ -11,14 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shapae.deepshap import backward
+from shapae.deepshap.anchored import sum_scores
 from shapae.deepshap.backward import attribute_pairs, residuals
 from shapae.deepshap.feedforward.contraction import ContractionOrder, best_order, contract
 from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.deepshap.recording import Recording, call, check_tables, coarsest_error, split_tables
 from shapae.deepshap.rules import steps_without_rule
-from shapae.deepshap.tracing.tape import Tape
-from shapae.errors import AdditivityWarning
+from shapae.deepshap.tracing.tape import Tape, Values
+from shapae.errors import AdditivityWarning, ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
+from shapae.utils.blocks import block_bytes
 from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.memory import MIN_BLOCKS
 from shapae.utils.moments import Moments, concatenate
@@ -126,6 +130,39 @@ class DeepShap(Recording):
         weights = None if self.weights is None else self.weights.cpu().numpy()
         return np.average(scores.reshape(-1, b, scores.shape[1]), axis=1, weights=weights)
 
+    @torch.no_grad()
+    def mean_scores(self, *anchors: Tensor) -> Tensor:
+        """Compute the mean scores of the background, on the tape, with each of n anchors: (n, k), float64.
+
+        Only the operators that depend on the anchor and on the background row are run for each pair of them. For one
+        pair of each anchor the scores are compared with those of the function.
+
+        Args:
+            anchors: (n, a).
+
+        Raises:
+            UnsupportedOperator: See ``shapae.deepshap.attribute``.
+            ModelError: The tape does not reproduce the function, or might not for other pairs.
+        """
+        weights = self.background.new_ones(len(self.background)) if self.weights is None else self.weights
+        if self._tape.reads:
+            raise ModelError(f"the tape of one pair may not be that of others: {' and '.join(self._tape.reads)}.")
+        with ignore_batching_warnings():
+            sums = [self._sum_scores(weights, *batch) for batch in split_tables(self._batch_size, *anchors)]
+        return torch.cat(sums) / weights.double().sum()
+
+    def _sum_scores(self, weights: Tensor, anchors: Tensor) -> Tensor:
+        """See ``sum_scores``."""
+        some = torch.arange(len(anchors)) % len(self.background)
+        x, tape = self._replay(self.background[some], anchors), self._tape.in_dtype(anchors.dtype)
+        parts, size = self._split_weights(weights), block_bytes(backward.BLOCK_BYTES, anchors)
+        return reduce(add, (sum_scores(tape, x, *part, size=size) for part in parts))
+
+    def _split_weights(self, weights: Tensor | None) -> Iterator[tuple[Values, Any]]:
+        """Pair the parts of the background with their weights."""
+        sizes = [len(part[0]) for part in self._parts]
+        return zip(self._parts, [None] * len(sizes) if weights is None else torch.split(weights, sizes), strict=True)
+
     def _all_scores(self, *inputs: Tensor) -> NDArray[Any]:
         with torch.no_grad():
             batches = split_tables(self._batch_size, *inputs)
@@ -164,9 +201,7 @@ class DeepShap(Recording):
                 return Moments(total, values)
         pays_off = chain and chain.saving * len(inputs[0]) * len(self.background) > chain.preparation / MIN_BLOCKS
         tape = chain if chain and pays_off else self._cast_tape
-        sizes = [len(part[0]) for part in self._parts]
-        weight_parts = [None] * len(sizes) if self.weights is None else torch.split(self.weights, sizes)
-        return reduce(add, (attribute_pairs(tape, x, *part) for part in zip(self._parts, weight_parts, strict=True)))
+        return reduce(add, (attribute_pairs(tape, x, *part) for part in self._split_weights(self.weights)))
 
     @cached_property
     def _cast_tape(self) -> Tape:

@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.backends.game import Game
+from shapae.deepshap import DeepShap
 from shapae.heads.checks import check_finite_scores
 from shapae.heads.losses import checked_losses
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
 from shapae.utils.memory import batched, batches
+
+# Smallest number of rows for which an anchored score is recorded: fewer are scored with the background in less time.
+MIN_RECORDED = 8
 
 
 def score_rows(
@@ -52,6 +56,10 @@ def base_values(
     weights = None if game.weights is None else game.weights.cpu().numpy()
     score = game.score
     if isinstance(score, Score) and score.anchored:
+        many = len(rows) >= MIN_RECORDED and (used == len(game.background)).all()
+        means = _mean_scores(game, score, rows, batch_size) if many else None
+        if means is not None:
+            return means.astype(background_scores.dtype)
         parts = zip(_each_row(rows, batch_size), (game.background[:count] for count in used.tolist()), strict=True)
         scores = (score_rows(score.anchored_at(row), part, batch_size, "background rows") for row, part in parts)
         return np.stack([_mean(each, weights) for each in scores])
@@ -60,6 +68,20 @@ def base_values(
     sums = background_scores.cumsum(axis=0, dtype=np.float64)
     means = sums / np.arange(1, len(background_scores) + 1)[:, None]
     return np.asarray(means[used - 1], background_scores.dtype)
+
+
+def _mean_scores(game: Game, score: Score, rows: Tensor | TableStream, batch_size: int) -> NDArray[Any] | None:
+    """Compute the mean score of the whole background with each row as anchor, from the operators of the score.
+
+    Returns:
+        (n, k), float64. None if the score itself must be run on all pairs: it can't be recorded, or not all is finite.
+    """
+    engine = DeepShap(score, game.background, score.default_anchors(game.background), weights=game.weights)
+    try:
+        means = torch.cat([engine.mean_scores(rows[batch]) for batch in batches(len(rows), batch_size)])
+    except Exception:  # torch may fail in many ways at operators that the score itself can run
+        return None
+    return np.asarray(means.cpu()) if means.isfinite().all() else None
 
 
 def _each_row(rows: Tensor | TableStream, batch_size: int) -> Iterator[Tensor]:

@@ -161,11 +161,19 @@ class ErrorFromOthers(_PerFeatureHead):
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, worst); see ``ErrorFromOthers`` for what is raised."""
         _refuse_latents(autoencoder)
-        anchors = rows if anchors is None else anchors
+        each = self.output_anchors(autoencoder, rows if anchors is None else anchors)
+        rows = rows.unsqueeze(1).expand(-1, each.shape[1], -1).flatten(0, 1)
+        return self.forward_output(autoencoder, rows, each.flatten(0, 1)).reshape(each.shape[:2])
+
+    def output_anchors(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
+        """(n, d) -> (n, worst, 2 d): for each output the explained row, and 1 at the feature that is not replaced."""
         mask = self.worst_mask(autoencoder, anchors)
-        mixed = (1 - mask) * rows.unsqueeze(1) + mask * anchors.unsqueeze(1)
-        losses = self.losses(autoencoder, mixed.flatten(0, 1)).reshape(mixed.shape)
-        return (mask * losses).sum(dim=2)
+        return torch.cat([anchors.unsqueeze(1).expand_as(mask), mask], dim=2)
+
+    def forward_output(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor) -> Tensor:
+        """(n, d) -> (n,), each with the anchor (n, 2 d) of one output."""
+        anchors, mask = anchors.chunk(2, dim=1)
+        return (mask * self.losses(autoencoder, (1 - mask) * rows + mask * anchors)).sum(dim=1)
 
 
 def _refuse_latents(autoencoder: Autoencoder | DecoderOnly) -> None:

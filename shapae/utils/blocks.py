@@ -77,7 +77,7 @@ def memory_bound(room: Room) -> Iterator[None]:
 
 @contextmanager
 def device_memory(size: float) -> Iterator[None]:
-    """Bound the blocks of this thread to so many bytes, on devices other than a processor.
+    """Bound the blocks of this thread to a number of bytes, on devices other than a processor.
 
     Raises:
         TooLarge: A device ran out of memory where smaller blocks did not help.

@@ -1,4 +1,4 @@
-"""Atomic output folders: written completely or not at all."""
+"""Atomic output folders and files: written completely or not at all."""
 
 import shutil
 import tempfile
@@ -51,3 +51,33 @@ def check_output_directory(folder: Path, replaces: Collection[str], remedy: str)
     other = [name for name in names if name not in replaces]
     if other:
         raise OutputError(f"{folder} already exists and holds {', '.join(other[:5])}. {remedy}")
+
+
+@contextmanager
+def atomic_file(path: Path, *, replaces: str | None = None, remedy: str = "Give a new file.") -> Iterator[Path]:
+    """Give a path to write to; the file becomes ``path`` on success and is deleted on an error.
+
+    Args:
+        path: The final file; missing parents are created.
+        replaces: Beginning of the text of an earlier file that may be replaced; None if no file may.
+        remedy: Advice if ``path`` is another file.
+
+    Yields:
+        Path of the new file, with the same name.
+
+    Raises:
+        OutputError: ``path`` is a folder, or a file that is not replaced.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Give the name of a file.")
+    if path.exists() and not (replaces is not None and path.is_file() and _begins_with(path, replaces)):
+        raise OutputError(f"{path} already exists{'' if replaces is None else ' and holds something else'}. {remedy}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        yield Path(scratch) / path.name
+        (Path(scratch) / path.name).replace(path)
+
+
+def _begins_with(path: Path, text: str) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(text.encode())) == text.encode()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-# What torch says of a computation with tensors on several devices, whose fault that is, and the advice.
+# Parts of torch's messages about tensors on several devices; the fault of the function that makes them, and the advice.
 DEVICES_DIFFER = ("on the same device", "not on the expected device")
 SEVERAL_DEVICES = (
     "computes with tensors on different devices. A tensor that forward makes, or that is a plain attribute, stays "

@@ -183,6 +183,63 @@ def test_compare_writes_the_results_of_the_library(work):
     assert plt.imread(work / "compared" / "comparison.png")[..., :3].std() > 0.01
 
 
+BENCHMARK = ("benchmark", *EXPLAIN[1:], "--background", "background.csv", "--repeats", 1)
+
+
+def test_benchmark_writes_the_results_of_the_library(work):
+    code, output, error = run(*BENCHMARK, "--rows", 20, "--seed", 3, "--out", "times.json", cwd=work)
+    assert (code, error) == (0, "")
+    lines = output.splitlines()
+    assert lines[0].startswith("20 rows of 4 features against 12 background rows, head 'reconstruction_error', ")
+    assert lines[-2:] == ["reference: exact, relative error 0", "wrote times.json"]
+    found = json.loads((work / "times.json").read_text())
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    background, rows = (pd.read_csv(work / name) for name in ("background.csv", "X.csv"))
+    rows = shapae.background.sample(rows, 20, seed=4).rows
+    for each in found["shapae benchmark"]:
+        want = shapae.Explainer(net, background, backend=each["backend"], seed=3)(rows)
+        assert each["largest residual (score)"] == np.abs(want.residual).max()
+        assert each["time (s)"] == pytest.approx(20 * each["time per row (s)"])
+    assert len(found["shapae benchmark"]) == 7
+    assert (found["task"]["rows"], found["task"]["reference"]) == (20, "exact")
+    assert found["machine"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.uname().nodename not in (work / "times.json").read_text()
+
+
+def test_benchmark_writes_a_table_and_the_reasons_of_failures(work):
+    settings = ("--backends", "deep, shap_kernel", "--head", "reconstruction:b", "--memory", "3 kB")  # too few
+    code, output, error = run(*BENCHMARK, *settings, "--out", "times.csv", cwd=work)
+    assert (code, error) == (0, "")
+    table = pd.read_csv(work / "times.csv", index_col="backend", keep_default_na=False)
+    assert table.index.tolist() == ["deep", "shap_kernel"]
+    assert table["error"].str.partition(":")[0].tolist() == ["", "TooLarge"]
+    failures = output.splitlines()[-3:-1]
+    assert failures[0].startswith("reference: failed: TooLarge: ")
+    assert failures[1].startswith("shap_kernel failed: TooLarge: ")
+    assert (table["threads"] == table["threads"].iloc[0]).all()
+    _, output, _ = run(*BENCHMARK, "--backends", "shap_kernel", "--memory", "3 kB", "--out", "none.json", cwd=work)
+    assert output.splitlines()[1] == "no backend worked"
+    (none,) = json.loads((work / "none.json").read_text())["shapae benchmark"]
+    assert none["time (s)"] is None
+    assert none["error"].startswith("TooLarge")
+
+
+def test_a_benchmark_replaces_only_an_earlier_benchmark(work):
+    fast = (*BENCHMARK, "--rows", 2, "--backends", "deep")
+    code, output, error = run(*fast, "--out", "X.csv", "--force", cwd=work)
+    assert (code, output) == (2, "")
+    assert error.startswith("shapae: X.csv already exists and holds something else. Give the name of a new file")
+    assert run(*fast, "--out", "again.json", cwd=work)[0] == 0
+    code, _, error = run(*fast, "--out", "again.json", cwd=work)
+    assert (code, error[:46]) == (2, "shapae: again.json already exists. Give the na")
+    assert run(*fast, "--out", "again.json", "--force", cwd=work)[0] == 0
+    code, _, error = run(*fast, "--out", "times.txt", cwd=work)
+    want = "shapae: the results of a benchmark are written to a .json or .csv file, got 'times.txt'."
+    assert (code, error.strip()) == (2, want)
+
+
 def test_a_table_with_another_separator_has_the_explanation_of_its_numbers(work):
     tables = [pd.read_csv(work / name) for name in ("background.csv", "X.csv")]
     tables[1].to_csv(work / "semicolons.txt", sep=";", index=False)
@@ -288,6 +345,47 @@ def test_help_loads_neither_torch_nor_shap(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "explain" in done.stdout
     assert done.stdout.rstrip().endswith("[]")
+
+
+# Writes the environment to a file when torch is about to be imported. Python runs a file of this name at its start.
+SITECUSTOMIZE = """
+import json, os, sys
+class Watch:
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            with open(os.environ["SEEN"], "w") as file:
+                json.dump({**os.environ}, file)
+sys.meta_path.insert(0, Watch)
+"""
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def environment_of_torch(command, folder, given):
+    """How OpenMP's threads wait, as the library of OpenMP sees it: torch brings it along."""
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    paths = os.pathsep.join(filter(None, [str(folder), str(Path(shapae.__file__).parents[1])]))
+    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
+    environment |= {"PYTHONPATH": paths, "SEEN": str(folder / "seen.json")} | given
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    seen = json.loads((folder / "seen.json").read_text())
+    return {name: seen[name] for name in WAITING if name in seen}
+
+
+@pytest.mark.parametrize("program", [[SHAPAE], [sys.executable, "-m", "shapae"], [sys.executable, "-m", "shapae.cli"]])
+def test_idle_threads_of_the_command_line_sleep(tmp_path, program):
+    assert environment_of_torch([*program, "demo", "--out", "."], tmp_path, {}) == {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@pytest.mark.parametrize("given", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "1000"}, {"KMP_BLOCKTIME": "9"}])
+def test_idle_threads_wait_as_the_user_says(tmp_path, given):
+    assert environment_of_torch([SHAPAE, "demo", "--out", "."], tmp_path, given) == given
+
+
+def test_the_library_leaves_the_environment_alone(tmp_path):
+    code = "import shapae.cli.demo, shapae.cli.reports, shapae.cli.commands"
+    assert environment_of_torch([sys.executable, "-c", code], tmp_path, {}) == {}
+    code = "import os, shapae; before = {**os.environ}; import shapae.cli.commands, torch; assert before == os.environ"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_demo_explains_real_genes(tmp_path):

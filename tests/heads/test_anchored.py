@@ -1,5 +1,7 @@
 """Anchored heads: their forward takes the explained row."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from shapae import Autoencoder, Explainer, backends, deepshap, heads
 from shapae.errors import ModelError
+from shapae.tables.background import weighted
 from tests import cases
 from tests.closed_forms import affine, pairs
 
@@ -75,11 +78,60 @@ def test_a_summary_averages_the_values(head, model, rows, background):
     np.testing.assert_allclose(summary.residual, 0, atol=1e-12)
 
 
-def test_with_a_tolerance_each_row_has_the_base_value_of_its_own_background(model, rows):
-    many = cases.table(400, seed=5)
+@pytest.mark.parametrize("n", [5, 20])
+def test_with_a_tolerance_each_row_has_the_base_value_of_its_own_background(n, model):
+    rows, many = cases.table(n, seed=1), cases.table(400, seed=5)
     got = Explainer(model, many, head=HEADS["fixed mse"](), tolerance=0.3)(rows)
     assert got.used.min() < len(many)
     np.testing.assert_allclose(got.residual, 0, atol=1e-12)
+
+
+def leaves_torch(autoencoder, rows, anchors):
+    return torch.from_numpy((autoencoder(rows) - anchors).detach().numpy()).abs().sum(dim=1)
+
+
+def decides_by_values(autoencoder, rows, anchors):
+    signs = [1.0 if float(row[0]) < float(anchor[0]) else 2.0 for row, anchor in zip(rows, anchors, strict=True)]
+    return autoencoder(rows).sum(dim=1) * torch.tensor(signs)
+
+
+leaves_torch.anchored = decides_by_values.anchored = True
+WITHOUT_A_TAPE = {"leaves torch": lambda: leaves_torch, "decides by values": lambda: decides_by_values}
+
+
+@pytest.mark.parametrize("weights", [None, range(1, 8)])
+@pytest.mark.parametrize(
+    ("head", "backend"),
+    [*product(HEADS, ["deep", "exact", "sampling"]), *product(WITHOUT_A_TAPE, ["exact", "sampling"])],
+)
+def test_base_values_are_mean_scores_of_the_background(head, backend, weights, model, background):
+    head, rows = (HEADS | WITHOUT_A_TAPE)[head](), cases.table(9, seed=1)
+    against = background if weights is None else weighted(background, np.array(weights))
+    got = Explainer(model, against, head=head, backend=backend)(rows)
+    b = torch.tensor(background)
+    with torch.no_grad():
+        scores = [head(Autoencoder(model), b, torch.tensor(row).expand_as(b)).reshape(7, -1) for row in rows]
+    want = np.stack([np.average(each, axis=0, weights=weights) for each in scores])
+    np.testing.assert_allclose(got.base_values.reshape(9, -1), want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "head", [each for each in HEADS if each not in ("from others", "label-free")]
+)  # these are refused for latents
+def test_latents_have_base_values_with_the_anchors_of_their_rows(head, model, background):
+    rows, head = cases.table(9, seed=1), HEADS[head]()
+    explainer = Explainer(model, background, head=head, source="latent")
+    got, alone = explainer(rows), [explainer(rows[[place]]) for place in range(9)]
+    np.testing.assert_allclose(got.base_values, np.concatenate([each.base_values for each in alone]), atol=1e-12)
+    np.testing.assert_allclose(got.values, np.concatenate([each.values for each in alone]), atol=1e-12)
+
+
+def test_base_values_do_not_run_the_model_for_each_pair(model):
+    many, against, scored = cases.table(100, seed=1), cases.table(100, seed=2), []
+    explainer = Explainer(model, against, head=HEADS["fixed mse"]())
+    model.decoder.register_forward_hook(lambda module, inputs, output: scored.append(len(output)))
+    explainer(many)
+    assert sum(scored) < 100 * 100 / 4
 
 
 def test_the_label_free_importance_does_not_depend_on_rotations_of_the_latents(model, rows, background):
@@ -114,6 +166,18 @@ def test_an_error_from_others_is_the_error_of_a_feature_that_is_not_replaced(mod
             np.testing.assert_allclose(got.values[place, :, output], want.values[0], rtol=0, atol=1e-12)
             np.testing.assert_allclose(got.base_values[place, output], want.base_values[0], rtol=0, atol=1e-12)
             assert got.values[place, feature, output] == 0
+
+
+@pytest.mark.parametrize("weights", [None, range(1, 8)])
+def test_outputs_that_are_explained_one_by_one_have_the_values_of_all_outputs_at_once(weights, model, background):
+    x, b = torch.tensor(cases.table(9, seed=1)), torch.tensor(background)
+    against = background if weights is None else weighted(background, np.array(weights))
+    explainer = Explainer(model, against, head=heads.ErrorFromOthers(3))
+    shares = None if weights is None else torch.tensor(weights).to(b)
+    got, want = explainer(x), deepshap.DeepShap(explainer._score, b, b, weights=shares).moments(x, x)
+    np.testing.assert_allclose(got.values, want.mean, rtol=0, atol=1e-13)
+    if weights is None:
+        np.testing.assert_allclose(got.standard_errors, want.standard_error, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(

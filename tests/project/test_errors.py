@@ -33,6 +33,7 @@ def test_the_docstring_names_them_all():
     assert {each.__name__ for each in TREE} | {
         "ShapaeError",
         "AdditivityWarning",
+        "MemoryWarning",
         "NamesWarning",
         "RankingWarning",
         "ReconstructionWarning",

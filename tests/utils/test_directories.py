@@ -1,11 +1,13 @@
-"""Output folders that are written completely or not at all."""
+"""Output folders and files that are written completely or not at all."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from shapae.errors import OutputError
-from shapae.utils.directories import atomic_directory
+from shapae.utils.directories import atomic_directory, atomic_file
 
 
 def contents(folder):
@@ -73,3 +75,54 @@ def test_neighbouring_folders_are_left_alone(tmp_path):
     (tmp_path / "other").mkdir()
     write(tmp_path / "out")
     assert contents(tmp_path) == {"other": False, "out": False, "out/a.txt": "new"}
+
+
+def write_file(path, text="first: new", **settings):
+    with atomic_file(path, **settings) as fresh:
+        fresh.write_text(text)
+
+
+def write_half_a_file(path, error):
+    with atomic_file(path, replaces="first") as fresh:
+        fresh.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("place", ["new.txt", "deep/down/new.txt"])
+def test_a_file_appears_when_it_is_written(tmp_path, place):
+    with atomic_file(tmp_path / place) as fresh:
+        fresh.write_text("new")
+        assert fresh.name == "new.txt"
+        assert not (tmp_path / place).exists()
+    assert (tmp_path / place).read_text() == "new"
+    assert [path.name for path in (tmp_path / place).parent.iterdir()] == ["new.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_earlier_file(tmp_path, error):
+    write_file(tmp_path / "a.txt", "first: old")
+    with pytest.raises(error):
+        write_half_a_file(tmp_path / "a.txt", error)
+    assert contents(tmp_path) == {"a.txt": "first: old"}
+
+
+def test_a_file_is_replaced_only_if_it_begins_as_it_should(tmp_path):
+    write_file(tmp_path / "a.txt", "first: old")
+    with pytest.raises(OutputError, match=r"a\.txt already exists\. Give a new file"):
+        write_file(tmp_path / "a.txt")
+    write_file(tmp_path / "a.txt", replaces="first")
+    (tmp_path / "b.txt").write_text("years of work, first")
+    with pytest.raises(OutputError, match=r"b\.txt already exists and holds something else\. Give a new file"):
+        write_file(tmp_path / "b.txt", replaces="first")
+    with pytest.raises(OutputError, match=r"is a folder\. Give the name of a file"):
+        write_file(tmp_path, replaces="")
+    assert contents(tmp_path) == {"a.txt": "first: new", "b.txt": "years of work, first"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path):
+    """Reading a pipe, or a device, would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(OutputError, match=r"pipe\.txt already exists and holds something else"):
+        write_file(tmp_path / "pipe.txt", replaces="first")
+    assert stat.S_ISFIFO((tmp_path / "pipe.txt").stat().st_mode)

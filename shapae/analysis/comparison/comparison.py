@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from shapae import plots
-from shapae.analysis.comparison.evaluation import Evaluation, Evaluator, Setup
+from shapae.analysis.comparison.evaluation import Evaluation, Evaluator, Setup, describe_failure
 from shapae.analysis.comparison.metrics import rank_correlation
-from shapae.analysis.comparison.reference import Reference, explain_reference
+from shapae.analysis.comparison.reference import Reference, explain_reference, reference_error
 from shapae.backends import Backend, as_backend, named, names
 from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explainer.explainer import Explainer
@@ -23,7 +23,7 @@ from shapae.heads.functions import HeadFunction
 from shapae.models.autoencoder import Autoencoder
 from shapae.plots._figure import new_figure
 from shapae.tables.background import read_background
-from shapae.tables.table import read_table
+from shapae.tables.table import Table, read_table
 from shapae.utils.parallel import progress_bar
 
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
@@ -63,12 +63,7 @@ class Comparison:
         Backends with a smaller relative error can't be distinguished. The error is 0 for a reference that uses every
         background row: its standard errors show the effect of another background, which is the same for all backends.
         """
-        errors = self.reference.standard_errors
-        if self.reference_name in names() and not named(self.reference_name).n_samples:
-            return 0.0
-        if errors is None:
-            return float("nan")
-        return float(np.linalg.norm(errors) / np.linalg.norm(self.reference.values))
+        return reference_error(self.reference, self.reference_name)
 
     def best(self, budget: float | None = None) -> str:
         """Find the backend with the smallest relative error within a time budget.
@@ -156,18 +151,40 @@ def compare(
     """
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     settings["feature_names"] = feature_names
-    data, table = read_background(background), read_table(X, "rows")  # once, for all backends
-    explainer = Explainer(model, data, backend="gradient", **settings)
-    _check_one_output(explainer)
-    rows = table.tensor(explainer.background, "rows")
-    d = rows.shape[1]
-    chosen = _by_name(available_backends(d) if backends is None else backends)
+    table = read_table(X, "rows")
+    chosen = _by_name(available_backends(table.shape[1]) if backends is None else backends)
     given = [] if reference is None or isinstance(reference, Explanation) else [reference]
-    setup = Setup(model, data, table, rows, _by_name([*chosen.values(), *given]), settings)
+    setup, explainer = set_up(model, background, table, [*chosen.values(), *given], settings)
     reference = reference.name if isinstance(reference, Backend) else reference
     found = explain_reference(setup, explainer, reference, tolerance, progress)
     evaluator = Evaluator(setup, explainer, found.explanation, found.finished, probes=probes, top=top)
     return _comparison(_evaluate_all(evaluator, [*chosen], progress), evaluator, found)
+
+
+def set_up(
+    model: nn.Module | Autoencoder, background: Any, table: Table, backends: Sequence[str | Backend], settings: Any
+) -> tuple[Setup, Explainer]:
+    """Read the tables once, for all backends.
+
+    Args:
+        model: See ``compare``.
+        background: (b, d).
+        table: Rows to explain.
+        backends: Names of backends, or backends.
+        settings: Settings of the Explainer, except the backend.
+
+    Returns:
+        All that the backends share; and an explainer of them.
+
+    Raises:
+        DataError: The head has several outputs; see also ``Explainer``.
+        UnknownName: There is no such backend.
+    """
+    data = read_background(background)
+    explainer = Explainer(model, data, backend="gradient", **settings)
+    _check_one_output(explainer)
+    rows = table.tensor(explainer.background, "rows")
+    return Setup(model, data, table, rows, _by_name(backends), settings), explainer
 
 
 def _evaluate_all(evaluator: Evaluator, backends: Sequence[str], progress: bool | None) -> dict[str, Evaluation]:
@@ -191,7 +208,7 @@ def _evaluate(evaluation: Callable[[], Evaluation]) -> Evaluation:
     try:
         return evaluation()
     except Exception as error:  # of any kind: a failure is a result of the comparison
-        return Evaluation({"error": " ".join(f"{type(error).__name__}: {error}".split())})
+        return Evaluation({"error": describe_failure(error)})
 
 
 def _comparison(evaluations: dict[str, Evaluation], evaluator: Evaluator, found: Reference) -> Comparison:

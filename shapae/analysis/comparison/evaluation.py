@@ -32,6 +32,7 @@ from shapae.models.unwrapping import deep_copy
 from shapae.tables.background import Background, weighted
 from shapae.tables.table import Table
 from shapae.utils.context import inference_state
+from shapae.utils.text import one_line
 
 # Number of steps of the deletion and insertion curves, and of random subsets of features per row for the infidelity:
 # each costs one pass over the background.
@@ -108,6 +109,11 @@ class Evaluation:
     row: dict[str, Any]
     explanation: Explanation | None = None
     curves: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+
+def describe_failure(error: Exception) -> str:
+    """Describe an exception of a backend in one line: a failure is a result."""
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 class Evaluator:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapae.analysis.comparison.evaluation import REFERENCE_RUN, Setup
 from shapae.analysis.comparison.metrics import worths
 from shapae.analysis.comparison.resources import Usage
-from shapae.backends import as_backend, named
+from shapae.backends import as_backend, named, names
 from shapae.backends.exact import MAX_PLAYERS
 from shapae.errors import DataError, ModelError, ReferenceWarning
 from shapae.explainer.explainer import Explainer
@@ -46,6 +46,22 @@ class Reference:
 def default_reference(features: int) -> str:
     """Choose the backend of the reference for a number of features."""
     return EXACT if features <= MAX_PLAYERS else SURE
+
+
+def reference_error(reference: Explanation, name: str) -> float:
+    """Compute the norm of a reference's standard errors relative to the norm of its values.
+
+    Args:
+        reference: Explanation that others are compared with.
+        name: Name of its backend.
+
+    Returns:
+        0 for a backend that samples nothing; NaN if the standard errors are unknown.
+    """
+    if name in names() and not named(name).n_samples:
+        return 0.0
+    errors = reference.standard_errors
+    return float("nan") if errors is None else float(np.linalg.norm(errors) / np.linalg.norm(reference.values))
 
 
 def explain_reference(

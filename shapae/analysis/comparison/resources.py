@@ -7,9 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from shapae.explainer.record import versions
 
 # Seconds between two samples of the resident memory: short, so that brief peaks are seen.
 INTERVAL = 0.002
@@ -78,6 +83,32 @@ def _resident_memory(usage: Usage) -> Iterator[None]:
         done.set()
         sampler.join()
     usage.bytes = max(peak, _resident_bytes()) - before
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Describe what the time of a computation depends on. Nothing tells which machine it is.
+
+    Args:
+        device: Device of the computation.
+
+    Returns:
+        Numbers of cores, of those that this process may use, and of threads; how idle threads wait; the device, and the
+        precision of its matrix products; the mean number of busy processes in the last minute; versions. What the
+        system does not tell is None.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    captum = {"captum": version("captum")} if find_spec("captum") else {}
+    return {
+        "cores": os.cpu_count(),
+        "cores of this process": usable,
+        "threads": torch.get_num_threads(),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "load average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        **versions(),
+        **captum,
+    }
 
 
 def _release_free_memory() -> None:

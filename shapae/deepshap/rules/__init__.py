@@ -44,6 +44,12 @@ def is_affine(step: Step) -> bool:
     return rule in {linear, cast} or (rule in PRODUCT_RULES and len(step.variables) == 1)
 
 
+def is_quadratic(step: Step) -> bool:
+    """Check whether a step is a product of its variables, or a square."""
+    product = rule_for(step.op, step.input_dtypes) in PRODUCT_RULES and len(step.variables) > 1
+    return product or is_square(step)
+
+
 def is_nonlinearity(step: Step, shapes: Mapping[int, Sequence[int]]) -> bool:
     """Check whether a step applies a function to each element of one variable, and keeps its shape.
 
@@ -62,5 +68,4 @@ def keeps_broadcast(step: Step, constant: bool) -> bool:
         step: On a tape.
         constant: Whether all pairs share the multipliers of the output.
     """
-    quadratic = rule_for(step.op, step.input_dtypes) in PRODUCT_RULES or is_square(step)
-    return is_affine(step) or (quadratic and constant)
+    return is_affine(step) or (is_quadratic(step) and constant)
