@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from shapae.utils.reachable import reachable
 
@@ -27,6 +27,7 @@ class Kept:
     def __init__(self) -> None:
         self.from_earlier_call = self.is_doubtful = False
         self._recordings: list[Recording] = []
+        self._used: list[Recording] = []
         self._row_bytes: int | None = None
         self._background_scores: NDArray[Any] | None = None
 
@@ -35,11 +36,17 @@ class Kept:
 
     def recording(self, new: R) -> R:
         """Return the kept recording of the same function and background, or else keep ``new``."""
-        for each in self._recordings:
-            if type(each) is type(new) and _is_same(each, new):
-                return each
-        self._recordings.append(new)
-        return new
+        found = next((each for each in self._recordings if type(each) is type(new) and _is_same(each, new)), None)
+        recording = new if found is None else found
+        self._recordings += [new] if found is None else []
+        self._used.append(recording)
+        return recording
+
+    def end_call(self) -> None:
+        """Drop the recordings that this call has not used, if it has used others: nothing piles up."""
+        used = {id(each) for each in self._used}
+        self._recordings = [each for each in self._recordings if id(each) in used or not used]
+        self._used = []
 
     def row_bytes(self, measure: Callable[[], int]) -> int:
         """Return the bytes that the score takes for each row, which are measured once."""
@@ -79,12 +86,20 @@ def _is_equal(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def _is_same_function(function: Any, other: Any) -> bool:
-    """Return whether two functions are one, or shallow copies of one module, such as ``Score.per_sample`` makes."""
+    """Return whether two functions are one, or modules with the same parts, such as ``Score.per_sample`` makes."""
     if function is other:
         return True
-    parts, others = (getattr(each, "__dict__", {}) for each in (function, other))
-    same = type(function) is type(other) and parts and parts.keys() == others.keys()
-    return bool(same and all(parts[name] is others[name] for name in parts))
+    if type(function) is not type(other) or not isinstance(function, nn.Module):
+        return False
+    parts, others = vars(function), vars(other)
+    return parts.keys() == others.keys() and all(_is_same_part(parts[name], others[name]) for name in parts)
+
+
+def _is_same_part(part: Any, other: Any) -> bool:
+    """Return whether two attributes of modules are one, or dicts of the same objects, or empty sets."""
+    if isinstance(part, dict) and isinstance(other, dict):
+        return part.keys() == other.keys() and all(_is_same_function(part[key], other[key]) for key in part)
+    return part is other or (isinstance(part, set) and part == other == set())
 
 
 def _storages(root: Any) -> dict[int, int]:

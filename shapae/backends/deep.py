@@ -38,7 +38,7 @@ class Deep(Backend):
         """Bind a game whose score is anchored: one tape serves all rows, and all outputs with anchors of their own."""
         if SeparateOutputs.suits(game.score):
             outputs = SeparateOutputs(game.score)
-            engine = deepshap.DeepShap(outputs, game.background, outputs.anchors(anchors)[:, 0], weights=game.weights)
+            engine = replace(game, score=outputs).recording(deepshap.DeepShap, outputs.anchors(anchors)[:, 0])
             return partial(_attribute_outputs, engine, outputs)
         return partial(_attribute, game.recording(deepshap.DeepShap, anchors))
 

@@ -38,6 +38,7 @@ class Store:
         """
         kept, snapshot, most = self._take()
         yield kept
+        kept.end_call()
         if kept.is_doubtful:
             return
         snapshot = snapshot or take_snapshot(score, memory * SHARE)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from shapae import Autoencoder, Explainer
+from shapae import Autoencoder, Explainer, heads
 from shapae.backends import Backend, Coalitions, Moments
 from shapae.backends.deep import Deep
 from shapae.deepshap import recording
@@ -390,3 +390,29 @@ class Counting(Backend):
 def test_a_backend_of_the_user_is_bound_anew(model, rows, background):
     explainer = Explainer(model, background, backend=Counting())
     assert [float(values(explainer, rows)[0, 0]) for _ in range(3)] == [1, 2, 3]
+
+
+ANCHORED = {
+    "fixed": lambda: heads.ReconstructionError(target="fixed"),
+    "worst": lambda: heads.FeatureError(worst=2),
+    "label free": lambda: heads.LabelFree(),
+}
+
+
+@pytest.mark.parametrize("backend", ["deep", "coalitions"])
+@pytest.mark.parametrize("head", ANCHORED)
+def test_scores_with_anchors_follow_a_change_and_nothing_piles_up(head, backend, rows, background):
+    model = cases.build(cases.Question)
+
+    def fresh():
+        return Explainer(model, background, head=ANCHORED[head](), backend=backend)
+
+    assert_follows(fresh(), lambda: model.encoder[0].weight.data.mul_(1.5), fresh, rows)
+    explainer, counts = fresh(), []
+    for _ in range(3):
+        values(explainer, rows)
+        [(kept, *_)] = explainer._store._held
+        counts.append(len(kept._recordings))
+    assert counts == [counts[0]] * 3
+    if backend == "deep":
+        assert counts[0] > 0
