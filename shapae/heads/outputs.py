@@ -26,7 +26,7 @@ class SeparateOutputs(nn.Module):
 
     @staticmethod
     def suits(score: nn.Module) -> TypeGuard[Score]:
-        """Tell whether the head of ``score`` has these methods, and no other ``forward`` than that of the same class."""
+        """Tell whether the head of ``score`` has these methods, and the ``forward`` of the same class."""
         if not isinstance(score, Score) or not hasattr(score.head, "forward_output"):
             return False
         kinds = [_defining_class(score.head, name) for name in ("forward", "forward_output")]
