@@ -52,7 +52,7 @@ def average_over_rows(values: Array, used: NDArray[Any] | None = None) -> RowAve
 def _moments(values: torch.Tensor) -> Moments:
     mean = values.mean(dim=0)
     squares = (values - mean).square_().sum(dim=0)
-    return Moments(len(values), mean.double(), squares.double()).on_host()
+    return Moments(len(values), mean.cpu().double(), squares.cpu().double())  # not every device has float64
 
 
 @dataclass(frozen=True, eq=False)
