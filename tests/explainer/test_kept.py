@@ -395,6 +395,7 @@ def test_a_backend_of_the_user_is_bound_anew(model, rows, background):
 ANCHORED = {
     "fixed": lambda: heads.ReconstructionError(target="fixed"),
     "worst": lambda: heads.FeatureError(worst=2),
+    "from others": lambda: heads.ErrorFromOthers(),
     "label free": lambda: heads.LabelFree(),
 }
 
