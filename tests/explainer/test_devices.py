@@ -176,7 +176,7 @@ def test_calls_and_waits_do_not_grow_with_the_rows(head, method, device_sizes):
 def test_calls_of_a_processor_grow_so_that_the_count_can_fail():
     explainer = Explainer(cases.build(Wide, 200, 150), cases.table(100, 200), head="latent")
     few, many = (calls(explainer, cases.table(n, 200, seed=1)) for n in (10, 300))
-    assert many.total > 2 * few.total
+    assert many.total > 1.7 * few.total
 
 
 @pytest.mark.parametrize(("backend", "d"), [("gradient", 40), ("coalitions", 70), ("sampling", 13)])

@@ -76,7 +76,7 @@ def is_square(step: Step) -> bool:
 def power(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
     """Treat x ** 2 as x * x, and other powers as elementwise functions."""
     if is_square(step):
-        return at_midpoint(lambda m, x: (2 * m * x,), terms, inputs)
+        return at_midpoint(lambda m, x: (2 * m * x,), terms, inputs, apply=lambda square, *values: square(*values))
     return (rescale if len(inputs) == 1 else two_player_shapley)(step, terms, out, inputs)
 
 

@@ -1,6 +1,7 @@
 """Rules of linear operators and of products."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -17,10 +18,26 @@ RESHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "s
 
 def linear(step: Step, terms: Terms, out: Pair, inputs: list[Pair]) -> list[Terms]:
     """Apply the transpose of a linear operator. Truth values and counts are also numbers."""
-    if step.name in RESHAPES:  # most of the steps of a tape; autograd would take most of the time of one row
-        return [[m.reshape(*m.shape[:LEADING], *inputs[0].x.shape[LEADING:]) for m in terms]]
+    shapes = [value.x.shape[LEADING:] for value in inputs]
+    if step.name in RESHAPES:
+        return [[m.reshape(*m.shape[:LEADING], *shapes[0]) for m in terms]]
+    if step.name in {"sum", "mean"} and not step.kwargs:
+        return [[_expand(step, m, shapes[0]) for m in terms]]
+    if step.name in {"add", "sub"} and all(shape == out.x.shape[LEADING:] for shape in shapes):
+        scale = step.kwargs.get("alpha", 1) * (-1 if step.name == "sub" else 1)
+        scales = [scale if place else 1 for place, arg in enumerate(step.args) if isinstance(arg, Variable)]
+        return [[m if scale == 1 else scale * m for m in terms] for scale in scales]
     apply = transpose_of(step.run_as_is, *(torch.zeros_like(value.x[0, 0, 0]) for value in inputs))
     return regroup(vmap_leading(apply, m) for m in terms)
+
+
+def _expand(step: Step, m: Tensor, shape: Sequence[int]) -> Tensor:
+    """Transpose a sum or a mean of values of this ``shape``."""
+    summed = step.args[1] if len(step.args) > 1 and step.args[1] else range(len(shape))
+    axes = {axis % len(shape) for axis in summed if shape}
+    kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    whole = m.reshape(*m.shape[:LEADING], *kept).expand(*m.shape[:LEADING], *shape)
+    return whole / prod(shape[axis] for axis in axes) if step.name == "mean" else whole
 
 
 LINEAR = (

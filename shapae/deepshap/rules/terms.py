@@ -85,18 +85,21 @@ def regroup(parts: Any) -> list[Terms]:
     return [list(terms) for terms in zip(*parts, strict=True)]
 
 
-def at_midpoint(function: Callable[..., Any], terms: Terms, inputs: list[Pair]) -> list[Terms]:
+def at_midpoint(
+    function: Callable[..., Any], terms: Terms, inputs: list[Pair], *, apply: Callable[..., Any] = vmap_leading
+) -> list[Terms]:
     """Apply ``function`` (m, *values) at the midpoints of row and background row.
 
     The function must be linear in m and affine in the values, as the gradient of a quadratic operator is. A term that
     is constant over the rows or over the background then becomes two terms smaller than (rows x background).
+    ``apply`` applies it to values with leading axes, which a function that broadcasts takes by itself.
     """
     parts = []
     for m in terms:
         if m.shape[1] > 1 and m.shape[2] > 1:
-            parts.append(vmap_leading(function, m, *(pair.middle for pair in inputs)))
+            parts.append(apply(function, m, *(pair.middle for pair in inputs)))
         else:
-            parts += [vmap_leading(function, m / 2, *values) for values in zip(*inputs, strict=True)]
+            parts += [apply(function, m / 2, *values) for values in zip(*inputs, strict=True)]
     return regroup(parts)
 
 
