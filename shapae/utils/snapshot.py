@@ -1,8 +1,10 @@
 """Snapshots of objects: whether anything that a result was computed from has changed since."""
 
 import gc
+import os
 import sys
-from collections.abc import Iterator
+from array import array
+from collections.abc import Container, Iterator
 from itertools import islice
 from operator import is_
 from types import CodeType, FunctionType, ModuleType
@@ -10,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules import module as modules
 
 from shapae.utils.reachable import LEAVES
 
@@ -20,14 +22,19 @@ LIBRARIES = {*sys.stdlib_module_names, "torch", "numpy", "shapae"}
 # Largest number of objects that are followed: the comparison would take longer than what it saves.
 MAX_OBJECTS = 2**16
 MISSING = object()
+# Holders of numbers whose bytes are compared.
+BUFFERS = (np.ndarray, bytearray, array)
+# Objects that hold their state outside of Python.
+SCRIPTED = (torch.jit.ScriptModule, torch.jit.ScriptFunction)
 
 
 class Snapshot:
     """The state of an object and of all that it holds, at any depth.
 
     Objects are compared by their identities, and the numbers of tensors and arrays to the last bit, with copies: torch
-    counts only some of the writes into a tensor. Closures, defaults and globals of functions are followed, and the
-    classes of the user. Not seen are libraries, and state outside of Python: files, or variables of compiled code.
+    counts only some of the writes into a tensor. Followed are closures, defaults and globals of functions, what they
+    name in modules of the user, and the classes of the user; the environment and global hooks are compared, too. Not
+    seen are libraries, and state outside of Python: files, or variables of compiled code.
 
     Args:
         followed: The object and all that it holds, see ``take_snapshot``.
@@ -38,9 +45,9 @@ class Snapshot:
         self.nbytes = nbytes
         self._settings = _torch_settings()
         self._tensors = [each for each in followed if isinstance(each, Tensor)]
-        self._arrays = [each for each in followed if isinstance(each, np.ndarray)]
+        self._arrays = [each for each in followed if isinstance(each, BUFFERS)]
         self._globals = [each for each in followed if isinstance(each, Global)]
-        self._holders = [each for each in followed if not isinstance(each, (Tensor, np.ndarray, Global))]
+        self._holders = [each for each in followed if not isinstance(each, (Tensor, *BUFFERS, Global))]
         self._held, self._lengths = _held(self._holders), _lengths(self._holders)
         self._tensor_states = [(_traits(each), _bits(each).clone()) for each in self._tensors]
         self._array_states = [(_array_traits(each), _items(each)) for each in self._arrays]
@@ -69,12 +76,15 @@ def take_snapshot(root: Any, room: float) -> Snapshot | None:
         room: Largest number of bytes of the copies.
 
     Returns:
-        None if the copies need more room, if too many objects are held, or if some can't be copied.
+        None if the copies need more room, if too many objects are held, or if some can't be copied, as those that
+        ``torch.jit.script`` makes.
     """
     followed = [*islice(_follow(root), MAX_OBJECTS + 1)]
+    if len(followed) > MAX_OBJECTS or any(isinstance(each, SCRIPTED) for each in followed):
+        return None
     try:
-        size = sum(each.nbytes for each in followed if isinstance(each, (Tensor, np.ndarray)))
-        return Snapshot(followed, size) if size <= room and len(followed) <= MAX_OBJECTS else None
+        size = sum(_nbytes(each) for each in followed if isinstance(each, (Tensor, *BUFFERS)))
+        return Snapshot(followed, size) if size <= room else None
     except Exception:  # sparse tensors, and tensors of other libraries
         return None
 
@@ -98,22 +108,22 @@ class Global:
 def _follow(root: Any) -> Iterator[Any]:
     """Yield ``root`` and all that it holds which may change: holders, tensors, arrays, and globals of functions."""
     seen, pending = dict[int, Any](), [root]
-    if isinstance(root, nn.Module):  # scripted modules hold their tensors outside of Python
-        pending += [*root.parameters(), *root.buffers()]
     while pending:
         each = pending.pop()
         if id(each) in seen:
             continue
         seen[id(each)] = each  # held, so that no other object gets its id
-        if isinstance(each, (Tensor, np.ndarray)):
+        if isinstance(each, (Tensor, *BUFFERS)):
             yield each
             pending += each.ravel().tolist() if isinstance(each, np.ndarray) and each.dtype.hasobject else ()
-        elif isinstance(each, FunctionType):
-            yield each
-            pending += [each.__closure__, each.__defaults__, each.__kwdefaults__, each.__dict__]
-            for variable in () if _is_of_library(each) else _globals(each):
-                yield variable
-                pending.append(variable.value)
+            pending += [each.__dict__] if isinstance(each, Tensor) else ()
+        elif isinstance(each, (ModuleType, FunctionType)):
+            variables = _own_names(each) if isinstance(each, ModuleType) else _globals(each)
+            yield from variables
+            pending += [variable.value for variable in variables if not isinstance(variable.value, ModuleType)]
+            if isinstance(each, FunctionType):
+                yield each
+                pending += [each.__closure__, each.__defaults__, each.__kwdefaults__, each.__dict__]
         elif not isinstance(each, LEAVES) or (isinstance(each, type) and not _is_of_library(each)):
             yield each
             pending += gc.get_referents(each)
@@ -123,16 +133,36 @@ def _is_of_library(each: Any) -> bool:
     return str(each.__module__).partition(".")[0] in LIBRARIES
 
 
-def _globals(function: FunctionType) -> Iterator[Global]:
-    """Yield the globals that a function names, and what it names of the user's modules among them."""
-    names = [*_names(function.__code__)]
-    for name in names:
-        if name in function.__globals__:
-            variable = Global(function.__globals__, name)
-            yield variable
-            value = variable.value
-            if isinstance(value, ModuleType) and value.__name__.partition(".")[0] not in LIBRARIES:
-                yield from (Global(vars(value), each) for each in names if each in vars(value))
+def _own_names(module: ModuleType) -> list[Global]:
+    """List all variables of a module that something holds, and of the modules of its package among them."""
+    package, names = module.__name__.partition(".")[0], {*vars(module)}
+    inner = (each for each in vars(module).values() if isinstance(each, ModuleType))
+    names.update(*(vars(each) for each in inner if each.__name__.partition(".")[0] == package))
+    return _variables(vars(module), names)
+
+
+def _globals(function: FunctionType) -> list[Global]:
+    """List the globals that a function names, and what it names of modules, among them or imported by it."""
+    if _is_of_library(function):
+        return []
+    names, package = {*_names(function.__code__)}, function.__globals__.get("__package__")
+    imported = (sys.modules.get(place) for name in names for place in (name, f"{package}.{name}"))
+    spaces = [vars(each) for each in imported if isinstance(each, ModuleType)]
+    return [variable for space in (function.__globals__, *spaces) for variable in _variables(space, names)]
+
+
+def _variables(space: dict[str, Any], names: Container[str]) -> list[Global]:
+    """List the variables with these names in a space, and in the modules of the user among them, and so on."""
+    found, spaces, seen = list[Global](), [space], set[int]()
+    while spaces:
+        space = spaces.pop()
+        if id(space) in seen or str(space.get("__name__")).partition(".")[0] in LIBRARIES:
+            continue
+        seen.add(id(space))
+        new = [Global(space, name) for name in [*space] if name in names and not name.startswith("__")]
+        spaces += [vars(each.value) for each in new if isinstance(each.value, ModuleType)]
+        found += new
+    return found
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -167,27 +197,36 @@ def _is_same_tensor(tensor: Tensor, state: tuple[Any, Tensor]) -> bool:
     return bool(traits == _traits(tensor) and torch.equal(_bits(tensor), bits))
 
 
-def _array_traits(array: NDArray[Any]) -> tuple[Any, ...]:
-    return array.dtype, array.shape, array.strides
+def _nbytes(each: Any) -> int:
+    return each.nbytes if isinstance(each, (Tensor, np.ndarray)) else memoryview(each).nbytes
 
 
-def _items(array: NDArray[Any]) -> Any:
+def _array_traits(each: Any) -> tuple[Any, ...]:
+    return (each.dtype, each.shape, each.strides) if isinstance(each, np.ndarray) else (type(each), len(each))
+
+
+def _items(each: Any) -> Any:
     """Return the bytes of an array, or its objects."""
-    return array.ravel().tolist() if array.dtype.hasobject else array.tobytes()
+    if not isinstance(each, np.ndarray):
+        return bytes(each)
+    return each.ravel().tolist() if each.dtype.hasobject else each.tobytes()
 
 
-def _is_same_array(array: NDArray[Any], state: tuple[Any, Any]) -> bool:
+def _is_same_array(each: Any, state: tuple[Any, Any]) -> bool:
     traits, items = state
-    if traits != _array_traits(array):
+    if traits != _array_traits(each):
         return False
-    now = _items(array)
-    return all(map(is_, now, items)) if array.dtype.hasobject else bool(now == items)
+    now = _items(each)
+    return all(map(is_, now, items)) if isinstance(now, list) else bool(now == items)
 
 
 def _torch_settings() -> tuple[Any, ...]:
-    """Return what decides, for the whole process or thread, how torch computes."""
+    """Return what decides, for the whole process or thread, how torch computes: hooks and the environment, too."""
     kinds = ("cpu", "cuda")
+    hooks = (each for name, each in vars(modules).items() if name.startswith("_global_") and isinstance(each, dict))
     return (
+        dict(os.environ),
+        [[*each.values()] for each in hooks],
         torch.get_default_dtype(),
         torch.get_default_device(),
         torch.get_num_threads(),

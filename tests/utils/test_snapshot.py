@@ -1,6 +1,8 @@
 """A snapshot tells each change of what an object holds, and nothing else."""
 
 import gc
+import sys
+from array import array
 from collections import deque
 from functools import partial
 
@@ -30,6 +32,12 @@ class Slotted:
     __slots__ = ("part",)
 
 
+def module(name="settings", **names):
+    made = type(snapshot)(name)
+    vars(made).update(names)
+    return made
+
+
 def closure(number):
     return lambda: number
 
@@ -56,6 +64,15 @@ CHANGES = {
     "memory": lambda: (torch.zeros(4), lambda x: setattr(x, "data", torch.zeros(4))),
     "part of a tensor": lambda: (torch.zeros(4, 4)[:, 1], lambda x: x.data[2:3].add_(1)),
     "one byte": lambda: (torch.zeros(3, dtype=torch.bool), lambda x: x.data[2:].fill_(True)),
+    "attribute of a tensor": lambda: (torch.zeros(3), lambda x: setattr(x, "order", [1, 0, 2])),
+    "bytearray": lambda: (bytearray(b"ab"), lambda x: x.__setitem__(0, 0)),
+    "array of Python": lambda: (array("d", [1.0]), lambda x: x.__setitem__(0, 2.0)),
+    "module": lambda: (module(gain=1.0), lambda x: setattr(x, "gain", 2.0)),
+    "list in a module": lambda: (module(gains=[1.0]), lambda x: x.gains.append(2.0)),
+    "module in a module": lambda: (
+        module(inner=module("settings.inner", gain=1.0)),
+        lambda x: setattr(x.inner, "gain", 2.0),
+    ),
     "array": lambda: (np.zeros(3), lambda x: x.fill(1)),
     "array of objects": lambda: (np.array(["a", [1]], dtype=object), lambda x: x.__setitem__(0, "b")),
     "list in an array": lambda: (np.array(["a", [1]], dtype=object), lambda x: x[1].append(2)),
@@ -96,8 +113,7 @@ def test_a_class_and_a_global_are_followed(monkeypatch):
 
 
 def test_a_module_of_the_user_is_followed_by_its_names(monkeypatch):
-    settings = type(snapshot)("settings")
-    settings.gain, settings.other = 1.0, 1.0
+    settings = module(gain=1.0, other=1.0)
     monkeypatch.setitem(globals(), "settings", settings)
     found = take_snapshot(lambda: settings_gain(), ROOM)
     settings.other = 2.0
@@ -108,6 +124,51 @@ def test_a_module_of_the_user_is_followed_by_its_names(monkeypatch):
 
 def settings_gain():
     return settings.gain  # noqa: F821
+
+
+def test_modules_that_a_function_reaches_by_a_path_or_imports_are_followed(monkeypatch):
+    package = module("package", config=module("package.config", gain=1.0))
+    monkeypatch.setitem(globals(), "package", package)
+    for name, each in (("package", package), ("package.config", package.config), ("tests.utils.nearby", module())):
+        monkeypatch.setitem(sys.modules, name, each)
+    for function in (by_path, imported, imported_relatively):
+        package.config.gain = sys.modules["tests.utils.nearby"].gain = 1.0
+        found = take_snapshot(function, ROOM)
+        assert found.is_current()
+        package.config.gain = sys.modules["tests.utils.nearby"].gain = 2.0
+        assert not found.is_current(), function
+
+
+def by_path():
+    return package.config.gain  # noqa: F821
+
+
+def imported():
+    from package.config import gain
+
+    return gain
+
+
+def imported_relatively():
+    from .nearby import gain
+
+    return gain
+
+
+def test_the_environment_and_hooks_of_all_modules_are_told(monkeypatch):
+    found = take_snapshot([], ROOM)
+    monkeypatch.setenv("SHAPAE_TEST", "1")
+    assert not found.is_current()
+    found = take_snapshot([], ROOM)
+    hook = nn.modules.module.register_module_forward_pre_hook(lambda *_: None)
+    assert not found.is_current()
+    hook.remove()
+    assert found.is_current()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_there_is_none_of_what_holds_its_state_outside_of_python():
+    assert take_snapshot(nn.Sequential(torch.jit.script(nn.Linear(2, 2))), ROOM) is None
 
 
 def test_settings_of_torch_are_told():
