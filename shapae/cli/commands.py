@@ -48,7 +48,7 @@ Tolerance = Annotated[
 ]
 Jobs = Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")]
 Memory = Annotated[str, typer.Option(help="Bound on the memory.")]
-Seed = Annotated[int, typer.Option(help="Random seed.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 
 
 def _show_version(wanted: bool) -> None:

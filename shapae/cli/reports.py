@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -112,9 +114,14 @@ def new_benchmark(path: Path, *, force: bool) -> Iterator[Callable[[Benchmark], 
 
 def _write_benchmark_json(benchmark: Benchmark, path: Path) -> None:
     table = benchmark.table.reset_index().astype(object)
-    methods = table.where(table.notna(), None).to_dict("records")
+    methods = table.map(_number_or_none).to_dict("records")
     parts = {"shapae benchmark": methods, "task": benchmark.task, "machine": benchmark.machine}
     path.write_text(json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _number_or_none(each: Any) -> Any:
+    """Replace what JSON does not have: NaN, and the infinite relative error of a reference of zeros."""
+    return None if isinstance(each, float) and not isfinite(each) else each
 
 
 def _write_benchmark_csv(benchmark: Benchmark, path: Path) -> None:

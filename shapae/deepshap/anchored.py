@@ -93,9 +93,12 @@ def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, size: int) -> 
     anchors = {slot: x[slot].unsqueeze(1) for slot in tape.constant_slots}
     read = {0, tape.result.slot}.union(*(step.variables for step in tape.mixed_steps))
     others = {slot: b[slot].unsqueeze(0) for slot in read.difference(anchors)}
-    if all(_is_affine_in_background(tape, step) for step in tape.mixed_steps):
-        shares, weights = weights.double() / weights.double().sum(), weights.sum().unsqueeze(0)
-        others = {slot: _weighted_mean(value, shares) for slot, value in others.items()}
+    steps = tape.mixed_steps
+    if all(_is_affine_in_background(tape, step) for step in steps):
+        # In float64, as what differs from the mean may be small beside it.
+        others = {slot: _weighted_mean(value.double(), weights.double()) for slot, value in others.items()}
+        anchors = {slot: value.double() for slot, value in anchors.items()}
+        steps, weights = tuple(step.in_dtype(torch.float64) for step in steps), weights.sum().unsqueeze(0)
     pairs = max(1, size // max((x[step.slot][0].nbytes for step in tape.mixed_steps), default=1))
     width = min(len(weights), pairs)
     total = x[0].new_zeros(n, x[tape.result.slot].shape[1], dtype=torch.float64)
@@ -104,11 +107,11 @@ def sum_scores(tape: Tape, x: Values, b: Values, weights: Tensor, size: int) -> 
             block = {slot: value[rows] for slot, value in anchors.items()}
             block |= {slot: value[:, background] for slot, value in others.items()}
             share = weights[background].double()
-            scores = mixed_values(tape.mixed_steps, block)[tape.result.slot].double()
+            scores = mixed_values(steps, block)[tape.result.slot].double()
             total[rows] += torch.einsum("nbk,b->nk", scores.expand(-1, len(share), -1), share)
     return total
 
 
-def _weighted_mean(value: Tensor, shares: Tensor) -> Tensor:
+def _weighted_mean(value: Tensor, weights: Tensor) -> Tensor:
     """(1, background, ...) -> (1, 1, ...)."""
-    return torch.einsum("rb...,b->r...", value.double(), shares).to(value.dtype).unsqueeze(1)
+    return torch.einsum("rb...,b->r...", value, weights / weights.sum()).unsqueeze(1)

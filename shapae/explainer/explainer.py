@@ -251,8 +251,8 @@ class Explainer:
             chosen = [*range(game.n_players)] if features is None else find_players(features, players)
             if features is None and top < game.n_players:
                 self._warn(self._check_gradients(names, rows))
-                run = partial(most_important, self._backend, ordered, rows, self._settings, top)
-                chosen, _ = recompute_if_stale(run, ordered, lambda _: None)
+                # Nothing kept: no sum of values would tell that it is of another state of the score.
+                chosen = most_important(self._backend, replace(ordered, kept=None), rows, self._settings, top)
             parts = interact_rows(game, rows, self._settings, chosen)
             record = self._record(start, rows, describe_pairs(game))
             return Interactions(**parts, feature_names=[players[player] for player in chosen], made_by=record)

@@ -226,6 +226,18 @@ def test_benchmark_writes_a_table_and_the_reasons_of_failures(work):
     assert none["error"].startswith("TooLarge")
 
 
+def test_a_benchmark_of_equal_rows_has_a_file(work):
+    """The values of the reference are 0, and the relative errors of rounding errors infinite."""
+    pd.read_csv(work / "X.csv").iloc[[0] * 12].to_csv(work / "same.csv", index=False)
+    arguments = [*BENCHMARK, "--backends", "deep,sampling", "--repeats", 1, "--out", "same.json"]
+    for option, value in (("--data", "same.csv"), ("--background", 5)):
+        arguments[arguments.index(option) + 1] = value
+    code, _, error = run(*arguments, cwd=work)
+    assert (code, error) == (0, "")
+    methods = json.loads((work / "same.json").read_text())["shapae benchmark"]
+    assert [each["backend"] for each in methods] == ["deep", "sampling"]
+
+
 def test_a_benchmark_replaces_only_an_earlier_benchmark(work):
     fast = (*BENCHMARK, "--rows", 2, "--backends", "deep")
     code, output, error = run(*fast, "--out", "X.csv", "--force", cwd=work)

@@ -223,3 +223,12 @@ def test_anchored_values_add_up(rows, background):
         got = deepshap.attribute(function, x, b, anchors=x)
         base = torch.stack([constant_anchor(function, row)(b).mean(0) for row in x])
         torch.testing.assert_close(got.sum(1), (function(x, x) - base).detach(), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e6])
+def test_mean_scores_of_differences_are_as_precise_as_the_differences(offset):
+    """The mean of the background is taken once: in float32 it is coarser than the differences from it."""
+    rows, background = (torch.tensor(cases.table(n, seed=n)).add(offset).float() for n in (9, 11))
+    engine = deepshap.DeepShap(lambda x, anchor: (x - anchor).cumsum(1), background, background)
+    want = (background.double() - rows.double()[:, None]).cumsum(2).mean(1)
+    torch.testing.assert_close(engine.mean_scores(rows), want, rtol=1e-6, atol=1e-6)

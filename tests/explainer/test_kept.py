@@ -4,7 +4,6 @@ The oracle is a new Explainer of the changed model: its values are the same to t
 """
 
 import copy
-import os
 import pickle
 import threading
 import types
@@ -182,20 +181,40 @@ def test_a_weight_that_only_the_rows_feel_is_seen(rows, background):
 
 
 @pytest.mark.parametrize("limit", ["0.5", "3"], ids=["all rows feel it", "the background does not"])
-def test_a_change_that_no_comparison_sees_does_not_stay(rows, background, monkeypatch, limit):
-    """The variables of the process are no Python objects that the model holds."""
-    model = cases.build(Scaled)
-    monkeypatch.setenv("LIMIT", "100")
+def test_a_change_that_no_comparison_sees_does_not_stay(rows, background, tmp_path, limit):
+    """A file is no Python object that the model holds."""
+    model, file = cases.build(Scaled), tmp_path / "limit"
+    file.write_text("100")
     rows[0] = 5
 
     def head(autoencoder, rows):
-        return autoencoder(rows.clamp(max=float(os.environ["LIMIT"]))).square().sum(dim=1)
+        return autoencoder(rows.clamp(max=float(file.read_text()))).square().sum(dim=1)
 
     def fresh():
         return Explainer(model, background, head=head)
 
     assert (np.abs(background) < 3).all()
-    assert_follows(fresh(), lambda: monkeypatch.setenv("LIMIT", limit), fresh, rows)
+    assert_follows(fresh(), lambda: file.write_text(limit), fresh, rows)
+
+
+def test_interactions_do_not_choose_features_by_what_is_kept(tmp_path):
+    """The score of a row with itself as anchor is 0 whatever the file says, so that no comparison tells."""
+    file = tmp_path / "order"
+    d, weights = 14, torch.arange(1, 15, dtype=torch.float64)
+    rows, background = cases.table(4, d, seed=1), cases.table(9, d)
+
+    def head(autoencoder, rows, anchors):
+        order = [*range(d)][:: int(file.read_text())]
+        return ((rows - anchors).square() * weights[order]).sum(dim=1)
+
+    head.anchored = True
+    file.write_text("1")
+    explainer, found = Explainer(nn.Identity(), background, head=head), []
+    for order in (1, -1):
+        file.write_text(str(order))
+        found.append(explainer.interactions(rows, top=3).feature_names)
+        assert found[-1] == Explainer(nn.Identity(), background, head=head).interactions(rows, top=3).feature_names
+    assert found[0] != found[1]
 
 
 def test_a_change_that_no_score_feels_is_seen(model, rows, background):
