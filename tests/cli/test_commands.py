@@ -13,7 +13,9 @@ import torch
 from matplotlib import pyplot as plt
 
 import shapae
+from shapae.analysis.comparison.benchmark import Benchmark
 from shapae.cli.commands import app
+from shapae.cli.reports import new_benchmark
 
 SHAPAE = Path(sys.executable).parent / "shapae"
 
@@ -226,16 +228,13 @@ def test_benchmark_writes_a_table_and_the_reasons_of_failures(work):
     assert none["error"].startswith("TooLarge")
 
 
-def test_a_benchmark_of_equal_rows_has_a_file(work):
-    """The values of the reference are 0, and the relative errors of rounding errors infinite."""
-    pd.read_csv(work / "X.csv").iloc[[0] * 12].to_csv(work / "same.csv", index=False)
-    arguments = [*BENCHMARK, "--backends", "deep,sampling", "--repeats", 1, "--out", "same.json"]
-    for option, value in (("--data", "same.csv"), ("--background", 5)):
-        arguments[arguments.index(option) + 1] = value
-    code, _, error = run(*arguments, cwd=work)
-    assert (code, error) == (0, "")
-    methods = json.loads((work / "same.json").read_text())["shapae benchmark"]
-    assert [each["backend"] for each in methods] == ["deep", "sampling"]
+def test_what_json_does_not_have_is_null_in_the_file_of_a_benchmark(tmp_path):
+    """Equal rows have values of 0 and infinite relative errors."""
+    table = pd.DataFrame({"a": [np.inf, np.nan, 1.5], "error": ["", "why", ""]}, index=["x", "y", "z"])
+    with new_benchmark(tmp_path / "out.json", force=False) as write:
+        write(Benchmark(table.rename_axis("backend"), {}, {}))
+    methods = json.loads((tmp_path / "out.json").read_text())["shapae benchmark"]
+    assert [each["a"] for each in methods] == [None, None, 1.5]
 
 
 def test_a_benchmark_replaces_only_an_earlier_benchmark(work):
