@@ -113,8 +113,8 @@ def new_benchmark(path: Path, *, force: bool) -> Iterator[Callable[[Benchmark], 
 
 
 def _write_benchmark_json(benchmark: Benchmark, path: Path) -> None:
-    table = benchmark.table.reset_index().astype(object)
-    methods = table.map(_number_or_none).to_dict("records")
+    records = benchmark.table.reset_index().to_dict("records")
+    methods = [{str(name): _number_or_none(each) for name, each in record.items()} for record in records]
     parts = {"shapae benchmark": methods, "task": benchmark.task, "machine": benchmark.machine}
     path.write_text(json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
