@@ -40,7 +40,8 @@ def results_removed(root: Any) -> Iterator[None]:
         yield
     finally:
         for container, items in before:
-            _remove_results(container, items)
+            if container or items:  # most containers of a module are empty
+                _remove_results(container, items)
 
 
 def _copied(container: Any) -> Any:
