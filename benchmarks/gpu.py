@@ -1,10 +1,10 @@
 """shapae on a GPU: seconds with targets, peak memory, values beside those of the CPU, TF32, and other libraries.
 
 ``python -m benchmarks.gpu [--device cuda] [--out FILE] [--quick] [--minutes 12]``, at the root of the repository. It
-takes less than 12 minutes on an H100: what is not begun by then is left out. Seconds are medians of synchronized calls
-after an unmeasured call; rows come from the CPU, and values return to it. Peak memory is what torch allocates on the
-device during a call. The targets are those of an H100. Results are saved after each measurement, in
-``results/gpu.json`` if a GPU ran everything at full size, or in ``--out``. ``--quick`` tries the script at small sizes.
+leaves out what is not begun after 12 minutes. Seconds are medians of synchronized calls after an unmeasured call; rows
+come from the CPU, and values return to it. Peak memory is what torch allocates on the device during a call. The targets
+are those of an H100. Results are saved after each measurement, in ``results/gpu.json`` if a GPU ran everything at full
+size, or in ``--out``. ``--quick`` tries the script at small sizes.
 
 ``python -m benchmarks.gpu --page`` measures nothing: it writes the tables of the saved results into ``docs/gpu.md``.
 """
