@@ -74,14 +74,14 @@ def _fixed_target() -> dict[str, Any]:
 TASKS = (
     Task("squared error", 0.08, dict),
     Task("one latent", None, lambda: {"head": "latent:3"}),
-    Task("all latents, summarized", 0.1, lambda: {"head": "latent"}, summarize=True),
+    Task("all latents, summarized", 0.1, lambda: {"head": "latent"}, summarize=True, memory="8GB"),
     Task("all latents", None, lambda: {"head": "latent"}, memory="8GB"),
-    Task("gradient, squared error", 0.15, lambda: {"backend": "gradient"}),
-    Task("coalitions (4 pairs), squared error", 0.25, lambda: {"backend": Coalitions(4)}),
+    Task("gradient, squared error", 0.15, lambda: {"backend": "gradient"}, memory="8GB"),
+    Task("coalitions (4 pairs), squared error", 0.25, lambda: {"backend": Coalitions(4)}, memory="8GB"),
     Task("squared error, fixed target", None, _fixed_target),
     Task("squared error of one row", None, dict, rows=1),
     Task("squared error, many features", 0.6, dict, wide=True),
-    Task("all outputs, summarized", 3.0, lambda: {"head": "reconstruction"}, summarize=True),
+    Task("all outputs, summarized", 3.0, lambda: {"head": "reconstruction"}, summarize=True, memory="8GB"),
 )
 
 
