@@ -11,6 +11,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapae import Explainer, heads
+from shapae.deepshap import DeepShap
+from shapae.deepshap.feedforward.contraction import ContractionOrder
+from shapae.deepshap.feedforward.deviations import Deviations
 from shapae.errors import MemoryWarning, TooLarge
 from shapae.utils.blocks import DEVICE_FACTOR, HELD_BLOCKS, Room, block_bytes, block_rows, device_memory, memory_bound
 from shapae.utils.moments import Moments
@@ -58,10 +61,10 @@ def calls(explainer, rows, method="__call__"):
 class Wide(nn.Module):
     """Two layers each way, so that all outputs have many orders of their factors."""
 
-    def __init__(self, d=40, h=30):
+    def __init__(self, d=40, h=30, narrow=12):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(d, h), nn.ReLU(), nn.Linear(h, 12))
-        self.decoder = nn.Sequential(nn.Linear(12, h), nn.ReLU(), nn.Linear(h, d))
+        self.encoder = nn.Sequential(nn.Linear(d, h), nn.ReLU(), nn.Linear(h, narrow))
+        self.decoder = nn.Sequential(nn.Linear(narrow, h), nn.ReLU(), nn.Linear(h, d))
 
     def forward(self, x):
         return self.decoder(self.encoder(x))
@@ -215,6 +218,24 @@ def test_too_little_memory_is_met_with_smaller_blocks_and_said_once(backend, met
         assert all("CUDA out of memory" in each and "memory=" in each for each in said)
     want, got = (each.values if method == "__call__" else each.mean_abs for each in found)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_a_background_that_is_too_large_is_met_with_smaller_blocks(device_sizes):
+    """A single row can't be halved, so that only its blocks get smaller."""
+    row, background = cases.table(1, 40, seed=1), cases.table(700, 40)
+    want = Explainer(cases.build(Limited, 10**9), background)(row)
+    with pytest.warns(MemoryWarning, match="smaller blocks are computed"):
+        got = Explainer(cases.build(Limited, 500), background)(row)
+    np.testing.assert_allclose(got.values, want.values, rtol=1e-9, atol=1e-12)
+
+
+def test_pairs_are_not_taken_one_by_one_on_another_device(request):
+    """On a processor the nonzero deviations of each pair are; the calls of each pair would take too long elsewhere."""
+    model, background = cases.build(Wide, 500, 375, narrow=250), torch.tensor(cases.table(100, 500))
+    kinds = [type(DeepShap(model, background)._order)]
+    request.getfixturevalue("device_sizes")
+    kinds.append(type(DeepShap(model, background)._order))
+    assert kinds == [Deviations, ContractionOrder]
 
 
 def test_too_little_memory_for_anything_is_said(device_sizes):
