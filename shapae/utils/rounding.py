@@ -19,14 +19,16 @@ def rounding_error(dtype: torch.dtype, *, by_cudnn: bool = False) -> float:
     eps = torch.finfo(dtype).eps
     if dtype != torch.float32:
         return eps
-    return max(eps, PRODUCT_ERRORS[_precision()], PRODUCT_ERRORS["high"] if by_cudnn and _cudnn_allows_tf32() else 0)
+    allowed = PRODUCT_ERRORS[matmul_precision() or "high"]
+    return max(eps, allowed, PRODUCT_ERRORS["high"] if by_cudnn and _cudnn_allows_tf32() else 0)
 
 
-def _precision() -> str:
+def matmul_precision() -> str | None:
+    """Return the precision of matrix products in float32; None if it was set for each backend by itself."""
     try:
         return torch.get_float32_matmul_precision()
-    except RuntimeError:  # it was set for each backend by itself, and can't be read as one
-        return "high"
+    except RuntimeError:  # torch does not tell it then
+        return None
 
 
 def _cudnn_allows_tf32() -> bool:

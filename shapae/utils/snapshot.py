@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.modules import module as modules
 
 from shapae.utils.reachable import LEAVES
+from shapae.utils.rounding import matmul_precision
 
 # Packages whose classes and functions do not change.
 LIBRARIES = {*sys.stdlib_module_names, "torch", "numpy", "shapae"}
@@ -57,11 +58,11 @@ class Snapshot:
         held = _held(self._holders)
         if len(held) != len(self._held) or not all(map(is_, held, self._held)):
             return False
-        if self._lengths != _lengths(self._holders) or self._settings != _torch_settings():
-            return False
-        if not all(each.is_current() for each in self._globals):
+        if self._settings != _torch_settings() or not all(each.is_current() for each in self._globals):
             return False
         try:
+            if self._lengths != _lengths(self._holders):
+                return False
             tensors_are = all(map(_is_same_tensor, self._tensors, self._tensor_states))
             return tensors_are and all(map(_is_same_array, self._arrays, self._array_states))
         except Exception:  # a tensor that no longer has numbers
@@ -79,13 +80,13 @@ def take_snapshot(root: Any, room: float) -> Snapshot | None:
         None if the copies need more room, if too many objects are held, or if some can't be copied, as those that
         ``torch.jit.script`` makes.
     """
-    followed = [*islice(_follow(root), MAX_OBJECTS + 1)]
-    if len(followed) > MAX_OBJECTS or any(isinstance(each, SCRIPTED) for each in followed):
-        return None
     try:
+        followed = [*islice(_follow(root), MAX_OBJECTS + 1)]
+        if len(followed) > MAX_OBJECTS or any(isinstance(each, SCRIPTED) for each in followed):
+            return None
         size = sum(_nbytes(each) for each in followed if isinstance(each, (Tensor, *BUFFERS)))
         return Snapshot(followed, size) if size <= room else None
-    except Exception:  # sparse tensors, and tensors of other libraries
+    except Exception:  # sparse tensors, tensors of other libraries, and objects that fail when they are looked at
         return None
 
 
@@ -230,7 +231,7 @@ def _torch_settings() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.get_default_device(),
         torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
+        matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
         *(torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) for kind in kinds),
     )

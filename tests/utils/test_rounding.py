@@ -1,5 +1,9 @@
 """Rounding errors, also of products that torch computes less precisely than their dtype, as the user allows."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +43,30 @@ def test_cudnn_has_a_permission_of_its_own(allowed):
         eps = rounding_error(torch.float32, by_cudnn=True)
     assert (eps == 2**-10) == allowed
     assert rounding_error(torch.float32) == torch.finfo(torch.float32).eps
+
+
+EACH_BACKEND = """
+import torch
+from shapae import Explainer
+from shapae.analysis.comparison.resources import describe_machine
+from shapae.utils.rounding import rounding_error
+
+torch.manual_seed(0)
+table = torch.randn(20, 4)
+explainer = Explainer(torch.nn.Identity(), table, head=lambda model, rows: rows.square().sum(dim=1))
+before = explainer(table[:3]).values
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+assert (explainer(table[:3]).values == before).all()
+assert (explainer(table[:3]).values == before).all()
+assert rounding_error(torch.float32) == 2**-10
+assert describe_machine(torch.device("cpu"))["float32 matmul precision"] is None
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch has one precision only")
+def test_a_precision_for_each_backend_is_no_failure():
+    """torch refuses to tell it as one word. In a process of its own, as nothing sets it back."""
+    subprocess.run([sys.executable, "-c", EACH_BACKEND], check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("head", ["latent", "reconstruction_error", "reconstruction"])

@@ -5,6 +5,7 @@ import sys
 from array import array
 from collections import deque
 from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
@@ -169,6 +170,25 @@ def test_the_environment_and_hooks_of_all_modules_are_told(monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_there_is_none_of_what_holds_its_state_outside_of_python():
     assert take_snapshot(nn.Sequential(torch.jit.script(nn.Linear(2, 2))), ROOM) is None
+
+
+class Fails(list):
+    """A container that fails when it is looked at for the third time; its count is not kept in Python."""
+
+    looks = count(1)
+
+    def __len__(self):
+        if next(self.looks) > 2:
+            raise RuntimeError("no length")
+        return 0
+
+
+def test_what_fails_when_it_is_looked_at_is_not_kept():
+    held = Fails()
+    found = take_snapshot(held, ROOM)
+    assert found.is_current()
+    assert not found.is_current()
+    assert take_snapshot(held, ROOM) is None
 
 
 def test_settings_of_torch_are_told():

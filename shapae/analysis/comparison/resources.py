@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from shapae.explainer.record import versions
+from shapae.utils.rounding import matmul_precision
 
 # Seconds between two samples of the resident memory: short, so that brief peaks are seen.
 INTERVAL = 0.002
@@ -104,7 +105,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "float32 matmul precision": matmul_precision(),
         "load average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         **versions(),
         **captum,
