@@ -22,9 +22,8 @@ from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from shapae.errors import DataError, TooLarge, UnknownName
-from shapae.tables.anndata import is_anndata
-from shapae.tables.convert import index_names
 from shapae.tables.files import open_table
+from shapae.tables.labels import read_labels
 from shapae.tables.table import Table, read_table
 from shapae.utils.memory import format_bytes
 from shapae.utils.text import enumerate_names
@@ -172,7 +171,7 @@ def stratified(X: Any, count: int, *, by: Any, seed: int = 0) -> Background:
     """
     X = open_table(X)
     rows = read_table(X, "background")
-    group, kinds = pd.factorize(_labels(X, rows, by))
+    group, kinds = pd.factorize(read_labels(X, rows, by))
     n = len(rows)
     _check_count(count, n)
     rng = np.random.default_rng(seed)
@@ -246,7 +245,7 @@ def contrast(X: Any, rows: Any, against: Any = None, *, by: Any) -> tuple[Table,
     """
     X = open_table(X)
     table = read_table(X, "rows")
-    labels = _labels(X, table, by)
+    labels = read_labels(X, table, by)
     explained = _has_label(labels, rows)
     others = ~explained if against is None else _has_label(labels, against)
     if not others.any() or against == rows:
@@ -261,34 +260,6 @@ def _has_label(labels: NDArray[Any], label: Any) -> NDArray[Any]:
     if not has_label.any():
         raise UnknownName("label", label, [str(each) for each in pd.unique(labels)])
     return has_label
-
-
-def _labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
-    if isinstance(by, str):
-        by = _column(X, by)
-    names = index_names(by.index) if isinstance(by, pd.Series) else None
-    if names is not None and rows.row_names is not None and not np.array_equal(names, rows.row_names):
-        raise DataError("the labels and the table have different row names. Give labels.loc[X.index].")
-    labels = np.asarray(by, dtype=object)
-    if labels.shape != (len(rows),):
-        raise DataError(f"there must be one label for each of the {len(rows)} rows, got shape {labels.shape}.")
-    missing = np.flatnonzero(pd.isna(labels)).tolist()
-    if missing:
-        raise DataError(
-            f"the labels of {enumerate_names(missing, 'row')} are missing. Leave these rows out, or give them labels."
-        )
-    return labels
-
-
-def _column(X: Any, name: str) -> Any:
-    if not is_anndata(X):
-        raise DataError(
-            f"{name!r} can be a column of obs only if the table is an AnnData, got {type(X).__name__}. Give the labels "
-            f"themselves, one for each row."
-        )
-    if name not in X.obs:
-        raise UnknownName("column of obs", name, list(X.obs))
-    return X.obs[name]
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names
