@@ -2,55 +2,40 @@
 
 import copy
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from shapae.backends import Backend, as_backend
-from shapae.backends.game import Game
-from shapae.errors import AdditivityWarning, DataError
-from shapae.explainer.additivity import Additivity
-from shapae.explainer.chunks import Settings, result_bytes
-from shapae.explainer.cuts import check_gradients, rows_to_follow
+from shapae.errors import DataError
+from shapae.explainer.binding import bind_game
+from shapae.explainer.chunks import result_bytes
+from shapae.explainer.core import Core
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.importance import Importance
-from shapae.explainer.inputs import input_names, player_names
+from shapae.explainer.inputs import player_names
 from shapae.explainer.interactions import Interactions
 from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
-from shapae.explainer.record import describe_backend, make_record
 from shapae.explainer.result import as_explanation
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
 from shapae.explainer.store import Store, recompute_if_stale
-from shapae.explainer.tolerance import check_tolerance
-from shapae.heads.checks import check_fitted_names, check_more_rows, check_score
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
-from shapae.models.fit import warn_of_poor_reconstruction
-from shapae.tables.background import read_background, tensors
-from shapae.tables.columns import numbered_features
-from shapae.tables.players import players
-from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
-from shapae.utils.blocks import device_memory
-from shapae.utils.context import inference_state
+from shapae.tables.background import read_background
+from shapae.tables.table import resolve_feature_names
 from shapae.utils.memory import parse_bytes
 
 if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
 
-# Number of rows, of those to explain and of the background, on which the score is checked.
-CHECKED_ROWS = 64
 
-
-class Explainer:
+class Explainer(Core):
     """Explain an autoencoder: ``Explainer(model, background)(X)``.
 
     Args:
@@ -110,17 +95,9 @@ class Explainer:
         self.memory, self.tolerance = parse_bytes(memory), tolerance
         table = read_background(background)
         self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
-        self.head, features = head_name(head), self._names or numbered_features(table.rows.shape[1])
-        autoencoder = as_autoencoder(model)
-        check_fitted_names(autoencoder, table.rows, "background")
-        score = make_score(autoencoder, as_head(head), features, table.rows.trial_rows(), source)
-        with inference_state(score, score.original):
-            self.background, weights = tensors(table, score.original, self.memory)
-            inputs = score.inputs(self.background)
-            check_score(score, inputs[:CHECKED_ROWS])
-            warn_of_poor_reconstruction(score.autoencoder, self.background, stacklevel=2)
-        names = input_names(score, self.feature_names, inputs.shape[1])
-        self._game = Game(score, inputs, weights, players(groups, names, disjoint=True) if groups else None)
+        self.head = head_name(head)
+        bind = partial(bind_game, names=self._names, source=source, memory=self.memory, groups=groups)
+        self._game, self.background = bind(as_autoencoder(model), as_head(head), table)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._store = Store()
         self._choose_backend()
@@ -139,20 +116,10 @@ class Explainer:
         other._choose_backend()
         return other
 
-    def _choose_backend(self) -> None:
-        with inference_state(self._score, self.background, gradients=True):
-            self._backend = self._given_backend.for_game(self._game, self.tolerance)
-        check_tolerance(self.tolerance, self._backend, self._game, self.head)
-
     def __repr__(self) -> str:
         b, d = self.background.shape
         first = f"Explainer of {self.head!r} by {self.backend!r}, {b} background rows of {d} features"
         return f"{first}\n{self._score.autoencoder!r}"
-
-    @property
-    def _score(self) -> Score:
-        assert isinstance(self._game.score, Score)
-        return self._game.score
 
     @property
     def score(self) -> Score:
@@ -167,7 +134,7 @@ class Explainer:
     @property
     def feature_names(self) -> list[str]:
         """Names of the columns: those of the background, or as given, or "feature 0" and so on."""
-        return self._names or numbered_features(self.background.shape[1])
+        return self._feature_names
 
     @property
     def output_names(self) -> list[str]:
@@ -257,19 +224,6 @@ class Explainer:
             record = self._record(start, rows, describe_pairs(game))
             return Interactions(**parts, feature_names=[players[player] for player in chosen], made_by=record)
 
-    def _check_gradients(self, names: list[str], rows: TableStream) -> str | None:
-        if not self._backend.needs_gradients:
-            return None
-        inputs = input_names(self._score, names, self._game.n_features)
-        return check_gradients(self._game, rows_to_follow(rows, self.background), self.backend, inputs)
-
-    def _message(self, sums: Additivity) -> str | None:
-        return sums.message(self._backend.additive, self._score.eps)
-
-    def _warn(self, message: str | None) -> None:
-        if message:
-            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=3)
-
     def estimate(self, n: int) -> Estimate:
         """Estimate the cost of explaining ``n`` rows against the whole background, from trials of about a second.
 
@@ -304,47 +258,3 @@ class Explainer:
         with self._running(X) as (_, rows, game):
             scores = self_scores(self._backend, game, rows, self._settings)
         return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    @contextmanager
-    def _running(self, X: Any) -> Iterator[tuple[list[str], TableStream, Game]]:
-        """Read ``X``, and check the score on some rows: the names of its columns, its rows, and the game."""
-        table = read_table(X, "rows")
-        free = table.names and not self._game.players
-        names = resolve_feature_names(table, self._names or (None if free else self.feature_names), "rows")
-        check_n_features(table, self.background.shape[1], "rows")
-        lent = self._store.lend(self._score, len(table), self.memory)
-        state = inference_state(self._score, self.background, gradients=True)
-        with lent as kept, state, device_memory(self.memory):
-            rows = TableStream(table, self.background, "rows")
-            some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))
-            if kept.from_earlier_call:
-                check_more_rows(self._score, some, others)
-            else:
-                check_score(self._score, torch.cat([some, others]))
-            yield names or self.feature_names, rows, replace(self._ordered_game, kept=kept)
-
-    @property
-    def _settings(self) -> Settings:
-        return Settings(self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
-
-    @property
-    def _ordered_game(self) -> Game:
-        """The game, with its background in random order if rows are compared with only a part of it."""
-        in_batches = self.tolerance is not None and self._backend.splits_background
-        return self._game.shuffle(self.seed) if in_batches else self._game
-
-    def _describe(self, rows: TableStream, game: Game, used: NDArray[Any] | None) -> dict[str, Any]:
-        described = describe_backend(self._backend, game, used) | {"backend": self.backend}
-        return described | self._backend.notes(game, rows[:CHECKED_ROWS])
-
-    def _record(self, start: float, rows: TableStream, method: dict[str, Any]) -> dict[str, Any]:
-        """Record what made a result: enough to compute it again."""
-        note = "the rows are also the background, so that each is compared with itself, too"
-        optional = {
-            "model": self._score.autoencoder.record or None,
-            "background": self._origin,
-            "groups": self._groups,
-            "source": self._score.source if self._score.source != "input" else None,
-            "note": note if same(rows, self.background) else None,
-        }
-        return make_record(start, optional | method, head=self.head, b=len(self.background), seed=self.seed)

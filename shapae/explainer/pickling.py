@@ -1,0 +1,50 @@
+"""Pickles of explainers, which hold also the functions and classes that no module has."""
+
+import copy
+from typing import Any, Self
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from shapae.errors import OutputError
+from shapae.utils.text import one_line
+
+
+class Picklable:
+    """Base of objects whose pickles hold lambdas, closures and the classes of a notebook, whichever pickler is used.
+
+    Pickle takes functions and classes by their names alone, which mean nothing in another process if they are of
+    ``__main__``, and which lambdas do not have. So the state is pickled by cloudpickle, which takes these by value.
+
+    Raises:
+        OutputError: Something can't be pickled, or the pickle can't be read; from ``pickle.dumps`` and ``loads``.
+    """
+
+    def __getstate__(self) -> bytes:
+        try:
+            state: bytes = cloudpickle.dumps(vars(self))
+        except Exception as error:
+            name = type(self).__name__
+            raise OutputError(
+                f"the {name} holds something that can't be pickled: {one_line(error).rstrip('.')}. Save it without pickle, by the "
+                f"weights of the model and a function that makes it: {name}.save(folder, factory='my_model:make')."
+            ) from error
+        return state
+
+    def __setstate__(self, state: bytes) -> None:
+        try:
+            vars(self).update(cloudpickle.loads(state))
+        except Exception as error:
+            raise OutputError(
+                f"the pickled {type(self).__name__} can't be read: {one_line(error).rstrip('.')}. It needs the packages of its "
+                f"model, and the versions of shapae and torch that it was pickled with."
+            ) from error
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = object.__new__(type(self))
+        vars(twin).update(copy.deepcopy(vars(self), memo))
+        return twin
