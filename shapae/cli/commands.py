@@ -112,8 +112,8 @@ def _with_explainer(
     """Make a function that runs an explainer on rows and writes the results to a folder."""
 
     def explain_and_write(rows: Any, folder: Path) -> None:
-        from shapae.cli.files import load_model
         from shapae.explainer.explainer import Explainer
+        from shapae.models.files import load_model
 
         inputs = load_model(model, weights), _load_background(background, rows, settings["seed"])
         explainer = Explainer(*inputs, **settings)
@@ -195,8 +195,8 @@ def rank(
 
     def write(rows: Any, folder: Path) -> None:
         from shapae.analysis.ranking.ranking import rank_features
-        from shapae.cli.files import load_model
         from shapae.cli.reports import write_ranking
+        from shapae.models.files import load_model
 
         reference = _load_background(background, rows, seed)
         write_ranking(rank_features(load_model(model, weights), rows, background=reference, **options), folder)
@@ -225,8 +225,8 @@ def compare(
 
     def write(rows: Any, folder: Path) -> None:
         from shapae.analysis.comparison.comparison import compare
-        from shapae.cli.files import load_model
         from shapae.cli.reports import write_comparison
+        from shapae.models.files import load_model
 
         comparison = compare(load_model(model, weights), _load_background(background, rows, seed), rows, **options)
         write_comparison(comparison.table, comparison.plot(), folder)
@@ -253,8 +253,8 @@ def benchmark(
 ) -> None:
     """Measure the seconds, residuals and errors of backends, shap and captum on this machine; write a file."""
     from shapae.analysis.comparison.benchmark import benchmark
-    from shapae.cli.files import load_model
     from shapae.cli.reports import describe_benchmark, new_benchmark
+    from shapae.models.files import load_model
     from shapae.tables.background import sample
     from shapae.tables.table import read_table
 

@@ -1,18 +1,18 @@
 """The bound game of an Explainer, and the state in which its calls run."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.backends import Backend
+from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
-from shapae.errors import AdditivityWarning
+from shapae.errors import AdditivityWarning, UnknownName
 from shapae.explainer.additivity import Additivity
 from shapae.explainer.binding import CHECKED_ROWS
 from shapae.explainer.chunks import Settings
@@ -20,12 +20,16 @@ from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.inputs import input_names
 from shapae.explainer.pickling import Picklable
 from shapae.explainer.record import describe_backend, make_record
+from shapae.explainer.saved import Saved, probe_rows
 from shapae.explainer.store import Store
 from shapae.explainer.tolerance import check_tolerance
 from shapae.heads.checks import check_more_rows, check_score
+from shapae.heads.functions import as_head
 from shapae.heads.score import Score
+from shapae.tables.background import Background
 from shapae.tables.columns import numbered_features
-from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
+from shapae.tables.table import Table, TableStream, check_n_features, read_table, resolve_feature_names, same
+from shapae.utils.arguments import alike
 from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
 
@@ -64,6 +68,23 @@ class Core(Picklable):
     def _score(self) -> Score:
         assert isinstance(self._game.score, Score)
         return self._game.score
+
+    def _saved(self) -> Saved:
+        """Collect the parts of the explainer that are saved, some scores among them."""
+        weights = None if self._game.weights is None else self._game.weights.double().cpu().numpy()
+        arguments = {
+            "model": self._score.autoencoder,
+            "background": Background(Table(self.background.cpu().numpy(), None), weights, self._origin),
+            "head": _name_or_object(self.head, self._score.head, as_head),
+            "backend": _name_or_object(self.backend, self._given_backend, as_backend),
+            "feature_names": self._names,
+            "source": self._score.source,
+            "groups": self._groups,
+            **asdict(self._settings),
+        }
+        with inference_state(self._score, self.background):
+            scores = self._score.self_scores(probe_rows(self.background)).cpu()
+        return Saved(arguments, scores, (self.head, self._score.source), self._score.autoencoder.record)
 
     def _choose_backend(self) -> None:
         with inference_state(self._score, self.background, gradients=True):
@@ -126,3 +147,11 @@ class Core(Picklable):
     def _warn(self, message: str | None) -> None:
         if message:
             warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=3)
+
+
+def _name_or_object(name: str, each: Any, make: Callable[[str], Any]) -> Any:
+    """Return ``name`` if an object that is equal to ``each`` is made by it, and ``each`` otherwise."""
+    try:
+        return name if alike(make(name), each) else each
+    except UnknownName:
+        return each

@@ -23,10 +23,10 @@ class Picklable:
         try:
             state: bytes = cloudpickle.dumps(vars(self))
         except Exception as error:
-            name = type(self).__name__
+            name, reason = type(self).__name__, one_line(error).rstrip(".")
             raise OutputError(
-                f"the {name} holds something that can't be pickled: {one_line(error).rstrip('.')}. Save it without pickle, by the "
-                f"weights of the model and a function that makes it: {name}.save(folder, factory='my_model:make')."
+                f"the {name} holds something that can't be pickled: {reason}. Save it without pickle, by the weights "
+                f"of the model and a function that makes the model: explainer.save(folder, factory='my_model:make')."
             ) from error
         return state
 
@@ -34,9 +34,10 @@ class Picklable:
         try:
             vars(self).update(cloudpickle.loads(state))
         except Exception as error:
+            reason = one_line(error).rstrip(".")
             raise OutputError(
-                f"the pickled {type(self).__name__} can't be read: {one_line(error).rstrip('.')}. It needs the packages of its "
-                f"model, and the versions of shapae and torch that it was pickled with."
+                f"the pickled {type(self).__name__} can't be read: {reason}. It needs the packages of its model, and "
+                f"the versions of Python, torch and shapae that it was pickled with."
             ) from error
 
     def __copy__(self) -> Self:

@@ -51,7 +51,7 @@ def check_score(score: Score, rows: Tensor) -> None:
     with torch.no_grad():
         with checked_losses(score):
             batch = score(rows)
-        tolerance = _tolerance(batch, torch.finfo(batch.dtype).eps, rows)
+        tolerance = rounding_tolerance(batch, torch.finfo(batch.dtype).eps, rows)
         _check_deterministic(score, rows, batch, tolerance)
         # Copies of a row in place of the others take the same arithmetic, so that no rounding has to be tolerated.
         copies = torch.stack([score(rows[row].expand_as(rows))[row] for row in (0, -1)])
@@ -61,7 +61,7 @@ def check_score(score: Score, rows: Tensor) -> None:
             alone = torch.cat([score(rows[row : row + 1]) for row in ends])
         except ValueError:  # batch statistics of a single row
             alone = torch.full_like(batch[ends], torch.inf)
-        _check_rows_independent(batch[ends], alone, _tolerance(batch, score.eps, rows))
+        _check_rows_independent(batch[ends], alone, rounding_tolerance(batch, score.eps, rows))
 
 
 def check_more_rows(score: Score, rows: Tensor, others: Tensor) -> None:
@@ -76,12 +76,12 @@ def check_more_rows(score: Score, rows: Tensor, others: Tensor) -> None:
     with torch.no_grad(), checked_losses(score), suppress(ValueError):  # batch statistics of a single row
         batch = score(torch.cat([rows, others[:SCORED_ALONE]]))
         alone = torch.cat([score(rows[row : row + 1]) for row in ends])
-        agrees = bool((batch[ends] - alone).abs().max() <= _tolerance(batch, score.eps, rows))
+        agrees = bool((batch[ends] - alone).abs().max() <= rounding_tolerance(batch, score.eps, rows))
     if not agrees:
         check_score(score, torch.cat([rows, others]))
 
 
-def _tolerance(scores: Tensor, eps: float, rows: Tensor) -> Tensor:
+def rounding_tolerance(scores: Tensor, eps: float, rows: Tensor) -> Tensor:
     """Compute what rounding may change; a squared error of a perfect reconstruction is nothing but rounding."""
     tolerance: Tensor = eps**0.5 * scores.abs().max() + (ROUNDING * eps * rows.abs().max()) ** 2
     return tolerance

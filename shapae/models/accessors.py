@@ -238,6 +238,19 @@ def as_accessor(name: str, part: Any, model: nn.Module, *, keys: bool = True) ->
     return None if part is None else Given(part)
 
 
+def as_argument(accessor: Any) -> Any:
+    """Return the argument of which ``as_accessor`` makes an accessor: a string, a position, a function, or None.
+
+    >>> as_argument(Part("net.encoder")), as_argument(Field(FORWARD, 1)), as_argument(Given(len))
+    ('part:net.encoder', 1, <built-in function len>)
+    """
+    if isinstance(accessor, Part):
+        return f"part:{accessor.path}"
+    if isinstance(accessor, Field):
+        return f"key:{accessor.key}" if isinstance(accessor.key, str) else accessor.key
+    return accessor.function if isinstance(accessor, Given) else None
+
+
 def has_path(model: nn.Module, path: str) -> bool:
     """Return whether ``model`` has a method or a module of this path."""
     try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from shapae.errors import ModelError, ShapeError
 from shapae.models import outputs
 from shapae.models import preprocess as preprocessing
-from shapae.models.accessors import FORWARD, Accessor, Part, as_accessor, find_parts, has_forward
+from shapae.models.accessors import FORWARD, Accessor, Part, as_accessor, as_argument, find_parts, has_forward
 from shapae.models.noise import FixedNoise, ForwardMode, Noise, zero_noise
 from shapae.models.precision import row_dtypes
 from shapae.models.refusals import refuse_decoder
@@ -243,6 +243,14 @@ class Autoencoder(nn.Module):
                     f"{outputs.describe_output({text: fields[text]})}, and a part of {type(self.model).__name__}, "
                     f"which would be run on the rows. Write {name}='key:{text}' or {name}='part:{text}'."
                 )
+
+
+def arguments(autoencoder: Autoencoder) -> dict[str, Any]:
+    """Return the arguments that make an equal autoencoder of its model: strings and numbers where these suffice."""
+    noise: Any = "auto" if autoencoder._settles_noise else autoencoder.noise
+    noise = "mean" if noise is zero_noise else noise.number if type(noise) is FixedNoise else noise
+    parts = {name: as_argument(accessor) for name, accessor in autoencoder._given.items()}
+    return parts | {"preprocess": autoencoder.preprocess, "noise": noise}
 
 
 def _as_noise(noise: str | int | Noise | None) -> Noise | None:

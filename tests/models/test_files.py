@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from shapae.cli import files
+from shapae.models import files
 from shapae.errors import ModelError
 
 

@@ -1,0 +1,182 @@
+"""Models in files: their weights, and the name of the function that makes the model. Files of weights run no code."""
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from shapae.errors import ModelError, OutputError
+from shapae.models.autoencoder import Autoencoder
+from shapae.utils.text import enumerate_names, one_line
+
+
+def load_model(factory: str, weights: Path) -> nn.Module:
+    """Make a model and load its weights.
+
+    Args:
+        factory: See ``make_model``.
+        weights: File of its state_dict: ``.safetensors``, or from ``torch.save(model.state_dict(), path)``.
+
+    Raises:
+        ModelError: There is no such factory, or the weights can't be read or are for another model.
+    """
+    model = make_model(factory)
+    load_state(model, read_state(weights), f"the weights in {weights}", factory)
+    return model
+
+
+def make_model(factory: str) -> nn.Module:
+    """Import a factory and call it.
+
+    Args:
+        factory: "package.module:name" of a function without arguments that returns the model, or an Autoencoder.
+
+    Raises:
+        ModelError: There is no such factory, it fails, or it returns no model.
+    """
+    make = _import_factory(factory)
+    try:
+        model = make()
+    except Exception as error:
+        raise ModelError(
+            f"{factory} can't be called without arguments: {type(error).__name__}: {one_line(error)}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{factory} must return a torch.nn.Module, got {type(model).__name__}.")
+    return model
+
+
+def _import_factory(spec: str) -> Callable[[], Any]:
+    module, _, name = spec.partition(":")
+    try:
+        make: Callable[[], Any] = attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"can't find {spec!r}: {error}. A factory is given as package.module:factory. Run in the folder of the "
+            f"package."
+        ) from error
+    except Exception as error:
+        raise ModelError(f"{module} can't be imported: {type(error).__name__}: {one_line(error)}") from error
+    return make
+
+
+def name_factory(factory: Callable[[], Any]) -> str:
+    """Name a function or a class by which another process can import it: "package.module:name".
+
+    Raises:
+        ModelError: It can't be imported by its name.
+    """
+    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", type(factory).__name__)
+    spec = f"{module}:{name}"
+    if module == "__main__":
+        raise ModelError(f"{name} is of the script or notebook that runs now, from which no other can import it.")
+    try:
+        found: Any = _import_factory(spec)
+    except ModelError:
+        found = None
+    if found != factory:
+        raise ModelError(f"{name} can't be imported as {spec!r}.")
+    return spec
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a state_dict, also that of a checkpoint; no code in the file is run.
+
+    Raises:
+        ModelError: The file can't be read, or holds something else.
+    """
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and is_zipfile(path):
+            raise ModelError(
+                f"{path} holds more than weights: loading it would run "
+                f"{', '.join(get_unsafe_globals_in_checkpoint(path))}. Only a state_dict is loaded. If you trust the "
+                f"file, load it and save the weights: torch.save(model.state_dict(), 'weights.pt')."
+            ) from error
+        raise ModelError(f"can't read the weights in {path}: {one_line(error)}") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} must hold a state_dict, got {type(state).__name__}.")
+    nested = state.get("state_dict")  # of a checkpoint
+    return nested if isinstance(nested, dict) else state
+
+
+def write_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state_dict as safetensors; tensors that share their memory are written each for itself.
+
+    Raises:
+        OutputError: It holds something that is no dense tensor.
+    """
+    others = [f"{name} ({_kind(each)})" for name, each in state.items() if not _is_plain(each)]
+    if others:
+        raise OutputError(
+            f"only dense tensors can be saved, but the state_dict of the model has {enumerate_names(others, 'entry')}. "
+            f"Leave out what get_extra_state returns, or make it a tensor."
+        )
+    save_file(
+        {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in state.items()}, path
+    )
+
+
+def _is_plain(each: Any) -> bool:
+    if not isinstance(each, Tensor):
+        return False
+    return each.layout == torch.strided and not (each.is_quantized or each.is_complex() or each.is_meta)
+
+
+def _kind(each: Any) -> str:
+    return f"{each.dtype}, {each.layout}" if isinstance(each, Tensor) else type(each).__name__
+
+
+def load_state(model: nn.Module, state: Mapping[str, Any], what: str, factory: str) -> None:
+    """Load a state_dict into a model; into the inner model of an Autoencoder, unless it is of the Autoencoder itself.
+
+    Args:
+        model: It is changed.
+        state: From names to tensors.
+        what: Name of the weights, for messages.
+        factory: Name of the model, for messages.
+
+    Raises:
+        ModelError: The weights are for another model.
+    """
+    wraps = isinstance(model, Autoencoder) and model.state_dict().keys() != state.keys()
+    inner: Any = model.model if wraps else model
+    try:
+        missing, unexpected = inner.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{what} do not fit the model of {factory}: {one_line(error)}") from error
+    if missing or unexpected:
+        raise ModelError(
+            f"{what} are not of the model of {factory}: {missing or 'none'} are missing, {unexpected or 'none'} are "
+            f"unexpected."
+        )
+
+
+def match_dtypes(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give floating point parameters and buffers the dtypes of a state_dict, as ``model.double()`` does.
+
+    Args:
+        model: It is changed.
+        state: From names to tensors. If all have one dtype, buffers that are not in a state_dict get it, too.
+    """
+    floats = {name: each.dtype for name, each in state.items() if each.is_floating_point()}
+    changed = [(each, floats[name]) for name, each in _tensors(model) if name in floats and each.dtype != floats[name]]
+    for each, dtype in changed:
+        each.data = each.data.to(dtype)
+    if changed and len({*floats.values()}) == 1:
+        model.to(changed[0][1])
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for named in (model.named_parameters, model.named_buffers):
+        yield from ((name, each) for name, each in named(remove_duplicate=False) if not is_lazy(each))
