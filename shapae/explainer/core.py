@@ -20,9 +20,9 @@ from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.inputs import input_names
 from shapae.explainer.pickling import Picklable
 from shapae.explainer.record import describe_backend, make_record
-from shapae.explainer.saved import Saved, probe_rows
 from shapae.explainer.store import Store
 from shapae.explainer.tolerance import check_tolerance
+from shapae.explainer.twins import Saved, probe_rows
 from shapae.heads.checks import check_more_rows, check_score
 from shapae.heads.functions import as_head
 from shapae.heads.score import Score

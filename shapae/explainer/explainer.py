@@ -24,18 +24,9 @@ from shapae.explainer.interactions import Interactions
 from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
 from shapae.explainer.result import as_explanation
 from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
-from shapae.explainer.saved import (
-    FILES,
-    asking_for_factory,
-    check_changes,
-    check_twin,
-    check_unchanged,
-    make_twin,
-    read_folder,
-    reading,
-    write_folder,
-)
+from shapae.explainer.saved import FILES, asking_for_factory, check_changes, read_folder, reading, write_folder
 from shapae.explainer.store import Store, recompute_if_stale
+from shapae.explainer.twins import check_twin, check_unchanged, make_twin
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
