@@ -52,7 +52,7 @@ def write_folder(saved: Saved, factory: str | Callable[[], Any] | None, folder: 
     """
     settings = dict(saved.arguments)
     autoencoder, background = settings.pop("model"), settings.pop("background")
-    names = {name: str(settings[name]) for name in OBJECTS} | {"head": saved.question[0]}
+    names = {"head": saved.question[0], "backend": getattr(settings["backend"], "name", settings["backend"])}
     settings |= {"head": _describe_head(settings["head"]), "backend": _describe_backend(settings["backend"])}
     described, preprocess = describe_autoencoder(autoencoder)
     record = {

@@ -13,11 +13,12 @@ from shapae.explainer.binding import CHECKED_ROWS
 from shapae.heads.checks import ROUNDING, rounding_tolerance
 
 T = TypeVar("T")
-# Advice for models that are wrapped.
+# Advice for models that differ when they are saved, and for those that differ when they are loaded.
 WRAPPED = (
     "The factory must set all that is not in the state_dict. If the model was explained in an Autoencoder, let the "
     "factory return it: shapae.Autoencoder(model, preprocess=..., reconstruct=...)."
 )
+CHANGED = "Look whether the code of the model, of its factory or of the head has changed since. If so, save it again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def check_twin(twin: Saved, saved: Saved) -> None:
     """
     eps, rows = torch.finfo(saved.scores.dtype).eps, saved.arguments["background"].rows.values
     tolerance = ROUNDING * eps * saved.scores.abs().max() + (ROUNDING * eps * abs(rows).max()) ** 2
-    _check_scores(twin.scores, saved.scores, float(tolerance))
+    _check_scores(twin.scores, saved.scores, tolerance, WRAPPED)
     if twin.parts != saved.parts:
         raise ModelError(
             f"the model of the factory is understood as {twin.parts}, and the model that is saved as {saved.parts}. "
@@ -87,17 +88,17 @@ def check_unchanged(twin: Saved, saved: Saved, eps: float) -> None:
     """
     if twin.question == saved.question:
         rows = torch.from_numpy(twin.arguments["background"].rows.values)
-        _check_scores(twin.scores, saved.scores, float(rounding_tolerance(saved.scores, eps, rows)))
+        _check_scores(twin.scores, saved.scores, rounding_tolerance(saved.scores, eps, rows), CHANGED)
 
 
-def _check_scores(found: Tensor, saved: Tensor, tolerance: float) -> None:
+def _check_scores(found: Tensor, saved: Tensor, tolerance: Tensor, advice: str) -> None:
     if found.shape == saved.shape and found.dtype == saved.dtype:
-        if torch.isclose(found, saved, rtol=0, atol=tolerance, equal_nan=True).all():
+        if torch.isclose(found, saved, rtol=0, atol=float(tolerance), equal_nan=True).all():
             return
         difference = f"they differ by up to {(found - saved).abs().max().item():.3g}"
     else:
         difference = f"of shape {tuple(found.shape)} and {found.dtype}, not {tuple(saved.shape)} and {saved.dtype}"
     raise ModelError(
-        f"the model of the factory, with the weights that are saved, has other scores than the model that is saved: "
-        f"{difference}. {WRAPPED}"
+        f"with the weights that are saved, the model of the factory has other scores than the model that was "
+        f"explained: {difference}. {advice}"
     )

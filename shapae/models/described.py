@@ -53,7 +53,7 @@ def make_autoencoder(
     with preserve_rng(), torch.inference_mode(False):
         model = deep_copy(make_model(factory))  # a factory may hand out a model that others use
         if not isinstance(model, Autoencoder):
-            _refuse_own_parts(described["own"], factory)
+            _refuse_own_parts(described["own"])
             model = Autoencoder(model, **described["arguments"])
         match_dtypes(model.model, state)
         load_state(model.model, state, "the weights", factory)
@@ -67,10 +67,9 @@ def make_autoencoder(
     return model
 
 
-def _refuse_own_parts(own: list[str], factory: str) -> None:
+def _refuse_own_parts(own: list[str]) -> None:
     if own:
-        parts = ", ".join(f"{name}=..." for name in own)
+        wrapped = f"shapae.Autoencoder(model, {', '.join(f'{name}=...' for name in own)})"
         raise ModelError(
-            f"shapae.Autoencoder(model, {parts}) has functions or modules of your own, which can't be saved. Let the "
-            f"factory {factory} return it: shapae.Autoencoder(model, {parts})."
+            f"{wrapped} has functions or modules of your own, which can't be saved. Let the factory return {wrapped}."
         )

@@ -47,9 +47,8 @@ def make_model(factory: str) -> nn.Module:
     try:
         model = make()
     except Exception as error:
-        raise ModelError(
-            f"{factory} can't be called without arguments: {type(error).__name__}: {one_line(error)}"
-        ) from error
+        reason = one_line(error).rstrip(".")
+        raise ModelError(f"{factory} can't be called without arguments: {type(error).__name__}: {reason}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{factory} must return a torch.nn.Module, got {type(model).__name__}.")
     return model
@@ -65,7 +64,8 @@ def _import_factory(spec: str) -> Callable[[], Any]:
             f"package."
         ) from error
     except Exception as error:
-        raise ModelError(f"{module} can't be imported: {type(error).__name__}: {one_line(error)}") from error
+        reason = one_line(error).rstrip(".")
+        raise ModelError(f"{module} can't be imported: {type(error).__name__}: {reason}.") from error
     return make
 
 
@@ -77,14 +77,12 @@ def name_factory(factory: Callable[[], Any]) -> str:
     """
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", type(factory).__name__)
     spec = f"{module}:{name}"
-    if module == "__main__":
-        raise ModelError(f"{name} is of the script or notebook that runs now, from which no other can import it.")
     try:
-        found: Any = _import_factory(spec)
+        found: Any = None if module == "__main__" else _import_factory(spec)
     except ModelError:
         found = None
     if found != factory:
-        raise ModelError(f"{name} can't be imported as {spec!r}.")
+        raise ModelError(f"no other process can import {name} of {module}. Move it into a module, such as my_model.py.")
     return spec
 
 
@@ -149,6 +147,9 @@ def load_state(model: nn.Module, state: Mapping[str, Any], what: str, factory: s
     Raises:
         ModelError: The weights are for another model.
     """
+    for _, each in _tensors(model):
+        if 0 in each.stride():  # torch does not write into expanded tensors
+            each.data = each.data.clone(memory_format=torch.contiguous_format)
     wraps = isinstance(model, Autoencoder) and model.state_dict().keys() != state.keys()
     inner: Any = model.model if wraps else model
     try:
