@@ -20,8 +20,9 @@ from shapae.explainer.twins import Saved
 from shapae.heads.arguments import describe_head, make_head
 from shapae.models.described import describe_autoencoder, make_autoencoder
 from shapae.models.files import name_factory, read_state, write_state
+from shapae.models.unwrapping import parameters_and_buffers
 from shapae.tables.background import Background
-from shapae.tables.table import read_table
+from shapae.tables.table import read_table, resolve_feature_names
 from shapae.utils.arguments import read_arguments
 from shapae.utils.text import one_line
 
@@ -119,10 +120,14 @@ def read_folder(folder: Path, changes: Mapping[str, Any], device: Any) -> Saved:
     if isinstance(described := settings["backend"], dict):
         settings["backend"] = type(as_backend(described["name"]))(**described["arguments"])
     weights = tensors["weights"].double().numpy() if "weights" in tensors else None
-    background = Background(read_table(tensors["background"].numpy(), "background"), weights, record["origin"])
+    rows = read_table(tensors["background"].numpy(), "background")
+    resolve_feature_names(rows, record["settings"]["feature_names"], "background")
+    background = Background(rows, weights, record["origin"])
     preprocess = {name.removeprefix(PREPROCESS): each for name, each in tensors.items() if name.startswith(PREPROCESS)}
     model = make_autoencoder(record["factory"], record["autoencoder"], read_state(folder / WEIGHTS), preprocess)
-    made = settings | {"model": model if device is None else model.to(device), "background": background}
+    if device is not None and any(each.device != torch.device(device) for each in parameters_and_buffers(model)):
+        model.to(device)
+    made = settings | {"model": model, "background": background}
     return Saved(made, tensors["scores"], tuple(record["question"]), record["parts"])
 
 

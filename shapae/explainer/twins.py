@@ -66,7 +66,7 @@ def check_twin(twin: Saved, saved: Saved) -> None:
         ModelError: It has other scores, or its model is understood in another way.
     """
     eps, rows = torch.finfo(saved.scores.dtype).eps, saved.arguments["background"].rows.values
-    tolerance = ROUNDING * eps * saved.scores.abs().max() + (ROUNDING * eps * abs(rows).max()) ** 2
+    tolerance = ROUNDING * eps * _finite(saved.scores).max() + (ROUNDING * eps * abs(rows).max()) ** 2
     _check_scores(twin.scores, saved.scores, tolerance, WRAPPED)
     if twin.parts != saved.parts:
         raise ModelError(
@@ -88,7 +88,12 @@ def check_unchanged(twin: Saved, saved: Saved, eps: float) -> None:
     """
     if twin.question == saved.question:
         rows = torch.from_numpy(twin.arguments["background"].rows.values)
-        _check_scores(twin.scores, saved.scores, rounding_tolerance(saved.scores, eps, rows), CHANGED)
+        _check_scores(twin.scores, saved.scores, rounding_tolerance(_finite(saved.scores), eps, rows), CHANGED)
+
+
+def _finite(scores: Tensor) -> Tensor:
+    """Return the sizes of finite scores, and 0 for others, which mixed rows may have."""
+    return scores.abs().nan_to_num(0, 0, 0)
 
 
 def _check_scores(found: Tensor, saved: Tensor, tolerance: Tensor, advice: str) -> None:

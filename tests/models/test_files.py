@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from shapae.models import files
 from shapae.errors import ModelError
+from shapae.models import files
 
 
 @pytest.fixture
