@@ -9,7 +9,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.serialization import get_unsafe_globals_in_checkpoint
@@ -120,9 +120,8 @@ def write_state(state: Mapping[str, Any], path: Path) -> None:
             f"only dense tensors can be saved, but the state_dict of the model has {enumerate_names(others, 'entry')}. "
             f"Leave out what get_extra_state returns, or make it a tensor."
         )
-    save_file(
-        {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in state.items()}, path
-    )
+    own = {name: each.detach().cpu().clone(memory_format=torch.contiguous_format) for name, each in state.items()}
+    path.write_bytes(save(own))  # save_file writes files that no other user may read
 
 
 def _is_plain(each: Any) -> bool:

@@ -177,6 +177,19 @@ def steeper():
     return model
 
 
+class Kinked(Plain):
+    """A kink at a distance of two columns that no row of the background has, but rows mixed from it."""
+
+    steepness = 1
+
+    def __init__(self):
+        super().__init__()
+        self.own_steepness = self.steepness
+
+    def forward(self, rows):
+        return super().forward(rows) + self.own_steepness * (rows[:, :1] - rows[:, 1:2] - 10).relu()
+
+
 LENT = Plain()
 
 

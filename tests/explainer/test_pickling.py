@@ -111,6 +111,11 @@ def test_a_pickle_holds_the_background_once(called):
     assert len(pickle.dumps(explainer)) < 1.2 * table.nbytes
 
 
+def test_what_no_pickle_takes_is_still_copied(rows, background):
+    explainer = Explainer(trained(factories.normed()), background)
+    assert_same(copy.deepcopy(explainer), explainer, rows)
+
+
 class Locked(factories.Plain):
     """Holds a lock."""
 

@@ -343,6 +343,40 @@ def test_a_missing_scaler_is_noticed_and_a_saved_one_replaces_it(tmp_path, rows,
         Explainer(model, background).save(tmp_path / "other", f"{HERE}:scaled")
 
 
+def test_a_function_that_differs_only_between_the_rows_of_the_background_is_noticed(tmp_path, monkeypatch):
+    """Mixed rows are what an explanation scores."""
+    explainer = Explainer(factories.Kinked(), np.outer([0, 20], np.ones(6)))
+    explainer.save(tmp_path / "out")
+    monkeypatch.setattr(factories.Kinked, "steepness", 2)
+    with pytest.raises(ModelError, match="other scores"):
+        explainer.save(tmp_path / "other")
+    with pytest.raises(OutputError, match="other scores"):
+        Explainer.load(tmp_path / "out")
+
+
+def test_scores_that_mixed_rows_do_not_have_are_no_reason_to_accept_any(tmp_path, rows, background):
+    def root(autoencoder, rows):
+        return (rows[:, 0] - rows[:, 1]).sqrt() + autoencoder.encode(rows)[:, 0]
+
+    def other(autoencoder, rows):
+        return root(autoencoder, rows) + 0.1
+
+    other.__name__ = "root"
+    ordered = np.stack([np.arange(7) + 0.5, np.arange(7), *background.T[2:]], axis=1)
+    explainer = Explainer(trained(factories.Plain()), ordered, head=root, backend="gradient")
+    folder = explainer.save(tmp_path / "out")
+    np.testing.assert_array_equal(Explainer.load(folder, head=root).scores(ordered), explainer.scores(ordered))
+    with pytest.raises(OutputError, match="other scores"):
+        Explainer.load(folder, head=other)
+
+
+def test_notes_of_an_adapter_come_back(tmp_path, rows, background):
+    wrapped = Autoencoder(trained(factories.Plain()))
+    wrapped.notes = {"pyod": "its own score is another"}
+    loaded = assert_survives(Explainer(wrapped, background), tmp_path, rows)
+    assert loaded(rows).made_by["model"]["pyod"] == "its own score is another"
+
+
 def test_a_state_dict_with_more_than_tensors_is_refused(tmp_path, background):
     with pytest.raises(OutputError, match=r"only dense tensors can be saved, .* has entry _extra_state \(dict\)"):
         Explainer(factories.Noted(), background).save(tmp_path / "out")

@@ -150,6 +150,8 @@ def test_tensors_of_a_state_are_written_each_for_itself(tmp_path):
         "none": torch.empty(0, 3),
     }
     files.write_state(state, tmp_path / "state.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "state.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
     read = files.read_state(tmp_path / "state.safetensors")
     assert read.keys() == state.keys()
     for name, each in state.items():
