@@ -286,7 +286,8 @@ class Explainer(Core):
         with atomic_directory(Path(folder), replaces=FILES) as fresh, asking_for_factory(factory, saved):
             own = write_folder(saved, factory, fresh)
             changes = {name: saved.arguments[name] for name in own}
-            check_twin(make_twin(type(self), read_folder(fresh, changes, self.background.device))._saved(), saved)
+            twin = make_twin(type(self), read_folder(fresh, changes, self.background.device))
+            check_twin(twin._saved(), saved)
         return Path(folder)
 
     @classmethod

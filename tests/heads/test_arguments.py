@@ -33,14 +33,14 @@ def test_attributes_that_were_set_later_count():
     assert make_head(describe_head(head)).beta == 3
 
 
-class Mine(heads.Latent):
+class Latent(heads.Latent):
     """A head of the user's own."""
 
 
 @pytest.mark.parametrize(
     "head",
     [
-        Mine(),
+        Latent(),
         nn.Linear(2, 1),
         heads.as_head(lambda autoencoder, rows: rows.sum(dim=1)),
         heads.ReconstructionError(nn.MSELoss(reduction="none")),
