@@ -1,17 +1,13 @@
-"""Loading of models from files; no code in a file of weights is run."""
+"""Loading of models from files, by the names of their factories."""
 
-import pickle
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
-import torch
-from safetensors.torch import load_file
 from torch import nn
-from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from shapae.errors import ModelError
+from shapae.models.files import load_weights
 from shapae.utils.text import one_line
 
 
@@ -29,7 +25,7 @@ def load_model(factory: str, weights: Path) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"{factory} must return a torch.nn.Module, got {type(model).__name__}.")
     try:
-        missing, unexpected = model.load_state_dict(_load_weights(weights), strict=False)
+        missing, unexpected = model.load_state_dict(load_weights(weights), strict=False)
     except RuntimeError as error:
         raise ModelError(f"the weights in {weights} do not fit the model of {factory}: {one_line(error)}") from error
     if missing or unexpected:
@@ -49,20 +45,3 @@ def _import_factory(spec: str) -> Any:
             f"can't find {spec!r}: {error}. A factory is given as package.module:factory. Run the command in the "
             f"folder of the package."
         ) from error
-
-
-def _load_weights(path: Path) -> dict[str, Any]:
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:
-        if isinstance(error, pickle.UnpicklingError) and is_zipfile(path):
-            raise ModelError(
-                f"{path} holds more than weights: loading it would run "
-                f"{', '.join(get_unsafe_globals_in_checkpoint(path))}. Only a state_dict is loaded. If you trust the "
-                f"file, load it and save the weights: torch.save(model.state_dict(), 'weights.pt')."
-            ) from error
-        raise ModelError(f"can't read the weights in {path}: {one_line(error)}") from error
-    if not isinstance(state, dict):
-        raise ModelError(f"{path} must hold a state_dict, got {type(state).__name__}.")
-    nested = state.get("state_dict")  # of a checkpoint
-    return nested if isinstance(nested, dict) else state

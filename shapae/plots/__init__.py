@@ -11,6 +11,7 @@ from shapae.plots.bar import draw as bar
 from shapae.plots.costs import draw as costs
 from shapae.plots.curves import draw as curves
 from shapae.plots.heatmap import draw as heatmap
+from shapae.plots.influence import draw as influence
 from shapae.plots.interaction_network import draw as interaction_network
 from shapae.plots.interactions import draw as interactions
 from shapae.plots.latents import draw as latents
@@ -24,6 +25,7 @@ __all__ = [
     "costs",
     "curves",
     "heatmap",
+    "influence",
     "interaction_network",
     "interactions",
     "latents",
