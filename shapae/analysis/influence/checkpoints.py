@@ -53,14 +53,14 @@ class Checkpoints:
 
 
 def read_checkpoints(
-    checkpoints: Any, n: int, *, learning_rates: Any = 1.0, steps: Any = None, batch_size: int | None = None
+    checkpoints: Any, learning_rates: Any, n: int, *, steps: Any, batch_size: int | None
 ) -> Checkpoints:
     """Read the checkpoints and the settings of the training.
 
     Args:
         checkpoints: None; one state_dict or path; or a sequence of them, in the order of the training.
-        n: Number of training rows.
         learning_rates: A number, or one for each checkpoint.
+        n: Number of training rows.
         steps: Number of steps of the optimizer since the checkpoint before, or one for each checkpoint; None to count
             each row once at each checkpoint.
         batch_size: Number of rows in a step; None for all.
@@ -99,9 +99,7 @@ def _numbers(name: str, given: Any, count: int) -> NDArray[Any]:
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
     if not (np.isfinite(numbers) & (numbers > 0)).all():
-        raise DataError(
-            f"{name} must be a positive number, or one for each of the {count} checkpoints, got {given!r}."
-        )
+        raise DataError(f"{name} must be a positive number, or one for each of the {count} checkpoints, got {given!r}.")
     return numbers
 
 

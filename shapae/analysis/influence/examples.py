@@ -10,6 +10,7 @@ from torch.func import functional_call, grad, vmap
 from shapae.heads.score import Score
 from shapae.utils.context import ignore_batching_warnings
 
+
 @dataclass(frozen=True)
 class ExampleGradients:
     """Function from rows (n, d) to the gradients of their scores (n, P), one row after the other.
@@ -74,7 +75,7 @@ class VectorizedGradients(ExampleGradients):
 
 
 def gradients_of_row(score: Score, row: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Compute the gradients of the score of one row (1, d): one tensor for each parameter, zeros where it is not used."""
+    """Compute the gradients of the score of one row (1, d): one for each parameter, zeros where it is not used."""
     number = score.self_scores(row).sum()
     if not parameters or not number.requires_grad:
         return [torch.zeros_like(each) for each in parameters]

@@ -21,7 +21,7 @@ class Factors:
 
     The gradient of row i is the sum over its t positions of outputs[i, t] x inputs[i, t], a matrix (q, p). Most layers
     see a row at one position; layers of transformers see it at many. The inner product of two such gradients is the sum
-    over all pairs of positions of <inputs, inputs'> <outputs, outputs'>, without any vector of the length of the weights.
+    over all pairs of positions of <inputs, inputs'> <outputs, outputs'>, without any vector as long as the weights.
 
     Attributes:
         inputs: (n, t, p), inputs of the layer, with a column of ones for the bias.

@@ -51,8 +51,8 @@ def influence(
     loss of x. Training rows with positive influences, proponents, are the ones from which the model learned to
     reconstruct z; rows with negative influences are opponents.
 
-    Gradients are taken in eval mode, one row at a time, as if the optimizer was plain gradient descent: momentum, Adam's
-    scales, weight decay, dropout and batch statistics of the training are left out.
+    Gradients are taken in eval mode, row by row, as if the optimizer was plain gradient descent: momentum, Adam's scales,
+    weight decay, dropout and batch statistics of the training are left out.
 
     Args:
         model: Trained; it comes back as it was.
@@ -100,14 +100,13 @@ def influence(
     start, size = time.perf_counter(), parse_bytes(memory)
     with torch.inference_mode(False):
         setup = set_up(model, (train, rows), head, loss, feature_names)
-        rates = {"learning_rates": learning_rates, "steps": steps, "batch_size": batch_size}
-        states = read_checkpoints(checkpoints, len(setup.train), **rates)
+        states = read_checkpoints(checkpoints, learning_rates, len(setup.train), steps=steps, batch_size=batch_size)
         states.check(setup.model)
         with inference_state(setup.tested, setup.trial, gradients=True), device_memory(size):
             names = choose_parameters(setup.model, parameters, setup.tested, setup.trial)
             gradients = setup.row_gradients(names, projection, seed)
             plan = plan_products(gradients, setup.sizes, setup.trial, size, int(effective_n_jobs(n_jobs)))
-            task = {"head": head_name(head), "loss": setup.loss_name, "parameters": parameters}
+            task: dict[str, Any] = {"head": head_name(head), "loss": setup.loss_name, "parameters": parameters}
             task |= {"projection": projection, "seed": seed, "weights": states.weights.tolist()}
             store = Resumable(resume, task | (setup.fingerprint(states) if resume else {}), plan.record())
             plan = plan.recorded(store.plan)

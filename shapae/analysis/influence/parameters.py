@@ -62,7 +62,11 @@ def _match(
 
 
 def _of_last_layers(count: int, names: list[str], model: nn.Module, score: Score, rows: Tensor) -> list[str]:
-    """Name the parameters of the last layers that are run; a layer is a module with parameters of its own."""
+    """Name the parameters of the last layers that are run; a layer is a module with parameters of its own.
+
+    Raises:
+        DataError: There are fewer layers.
+    """
     paths = {module: path for path, module in model.named_modules()}
     layers = {module: path for module, path in paths.items() if any(True for _ in module.parameters(recurse=False))}
     order: list[str] = []

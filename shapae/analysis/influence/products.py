@@ -158,7 +158,10 @@ def all_products(
 def _of_part(tested: RowGradients, rows: TableStream, part: slice, n_jobs: int | None) -> Gradients:
     """Compute the gradients of a part of the tested rows, on all workers."""
     n = part.stop - part.start
-    blocks = [slice(part.start + each.start, part.start + each.stop) for each in batches(n, -(-n // int(effective_n_jobs(n_jobs))))]
+    blocks = [
+        slice(part.start + each.start, part.start + each.stop)
+        for each in batches(n, -(-n // int(effective_n_jobs(n_jobs))))
+    ]
     tasks = ((rows[block],) for block in blocks)
     return Gradients.concatenate([*parallel_map(tested, tasks, len(blocks), n_jobs=n_jobs, progress=False)])
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from shapae import plots
+from shapae.analysis.influence import checks
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
@@ -95,13 +97,98 @@ class Influence:
             raise DataError(f"k must be between 1 and the {m} training rows, got {k}.")
         order = np.argsort(-values, axis=1, kind="stable")[:, :k]
         index = pd.MultiIndex.from_product([range(n), range(1, k + 1)]).set_names(["row", "rank"])
-        names = pd.MultiIndex.from_arrays([self.row_index[index.codes[0]], index.get_level_values(1)], names=index.names)
+        names = pd.MultiIndex.from_arrays(
+            [self.row_index[index.codes[0]], index.get_level_values(1)], names=index.names
+        )
         columns = {
             "training row": self.train_index[order.ravel()],
             "influence": np.take_along_axis(self.values, order, axis=1).ravel(),
             "loss": self.losses[order.ravel()],
         }
         return pd.DataFrame({name: np.asarray(column) for name, column in columns.items()}, names)
+
+    @property
+    def own_ranks(self) -> NDArray[Any]:
+        """(n,): rank of each row itself among its proponents, 1 for the best; NaN for rows that are no training row."""
+        return checks.own_ranks(self.values, self.places)
+
+    @property
+    def top_1(self) -> float:
+        """Sanity check: the part of the rows among the training rows that are their own best proponents.
+
+        Raises:
+            DataError: No row is a training row.
+        """
+        ranks = self.own_ranks
+        if np.isnan(ranks).all():
+            raise DataError("no row is a training row, so that none can be its own proponent. Give rows=train.")
+        return float((ranks[~np.isnan(ranks)] == 1).mean())
+
+    def cleaning(self, planted: Any) -> checks.Cleaning:
+        """Search for planted rows, foreign or mislabelled, by descending self influence.
+
+        Args:
+            planted: m booleans, or the names of training rows.
+
+        Returns:
+            Curves of the fraction found against the fraction checked, and their areas.
+
+        Raises:
+            DataError: ``planted`` is neither, or holds no training row, or all of them.
+
+        Reference:
+            Pruthi et al., 2020, section 4.1, https://arxiv.org/abs/2002.08484
+        """
+        return checks.clean(self.self_influence, self.losses, planted, self.train_index)
+
+    def loss_fit(self) -> "pd.Series[float]":
+        """Regress self influence on the loss: "slope", "intercept", "r_squared", and "rank" for Spearman's correlation.
+
+        Raises:
+            DataError: There are fewer than 3 training rows, or all losses are equal.
+        """
+        return checks.fit_losses(self.self_influence, self.losses)
+
+    def by_distance(self, bins: int = 10) -> pd.DataFrame:
+        """Average the influences over all pairs of a row and a training row, by the distance of their latents.
+
+        Args:
+            bins: Number of groups of pairs, of equal size.
+
+        Returns:
+            One line per group, from near to far: number of pairs, mean influence, mean |influence|.
+
+        Raises:
+            DataError: The encoder of the model is not known, or there are too many groups.
+        """
+        if self.latents is None or self.train_latents is None:
+            raise DataError(
+                "the latents are not known, because the model has no known encoder. Say how to encode: "
+                "Autoencoder(model, encode=lambda m, x: m.encoder(x))."
+            )
+        return checks.by_distance(self.values, cdist(self.latents, self.train_latents), bins)
+
+    def by_label(self, labels: Any, train_labels: Any = None, *, k: int = 10) -> pd.DataFrame:
+        """Compare the influence of training rows of the same label with that of others.
+
+        Args:
+            labels: n labels.
+            train_labels: m labels; None if the rows are the training rows, so that these are ``labels``, too.
+            k: Number of proponents.
+
+        Returns:
+            One line per label of the rows: their number; the mean influence of training rows of the same label and of
+            others; the part of the same label among the k best proponents, and among all training rows.
+
+        Raises:
+            DataError: There is not one label for each row, or ``k`` is not between 1 and m.
+        """
+        n, m = self.values.shape
+        if not 1 <= k <= m:
+            raise DataError(f"k must be between 1 and the {m} training rows, got {k}.")
+        known = checks.check_labels(labels, n, "rows")
+        others = checks.check_labels(labels if train_labels is None else train_labels, m, "training rows")
+        return checks.by_label(self.values, known, others, k)
 
     def to_frame(self) -> pd.DataFrame:
         """Convert the influences to a table: n rows, m columns."""

@@ -87,19 +87,20 @@ class Setup:
         """
         if projection is not None and projection < 1:
             raise DataError(f"projection must be a number of dimensions, at least 1, got {projection}.")
-        found = find_row_gradients([self.tested, self.trained], [f"autoencoder.model.{name}" for name in names], self.trial)
+        found = find_row_gradients(
+            [self.tested, self.trained], [f"autoencoder.model.{name}" for name in names], self.trial
+        )
         for each, noun in zip(found, ("head", "loss"), strict=True):
             if not each(self.trial).squared_norms().any():
                 raise ModelError(
-                    f"the {noun} {head_name(each.score.head)!r} does not change with the parameters {', '.join(names[:8])}. "
-                    f"Choose others, or parameters='all'; a model that detaches or leaves torch has no gradient."
+                    f"the {noun} does not change with {enumerate_names(names, 'parameter')}. Choose others, or "
+                    f"parameters='all'; a model that detaches or leaves torch has no gradient."
                 )
         rest = found[0].rest
         if projection is None or rest is None:
             return found
         sketch = Sketch.draw(rest.size, projection, seed, self.trial)
         return [replace(each, sketch=sketch) for each in found]
-
 
     def fingerprint(self, states: Checkpoints) -> dict[str, str]:
         """Describe the model and the tables by hashes, so that other work is told from this."""
@@ -120,8 +121,8 @@ class Setup:
             tested, trained = (np.flatnonzero(bad.any(axis=axis)).tolist() for axis in (1, 0))
             raise ModelError(
                 f"the influences are NaN or infinite for {enumerate_names(tested, 'row')} and "
-                f"{enumerate_names(trained, 'training row')}: a gradient is not finite there, as that of a square root at 0. "
-                f"Leave these rows out, or use another head or loss."
+                f"{enumerate_names(trained, 'training row')}: a gradient is not finite there, as that of a square root "
+                f"at 0. Leave these rows out, or use another head or loss."
             )
         return Influence(
             **arrays,
@@ -192,10 +193,10 @@ def set_up(
     trained = make_score(tested.autoencoder, loss_module, features, some)
     for score, noun in ((tested, "head"), (trained, "loss")):
         _check_width(score, noun)
-    copies = deep_copy(nn.ModuleList([tested, trained]))
+    copies: Any = deep_copy(nn.ModuleList([tested, trained]))
     evaluate(copies)
     streams = TableStream(rows, some, "rows"), TableStream(train, some, "training rows")
-    setup = Setup(*copies, *streams, some, head_name(loss_module))
+    setup = Setup(copies[0], copies[1], *streams, some, _name_loss(loss_module))
     with preserve_rng(some), torch.no_grad():
         check_score(setup.tested, torch.cat([setup.rows[:CHECKED_ROWS], some]))
         check_score(setup.trained, setup.train[:CHECKED_ROWS] if len(train) > 1 else some)
@@ -225,16 +226,21 @@ def _as_loss_head(loss: str | nn.Module | HeadFunction | None, head: nn.Module) 
     if loss is None:
         return head if isinstance(head, ReconstructionError | ELBO) else ReconstructionError()
     if isinstance(loss, Loss | _Loss) or loss in list(LOSSES):
-        return ReconstructionError(loss)  # type: ignore[arg-type]
+        return ReconstructionError(loss)
     if isinstance(loss, str) and loss.partition(":")[0] not in HEADS:
         raise UnknownName("loss", loss, [*LOSSES, *HEADS])
     return as_head(loss)
+
+
+def _name_loss(head: nn.Module) -> str:
+    """Name the loss of the training in a line, such as "reconstruction error (mae)"."""
+    return str(getattr(head, "output", head_name(head)))
 
 
 def _check_width(score: Score, noun: str) -> None:
     if score.width != 1:
         names = score.outputs()
         raise DataError(
-            f"influence takes a {noun} with one number per row, got {len(names)} outputs of {head_name(score.head)!r}. "
-            f"Choose one of them, such as {noun}={str(head_name(score.head)).partition('(')[0].lower() + ':' + names[0]!r}."
+            f"influence takes a {noun} with one number per row, got {len(names)} outputs: {', '.join(names[:8])}. Choose "
+            f"one of them by its name or position, such as {noun}='latent:0'."
         )

@@ -106,7 +106,9 @@ class Overwriting(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(D, 4), nn.LeakyReLU(inplace=True), nn.Linear(4, D), nn.Hardtanh(inplace=True))
+        self.net = nn.Sequential(
+            nn.Linear(D, 4), nn.LeakyReLU(inplace=True), nn.Linear(4, D), nn.Hardtanh(inplace=True)
+        )
 
     def forward(self, rows):
         return self.net(rows).mul_(2)
@@ -197,7 +199,14 @@ def test_layers_that_are_no_plain_layers_have_the_gradients_of_autograd(name):
 
 @pytest.mark.parametrize(
     ("name", "factored"),
-    [("tied", 0), ("shared parameter", 0), ("reused", 1), ("tokens, flat", 3), ("overwriting", 2), ("computed weights", 2)],
+    [
+        ("tied", 0),
+        ("shared parameter", 0),
+        ("reused", 1),
+        ("tokens, flat", 3),
+        ("overwriting", 2),
+        ("computed weights", 2),
+    ],
 )
 def test_linear_layers_are_kept_as_factors_wherever_these_are_right(name, factored):
     model = cases.build(OTHERS[name])
