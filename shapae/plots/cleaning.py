@@ -6,7 +6,12 @@ from matplotlib.axes import Axes
 
 from shapae.plots._figure import new_axes
 
-STYLES = {"self influence": ("tab:blue", "-", 2.5), "loss": ("tab:orange", "-", 1.5), "best": ("0.6", ":", 1.5)}
+STYLES = {
+    "self influence": ("tab:blue", "-", 2.5),
+    "mean influence": ("tab:green", "-", 2.0),
+    "loss": ("tab:orange", "-", 1.5),
+    "best": ("0.6", ":", 1.5),
+}
 
 
 def draw(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:

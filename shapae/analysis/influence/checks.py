@@ -1,6 +1,6 @@
 """Checks of influences: the sanity check, data cleaning, and relations to losses, latents and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,8 @@ class Cleaning:
 
     Attributes:
         curves: Fraction of the planted rows that are found (m + 1 lines, indexed by the fraction of the training rows
-            that is checked), in the order of the self influence, of the loss, and in the best order.
+            that is checked), one column for each order: "self influence" and "loss", the largest first; "mean influence"
+            on all other rows, the smallest first; and "best", the planted rows first.
     """
 
     curves: pd.DataFrame
@@ -61,12 +62,22 @@ class Cleaning:
         return plots.cleaning(self.curves, ax=ax)
 
 
-def clean(self_influence: NDArray[Any], losses: NDArray[Any], planted: Any, names: pd.Index) -> Cleaning:
+def mean_on_others(values: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
+    """Average the influence of each training row over all rows but itself: (m,); 0 where there is no other row.
+
+    Args:
+        values: (n, m).
+        places: (n,), see ``own_ranks``.
+    """
+    others = np.arange(values.shape[1]) != places[:, None]
+    return np.asarray((values * others).sum(axis=0) / others.sum(axis=0).clip(1))
+
+
+def clean(orders: Mapping[str, NDArray[Any]], planted: Any, names: pd.Index) -> Cleaning:
     """Search for planted rows; see ``Influence.cleaning``.
 
     Args:
-        self_influence: (m,).
-        losses: (m,).
+        orders: From the name of each order to (m,) numbers, by which the training rows are checked, the smallest first.
         planted: m booleans, or names or positions of training rows.
         names: m names of the training rows.
 
@@ -79,8 +90,8 @@ def clean(self_influence: NDArray[Any], losses: NDArray[Any], planted: Any, name
             f"between 1 and {len(names) - 1} of the {len(names)} training rows must be planted, got "
             f"{int(is_planted.sum())}."
         )
-    orders = {"self influence": -self_influence, "loss": -losses, "best": ~is_planted}
-    found = {name: is_planted[np.argsort(key, kind="stable")].cumsum() for name, key in orders.items()}
+    keys = {**orders, "best": ~is_planted}
+    found = {name: is_planted[np.argsort(key, kind="stable")].cumsum() for name, key in keys.items()}
     curves = {name: np.concatenate([[0], counts]) / is_planted.sum() for name, counts in found.items()}
     return Cleaning(pd.DataFrame(curves, pd.Index(np.linspace(0, 1, len(names) + 1), name="fraction checked")))
 

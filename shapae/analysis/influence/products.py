@@ -142,17 +142,20 @@ def all_products(
     tested, trained = (replace(each, batch_size=plan.batch_size) for each in gradients)
     for checkpoint, weight in enumerate(states.load_each(setup.model)):
         for number, part in enumerate(plan.parts):
-            names = [f"{checkpoint}-{number}-{place}" for place in range(len(plan.blocks))]
-            finished = [store.load(name) for name in names]
-            missing = [block for block, known in zip(plan.blocks, finished, strict=True) if known is None]
-            held = _of_part(tested, setup.rows, part, n_jobs) if missing else None
-            tasks = ((held, setup.train[block]) for block in missing)
-            computed = parallel_map(partial(multiply, trained), tasks, len(missing), n_jobs=n_jobs, progress=False)
-            for block, name, known in zip(plan.blocks, names, finished, strict=True):
-                products = next(computed) if known is None else Products(**known)
+            names = {f"{checkpoint}-{number}-{place}": block for place, block in enumerate(plan.blocks)}
+            missing = []
+            for name, block in names.items():
+                known = store.load(name)
                 if known is None:
-                    store.save(name, vars(products))
-                yield part, block, weight, products
+                    missing.append(name)
+                else:
+                    yield part, block, weight, Products(**known)
+            held = _of_part(tested, setup.rows, part, n_jobs) if missing else None
+            tasks = ((held, setup.train[names[name]]) for name in missing)
+            computed = parallel_map(partial(multiply, trained), tasks, len(missing), n_jobs=n_jobs, progress=False)
+            for name, products in zip(missing, computed, strict=True):
+                store.save(name, vars(products))
+                yield part, names[name], weight, products
 
 
 def _of_part(tested: RowGradients, rows: TableStream, part: slice, n_jobs: int | None) -> Gradients:

@@ -125,7 +125,11 @@ class Influence:
         return float((ranks[~np.isnan(ranks)] == 1).mean())
 
     def cleaning(self, planted: Any) -> checks.Cleaning:
-        """Search for planted rows, foreign or mislabelled, by descending self influence.
+        """Search for planted rows, foreign or mislabelled.
+
+        Rows that the model had to learn by themselves have a large self influence. Rows that are of no help to others
+        have a small mean influence on these, which finds foreign rows that are easy to learn; it is best measured on
+        rows that are known to be right.
 
         Args:
             planted: m booleans, or the names of training rows.
@@ -139,7 +143,9 @@ class Influence:
         Reference:
             Pruthi et al., 2020, section 4.1, https://arxiv.org/abs/2002.08484
         """
-        return checks.clean(self.self_influence, self.losses, planted, self.train_index)
+        mean = checks.mean_on_others(self.values, self.places)
+        orders = {"self influence": -self.self_influence, "loss": -self.losses, "mean influence": mean}
+        return checks.clean(orders, planted, self.train_index)
 
     def loss_fit(self) -> "pd.Series[float]":
         """Regress self influence on the loss: "slope", "intercept", "r_squared", and "rank" for Spearman's correlation.
