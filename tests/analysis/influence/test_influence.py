@@ -2,6 +2,9 @@
 
 import copy
 import random
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -106,7 +109,7 @@ def test_the_elbo_of_a_vae_over_draws(draws):
 
 def test_a_linear_autoencoder_has_the_closed_form():
     """r = B A x with loss |r - x|^2 / d: gradients 2/d e h' of B, and 2/d B'e x' of A, with e = r - x and h = A x."""
-    model = cases.build(nn.Sequential, nn.Linear(D, 3, bias=False), nn.Linear(3, D, bias=False))
+    model = cases.build(lambda: nn.Sequential(nn.Linear(D, 3, bias=False), nn.Linear(3, D, bias=False)))
     a, b = (layer.weight.detach().numpy() for layer in model)
 
     def parts(rows):
@@ -385,8 +388,50 @@ def test_a_checkpoint_with_nan_and_another_shape(model):
 
 def test_a_gradient_that_is_not_finite_is_refused():
     """The root of an error of 0 has no derivative."""
-    model = cases.build(nn.Sequential, nn.Linear(D, D, bias=False))
+    model = cases.build(lambda: nn.Sequential(nn.Linear(D, D, bias=False)))
     with torch.no_grad():
         model[0].weight.copy_(torch.eye(D))
     with pytest.raises(ModelError, match="NaN or infinite|does not change"):
         shapae.influence(model, TRAIN, ROWS, head=heads.ReconstructionError("l2"), loss="l2")
+
+
+def test_captum_has_the_same_influences(model):
+    """TracInCP of captum, over two checkpoints and their rates."""
+    influence_of = pytest.importorskip("captum.influence")
+    states = train(copy.deepcopy(model), 0.05, 2)
+    rates = dict(zip("ab", (0.1, 0.3), strict=True))
+
+    def load(net, name):
+        net.load_state_dict(states["ab".index(name)])
+        return rates[name]
+
+    def loss(output, target):
+        return ((output - target) ** 2).mean(dim=1)
+
+    data = torch.utils.data.TensorDataset(TRAIN, TRAIN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tracin = influence_of.TracInCP(copy.deepcopy(model), data, ["a", "b"], load, loss_fn=loss, batch_size=4)
+        want = tracin.influence((ROWS, ROWS)).numpy()
+    got = shapae.influence(model, TRAIN, ROWS, checkpoints=states, learning_rates=[*rates.values()])
+    np.testing.assert_allclose(got.values, want, rtol=1e-10)
+
+
+MEMORY = """
+import resource, torch, shapae
+from torch import nn
+torch.manual_seed(0)
+width = {width}
+model = nn.Sequential(nn.Linear(50, width), nn.ReLU(), nn.Linear(width, 50))
+rows = torch.randn(1000, 50)
+shapae.influence(model, rows[:10], rows[:10])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+shapae.influence(model, rows, rows, memory="200MB")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)
+"""
+
+
+def test_memory_does_not_hold_the_gradients_of_all_rows():
+    """The gradients of 1000 rows with respect to 200 000 parameters would take 800 MB."""
+    run = subprocess.run([sys.executable, "-c", MEMORY.format(width=2000)], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 200
