@@ -110,9 +110,16 @@ def planted_tables(seed: int) -> dict[str, Planted]:
         ),
         "digits 7 and 8 among 0 to 4": _plant(rng, pixels, digits.target < 5, np.isin(digits.target, [7, 8])),
     }
-    for foreign in ("CD14+ Monocyte", "CD19+ B", "Dendritic"):
-        tables[f"{foreign} among T and NK cells"] = _plant(rng, genes.X, np.isin(types, T_AND_NK), types == foreign)
-    recipes = {name: Recipe(48, 8, 100) if "digits" in name else Recipe(128, 8, 100) for name in tables}
+    tables["CD14+ Monocyte among T and NK cells"] = _plant(
+        rng, genes.X, np.isin(types, T_AND_NK), types == "CD14+ Monocyte"
+    )
+    twos = genes.X.sample(35, random_state=seed).to_numpy() + genes.X.sample(35, random_state=seed + 1).to_numpy()
+    shift = 0.7 * rng.standard_normal(genes.X.shape[1]).astype(np.float32)
+    other = genes.X.sample(35, random_state=seed + 2) + shift
+    is_planted = np.arange(735) >= 700
+    tables["pairs of cells in one droplet"] = pd.DataFrame(np.vstack([genes.X, twos])), is_planted
+    tables["cells of another batch"] = pd.DataFrame(np.vstack([genes.X, other])), is_planted
+    recipes = {name: Recipe(48, 8, 100) if "digits" in name else Recipe(128, 8, 40) for name in tables}
     return {name: Planted(*table, recipes[name]) for name, table in tables.items()}
 
 

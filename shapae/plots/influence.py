@@ -19,6 +19,8 @@ def draw(
 ) -> Axes:
     """Draw the influences of the best proponents and opponents of one row.
 
+    The row itself, usually by far the best, is left out, and its influence is written into the title.
+
     Args:
         influence: An ``Influence``.
         row: Name of the row, or its position.
@@ -37,7 +39,8 @@ def draw(
     values, names = influence.values[place], [str(name) for name in influence.train_index]
     if k < 1 or (labels is not None and len(labels) != len(values)):
         raise DataError(f"k must be at least 1, and labels one for each of the {len(values)} training rows, got k={k}.")
-    order = np.argsort(-values, kind="stable")
+    own = int(influence.places[place])
+    order = [each for each in np.argsort(-values, kind="stable").tolist() if each != own]
     shown = [*order[:k], *(each for each in order[-k:] if each not in order[:k])]
     ax = new_axes(ax, 8, 0.3 * len(shown) + 1.5)
     kinds = ["opponent" if values[each] < 0 else "proponent" for each in shown]
@@ -50,7 +53,8 @@ def draw(
     ax.invert_yaxis()
     ax.axvline(0, color="grey", linewidth=0.8)
     ax.set_xlabel("influence of training on the row, positive where it improved the score")
-    ax.set_title(f"training rows behind {escape(shorten(str(influence.row_index[place])))}", fontsize=11)
+    itself = f", without itself: {values[own]:.3g}" if own >= 0 else ""
+    ax.set_title(f"training rows behind {escape(shorten(str(influence.row_index[place])))}{itself}", fontsize=11)
     present = list(dict.fromkeys(kinds))
     handles = [Patch(color=palette[kind], label=escape(shorten(kind))) for kind in present]
     ax.legend(handles=handles, fontsize=8, frameon=False)

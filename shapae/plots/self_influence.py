@@ -11,6 +11,8 @@ from shapae.plots._figure import colors, escape, new_axes, shorten
 
 # Number of labels in the legend.
 MOST_LABELS = 12
+# Room for a name, as fractions of the axes.
+NAME_WIDTH, NAME_HEIGHT = 0.3, 0.035
 
 
 def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5, ax: Axes | None = None) -> Axes:
@@ -19,7 +21,7 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
     Args:
         influence: An ``Influence``.
         labels: m labels of the training rows, by which the dots are coloured.
-        named: Number of names.
+        named: Largest number of names.
         ax: Axes to draw on; None for a new figure.
 
     Returns:
@@ -39,12 +41,25 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
         some = kinds == kind
         ax.scatter(x[some], y[some], s=14, color=palette[kind], alpha=0.7, linewidths=0, label=escape(shorten(kind)))
     ax.set(xscale=_scale(x), yscale=_scale(y), xlabel="loss", ylabel="self influence")
-    for place in np.argsort(-y, kind="stable")[:named]:
-        name = escape(shorten(str(influence.train_index[place])))
-        ax.annotate(name, (x[place], y[place]), (-4, 4), textcoords="offset points", ha="right", fontsize=7)
+    _name_largest(ax, influence, named)
     if labels is not None:
-        ax.legend(*(part[:MOST_LABELS] for part in ax.get_legend_handles_labels()), fontsize=8, frameon=False)
+        parts = (part[:MOST_LABELS] for part in ax.get_legend_handles_labels())
+        ax.legend(*parts, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
+
+
+def _name_largest(ax: Axes, influence: Any, named: int) -> None:
+    """Write the names of the largest self influences at the left of their dots, but none over another name."""
+    x, y = influence.losses, influence.self_influence
+    places = np.argsort(-y, kind="stable")[:named]
+    dots = ax.transAxes.inverted().transform(ax.transData.transform(np.stack([x, y], axis=1)[places]))
+    written: list[tuple[float, float]] = []
+    for place, (right, height) in zip(places, dots, strict=True):
+        if all(abs(right - other) > NAME_WIDTH or abs(height - above) > NAME_HEIGHT for other, above in written):
+            name = escape(shorten(str(influence.train_index[place])))
+            side = "right" if right > NAME_WIDTH else "left"
+            ax.annotate(name, (x[place], y[place]), (0, 4), textcoords="offset points", ha=side, fontsize=7)
+            written.append((right, height))
 
 
 def _scale(numbers: Any) -> str:

@@ -37,8 +37,8 @@ class Cleaning:
 
     Attributes:
         curves: Fraction of the planted rows that are found (m + 1 lines, indexed by the fraction of the training rows
-            that is checked), one column for each order: "self influence" and "loss", the largest first; "mean influence"
-            on all other rows, the smallest first; and "best", the planted rows first.
+            is checked), one column for each order: "self influence" and "loss", the largest first; "mean influence" on
+            all other rows, the smallest first; and "best", the planted rows first.
     """
 
     curves: pd.DataFrame

@@ -51,8 +51,8 @@ def influence(
     loss of x. Training rows with positive influences, proponents, are the ones from which the model learned to
     reconstruct z; rows with negative influences are opponents.
 
-    Gradients are taken in eval mode, row by row, as if the optimizer was plain gradient descent: momentum, Adam's scales,
-    weight decay, dropout and batch statistics of the training are left out.
+    Gradients are taken in eval mode, row by row, as if the optimizer was plain gradient descent: momentum, scales of
+    Adam, weight decay, dropout and batch statistics of the training are left out.
 
     Args:
         model: Trained; it comes back as it was.

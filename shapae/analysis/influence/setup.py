@@ -241,6 +241,6 @@ def _check_width(score: Score, noun: str) -> None:
     if score.width != 1:
         names = score.outputs()
         raise DataError(
-            f"influence takes a {noun} with one number per row, got {len(names)} outputs: {', '.join(names[:8])}. Choose "
-            f"one of them by its name or position, such as {noun}='latent:0'."
+            f"influence takes a {noun} with one number per row, got {len(names)} outputs: {', '.join(names[:8])}. "
+            f"Choose one of them by its name or position, such as {noun}='latent:0'."
         )

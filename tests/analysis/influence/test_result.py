@@ -190,12 +190,14 @@ def test_rows_without_names_have_numbers():
 
 def test_bars_are_the_proponents_and_opponents_of_the_row(influence):
     ax = influence.plot("cell 0", k=2)
-    order = np.argsort(-influence.values[1])
+    order = np.delete(order := np.argsort(-influence.values[1]), np.flatnonzero(order == 0))  # not the row itself
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches], influence.values[1][[*order[:2], *order[-2:]]])
     assert [text.get_text() for text in ax.get_yticklabels()] == [NAMES[each] for each in [*order[:2], *order[-2:]]]
     labelled = influence.plot(0, k=20, labels=list("xxxyyyzzz"))
     assert {text.get_text() for text in labelled.get_legend().get_texts()} == {*"xyz"}
-    assert len(labelled.patches) == 9
+    assert len(labelled.patches) == 8
+    assert f"without itself: {influence.values[0, 4]:.3g}" in labelled.get_title()
+    assert len(influence.plot(3, k=20).patches) == 9
     with pytest.raises(UnknownName, match="no row is called 'nobody'"):
         influence.plot("nobody")
     with pytest.raises(DataError, match="one for each of the 9"):
