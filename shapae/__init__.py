@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shapae.analysis.anomalies import Anomalies, explain_anomalies
     from shapae.analysis.comparison import metrics
     from shapae.analysis.comparison.comparison import Comparison, compare
+    from shapae.analysis.influence.generated import generate_rows
     from shapae.analysis.influence.influence import influence
     from shapae.analysis.influence.result import Influence
     from shapae.analysis.ranking import methods as importances
@@ -49,6 +50,7 @@ _NAMES = {
     "compare": "analysis.comparison.comparison",
     "explain_anomalies": "analysis.anomalies",
     "from_anndata": "tables.table",
+    "generate_rows": "analysis.influence.generated",
     "influence": "analysis.influence.influence",
     "rank_features": "analysis.ranking.ranking",
     "read_gmt": "tables.groups",
@@ -85,6 +87,7 @@ __all__ = [
     "errors",
     "explain_anomalies",
     "from_anndata",
+    "generate_rows",
     "groups",
     "heads",
     "importances",

@@ -102,7 +102,7 @@ def influence(
         setup = set_up(model, (train, rows), head, loss, feature_names)
         states = read_checkpoints(checkpoints, learning_rates, len(setup.train), steps=steps, batch_size=batch_size)
         states.check(setup.model)
-        with inference_state(setup.tested, setup.trial, gradients=True), device_memory(size):
+        with inference_state(setup.scores, setup.trial, gradients=True), device_memory(size):
             names = choose_parameters(setup.model, parameters, setup.tested, setup.trial)
             gradients = setup.row_gradients(names, projection, seed)
             plan = plan_products(gradients, setup.sizes, setup.trial, size, int(effective_n_jobs(n_jobs)))

@@ -28,7 +28,7 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import deep_copy
 from shapae.tables.columns import numbered_features
 from shapae.tables.table import Table, TableStream, check_n_features, read_table, resolve_feature_names
-from shapae.utils.context import evaluate, preserve_rng
+from shapae.utils.context import inference_state
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
@@ -62,6 +62,11 @@ class Setup:
     def model(self) -> nn.Module:
         """The copy of the user's model."""
         return self.tested.autoencoder.model
+
+    @property
+    def scores(self) -> nn.ModuleList:
+        """Both scores."""
+        return nn.ModuleList([self.tested, self.trained])
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -194,10 +199,9 @@ def set_up(
     for score, noun in ((tested, "head"), (trained, "loss")):
         _check_width(score, noun)
     copies: Any = deep_copy(nn.ModuleList([tested, trained]))
-    evaluate(copies)
     streams = TableStream(rows, some, "rows"), TableStream(train, some, "training rows")
     setup = Setup(copies[0], copies[1], *streams, some, _name_loss(loss_module))
-    with preserve_rng(some), torch.no_grad():
+    with inference_state(copies, some):
         check_score(setup.tested, torch.cat([setup.rows[:CHECKED_ROWS], some]))
         check_score(setup.trained, setup.train[:CHECKED_ROWS] if len(train) > 1 else some)
     return setup

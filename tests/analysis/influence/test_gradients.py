@@ -197,6 +197,27 @@ def test_layers_that_are_no_plain_layers_have_the_gradients_of_autograd(name):
     check(shapae.influence(model, TRAIN, ROWS), tested, trained)
 
 
+class Gated(nn.Module):
+    """A layer that is also used by a function, for rows only whose first feature is large."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.rest = nn.Linear(D, D), nn.Linear(D, D)
+
+    def forward(self, rows):
+        twice = self.layer(rows) + torch.nn.functional.linear(rows, self.layer.weight)
+        return self.rest(rows) + torch.relu(rows[:, :1] - 5) * twice
+
+
+def test_a_layer_without_any_gradient_on_the_tried_rows_is_not_taken_for_a_plain_one():
+    model, train = cases.build(Gated), torch.tensor(cases.table(40, D))
+    train[1:5, 0] = 9
+    tried = np.linspace(0, 39, 8).astype(int)
+    assert not {1, 2, 3, 4} & {*tried.tolist()}
+    tested, trained = (true_gradients(mse(model), model, rows) for rows in (ROWS, train))
+    check(shapae.influence(model, train, ROWS), tested, trained)
+
+
 @pytest.mark.parametrize(
     ("name", "factored"),
     [

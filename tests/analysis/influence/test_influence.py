@@ -16,7 +16,10 @@ from torch import nn
 
 import shapae
 from shapae import Autoencoder, heads
+from shapae.analysis.influence import influence as influence_module
+from shapae.analysis.influence.products import Plan, plan_products
 from shapae.errors import DataError, ModelError, OutputError, TooLarge, UnknownName
+from shapae.utils.memory import batches
 from tests import cases
 from tests.analysis.influence.test_gradients import check, convolution, mse, true_gradients
 from tests.deepshap.zoo.base import D
@@ -212,18 +215,36 @@ def test_frozen_parameters_were_not_trained_unless_all_are_frozen(model):
 
 
 @pytest.mark.parametrize("make", [Model, Mixed, convolution])
-def test_values_do_not_depend_on_blocks_or_workers(make):
+def test_values_do_not_depend_on_blocks_or_workers(make, monkeypatch):
     model = cases.build(make)
     rows, table = torch.tensor(cases.table(40, D, seed=3)), torch.tensor(cases.table(60, D, seed=4))
     want = shapae.influence(model, table, rows)
-    small = shapae.influence(model, table, rows, memory=120_000)
     workers = shapae.influence(model, table, rows, n_jobs=2)
     with parallel_config("threading"):
         threads = shapae.influence(model, table, rows, n_jobs=4)
+    cut = Plan(batches(40, 7), batches(60, 11), 3)
+    monkeypatch.setattr(influence_module, "plan_products", lambda *_: cut)
+    small = shapae.influence(model, table, rows)
     for other in (small, workers, threads):
         for name in ("values", "self_influence", "scores", "losses"):
             want_, got = getattr(want, name), getattr(other, name)
             np.testing.assert_allclose(got, want_, rtol=1e-10, atol=1e-12 * np.abs(want_).max())
+
+
+@pytest.mark.parametrize("memory", [3e5, 1e6, 1e7])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_gradients_that_are_held_stay_within_the_memory(memory, jobs):
+    model = cases.build(convolution)
+    setup = influence_module.set_up(model, (TRAIN, ROWS), "reconstruction_error", None, None)
+    gradients = setup.row_gradients([name for name, _ in model.named_parameters()], None, 0)
+    plan = plan_products(gradients, (300, 100), setup.trial, memory, jobs)
+    assert plan.parts[-1].stop == 300
+    assert plan.blocks[-1].stop == 100
+    held = gradients[0](setup.trial).nbytes / len(setup.trial)
+    largest = [max(each.stop - each.start for each in slices) for slices in (plan.parts, plan.blocks)]
+    assert 300 * 100 * 8 + jobs * sum(largest) * held <= memory
+    for slices in (plan.parts, plan.blocks):
+        assert [each.start for each in slices[1:]] == [each.stop for each in slices[:-1]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -285,6 +306,12 @@ def test_the_model_and_the_generators_are_as_before(model, fails):
     assert torch.equal(generators[0], torch.get_rng_state())
     assert (generators[1] == np.random.get_state()[1]).all()
     assert generators[2] == random.getstate()
+
+
+def test_models_in_train_mode_have_the_values_of_eval_mode():
+    model = cases.build(lambda: nn.Sequential(nn.Linear(D, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, D)))
+    want = shapae.influence(model, TRAIN, ROWS).values
+    np.testing.assert_array_equal(shapae.influence(model.train(), TRAIN, ROWS).values, want)
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
