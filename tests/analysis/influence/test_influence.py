@@ -231,7 +231,7 @@ def test_values_do_not_depend_on_blocks_or_workers(make, monkeypatch):
             np.testing.assert_allclose(got, want_, rtol=1e-10, atol=1e-12 * np.abs(want_).max())
 
 
-@pytest.mark.parametrize("memory", [3e5, 1e6, 1e7])
+@pytest.mark.parametrize("memory", [6e5, 1e6, 1e7])
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_the_gradients_that_are_held_stay_within_the_memory(memory, jobs):
     model = cases.build(convolution)
