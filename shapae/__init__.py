@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from shapae.analysis.anomalies import Anomalies, explain_anomalies
     from shapae.analysis.comparison import metrics
     from shapae.analysis.comparison.comparison import Comparison, compare
+    from shapae.analysis.influence.generated import generate_rows
+    from shapae.analysis.influence.influence import influence
+    from shapae.analysis.influence.result import Influence
     from shapae.analysis.ranking import methods as importances
     from shapae.analysis.ranking.ranking import rank_features
     from shapae.analysis.ranking.result import GlobalRanking
@@ -40,12 +43,15 @@ _NAMES = {
     "Explainer": "explainer.explainer",
     "Explanation": "explainer.explanation",
     "GlobalRanking": "analysis.ranking.result",
+    "Influence": "analysis.influence.result",
     "Importance": "explainer.importance",
     "Interactions": "explainer.interactions",
     "cluster_features": "tables.groups",
     "compare": "analysis.comparison.comparison",
     "explain_anomalies": "analysis.anomalies",
     "from_anndata": "tables.table",
+    "generate_rows": "analysis.influence.generated",
+    "influence": "analysis.influence.influence",
     "rank_features": "analysis.ranking.ranking",
     "read_gmt": "tables.groups",
     "score": "heads.score",
@@ -68,6 +74,7 @@ __all__ = [
     "Explanation",
     "GlobalRanking",
     "Importance",
+    "Influence",
     "Interactions",
     "adapters",
     "background",
@@ -80,9 +87,11 @@ __all__ = [
     "errors",
     "explain_anomalies",
     "from_anndata",
+    "generate_rows",
     "groups",
     "heads",
     "importances",
+    "influence",
     "losses",
     "metrics",
     "plots",

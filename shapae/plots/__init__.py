@@ -1,33 +1,40 @@
 """Plots: functions from an Explanation or a table, and an Axes, to the Axes; nothing is shown.
 
 The plots of comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table;
-``interactions`` and ``interaction_network`` take interactions.
+``interactions`` and ``interaction_network`` take interactions; ``influence`` and ``self_influence`` take influences,
+``cleaning`` the curves of a search.
 
 A notebook shows a plot in the last line of a cell. Elsewhere, save it with ``.figure.savefig("summary.png")``.
 """
 
 from shapae.plots.agreement import draw as agreement
 from shapae.plots.bar import draw as bar
+from shapae.plots.cleaning import draw as cleaning
 from shapae.plots.costs import draw as costs
 from shapae.plots.curves import draw as curves
 from shapae.plots.heatmap import draw as heatmap
+from shapae.plots.influence import draw as influence
 from shapae.plots.interaction_network import draw as interaction_network
 from shapae.plots.interactions import draw as interactions
 from shapae.plots.latents import draw as latents
 from shapae.plots.ranking import draw as ranking
+from shapae.plots.self_influence import draw as self_influence
 from shapae.plots.summary import draw as summary
 from shapae.plots.waterfall import draw as waterfall
 
 __all__ = [
     "agreement",
     "bar",
+    "cleaning",
     "costs",
     "curves",
     "heatmap",
+    "influence",
     "interaction_network",
     "interactions",
     "latents",
     "ranking",
+    "self_influence",
     "summary",
     "waterfall",
 ]

@@ -95,6 +95,16 @@ def escape(name: str) -> str:
     return str(name).replace("$", r"\$")
 
 
+def shorten(name: str, most: int = 28) -> str:
+    """Shorten a long name in its middle, so that names which differ at their ends stay different.
+
+    >>> shorten("a name that is longer than a label can be", 20)
+    'a name th…el can be'
+    """
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - half :]}"
+
+
 def cluster_order(rows: NDArray[Any]) -> NDArray[Any]:
     """Compute an order of ``rows`` (n, d) in which similar rows are neighbours."""
     if len(rows) < 3:

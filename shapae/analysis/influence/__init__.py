@@ -1,0 +1,1 @@
+"""Influence of training rows on the scores of other rows."""

@@ -1,0 +1,91 @@
+"""The command ``shapae influence``. Slow imports are inside of the functions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shapae.cli.commands import Force, Head, Jobs, Memory, Model, Out, Seed, Weights, _split, _write, app
+
+if TYPE_CHECKING:
+    from shapae.analysis.influence.result import Influence
+
+# Number of training rows that are listed for each row.
+LISTED = 10
+Train = Annotated[Path, typer.Option(help="Training rows: .csv, .tsv, .txt, .parquet, .h5ad or .npy.")]
+Rows = Annotated[
+    Path | None, typer.Option(help="Rows that may be influenced, such as new ones; the training rows, if none.")
+]
+Loss = Annotated[str | None, typer.Option(help="Loss of the training: mse, mae, bce, elbo and others.")]
+Checkpoints = Annotated[
+    list[Path] | None, typer.Option("--checkpoint", help="State dict during the training; give it for each, in order.")
+]
+Rates = Annotated[str | None, typer.Option(help="Learning rates of the checkpoints, separated by commas.")]
+Parameters = Annotated[str, typer.Option(help="all, last, last:2, or patterns such as decoder.*, separated by commas.")]
+Projection = Annotated[int | None, typer.Option(help="Dimensions of gradients of other than linear layers.")]
+Pictures = Annotated[int, typer.Option(min=0, help="Number of rows, those with the largest scores, that are drawn.")]
+Resume = Annotated[Path | None, typer.Option(help="Folder of finished blocks: an interrupted run continues from it.")]
+
+
+@app.command()
+def influence(
+    model: Model,
+    weights: Weights,
+    train: Train,
+    out: Out,
+    rows: Rows = None,
+    head: Head = "reconstruction_error",
+    loss: Loss = None,
+    checkpoint: Checkpoints = None,
+    learning_rates: Rates = None,
+    parameters: Parameters = "all",
+    projection: Projection = None,
+    pictures: Pictures = 10,
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    resume: Resume = None,
+    force: Force = False,
+) -> None:
+    """Estimate the influence of each training row on the scores of rows; write arrays, tables and pictures."""
+    settings: dict[str, Any] = {"head": head, "loss": loss, "parameters": _split(parameters), "projection": projection}
+    settings |= {"checkpoints": checkpoint, "n_jobs": n_jobs, "memory": memory, "seed": seed, "resume": resume}
+    if learning_rates is not None:
+        settings["learning_rates"] = _split(learning_rates)
+
+    def write(table: Any, folder: Path) -> None:
+        from shapae.analysis.influence.influence import influence
+        from shapae.models.files import load_model
+
+        found = influence(load_model(model, weights), table, table if rows is None else rows, **settings)
+        typer.echo(repr(found))
+        write_influence(found, folder, pictures)
+
+    _write(train, out, force, write)
+
+
+def write_influence(influence: "Influence", folder: Path, pictures: int) -> None:
+    """Write the arrays, tables of proponents, opponents and self influence, and pictures.
+
+    Args:
+        influence: Influences.
+        folder: Empty folder, see ``cli.reports.write_results``.
+        pictures: Number of rows that are drawn, those with the largest scores.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from shapae import plots
+    from shapae.cli.reports import INFLUENCE, save_picture, write_csv
+
+    influence.save(folder / INFLUENCE)
+    listed = min(LISTED, len(influence.losses))
+    for name, table in {"proponents": influence.proponents(listed), "opponents": influence.opponents(listed)}.items():
+        write_csv(table.reset_index("rank"), folder / f"{name}.csv")
+    columns = {"self_influence": influence.self_influence, "loss": influence.losses}
+    own = pd.DataFrame(columns, influence.train_index).sort_values("self_influence", ascending=False, kind="stable")
+    write_csv(own, folder / "self_influence.csv")
+    save_picture(plots.self_influence(influence), folder / "self_influence.png")
+    (folder / "rows").mkdir()
+    for rank, place in enumerate(np.argsort(-influence.scores, kind="stable")[:pictures].tolist(), start=1):
+        save_picture(plots.influence(influence, influence.row_index[place]), folder / "rows" / f"{rank:02}.png")

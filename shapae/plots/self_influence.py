@@ -1,0 +1,66 @@
+"""Self influence of the training rows against their losses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from shapae.errors import DataError
+from shapae.plots._figure import colors, escape, new_axes, shorten
+
+# Number of labels in the legend.
+MOST_LABELS = 12
+# Room for a name, as fractions of the axes.
+NAME_WIDTH, NAME_HEIGHT = 0.3, 0.035
+
+
+def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5, ax: Axes | None = None) -> Axes:
+    """Draw a dot for each training row, on logarithmic axes, with the names of the largest self influences.
+
+    Args:
+        influence: An ``Influence``.
+        labels: m labels of the training rows, by which the dots are coloured.
+        named: Largest number of names.
+        ax: Axes to draw on; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: There are not m labels.
+    """
+    x, y = influence.losses, influence.self_influence
+    if labels is not None and len(labels) != len(x):
+        raise DataError(f"there must be one label for each of the {len(x)} training rows, got {len(labels)}.")
+    ax = new_axes(ax, 7, 5)
+    kinds = np.full(len(x), "") if labels is None else np.array([str(each) for each in labels])
+    counts = {kind: int((kinds == kind).sum()) for kind in dict.fromkeys(kinds.tolist())}
+    palette = colors(sorted(counts))
+    for kind in sorted(counts, key=lambda kind: -counts[kind]):  # rare ones on top
+        some = kinds == kind
+        ax.scatter(x[some], y[some], s=14, color=palette[kind], alpha=0.7, linewidths=0, label=escape(shorten(kind)))
+    ax.set(xscale=_scale(x), yscale=_scale(y), xlabel="loss", ylabel="self influence")
+    _name_largest(ax, influence, named)
+    if labels is not None:
+        parts = (part[:MOST_LABELS] for part in ax.get_legend_handles_labels())
+        ax.legend(*parts, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def _name_largest(ax: Axes, influence: Any, named: int) -> None:
+    """Write the names of the largest self influences at the left of their dots, but none over another name."""
+    x, y = influence.losses, influence.self_influence
+    places = np.argsort(-y, kind="stable")[:named]
+    dots = ax.transAxes.inverted().transform(ax.transData.transform(np.stack([x, y], axis=1)[places]))
+    written: list[tuple[float, float]] = []
+    for place, (right, height) in zip(places, dots, strict=True):
+        if all(abs(right - other) > NAME_WIDTH or abs(height - above) > NAME_HEIGHT for other, above in written):
+            name = escape(shorten(str(influence.train_index[place])))
+            side = "right" if right > NAME_WIDTH else "left"
+            ax.annotate(name, (x[place], y[place]), (0, 4), textcoords="offset points", ha=side, fontsize=7)
+            written.append((right, height))
+
+
+def _scale(numbers: Any) -> str:
+    return "log" if numbers.min() > 0 and numbers.max() > 10 * numbers.min() else "linear"
