@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from shapae.analysis.anomalies import Anomalies, explain_anomalies
     from shapae.analysis.comparison import metrics
     from shapae.analysis.comparison.comparison import Comparison, compare
+    from shapae.analysis.latents.latents import latents
+    from shapae.analysis.latents.report import LatentReport
     from shapae.analysis.ranking import methods as importances
     from shapae.analysis.ranking.ranking import rank_features
     from shapae.analysis.ranking.result import GlobalRanking
@@ -42,10 +44,12 @@ _NAMES = {
     "GlobalRanking": "analysis.ranking.result",
     "Importance": "explainer.importance",
     "Interactions": "explainer.interactions",
+    "LatentReport": "analysis.latents.report",
     "cluster_features": "tables.groups",
     "compare": "analysis.comparison.comparison",
     "explain_anomalies": "analysis.anomalies",
     "from_anndata": "tables.table",
+    "latents": "analysis.latents.latents",
     "rank_features": "analysis.ranking.ranking",
     "read_gmt": "tables.groups",
     "score": "heads.score",
@@ -69,6 +73,7 @@ __all__ = [
     "GlobalRanking",
     "Importance",
     "Interactions",
+    "LatentReport",
     "adapters",
     "background",
     "backends",
@@ -83,6 +88,7 @@ __all__ = [
     "groups",
     "heads",
     "importances",
+    "latents",
     "losses",
     "metrics",
     "plots",

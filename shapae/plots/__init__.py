@@ -1,7 +1,8 @@
 """Plots: functions from an Explanation or a table, and an Axes, to the Axes; nothing is shown.
 
 The plots of comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table;
-``interactions`` and ``interaction_network`` take interactions.
+``interactions`` and ``interaction_network`` take interactions; ``latent_map``, ``sweep`` and ``drives`` take a report
+on latents.
 
 A notebook shows a plot in the last line of a cell. Elsewhere, save it with ``.figure.savefig("summary.png")``.
 """
@@ -10,12 +11,15 @@ from shapae.plots.agreement import draw as agreement
 from shapae.plots.bar import draw as bar
 from shapae.plots.costs import draw as costs
 from shapae.plots.curves import draw as curves
+from shapae.plots.drives import draw as drives
 from shapae.plots.heatmap import draw as heatmap
 from shapae.plots.interaction_network import draw as interaction_network
 from shapae.plots.interactions import draw as interactions
+from shapae.plots.latent_map import draw as latent_map
 from shapae.plots.latents import draw as latents
 from shapae.plots.ranking import draw as ranking
 from shapae.plots.summary import draw as summary
+from shapae.plots.sweep import draw as sweep
 from shapae.plots.waterfall import draw as waterfall
 
 __all__ = [
@@ -23,12 +27,15 @@ __all__ = [
     "bar",
     "costs",
     "curves",
+    "drives",
     "heatmap",
     "interaction_network",
     "interactions",
+    "latent_map",
     "latents",
     "ranking",
     "summary",
+    "sweep",
     "waterfall",
 ]
 
