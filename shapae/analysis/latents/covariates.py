@@ -44,8 +44,9 @@ class Covariate:
 
     def columns(self, rows: NDArray[Any]) -> NDArray[Any]:
         """(r, q): numbers, q = 1, or an indicator for each of q groups, of rows (r,) with a value."""
-        values = self.values[rows]
-        return values[:, None] if self.groups is None else np.eye(len(self.groups))[values.astype(int)]
+        values: NDArray[Any] = self.values[rows]
+        indicators = values[:, None] == np.arange(len(self.groups or []))
+        return values[:, None] if self.groups is None else indicators.astype(np.float64)
 
 
 def read_covariates(X: Any, rows: Table, covariates: Any) -> list[Covariate]:
@@ -62,9 +63,7 @@ def read_covariates(X: Any, rows: Table, covariates: Any) -> list[Covariate]:
         DataError: There are not n rows, they have other names, or a covariate is neither numbers nor groups.
         UnknownName: ``obs`` has no such column.
     """
-    frame = _as_dict(X, covariates)
-    check_unique_names(list(frame), "covariates")
-    return [_read(name, column, rows) for name, column in frame.items()]
+    return [_read(name, column, rows) for name, column in _as_dict(X, covariates).items()]
 
 
 def _as_dict(X: Any, covariates: Any) -> dict[str, Any]:
@@ -84,6 +83,7 @@ def _as_dict(X: Any, covariates: Any) -> dict[str, Any]:
     if isinstance(covariates, pd.Series):
         return {str(covariates.name) if covariates.name is not None else "covariate": covariates}
     if isinstance(covariates, Mapping):
+        check_unique_names([str(name) for name in covariates], "covariates")
         return {str(name): column for name, column in covariates.items()}
     if isinstance(covariates, list | tuple) and all(isinstance(name, str) for name in covariates):
         return _columns_of_obs(X, list(covariates))
@@ -100,7 +100,7 @@ def _columns_of_obs(X: Any, names: list[str]) -> dict[str, Any]:
     if not is_anndata(X):
         raise DataError(
             f"{enumerate_names([repr(name) for name in names], 'covariate')} can be columns of obs only of an AnnData, "
-            f"and the table is of type {type(X).__name__}. Give the values themselves: covariates={{'my name': values}}, or "
+            f"and the table is of type {type(X).__name__}. Give the values: covariates={{'my name': values}}, or "
             f"adata.obs[{names!r}]."
         )
     for name in names:

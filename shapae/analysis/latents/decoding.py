@@ -17,6 +17,9 @@ from shapae.utils.text import one_line
 
 # Number of latents that are decoded at once.
 BATCH = 1024
+# Difference of the same decoded latents by which a model has changed, relative to the range of the decoded features,
+# beyond some rounding errors of the features themselves.
+CHANGED, ROUNDING = 0.01, 32
 TABLE, MODEL = "the table", "the model"
 
 
@@ -28,33 +31,34 @@ class Decoder:
         autoencoder: The model, with its parts found.
         like: Any tensor with the dtype and device of its rows.
         width: d, the number of features.
-        center: (m,). Mean latents of the rows that were explained.
-        decoded: (d,). Decoded ``center``, by which a later change of the model is noticed.
+        probes: (p, m). Some latents, among those of the rows that were explained.
+        decoded: (p, d). Decoded ``probes``, by which a later change of the model is noticed.
         units: Units of the decoded features: "the table"; "the model", if the preprocessing can't be undone.
     """
 
     autoencoder: Autoencoder
     like: Tensor
     width: int
-    center: NDArray[Any]
+    probes: NDArray[Any]
     decoded: NDArray[Any]
     units: str
 
     @classmethod
-    def of(cls, autoencoder: Autoencoder, like: Tensor, width: int, center: NDArray[Any]) -> "Decoder":
-        """Try the decoder on ``center``; for the arguments see the class.
+    def of(cls, autoencoder: Autoencoder, like: Tensor, width: int, probes: NDArray[Any]) -> "Decoder":
+        """Try the decoder on ``probes``; for the arguments see the class.
 
         Raises:
             ModelError: The decoder is not clear, fails, or does not return d finite features.
         """
-        rows, units = _decode(autoencoder, like, center[None])
-        if rows.shape != (1, width) or not np.isfinite(rows).all():
-            got = f"shape {rows.shape}" if rows.shape != (1, width) else "NaN or infinite numbers"
+        rows, units = _decode(autoencoder, like, probes)
+        expected = (len(probes), width)
+        if rows.shape != expected or not np.isfinite(rows).all():
+            got = f"shape {rows.shape}" if rows.shape != expected else "NaN or infinite numbers"
             raise ModelError(
-                f"the decoder must return {width} finite features for the mean latents, got {got}. Say how to decode: "
-                f"Autoencoder(model, decode=lambda m, z: m.decoder(z))."
+                f"the decoder must return {width} finite features for each row of latents, got {got}. Say how to "
+                f"decode: Autoencoder(model, decode=lambda m, z: m.decoder(z))."
             )
-        return cls(autoencoder, like, width, center, rows[0], units)
+        return cls(autoencoder, like, width, probes, rows, units)
 
     def __call__(self, latents: NDArray[Any]) -> NDArray[Any]:
         """(q, m) -> (q, d), float64.
@@ -62,14 +66,15 @@ class Decoder:
         Raises:
             ModelError: The model has changed since the report was made.
         """
-        rows, _ = _decode(self.autoencoder, self.like, np.vstack([self.center, latents]))
-        scale = np.abs(rows).max() + np.abs(self.decoded).max()
-        if not np.allclose(rows[0], self.decoded, rtol=0, atol=1e-4 * scale):
+        rows, _ = _decode(self.autoencoder, self.like, np.vstack([self.probes, latents]))
+        decoded, rows = np.split(rows, [len(self.probes)])
+        rounding = ROUNDING * np.finfo(np.float32).eps * np.abs(self.decoded).max()
+        if np.abs(decoded - self.decoded).max() > CHANGED * np.ptp(self.decoded, axis=0).max() + rounding:
             raise ModelError(
-                "the model has changed since this report was made: it decodes the mean latents otherwise. Make the "
+                "the model has changed since this report was made: it decodes the same latents otherwise. Make the "
                 "report again: shapae.latents(model, X)."
             )
-        return rows[1:]
+        return rows
 
 
 def _decode(autoencoder: Autoencoder, like: Tensor, latents: NDArray[Any]) -> tuple[NDArray[Any], str]:

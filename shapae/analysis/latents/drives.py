@@ -86,5 +86,5 @@ def _explain_block(explainer: Explainer, rows: Table, center: NDArray[Any], bloc
     values = torch.from_numpy(np.reshape(explanation.values, (*explanation.data.shape, -1))).double()
     deviations = torch.from_numpy(explanation.data - center)
     covariation = torch.einsum("ijk,ij->jk", values, deviations)
-    size = torch.einsum("ijk,ij->jk", values.abs_(), deviations.abs_())
+    size = torch.einsum("ijk,ij->jk", values.abs(), deviations.abs())
     return Drives(Importance.of(explanation), covariation.numpy(), size.numpy())

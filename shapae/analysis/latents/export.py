@@ -41,5 +41,7 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     """Make a table that a file of AnnData can hold: no levels of names, and strings without gaps."""
     flat = table.reset_index()
     flat.index = flat.index.astype(str)
-    texts = [name for name in flat if not (pd.api.types.is_numeric_dtype(flat[name].dtype))]
-    return flat.assign(**{name: flat[name].fillna("").astype(str) for name in texts})
+    for name in flat:
+        if not pd.api.types.is_numeric_dtype(flat[name].dtype):
+            flat[name] = flat[name].fillna("").astype(str)
+    return flat

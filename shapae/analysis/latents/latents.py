@@ -26,6 +26,8 @@ from shapae.tables.table import Table, read_table
 
 # Number of rows drawn as the background if none is given: the default of the command line, too.
 BACKGROUND_ROWS = 100
+# Number of rows whose latents are decoded to try the decoder.
+PROBES = 8
 
 
 def latents(
@@ -130,10 +132,10 @@ def _center(explainer: Explainer, background: Background) -> NDArray[Any]:
 
 
 def _decoder(explainer: Explainer, encoded: NDArray[Any]) -> Decoder | ModelError:
-    """Try the decoder; return the error of a model that has none."""
-    center = encoded.mean(axis=0, dtype=np.float64)
+    """Try the decoder on some rows; return the error of a model that has none."""
+    probes = encoded[np.linspace(0, len(encoded) - 1, PROBES).astype(int)].astype(np.float64)
     try:
-        return Decoder.of(explainer._score.autoencoder, explainer.background[:1], len(explainer.feature_names), center)
+        return Decoder.of(explainer._score.autoencoder, explainer.background[:1], len(explainer.feature_names), probes)
     except ModelError as error:
         return error
 
