@@ -71,8 +71,7 @@ def _choose(report: Report, covariate: str | None) -> str:
 def _deviations(report: Report, covariate: str, units: list[str]) -> tuple[Any, Any]:
     """Tabulate units x groups: deviations of means, and standard errors, in standard deviations of the unit."""
     latents = pd.DataFrame(report.latents, columns=list(report.unit_names)).astype(np.float64)[units]
-    groups = report.by_group.xs(covariate, level="covariate").unstack("group", sort=False).loc[units]
+    table = report.by_group.xs(covariate, level="covariate")
+    means, errors = (table[each].unstack("group").loc[units] for each in ("mean", "mean_error"))
     deviation = latents.std(ddof=0)
-    return groups["mean"].sub(latents.mean(), axis=0).div(deviation, axis=0), groups["mean_error"].div(
-        deviation, axis=0
-    )
+    return means.sub(latents.mean(), axis=0).div(deviation, axis=0), errors.div(deviation, axis=0)

@@ -50,6 +50,6 @@ def draw(report: Report, unit: str | int, *, row: Any = None, max_display: int =
     ax.set_yticks(range(count), names)
     ax.set_xlabel(f"quantile and value of {escape(sweep.unit)}")
     with pyplot_axes(ax):
-        label = f"change from the {'median' if row is None else 'row'}, in units of {sweep.units}"
+        label = f"change from the {'median' if row is None else 'row'},\nin units of {sweep.units}"
         ax.figure.colorbar(image, ax=ax, label=label)
     return ax

@@ -38,7 +38,7 @@ def test_the_divergence_and_the_variance_of_each_unit_have_their_closed_form():
     assert (np.diff(shares[: len(planted.USED)]) <= 0).all()
 
 
-def train(rows, units=8, beta=2.0, steps=2000):
+def train(rows, units=8, beta=1.0, steps=1500):
     """A variational autoencoder with a strong divergence, which needs a unit for each cause and no other."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -54,7 +54,7 @@ def train(rows, units=8, beta=2.0, steps=2000):
 
 
 def test_a_trained_vae_with_a_strong_divergence_uses_a_unit_for_each_cause_and_knows_all_causes():
-    genes = shapae.datasets.gene_modules(n=400, d=30, modules=3, noise=0.3, seed=1)
+    genes = shapae.datasets.gene_modules(n=400, d=30, modules=3, noise=0.2, seed=1)
     causes = genes.latents.assign(nothing=np.random.default_rng(0).normal(size=400))
     report = shapae.latents(train(genes.X), genes.X, covariates=causes)
     assert len(report.active) == 3

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,10 +84,9 @@ def test_nothing_of_the_user_is_changed():
 
 def test_a_seed_gives_the_same_report_again_and_workers_do_not_matter():
     model, known = planted.vae(), planted.causes(60)
-    first, second, third = (
-        parts(shapae.latents(model, ROWS, covariates={"x": known["cause 1"].array, "kind": list("ab") * 30}, **more))
-        for more in ({}, {}, {"n_jobs": 2})
-    )
+    settings = {"covariates": {"x": known["cause 1"].array, "kind": list("ab") * 30}}
+    with joblib.parallel_config("threading"):
+        first, second, third = (parts(shapae.latents(model, ROWS, **settings, n_jobs=jobs)) for jobs in (None, None, 2))
     for name, array in first.items():
         np.testing.assert_array_equal(second[name], array)
         np.testing.assert_allclose(third[name], array, atol=1e-12)
