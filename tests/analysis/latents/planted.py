@@ -30,7 +30,6 @@ class Planted(nn.Module):
                 self.log_variance.weight[unit, block] = torch.tensor([0.1, 0.0, 0.0])
                 self.log_variance.bias[unit] = np.log(0.05)
                 self.decoder.weight[block, unit] = torch.tensor(LOADINGS)
-            self.decoder.bias[:] = torch.arange(D)
 
     def encoder(self, rows):
         return self.mean(rows), self.log_variance(rows)
