@@ -1,43 +1,42 @@
-"""Reports on latents as AnnData."""
+"""Tables and rows for AnnData and its files."""
 
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from shapae.explainer.export import ExplanationArrays, _select
 
-if TYPE_CHECKING:
-    from shapae.analysis.latents.report import LatentReport
 
+def select_rows(adata: Any, n: int, row_names: Any, feature_names: Sequence[str]) -> Any:
+    """Copy the rows and the features of a result from the AnnData that they came from.
 
-def to_anndata(report: "LatentReport", adata: Any) -> Any:
-    """Copy the explained AnnData, with the report; see ``LatentReport.to_anndata``."""
-    n, m = report.latents.shape
-    empty = np.empty((n, 0))
+    Args:
+        adata: AnnData in memory.
+        n: Number of rows of the result.
+        row_names: Their names; None if rows have numbers only.
+        feature_names: d names.
+
+    Raises:
+        DataError: ``adata`` is no AnnData in memory, or lacks rows or features.
+    """
+    d, nothing = len(feature_names), np.empty((n, 0))
     parts = ExplanationArrays(
-        values=np.empty((n, len(report.feature_names), 0)),
+        values=np.empty((n, d, 0)),
         errors={},
-        data=np.empty((n, len(report.feature_names))),
-        scores=empty,
-        base_values=empty,
-        residual=empty,
-        rows=None if report.row_names is None else pd.Index(report.row_names),
-        features=list(report.feature_names),
+        data=np.empty((n, d)),
+        scores=nothing,
+        base_values=nothing,
+        residual=nothing,
+        rows=None if row_names is None else pd.Index(row_names),
+        features=list(feature_names),
         outputs=[],
     )
-    out = _select(parts, adata)
-    out.obsm["X_latent"] = report.latents.copy()
-    out.varm["latent_drives"], out.varm["latent_moves"] = report.drives.signed, report.moves.copy()
-    record = {"names": np.array(report.unit_names, dtype=object), "units": _plain(report.table)}
-    if report.causes is not None:
-        record |= {"causes": _plain(report.causes.table), "groups": _plain(report.causes.groups)}
-    out.uns["latents"] = record | {"made_by": json.dumps(report.made_by)}
-    return out
+    return _select(parts, adata)
 
 
-def _plain(table: pd.DataFrame) -> pd.DataFrame:
+def plain_table(table: pd.DataFrame) -> pd.DataFrame:
     """Make a table that a file of AnnData can hold: no levels of names, and strings without gaps."""
     flat = table.reset_index()
     flat.index = flat.index.astype(str)

@@ -1,5 +1,6 @@
 """The report on the latent units of an autoencoder."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from shapae.analysis.latents.causes import Causes
 from shapae.analysis.latents.decoding import Decoder
 from shapae.analysis.latents.drives import Drives
 from shapae.analysis.latents.enrichment import enrich
-from shapae.analysis.latents.export import to_anndata
+from shapae.analysis.latents.export import plain_table, select_rows
 from shapae.analysis.latents.sweep import QUANTILES, Sweep, check_quantiles, path_of
 from shapae.errors import DataError, ModelError, UnknownName
 
@@ -249,7 +250,14 @@ class LatentReport:
         Raises:
             DataError: ``adata`` is no AnnData in memory, or lacks rows or features.
         """
-        return to_anndata(self, adata)
+        out = select_rows(adata, len(self.latents), self.row_names, self.feature_names)
+        out.obsm["X_latent"] = self.latents.copy()
+        out.varm["latent_drives"], out.varm["latent_moves"] = self.drives.signed, self.moves.copy()
+        record = {"names": np.array(self.unit_names, dtype=object), "units": plain_table(self.table)}
+        if self.causes is not None:
+            record |= {"causes": plain_table(self.causes.table), "groups": plain_table(self.causes.groups)}
+        out.uns["latents"] = record | {"made_by": json.dumps(self.made_by)}
+        return out
 
 
 def _best_causes(causes: Causes) -> pd.DataFrame:
