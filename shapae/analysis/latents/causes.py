@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shapae.analysis.latents.covariates import Covariate
+from shapae.utils.random import generator
 
 # Number of parts of the rows, each of which is predicted from the others; and minimum number of rows for that.
 FOLDS, MIN_ROWS = 5, 10
@@ -16,7 +17,7 @@ FOLDS, MIN_ROWS = 5, 10
 PENALTIES = np.logspace(-8, 3, 12)
 # Number of rows from which mutual information is estimated, drawn if there are more; and its nearest neighbours.
 MAX_ROWS, NEIGHBOURS = 5000, 3
-NO_UNITS, CONSTANT = "no unit is active", "the covariate is constant"
+NO_UNITS, CONSTANT, SINGLE = "no unit is active", "the covariate is constant", "no two rows are in one group"
 TOO_FEW = f"fewer than {MIN_ROWS} rows have a value"
 
 
@@ -101,6 +102,8 @@ def _obstacle(covariate: Covariate) -> str:
     """Return the reason why a covariate is related to nothing; empty if there is none."""
     if covariate.known.sum() < MIN_ROWS:
         return TOO_FEW
+    if covariate.groups is not None and len(covariate.groups) == covariate.known.sum():
+        return SINGLE
     return "" if covariate.varies else CONSTANT
 
 
@@ -158,10 +161,12 @@ def mutual_information(latents: NDArray[Any], covariate: Covariate, seed: int) -
         return np.full(latents.shape[1], np.nan)
     rows = np.flatnonzero(covariate.known)
     if len(rows) > MAX_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
+        rows = np.sort(generator(seed).choice(rows, MAX_ROWS, replace=False))
+    if covariate.groups is not None and len(np.unique(covariate.values[rows])) == len(rows):
+        return np.full(latents.shape[1], np.nan)
     estimate = mutual_info_regression if covariate.groups is None else mutual_info_classif
     settings = {"discrete_features": False, "n_neighbors": NEIGHBOURS, "random_state": seed}
-    return np.asarray(estimate(latents[rows], covariate.values[rows], **settings))
+    return np.asarray(estimate(latents[rows], covariate.standard[rows], **settings))
 
 
 def _group_means(

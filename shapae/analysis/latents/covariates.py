@@ -1,5 +1,6 @@
 """Covariates: what is known of each row beside its features, numbers or groups."""
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from shapae.tables.columns import check_unique_names
 from shapae.tables.convert import index_names
 from shapae.tables.table import Table
 from shapae.utils.text import enumerate_names
+
+# Kinds of columns, in the words of pandas, that are neither numbers nor groups.
+TIMES = {"datetime", "datetime64", "date", "time", "timedelta", "timedelta64", "period"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +46,20 @@ class Covariate:
         """Whether there are two different values."""
         return len(np.unique(self.values[self.known])) > 1
 
+    @property
+    def standard(self) -> NDArray[Any]:
+        """(n,): numbers shifted and scaled to mean 0 and sizes up to 1, without overflow; positions of groups as is."""
+        if self.groups is not None or not self.varies:
+            return self.values
+        scaled = self.values / np.nanmax(np.abs(self.values))
+        scaled -= np.nanmean(scaled)
+        return np.asarray(scaled / np.nanmax(np.abs(scaled)))
+
     def columns(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """(r, q): numbers, q = 1, or an indicator for each of q groups, of rows (r,) with a value."""
-        values: NDArray[Any] = self.values[rows]
+        """(r, q): numbers on a common scale, q = 1, or an indicator for each of q groups, of rows (r,) with a value."""
+        values = self.standard[rows]
         indicators = values[:, None] == np.arange(len(self.groups or []))
-        return values[:, None] if self.groups is None else indicators.astype(np.float64)
+        return np.asarray(values[:, None] if self.groups is None else indicators, dtype=np.float64)
 
 
 def read_covariates(X: Any, rows: Table, covariates: Any) -> list[Covariate]:
@@ -117,16 +130,29 @@ def _read(name: str, column: Any, rows: Table) -> Covariate:
             f"covariates.loc[adata.obs_names]."
         )
     column = column.detach().cpu().numpy() if isinstance(column, Tensor) else column
-    if np.shape(column) != (len(rows),):
+    shape = _shape(column)
+    if shape != (len(rows),):
         raise DataError(
-            f"the covariate {name!r} must have one value for each of the {len(rows)} rows, got shape "
-            f"{np.shape(column)}."
+            f"the covariate {name!r} must have one value for each of the {len(rows)} rows, got shape {shape}."
         )
     series = pd.Series(column)
-    if series.dtype == object:
-        series = series.infer_objects()
-        series = series.convert_dtypes() if series.dtype == object else series
+    series = _from_objects(series) if series.dtype == object else series
     return _numbers(name, series) if _is_number(series) else _groups(name, series)
+
+
+def _shape(column: Any) -> tuple[int, ...] | str:
+    try:
+        return tuple(np.shape(column))
+    except ValueError:  # lists of different lengths
+        return "of uneven lists"
+
+
+def _from_objects(series: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Find the common type of Python objects: numbers of any type, which are made float64, or another one."""
+    known = series.dropna()
+    if all(isinstance(each, numbers.Number) and not isinstance(each, bool | complex) for each in known):
+        return pd.to_numeric(series.map(float, na_action="ignore"))
+    return series.convert_dtypes()
 
 
 def _is_number(series: pd.Series) -> bool:
@@ -147,7 +173,7 @@ def _numbers(name: str, series: pd.Series) -> Covariate:
 
 
 def _groups(name: str, series: pd.Series) -> Covariate:
-    if pd.api.types.is_datetime64_any_dtype(series.dtype) or pd.api.types.is_timedelta64_dtype(series.dtype):
+    if pd.api.types.infer_dtype(series, skipna=True) in TIMES:
         raise DataError(
             f"the covariate {name!r} holds times. Make numbers of them, (times - times.min()).dt.total_seconds(), or "
             f"strings for groups."

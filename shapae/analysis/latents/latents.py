@@ -14,7 +14,7 @@ from shapae.analysis.latents.causes import relate
 from shapae.analysis.latents.covariates import read_covariates
 from shapae.analysis.latents.decoding import Decoder
 from shapae.analysis.latents.drives import measure_drives
-from shapae.analysis.latents.report import LatentReport
+from shapae.analysis.latents.report import LatentReport, check_seed
 from shapae.analysis.latents.sweep import measure_effects
 from shapae.backends import Backend
 from shapae.errors import DataError, ModelError
@@ -61,8 +61,7 @@ def latents(
         feature_names: d names, for tables that have none.
 
     Raises:
-        DataError: A table is not as described, or there are fewer than two rows; or the covariates are not as
-            described.
+        DataError: A table, the covariates or the seed are not as described, or there are fewer than two rows.
         ModelError: The latents of the model are not clear, or it can't be explained; see ``Explainer``.
         UnknownName: There is no such backend, or ``obs`` has no such column.
 
@@ -76,6 +75,7 @@ def latents(
     table = read_table(X, "rows")
     if len(table) < 2:
         raise DataError("a report on latents takes 2 rows or more, got 1. Give the rows of a whole table.")
+    check_seed(seed)
     known = read_covariates(X, table, covariates)
     reference = sample(table, min(BACKGROUND_ROWS, len(table)), seed=seed) if background is None else background
     reference = read_background(reference)

@@ -229,8 +229,9 @@ class LatentReport:
             for the test and for what is raised.
 
         Raises:
-            DataError: No unit is active; or see ``enrichment.enrich``.
+            DataError: No unit is active, or the seed is invalid; or see ``enrichment.enrich``.
         """
+        check_seed(seed)
         if not self.active:
             raise DataError(f"none of the {len(self.unit_names)} units is active, by {self.activity.rule}.")
         importances = self.signed[self.active]
@@ -258,6 +259,16 @@ class LatentReport:
             record |= {"causes": plain_table(self.causes.table), "groups": plain_table(self.causes.groups)}
         out.uns["latents"] = record | {"made_by": json.dumps(self.made_by)}
         return out
+
+
+def check_seed(seed: int) -> None:
+    """Check a random seed.
+
+    Raises:
+        DataError: It is not an integer from 0 to 2**32 - 1, as scikit-learn takes it.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise DataError(f"seed must be an integer from 0 to 2**32 - 1, got {seed!r}. The default is 0.")
 
 
 def _best_causes(causes: Causes) -> pd.DataFrame:

@@ -143,15 +143,33 @@ def test_rows_without_a_value_are_left_out_and_counted():
 def test_covariates_that_say_nothing_have_a_reason_and_no_number(model):
     few = np.full(40, np.nan)
     few[:9] = range(9)
-    known = {"one": np.ones(40), "same": ["x"] * 40, "few": few, "none": [None] * 40, "good": cases.table(40)[:, 0]}
+    known = {
+        "one": np.ones(40),
+        "same": ["x"] * 40,
+        "few": few,
+        "none": [None] * 40,
+        "each": [f"c{i}" for i in range(40)],
+        "good": cases.table(40)[:, 0],
+    }
     report = shapae.latents(model, cases.table(40), covariates=known)
     table = report.causes.table
     assert table["note"].tolist()[:2] == ["the covariate is constant"] * 2
-    assert table["note"].tolist()[2:] == ["fewer than 10 rows have a value"] * 2 + [""]
-    assert table["r2"].isna().tolist() == [True] * 4 + [False]
+    assert table["note"].tolist()[2:] == ["fewer than 10 rows have a value"] * 2 + ["no two rows are in one group", ""]
+    assert table["r2"].isna().tolist() == [True] * 5 + [False]
     units = report.causes.units
     assert units.drop("good", level="covariate").isna().all(axis=None)
     assert units.xs("good", level="covariate").notna().all(axis=None)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1e300, 0), (1e-300, 0), (1, 1e9), (-3, 2)])
+def test_the_scale_of_a_covariate_does_not_matter(scale, shift):
+    plain, scaled = (
+        shapae.latents(planted.vae(), ROWS, covariates={"a": column.to_numpy()}).causes
+        for column in (CAUSES["cause 1"], scale * CAUSES["cause 1"] + shift)
+    )
+    for part in ("table", "units"):
+        np.testing.assert_allclose(getattr(plain, part)["r2"], getattr(scaled, part)["r2"], atol=1e-5)
+    np.testing.assert_allclose(plain.units["mutual_information"], scaled.units["mutual_information"], atol=0.03)
 
 
 def test_a_model_without_active_units_is_related_to_nothing(model):

@@ -1,5 +1,9 @@
 """Covariates of rows in every form in which users have them."""
 
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -29,6 +33,7 @@ NUMBERS = {
     "series": pd.Series([1.0, 2, 3, 4], X.index),
     "positions": pd.Series([1.0, 2, 3, 4]),
     "NaN": [np.nan, 1, 2, 3],
+    "decimals": [Decimal("1.5"), Fraction(1, 2), None, 3],
     "big endian": np.array([1, 2, 3, 4], dtype=">f4"),
 }
 
@@ -88,8 +93,8 @@ def test_names_are_columns_of_obs():
 
 
 def test_indicators_of_groups_and_numbers_are_columns():
-    number, group = read({"a": [1.0, np.nan, 3, 4], "g": ["u", "v", "u", None]})
-    np.testing.assert_array_equal(number.columns(np.array([0, 2])), [[1], [3]])
+    number, group = read({"a": [1.0, np.nan, 3, 5], "g": ["u", "v", "u", None]})
+    np.testing.assert_allclose(number.columns(np.array([0, 2, 3])), [[-1], [0], [1]], atol=1e-12)
     np.testing.assert_array_equal(group.columns(np.array([0, 1, 2])), [[1, 0], [0, 1], [1, 0]])
 
 
@@ -102,6 +107,9 @@ def test_indicators_of_groups_and_numbers_are_columns():
         ({"a": [1, np.inf, 2, 3]}, "'a' is infinite in row 1"),
         ({"a": [1j, 2, 3, 4]}, "'a' has complex numbers"),
         ({"a": pd.date_range("2024-01-01", periods=4)}, r"'a' holds times\. Make numbers of them"),
+        ({"a": [date(2024, 1, day) for day in (1, 2, 3, 4)]}, "'a' holds times"),
+        ({"a": pd.period_range("2024", periods=4, freq="Y")}, "'a' holds times"),
+        ({"a": [[1], [2, 3], [4], [5]]}, "'a' must have one value for each of the 4 rows, got shape of uneven lists"),
         ({"a": pd.to_timedelta([1, 2, 3, 4])}, "'a' holds times"),
         (pd.Series([1, 2, 3, 4], list("wxzy"), name="a"), "'a' and the table have different row names"),
         (pd.DataFrame({"a": range(4)}, list("zyxw")), r"Give covariates\.loc\[X\.index\]"),

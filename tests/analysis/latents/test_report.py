@@ -125,6 +125,14 @@ def test_one_row_is_no_population(model):
     assert shapae.latents(model, cases.table(2)).latents.shape == (2, 3)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None, True])
+def test_a_wrong_seed_is_refused_before_the_work(seed, model):
+    with pytest.raises(DataError, match="seed must be an integer from 0"):
+        shapae.latents(model, cases.table(5), seed=seed)
+    with pytest.raises(DataError, match="seed must be an integer from 0"):
+        shapae.latents(model, cases.table(5)).enrichment({"a": ["feature 1"]}, seed=seed)
+
+
 def test_a_distribution_of_other_units_is_refused():
     model = planted.vae()
     wrong = Autoencoder(model, latent_distribution=lambda m, x: tuple(each[:, :2] for each in m.encoder(x)))
