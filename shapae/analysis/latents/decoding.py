@@ -85,7 +85,7 @@ def _decode(autoencoder: Autoencoder, like: Tensor, latents: NDArray[Any]) -> tu
     """
     with inference_state(autoencoder, like):
         try:
-            rows = batched(autoencoder.decode, torch.as_tensor(latents).to(like), BATCH)
+            rows = batched(autoencoder.decode, torch.as_tensor(latents).to(like.dtype).to(like.device), BATCH)
             original = autoencoder.in_table_units(_precise(rows, autoencoder))
         except ModelError:
             raise

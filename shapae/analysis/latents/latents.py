@@ -20,6 +20,7 @@ from shapae.backends import Backend
 from shapae.errors import DataError, ModelError
 from shapae.explainer.explainer import Explainer
 from shapae.models.autoencoder import Autoencoder
+from shapae.models.understanding import LABELS
 from shapae.tables.background import Background, read_background, sample
 from shapae.tables.files import open_table
 from shapae.tables.table import Table, read_table
@@ -113,8 +114,7 @@ def _distribution(
     Raises:
         ModelError: The distribution is one of other units than the latents.
     """
-    understanding = explainer._score.autoencoder._understanding
-    if understanding is None or isinstance(understanding.parts["latent_distribution"], ModelError):
+    if LABELS["latent_distribution"] not in explainer._score.autoencoder.record:
         return None, None
     kl, log_variances = (_scores(explainer.with_head(head), table) for head in ("unit_kl", "latent_log_variance"))
     if kl.shape != shape:

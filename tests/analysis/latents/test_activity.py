@@ -101,3 +101,5 @@ def test_a_unit_with_a_divergence_but_no_information_is_inactive():
     kl = np.full((50, 2), 0.8)
     np.testing.assert_array_equal(measure_activity(latents, kl, EPS64).active, [True, False])
     np.testing.assert_array_equal(measure_activity(latents, 0.001 * kl, EPS64).active, [False, False])
+    faint = np.random.default_rng(1).normal(size=(50, 2)) * [1, 0.05]
+    np.testing.assert_array_equal(measure_activity(faint, kl, EPS64).active, [True, False])

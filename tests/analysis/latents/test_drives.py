@@ -1,5 +1,7 @@
 """Features that drive units: importances of the Explainer, with directions that are signs of weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import shapae
 from shapae import Explainer
+from shapae.analysis.latents.drives import Drives
 from tests import cases
 from tests.analysis.latents import planted
 
@@ -49,6 +52,18 @@ def test_the_importances_are_those_of_the_explainer_for_any_memory(model, backgr
             np.testing.assert_allclose(getattr(got, name), getattr(want, name), atol=1e-12)
         assert (got.rows, got.output_names) == (40, want.output_names)
     np.testing.assert_allclose(reports[0].drives.covariation, reports[1].drives.covariation, atol=1e-12)
+
+
+def test_parts_of_the_rows_are_merged_by_their_numbers(model, background):
+    explainer = Explainer(model, background, head="latent")
+    parts = []
+    for rows, residual in ((ROWS[:10], [1.0, 2.0, 3.0]), (ROWS[10:], [5.0, 6.0, 3.0])):
+        importance = replace(explainer.summarize(rows), residual=np.array(residual))
+        parts.append(Drives(importance, np.full((cases.D, 3), len(rows)), np.full((cases.D, 3), 40.0)))
+    merged = parts[0] + parts[1]
+    np.testing.assert_allclose(merged.importance.residual, [4, 5, 3])
+    np.testing.assert_allclose(merged.consistency, 0.5)
+    np.testing.assert_allclose(merged.importance.mean_abs, explainer.summarize(ROWS).mean_abs, atol=1e-12)
 
 
 def test_direction_and_consistency_have_their_formula_row_by_row(model, background):

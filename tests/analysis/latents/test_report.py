@@ -183,6 +183,7 @@ def test_a_report_goes_to_anndata_and_comes_back_from_its_file(tmp_path):
         np.testing.assert_array_equal(found["units"]["active"], report.table["active"])
         np.testing.assert_allclose(found["units"]["share"], report.table["share"])
         np.testing.assert_allclose(found["causes"]["r2"], report.causes.table["r2"])
+        assert {*found["units"]["cause"][~found["units"]["active"]]} == {""}
         assert {*found["groups"]["group"]} == {"a/b", "c d", "e"}
         assert json.loads(found["made_by"])["rows"] == 60
 
