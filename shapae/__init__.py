@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from shapae.analysis.influence.generated import generate_rows
     from shapae.analysis.influence.influence import influence
     from shapae.analysis.influence.result import Influence
+    from shapae.analysis.latents.latents import latents
+    from shapae.analysis.latents.report import LatentReport
     from shapae.analysis.ranking import methods as importances
     from shapae.analysis.ranking.ranking import rank_features
     from shapae.analysis.ranking.result import GlobalRanking
@@ -46,12 +48,14 @@ _NAMES = {
     "Influence": "analysis.influence.result",
     "Importance": "explainer.importance",
     "Interactions": "explainer.interactions",
+    "LatentReport": "analysis.latents.report",
     "cluster_features": "tables.groups",
     "compare": "analysis.comparison.comparison",
     "explain_anomalies": "analysis.anomalies",
     "from_anndata": "tables.table",
     "generate_rows": "analysis.influence.generated",
     "influence": "analysis.influence.influence",
+    "latents": "analysis.latents.latents",
     "rank_features": "analysis.ranking.ranking",
     "read_gmt": "tables.groups",
     "score": "heads.score",
@@ -76,6 +80,7 @@ __all__ = [
     "Importance",
     "Influence",
     "Interactions",
+    "LatentReport",
     "adapters",
     "background",
     "backends",
@@ -92,6 +97,7 @@ __all__ = [
     "heads",
     "importances",
     "influence",
+    "latents",
     "losses",
     "metrics",
     "plots",

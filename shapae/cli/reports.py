@@ -25,6 +25,7 @@ EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
 INTERACTIONS, NETWORK = "interactions", "interaction_network.png"
 INFLUENCE = "influence"
+LATENT_TABLES = ("units", "drives", "moves", "top", "covariates", "covariates_of_units", "groups", "sets")
 # Names of all files and folders of results: only these may be replaced by new results.
 NAMES = (
     *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
@@ -32,6 +33,7 @@ NAMES = (
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
     *(INTERACTIONS, f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),
     *(INFLUENCE, "proponents.csv", "opponents.csv", "self_influence.csv", "self_influence.png", "rows"),
+    *(*(f"latent_{name}.csv" for name in LATENT_TABLES), "latent_map.png", "drives", "sweeps"),
 )
 
 # Beginnings of the files of benchmarks, by their suffixes: only files that begin so may be replaced by new results.

@@ -2,7 +2,7 @@
 
 The plots of comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table;
 ``interactions`` and ``interaction_network`` take interactions; ``influence`` and ``self_influence`` take influences,
-``cleaning`` the curves of a search.
+``cleaning`` the curves of a search; ``latent_map``, ``sweep`` and ``drives`` take a report on latents.
 
 A notebook shows a plot in the last line of a cell. Elsewhere, save it with ``.figure.savefig("summary.png")``.
 """
@@ -12,14 +12,17 @@ from shapae.plots.bar import draw as bar
 from shapae.plots.cleaning import draw as cleaning
 from shapae.plots.costs import draw as costs
 from shapae.plots.curves import draw as curves
+from shapae.plots.drives import draw as drives
 from shapae.plots.heatmap import draw as heatmap
 from shapae.plots.influence import draw as influence
 from shapae.plots.interaction_network import draw as interaction_network
 from shapae.plots.interactions import draw as interactions
+from shapae.plots.latent_map import draw as latent_map
 from shapae.plots.latents import draw as latents
 from shapae.plots.ranking import draw as ranking
 from shapae.plots.self_influence import draw as self_influence
 from shapae.plots.summary import draw as summary
+from shapae.plots.sweep import draw as sweep
 from shapae.plots.waterfall import draw as waterfall
 
 __all__ = [
@@ -28,14 +31,17 @@ __all__ = [
     "cleaning",
     "costs",
     "curves",
+    "drives",
     "heatmap",
     "influence",
     "interaction_network",
     "interactions",
+    "latent_map",
     "latents",
     "ranking",
     "self_influence",
     "summary",
+    "sweep",
     "waterfall",
 ]
 

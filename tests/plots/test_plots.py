@@ -12,10 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from shapae import plots
+from shapae import latents, plots
 from shapae.errors import DataError
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.interactions import Interactions
+from tests import cases
 
 rng = np.random.default_rng(0)
 NAMES = ["CD79A", "price $ and $ cost", "a_b", "=x", "β-actin"]
@@ -36,6 +37,8 @@ HALVES = np.random.default_rng(1).standard_normal((40, 5, 5))
 PAIRS = Interactions(
     HALVES + HALVES.transpose(0, 2, 1), np.zeros((40, 5, 5)), np.zeros((40, 5)), np.zeros(40), np.zeros(40), NAMES
 )
+ROWS = pd.DataFrame(np.random.default_rng(2).standard_normal((40, 5)), columns=NAMES)
+REPORT = latents(cases.build(cases.Linear, 5, 3), ROWS, covariates={"in $": ["$ a $", "price $ and $ cost"] * 20})
 TABLE = pd.DataFrame(rng.random((5, 6)), NAMES, [f"method {place}" for place in range(6)])
 SQUARE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
 DRAW = {
@@ -51,6 +54,9 @@ DRAW = {
     "interactions": lambda **options: plots.interactions(PAIRS, **options),
     "interactions of a row": lambda **options: plots.interactions(PAIRS, row=3, **options),
     "interaction_network": lambda **options: plots.interaction_network(PAIRS, **options),
+    "latent_map": lambda **options: plots.latent_map(REPORT, **options),
+    "sweep": lambda **options: plots.sweep(REPORT, 0, **options),
+    "drives": lambda **options: plots.drives(REPORT, 0, **options),
     "agreement": lambda **options: plots.agreement(TABLE.T.corr(), **options),
 }
 every_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)

@@ -1,0 +1,152 @@
+"""The command ``shapae latents``. Slow imports are inside of the functions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shapae.cli.commands import (
+    Backend,
+    Background,
+    Data,
+    Force,
+    Jobs,
+    Memory,
+    Model,
+    Out,
+    Seed,
+    Weights,
+    _load_background,
+    _split,
+    _write,
+    app,
+)
+
+if TYPE_CHECKING:
+    from shapae.analysis.latents.report import LatentReport
+
+# Number of active units of which pictures are drawn, by their variance.
+PICTURES = 12
+Covariates = Annotated[
+    str | None,
+    typer.Option(help="Columns of obs of an .h5ad, separated by commas; or a text file, .csv, with a line per row."),
+]
+GeneSets = Annotated[Path | None, typer.Option(help="GMT file with sets of features, such as pathways.")]
+
+
+@app.command()
+def latents(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    covariates: Covariates = None,
+    gene_sets: GeneSets = None,
+    backend: Backend = "deep",
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Report on the latent units: which are used, what drives them, what they do; write tables and pictures."""
+    settings: dict[str, Any] = {"backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
+
+    def write(rows: Any, folder: Path) -> None:
+        from shapae.analysis.latents.latents import latents
+        from shapae.models.files import load_model
+        from shapae.tables.groups import read_gmt
+
+        sets = None if gene_sets is None else read_gmt(gene_sets)
+        if gene_sets is not None and rows.names is not None:
+            read_gmt(gene_sets, rows.names)  # refused before the work, if no gene is in the table
+        causes = None if covariates is None else _load_covariates(covariates, data, rows)
+        reference = _load_background(background, rows, seed)
+        report = latents(load_model(model, weights), rows, background=reference, covariates=causes, **settings)
+        typer.echo(repr(report))
+        _write_report(report, sets, folder)
+
+    _write(data, out, force, write)
+
+
+def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
+    """Read a text file, or columns of obs without the rest of the file ``data``.
+
+    Raises:
+        UnknownName: ``obs`` has no such column.
+    """
+    from shapae.errors import UnknownName
+    from shapae.utils.optional import import_optional
+
+    if Path(covariates).suffix in (".csv", ".tsv", ".txt"):
+        return _read_text(Path(covariates), rows)
+    names = _split(covariates) or []
+    if data.suffix.lower() != ".h5ad":
+        return names  # refused, with the reason
+    backed = import_optional("anndata", "reading a .h5ad").read_h5ad(data, backed="r")
+    try:
+        for name in names:
+            if name not in backed.obs:
+                raise UnknownName("column of obs", name, list(backed.obs))
+        return backed.obs[names].copy()
+    finally:
+        backed.file.close()
+
+
+def _read_text(path: Path, rows: Any) -> Any:
+    """Read covariates, in the order of ``rows`` if the first column has their names.
+
+    Raises:
+        DataError: The file can't be read, or lacks some rows.
+    """
+    import pandas as pd
+
+    from shapae.errors import DataError
+    from shapae.tables.files import SEPARATORS
+    from shapae.utils.text import enumerate_names, one_line
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline()
+        table = pd.read_csv(path, sep=max(SEPARATORS, key=first.count), encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise DataError(f"can't read the covariates in {path}: {one_line(error)}.") from error
+    names = [] if rows.row_names is None else [str(name) for name in rows.row_names]
+    keys = table.iloc[:, 0].astype(str)
+    if not ({*keys} & {*names} or str(table.columns[0]).startswith("Unnamed: ")):
+        return table
+    table = table.iloc[:, 1:].set_axis(keys)
+    if not names:
+        return table.reset_index(drop=True)
+    missing = [name for name in names if name not in {*keys}]
+    if missing or keys.duplicated().any():
+        twice = keys[keys.duplicated()].tolist()
+        fault = f"lacks {enumerate_names(missing, 'row')}" if missing else f"repeats {enumerate_names(twice, 'row')}"
+        raise DataError(f"{path} {fault} of the data. Give one line for each row, with its name in the first column.")
+    return table.loc[names].reset_index(drop=True)
+
+
+def _write_report(report: "LatentReport", sets: dict[str, list[str]] | None, folder: Path) -> None:
+    """Write the tables, and pictures of the first active units; see ``cli.reports.write_results`` for the folder."""
+    import pandas as pd
+
+    from shapae import plots
+    from shapae.analysis.latents.decoding import Decoder
+    from shapae.cli.reports import save_picture, write_csv
+
+    moves = pd.DataFrame(report.moves, report.signed.index, report.signed.columns)
+    tables = {"units": report.table, "drives": report.signed, "moves": moves, "top": report.top()}
+    if report.causes is not None:
+        tables |= {"covariates": report.causes.table, "covariates_of_units": report.causes.units}
+        tables |= {"groups": report.by_group}
+    if sets is not None and report.active:
+        tables["sets"] = report.enrichment(sets)
+    for name, table in tables.items():
+        write_csv(table, folder / f"latent_{name}.csv")
+    if report.causes is not None and report.active and len(report.by_group):
+        save_picture(plots.latent_map(report), folder / "latent_map.png")
+    drawn = {"drives": plots.drives} | ({"sweeps": plots.sweep} if isinstance(report.decoder, Decoder) else {})
+    for name, draw in drawn.items() if report.active else ():
+        (folder / name).mkdir()
+        for unit in report.active[:PICTURES]:
+            save_picture(draw(report, unit), folder / name / f"{unit.replace(' ', '_')}.png")

@@ -1,0 +1,48 @@
+"""Shared parts of the plots of reports on latents."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import pandas as pd
+from numpy.typing import NDArray
+
+# Width of a character of a name, in inches.
+CHARACTER = 0.085
+UP, DOWN = "tab:red", "tab:blue"
+
+
+class Sweep(Protocol):
+    """Parts of a sweep that are drawn, see ``LatentReport.sweep``."""
+
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+    @property
+    def quantiles(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def positions(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def units(self) -> str: ...  # noqa: D102
+    @property
+    def table(self) -> pd.DataFrame: ...  # noqa: D102
+
+
+class Report(Protocol):
+    """Parts of a ``LatentReport`` that are drawn; the class itself is of a room above."""
+
+    @property
+    def latents(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def unit_names(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def active(self) -> list[str]: ...  # noqa: D102
+    @property
+    def by_group(self) -> pd.DataFrame: ...  # noqa: D102
+
+    def sweep(self, unit: str | int, *, row: Any = None) -> Sweep: ...  # noqa: D102
+
+    def drivers(self, unit: str | int, k: int = 10) -> pd.DataFrame: ...  # noqa: D102
+
+
+def width_of(names: Sequence[str]) -> float:
+    """Estimate the width of the longest name, in inches."""
+    return CHARACTER * max(map(len, names), default=0)

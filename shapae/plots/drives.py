@@ -1,0 +1,63 @@
+"""Bars of the features that drive a latent unit, beside the changes of the decoded features."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from shapae.errors import DataError
+from shapae.plots._figure import escape, new_axes, pyplot_axes
+from shapae.plots._latents import DOWN, UP, Report, width_of
+
+
+def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
+    """Draw the features that raise a unit most, and those that lower it most, and what the unit does to them.
+
+    Coloured bars are signed importances with their standard errors, on the lower axis. Grey bars are the changes of the
+    same decoded features while the unit moves from its 1 % to its 99 % quantile, on the upper axis.
+
+    Args:
+        report: Result of ``shapae.latents``.
+        unit: Name or position of the unit.
+        max_display: Maximum number of features, half of them in either direction.
+        ax: Axes to draw on; None for a new figure.
+
+    Returns:
+        The Axes of the importances; nothing is shown or saved.
+
+    Raises:
+        DataError: No feature drives the unit.
+        UnknownName: There is no such unit.
+    """
+    table = report.drivers(unit, max(1, max_display // 2))
+    if table.empty:
+        raise DataError(f"no feature drives the latent unit {unit!r}. See report.active for units that are used.")
+    name = str(table.index.get_level_values("unit")[0])
+    table = table.droplevel(["unit", "direction"]).sort_values("importance", ascending=False)
+    names, count = [escape(feature) for feature in table.index], len(table)
+    ax = new_axes(ax, 4.8 + width_of(names), 0.3 * count + 2)
+    sizes, moves, places = table["importance"].to_numpy(), table["moves"].to_numpy(), np.arange(count)
+    errors = np.nan_to_num(table["importance_error"].to_numpy())
+    has_moves = bool(np.isfinite(moves).all())
+    height, shift = (0.4, 0.2) if has_moves else (0.7, 0.0)
+    ax.barh(places - shift, sizes, height, xerr=errors, color=np.where(sizes > 0, UP, DOWN), ecolor="0.3")
+    _symmetric(ax, np.abs(sizes) + errors)
+    ax.set_ylim(count - 0.4, -0.6)
+    ax.set_yticks(places, names)
+    ax.axvline(0, color="0.3", linewidth=0.8)
+    ax.set_xlabel(f"importance for {escape(name)}, with its direction")
+    if has_moves:
+        with pyplot_axes(ax):
+            upper = ax.twiny()
+        upper.barh(places + shift, moves, height, color="0.6")
+        _symmetric(upper, np.abs(moves))
+        upper.set_xlabel(f"change of the decoded feature (grey), 1 % to 99 % of {escape(name)}")
+    return ax
+
+
+def _symmetric(ax: Axes, sizes: NDArray[Any]) -> None:
+    """Center the horizontal axis at 0, so that both scales have it in one place."""
+    largest = 1.05 * float(sizes.max()) or 1.0
+    ax.set_xlim(-largest, largest)
+    ax.locator_params("x", nbins=5)

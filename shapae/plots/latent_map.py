@@ -1,0 +1,77 @@
+"""Matrix of the means of latent units per group of rows."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from shapae.errors import DataError, UnknownName
+from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
+from shapae.plots._latents import Report, width_of
+
+
+def draw(report: Report, covariate: str | None = None, *, max_display: int = 30, ax: Axes | None = None) -> Axes:
+    """Draw the mean of each active unit in each group, similar units and similar groups side by side.
+
+    Means are shown as deviations from the mean over all rows, in standard deviations of the unit. A dot marks a mean
+    that is less than two standard errors away.
+
+    Args:
+        report: Result of ``shapae.latents`` with covariates.
+        covariate: Name of a covariate with groups; None for the first of them.
+        max_display: Maximum number of units, by their variance.
+        ax: Axes to draw on; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: No covariate has groups, or no unit is active.
+        UnknownName: There is no such covariate with groups.
+    """
+    covariate, units = _choose(report, covariate), report.active[:max_display]
+    if not units:
+        raise DataError("none of the units is active, so that there is nothing to draw. See report.table.")
+    shown, errors = _deviations(report, covariate, units)
+    unsure = ~(np.abs(shown) >= 2 * errors).to_numpy()
+    columns, shown = shown.columns, shown.to_numpy()
+    rows, groups = cluster_order(shown), cluster_order(shown.T)
+    names = [escape(columns[group]) for group in groups]
+    ax = new_axes(ax, 0.35 * len(groups) + 2.8, max(2, 0.3 * len(rows)) + 0.8 + width_of(names))
+    largest = float(np.abs(shown).max()) or 1.0
+    image = ax.imshow(
+        shown[rows][:, groups], aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest"
+    )
+    for row, column in np.argwhere(unsure[rows][:, groups]):
+        ax.text(column, row, "\N{MIDDLE DOT}", ha="center", va="center", fontsize=8)
+    ax.set_xticks(range(len(groups)), names, rotation=90)
+    ax.set_yticks(range(len(rows)), [escape(units[row]) for row in rows])
+    ax.set_xlabel(escape(covariate))
+    with pyplot_axes(ax):
+        ax.figure.colorbar(image, ax=ax, label="mean, in standard\ndeviations of the unit")
+    return ax
+
+
+def _choose(report: Report, covariate: str | None) -> str:
+    """Choose a covariate with groups, the first of them if None is given.
+
+    Raises:
+        DataError: No covariate has groups.
+        UnknownName: There is no such covariate with groups.
+    """
+    known = list(dict.fromkeys(report.by_group.index.get_level_values("covariate")))
+    if not known:
+        raise DataError("no covariate of this report has groups. Give strings or categories, not numbers.")
+    if covariate is not None and covariate not in known:
+        raise UnknownName("covariate with groups", covariate, known)
+    return covariate or known[0]
+
+
+def _deviations(report: Report, covariate: str, units: list[str]) -> tuple[Any, Any]:
+    """Tabulate units x groups: deviations of means, and standard errors, in standard deviations of the unit."""
+    latents = pd.DataFrame(report.latents, columns=list(report.unit_names)).astype(np.float64)[units]
+    table = report.by_group.xs(covariate, level="covariate")
+    means, errors = (table[each].unstack("group").loc[units] for each in ("mean", "mean_error"))
+    deviation = latents.std(ddof=0)
+    return means.sub(latents.mean(), axis=0).div(deviation, axis=0), errors.div(deviation, axis=0)
