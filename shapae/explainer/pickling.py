@@ -3,7 +3,7 @@
 import copy
 from typing import Any, Self
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from shapae.errors import OutputError
 from shapae.utils.text import one_line

@@ -1,4 +1,4 @@
-"""What is needed before the work: scores of a copy of the model, both tables, and their checks."""
+"""Preparation of the work: scores of a copy of the model, both tables, and their checks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
