@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shapae.cli import demo
     from shapae.explainer.explainer import Explainer
     from shapae.explainer.explanation import Explanation
+    from shapae.explainer.grouped_importance import GroupedImportance
     from shapae.explainer.importance import Importance
     from shapae.explainer.interactions import Interactions
     from shapae.heads import losses
@@ -40,6 +41,7 @@ _NAMES = {
     "Explainer": "explainer.explainer",
     "Explanation": "explainer.explanation",
     "GlobalRanking": "analysis.ranking.result",
+    "GroupedImportance": "explainer.grouped_importance",
     "Importance": "explainer.importance",
     "Interactions": "explainer.interactions",
     "cluster_features": "tables.groups",
@@ -67,6 +69,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "GlobalRanking",
+    "GroupedImportance",
     "Importance",
     "Interactions",
     "adapters",

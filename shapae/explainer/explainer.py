@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from shapae.explainer.additivity import Additivity
 from shapae.explainer.chunks import Settings, result_bytes
 from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.estimate import Estimate, estimate
+from shapae.explainer.grouped_importance import GroupedImportance, summarize_groups
 from shapae.explainer.importance import Importance
 from shapae.explainer.inputs import input_names, player_names
 from shapae.explainer.interactions import Interactions
@@ -37,6 +38,7 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.models.fit import warn_of_poor_reconstruction
 from shapae.tables.background import read_background, tensors
 from shapae.tables.columns import numbered_features
+from shapae.tables.labels import read_groups
 from shapae.tables.players import players
 from shapae.tables.table import TableStream, check_n_features, read_table, resolve_feature_names, same
 from shapae.utils.blocks import device_memory
@@ -133,8 +135,7 @@ class Explainer:
         """
         other, score = copy.copy(self), self._score
         other.head = head_name(head)
-        rows = self.background[[0, -1]]
-        score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
+        score = make_score(score.autoencoder, as_head(head), self.feature_names, self.background[[0, -1]], score.source)
         other._game, other._store = replace(self._game, score=score), Store()
         other._choose_backend()
         return other
@@ -200,34 +201,37 @@ class Explainer:
             self._warn(self._check_gradients(names, rows))
             run = partial(attribute_rows, self._backend, game, rows, self._settings)
             attributions, message = recompute_if_stale(run, game, self._message)
-            used = attributions.used if self.tolerance is not None else None
-            made_by = self._record(start, rows, self._describe(rows, game, used))
-            explanation = as_explanation(attributions, game, rows, names, used=used, made_by=made_by)
+            made_by = self._record(start, rows, self._describe(rows, game, attributions.used))
+            explanation = as_explanation(attributions, game, rows, names, made_by=made_by)
         self._warn(message)
         return explanation
 
-    def summarize(self, X: Any) -> Importance:
+    @overload
+    def summarize(self, X: Any, by: None = None) -> Importance: ...
+    @overload
+    def summarize(self, X: Any, by: Any) -> GroupedImportance: ...
+    def summarize(self, X: Any, by: Any = None) -> Importance | GroupedImportance:
         """Average the values of all rows of ``X``, which are never held at once.
 
         Args:
             X: (n, d), with the columns of the background.
+            by: n labels of groups of rows; or the name of a column of ``obs``. None: all rows are one group.
 
         Returns:
-            Mean |value| and mean value of each feature for each output, with standard errors over the rows.
+            Mean |value| and mean value of each feature for each output, with standard errors over the rows of a group.
 
         Raises:
             TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
         """
-        start = time.perf_counter()
+        start, (X, groups) = time.perf_counter(), read_groups(X, by)
         with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            run = partial(average_rows, self._backend, game, rows, self._settings)
+            run = partial(average_rows, self._backend, game, rows, self._settings, groups=groups)
             (averages, sums), message = recompute_if_stale(run, game, lambda result: self._message(result[1]))
-            made_by = self._record(start, rows, self._describe(rows, game, averages.used))
+            made_by = self._record(start, rows, self._describe(rows, game, sums.used))
         self._warn(message)
-        outputs = self._score.outputs(names)
-        residual = sums.residual.mean(axis=0)
-        return Importance(averages, player_names(self._game, names), outputs, made_by, residual, averages.used)
+        named = {"feature_names": player_names(self._game, names), "output_names": self._score.outputs(names)}
+        return summarize_groups(averages, sums, groups, **named, made_by=made_by)
 
     def interactions(self, X: Any, top: int = 20, features: Sequence[str] | None = None) -> Interactions:
         """Compute how pairs of features act together on the score, by Shapley interaction values.
@@ -321,17 +325,13 @@ class Explainer:
                 check_more_rows(self._score, some, others)
             else:
                 check_score(self._score, torch.cat([some, others]))
-            yield names or self.feature_names, rows, replace(self._ordered_game, kept=kept)
+            in_random_order = self.tolerance is not None and self._backend.splits_background
+            game = self._game.shuffle(self.seed) if in_random_order else self._game
+            yield names or self.feature_names, rows, replace(game, kept=kept)
 
     @property
     def _settings(self) -> Settings:
         return Settings(self.n_jobs, self.memory, self.seed, self.progress, self.tolerance)
-
-    @property
-    def _ordered_game(self) -> Game:
-        """The game, with its background in random order if rows are compared with only a part of it."""
-        in_batches = self.tolerance is not None and self._backend.splits_background
-        return self._game.shuffle(self.seed) if in_batches else self._game
 
     def _describe(self, rows: TableStream, game: Game, used: NDArray[Any] | None) -> dict[str, Any]:
         described = describe_backend(self._backend, game, used) | {"backend": self.backend}
