@@ -64,11 +64,11 @@ def average_groups(values: Array, groups: NDArray[Any]) -> dict[int, RowAverages
 
 
 def merge_groups(parts: Iterable[dict[int, RowAverages]]) -> dict[int, RowAverages]:
-    """Merge the averages over groups of other rows, one group after the other: nothing is held twice."""
+    """Merge the averages over groups of other rows; the parts are emptied, so that nothing is held twice."""
     merged: dict[int, RowAverages] = {}
     for part in parts:
-        for group, averages in part.items():
-            merged[group] = merged[group] + averages if group in merged else averages
+        for group in [*part]:
+            merged[group] = merged[group] + part.pop(group) if group in merged else part.pop(group)
     return merged
 
 
