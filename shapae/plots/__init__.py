@@ -1,7 +1,8 @@
 """Plots: functions from an Explanation or a table, and an Axes, to the Axes; nothing is shown.
 
-The plots of comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table;
-``interactions`` and ``interaction_network`` take interactions.
+``bar`` and ``latents`` take an ``Importance`` as well, and ``groups`` takes averages over groups of rows. The plots of
+comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table, and two of them the result
+itself; ``interactions`` and ``interaction_network`` take interactions.
 
 A notebook shows a plot in the last line of a cell. Elsewhere, save it with ``.figure.savefig("summary.png")``.
 """
@@ -10,6 +11,7 @@ from shapae.plots.agreement import draw as agreement
 from shapae.plots.bar import draw as bar
 from shapae.plots.costs import draw as costs
 from shapae.plots.curves import draw as curves
+from shapae.plots.groups import draw as groups
 from shapae.plots.heatmap import draw as heatmap
 from shapae.plots.interaction_network import draw as interaction_network
 from shapae.plots.interactions import draw as interactions
@@ -23,6 +25,7 @@ __all__ = [
     "bar",
     "costs",
     "curves",
+    "groups",
     "heatmap",
     "interaction_network",
     "interactions",

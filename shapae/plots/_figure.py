@@ -21,7 +21,11 @@ from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
 from shapae.explainer.explanation import single
+from shapae.plots._results import check_explanation
 from shapae.utils.context import preserve_rng
+
+# Width of a character of a name, in inches.
+CHARACTER = 0.105
 
 
 class AxesPicture(Axes):
@@ -73,8 +77,10 @@ def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Ex
         ndim: Expected number of axes of its values: 1 for a single row, 2 for several rows; None for either.
 
     Raises:
-        DataError: It has several outputs, another number of axes, no axis of features, or no values.
+        DataError: It has several outputs, another number of axes, no axis of features, or no values; or it is another
+            result.
     """
+    check_explanation(explanation)
     shown = copy.copy(single(explanation, "plot"))
     if isinstance(shown.feature_names, str):
         raise DataError(

@@ -1,0 +1,61 @@
+"""Matrix of features and groups of rows: which features, in which group, in which direction."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from shapae.explainer.grouped_importance import GroupedImportance
+from shapae.plots._figure import CHARACTER, cluster_order, escape, new_axes, pyplot_axes
+from shapae.plots._results import SIGNIFICANCE, check_display, check_grouped, choose_output
+
+
+def draw(
+    grouped: GroupedImportance, *, output: str | None = None, max_display: int = 30, ax: Axes | None = None
+) -> Axes:
+    """Draw the mean value of each feature in each group, similar features side by side.
+
+    Red features raise the output in the group, blue features lower it, compared with the background. A dot marks the
+    means that are more than two standard errors away from 0.
+
+    Args:
+        grouped: Result of ``Explainer.summarize(X, by=labels)``.
+        output: Name of the output; it may be left out if there is only one.
+        max_display: Maximum number of features, ranked by their largest |mean value| in any of the groups.
+        ax: Axes to draw on; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: There are several outputs and none is chosen; or this is another result.
+        UnknownName: There is no such output.
+    """
+    check_grouped(grouped)
+    check_display(max_display)
+    at = choose_output(grouped.output_names, output, "shapae.plots.groups(grouped, output={!r})")
+    mean, error = grouped.mean[..., at].T, grouped.mean_error[..., at].T  # (d, g)
+    largest = np.argsort(-np.abs(mean).max(axis=1), kind="stable")[:max_display]
+    features = largest[cluster_order(mean[largest])]
+    names = [escape(grouped.feature_names[feature]) for feature in features]
+    labels = [f"{escape(label)} ({count})" for label, count in zip(grouped.labels, grouped.counts, strict=True)]
+    room = [CHARACTER * max(map(len, each)) for each in (names, labels)]
+    ax = new_axes(ax, 0.3 * len(labels) + room[0] + 1.5, 0.24 * len(names) + room[1] + 0.6)
+    _draw_cells(ax, mean[features], np.abs(mean[features]) > SIGNIFICANCE * error[features])
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xticks(range(len(labels)), labels, rotation=90)
+    with pyplot_axes(ax):
+        ax.figure.colorbar(
+            ax.images[-1], ax=ax, label=f"mean SHAP value\n(impact on {escape(grouped.output_names[at])})"
+        )
+    return ax
+
+
+def _draw_cells(ax: Axes, mean: NDArray[Any], sure: NDArray[Any]) -> None:
+    """Draw a cell for each mean (d, g), in a colour for its sign and size; and a dot where it is sure."""
+    largest = float(np.abs(mean).max()) or 1.0
+    ax.imshow(mean, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
+    rows, columns = np.nonzero(sure)
+    dark = np.abs(mean[rows, columns]) > 0.6 * largest
+    ax.scatter(columns, rows, s=6, c=np.where(dark, "white", "black"), linewidths=0)
