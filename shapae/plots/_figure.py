@@ -1,7 +1,7 @@
 """Shared parts of all plots: figures outside of pyplot; and pyplot with a given Axes, for the plots of shap."""
 
 import copy
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -67,6 +67,12 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure.add_subplot(axes_class=AxesPicture)
+
+
+def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str], label: str = "") -> Axes:
+    """Create axes for a matrix, with room for its names and for the label of its colour bar, unless ``ax`` is given."""
+    widths, label_width = [CHARACTER * max(map(len, names)) for names in (rows, columns)], CHARACTER * len(label)
+    return new_axes(ax, 0.3 * len(columns) + widths[0] + 1.5, max(0.24 * len(rows), label_width) + widths[1] + 0.6)
 
 
 def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Explanation:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import escape, new_axes, printable, pyplot_axes, relabel_bars
+from shapae.plots._figure import CHARACTER, escape, new_axes, printable, pyplot_axes, relabel_bars
 from shapae.plots._results import SIGNIFICANCE, check_display, check_explanation, choose_output, select_output
 
 # Colours of features that raise the output, that lower it, and of all others; the first two are those of shap.
@@ -67,16 +67,25 @@ def _draw_importance(importance: Importance, output: str | None, most: int, ax: 
     sure = np.abs(mean) > SIGNIFICANCE * table["mean_value_error"].to_numpy()
     signs = np.where(sure, np.sign(mean), 0).astype(int).tolist()
     errors = table["mean_abs_value_error"].fillna(0).to_numpy()
-    ax = new_axes(ax, 8, 0.4 * len(table) + 1.6)
-    places = range(len(table))
+    names = [escape(feature) for feature in table.index]
+    ax, places = new_axes(ax, 7.5 + 1.2 * CHARACTER * max(map(len, names)), 0.4 * len(table) + 1.6), range(len(table))
     ax.barh(places, size, 0.7, color=[COLORS[sign] for sign in signs], xerr=errors, ecolor="0.2")
     for place, end, number in zip(places, size + errors, size, strict=True):
         ax.annotate(f"{number:.3g}", (end, place), (4, 0), textcoords="offset points", va="center")
-    ax.set_yticks(places, [escape(feature) for feature in table.index], fontsize=12)
+    ax.set_yticks(places, names, fontsize=12)
     ax.set_ylim(len(table) - 0.4, -0.6)
     ax.set_xlim(0, 1.12 * float((size + errors).max()) or 1.0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(f"mean |SHAP value| (impact on {escape(name)})", fontsize=12)
     shown = [Patch(color=COLORS[sign], label=LEGEND[sign]) for sign in COLORS if sign in signs]
-    ax.legend(handles=shown, loc="lower right", frameon=False)
+    ax.legend(
+        handles=shown,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        frameon=False,
+        borderaxespad=0,
+        handlelength=1.2,
+        columnspacing=1,
+    )
     return ax

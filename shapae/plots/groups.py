@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.explainer.grouped_importance import GroupedImportance
-from shapae.plots._figure import CHARACTER, cluster_order, escape, new_axes, pyplot_axes
+from shapae.plots._figure import cluster_order, escape, new_matrix_axes, pyplot_axes
 from shapae.plots._results import SIGNIFICANCE, check_display, check_grouped, choose_output
 
 
@@ -40,15 +40,14 @@ def draw(
     features = largest[cluster_order(mean[largest])]
     names = [escape(grouped.feature_names[feature]) for feature in features]
     labels = [f"{escape(label)} ({count})" for label, count in zip(grouped.labels, grouped.counts, strict=True)]
-    room = [CHARACTER * max(map(len, each)) for each in (names, labels)]
-    ax = new_axes(ax, 0.3 * len(labels) + room[0] + 1.5, 0.24 * len(names) + room[1] + 0.6)
+    title = f"mean SHAP value (impact on {escape(grouped.output_names[at])})"
+    ax = new_matrix_axes(ax, names, labels, title)
     _draw_cells(ax, mean[features], np.abs(mean[features]) > SIGNIFICANCE * error[features])
     ax.set_yticks(range(len(names)), names)
     ax.set_xticks(range(len(labels)), labels, rotation=90)
     with pyplot_axes(ax):
-        ax.figure.colorbar(
-            ax.images[-1], ax=ax, label=f"mean SHAP value\n(impact on {escape(grouped.output_names[at])})"
-        )
+        note = f"\N{BULLET} more than {SIGNIFICANCE} standard errors from 0"
+        ax.figure.colorbar(ax.images[-1], ax=ax, label=f"{title}\n{note}")
     return ax
 
 
@@ -58,4 +57,4 @@ def _draw_cells(ax: Axes, mean: NDArray[Any], sure: NDArray[Any]) -> None:
     ax.imshow(mean, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
     rows, columns = np.nonzero(sure)
     dark = np.abs(mean[rows, columns]) > 0.6 * largest
-    ax.scatter(columns, rows, s=6, c=np.where(dark, "white", "black"), linewidths=0)
+    ax.scatter(columns, rows, s=10, c=np.where(dark, "white", "black"), linewidths=0)

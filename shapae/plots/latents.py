@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shapae.errors import DataError
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
+from shapae.plots._figure import cluster_order, escape, new_matrix_axes, pyplot_axes
 from shapae.plots._results import check_explanation
 
 
@@ -35,12 +35,14 @@ def draw(
     features = np.argsort(-size[:, outputs].max(axis=1))[:max_display]
     size = size[np.ix_(features, outputs)]
     rows, columns = cluster_order(size), cluster_order(size.T)
-    ax = new_axes(ax, 0.28 * len(columns) + 3, 0.22 * len(rows) + 1.5)
+    names = [escape(explanation.feature_names[j]) for j in features[rows]]
+    labels, title = [escape(explanation.output_names[k]) for k in outputs[columns]], "mean |SHAP value|"
+    ax = new_matrix_axes(ax, names, labels, title)
     image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
-    ax.set_yticks(range(len(rows)), [escape(explanation.feature_names[j]) for j in features[rows]])
-    ax.set_xticks(range(len(columns)), [escape(explanation.output_names[k]) for k in outputs[columns]], rotation=90)
+    ax.set_yticks(range(len(rows)), names)
+    ax.set_xticks(range(len(columns)), labels, rotation=90)
     with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label="mean |SHAP value|")
+        ax.figure.colorbar(image, ax=ax, label=title)
     return ax
 
 
