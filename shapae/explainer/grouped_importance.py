@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from shapae.errors import UnknownName
 from shapae.explainer.additivity import Additivity
 from shapae.explainer.export import ExplanationArrays, averages_to_anndata, keys_per_output
+from shapae.explainer.files import load_result, save_result
 from shapae.explainer.importance import MEASURES, Importance, RowAverages, average_groups
 from shapae.tables.labels import RowGroups, read_groups
 from shapae.tables.table import Table
@@ -185,6 +187,58 @@ class GroupedImportance(Mapping[Any, Importance]):
             "varm": {measure: np.array(names) for measure, names in keys.items()},
         }
         return averages_to_anndata(self.feature_names, varm, record, adata)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier result is replaced.
+
+        Labels that are neither names, numbers nor truth values become names.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: The folder holds other files.
+        """
+        parts = [*self.groups.values(), self.overall]
+        each = [one.over.to_arrays() | ({} if one.residual is None else {"residual": one.residual}) for one in parts]
+        arrays = {name: np.stack([one[name] for one in each]) for name in each[0]}
+        used = [one.used for one in parts if one.used is not None]
+        arrays |= {"used": np.hstack(used)} if used else {}
+        labels = [label if isinstance(label, str | int | float) else str(label) for label in self.labels]
+        names = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
+        record = {"labels": labels, "rows": [one.rows for one in parts], "made_by": self.made_by, **names}
+        return save_result(folder, "grouped_importance", arrays, record)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "GroupedImportance":
+        """Read a folder of ``save``. Nothing in the files is run.
+
+        Raises:
+            OutputError: The files are missing, or they are not files of ``save``.
+        """
+        return load_result(folder, "grouped_importance", cls._of_arrays)
+
+    @classmethod
+    def _of_arrays(
+        cls,
+        labels: list[Any],
+        rows: list[int],
+        *,
+        residual: Any = None,
+        used: Any = None,
+        feature_names: list[str],
+        output_names: list[str],
+        made_by: dict[str, Any],
+        **arrays: Any,
+    ) -> "GroupedImportance":
+        ends, parts = np.cumsum(rows), []
+        for at, count in enumerate(rows):
+            over = RowAverages.of_arrays(count, **{name: array[at] for name, array in arrays.items()})
+            few = None if used is None else used[ends[at] - count : ends[at]]
+            parts.append(
+                Importance(over, feature_names, output_names, made_by, None if residual is None else residual[at], few)
+            )
+        return cls(dict(zip(labels, parts[:-1], strict=True)), parts[-1])
 
 
 def summarize_groups(

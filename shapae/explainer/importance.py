@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.export import ExplanationArrays, averages_to_anndata
+from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
 from shapae.utils.moments import Array, Moments, concatenate
@@ -37,6 +39,19 @@ class RowAverages:
     def __add__(self, other: "RowAverages") -> "RowAverages":
         """Merge the averages over other rows."""
         return RowAverages(self.values + other.values, self.sizes + other.sizes)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """List the arrays of ``of_arrays``, to save them."""
+        values, sizes = self.values, self.sizes
+        squares = {"value_squares": values.sum_of_squares, "size_squares": sizes.sum_of_squares}
+        return {"values": values.mean, "sizes": sizes.mean} | squares
+
+    @classmethod
+    def of_arrays(
+        cls, rows: int, *, values: Array, sizes: Array, value_squares: Array, size_squares: Array
+    ) -> "RowAverages":
+        """Make averages over a number of rows from their arrays, (d, k) each."""
+        return cls(Moments(rows, values, value_squares), Moments(rows, sizes, size_squares))
 
 
 def average_over_rows(values: Array) -> RowAverages:
@@ -203,6 +218,33 @@ class Importance:
         arrays = {f"shap_{measure}": getattr(self, measure) for measure in MEASURES}
         record = {"made_by": json.dumps(self.made_by), "output_names": np.array([*self.output_names])}
         return averages_to_anndata(self.feature_names, arrays, record, adata)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier result is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: The folder holds other files.
+        """
+        arrays = self.over.to_arrays() | {"residual": self.residual, "used": self.used}
+        record = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
+        return save_result(folder, "importance", arrays, record | {"rows": self.rows, "made_by": self.made_by})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Importance":
+        """Read a folder of ``save``. Nothing in the files is run.
+
+        Raises:
+            OutputError: The files are missing, or they are not files of ``save``.
+        """
+        return load_result(folder, "importance", cls._of_arrays)
+
+    @classmethod
+    def _of_arrays(cls, rows: int, residual: Any = None, used: Any = None, **parts: Any) -> "Importance":
+        arrays = {name: parts.pop(name) for name in ("values", "value_squares", "sizes", "size_squares")}
+        return cls(RowAverages.of_arrays(rows, **arrays), **parts, residual=residual, used=used)
 
 
 def _standard_error(moments: Moments) -> NDArray[Any]:
