@@ -104,8 +104,9 @@ def read_labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
     names = index_names(by.index) if isinstance(by, pd.Series) else None
     if names is not None and rows.row_names is not None and not np.array_equal(names, rows.row_names):
         raise DataError("the labels and the table have different row names. Give labels.loc[X.index].")
-    labels = np.array(by, dtype=object)
+    labels = np.asarray(by, dtype=object)
     if isinstance(by, np.ma.MaskedArray):
+        labels = labels.copy()
         labels[np.ma.getmaskarray(by)] = None
     if labels.shape != (len(rows),):
         raise DataError(f"there must be one label for each of the {len(rows)} rows, got shape {labels.shape}.")
