@@ -293,6 +293,13 @@ def test_a_table_of_categories_of_intervals_has_them_in_their_order():
     assert got.table.index.get_level_values("group").unique().tolist() == got.labels
 
 
+def test_labels_of_all_kinds_are_in_the_table():
+    for labels in (pd.Series([(1, 2), (0, 1)] * 4), [1.5, 2.5] * 4, [True, False] * 4, ["a", 3] * 4):
+        got = GroupedImportance.of(explanation(), labels)
+        assert got.table.index.get_level_values("group").tolist() == [label for label in got.labels for _ in range(6)]
+        assert got.table["mean_value"].tolist() == [x for one in got.values() for x in one.table["mean_value"]]
+
+
 def test_a_group_of_one_row_has_no_standard_errors(grouped):
     assert np.isnan(grouped["NK"].mean_error).all()
     assert np.isnan(grouped.mean_abs_error[1]).all()
