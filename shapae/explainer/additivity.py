@@ -13,7 +13,7 @@ from shapae.errors import ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.blocks import block_bytes, on_processor
 from shapae.utils.memory import batches
-from shapae.utils.moments import Array, Moments, to_array
+from shapae.utils.moments import Array, Moments, concatenate_known, to_array
 
 # Bytes of the values that are summed at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
@@ -59,14 +59,10 @@ class Sums:
     def concatenate(cls, parts: Sequence["Sums"]) -> "Sums":
         """Concatenate the sums of other rows of the same attribution."""
         values, sizes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "sizes"))
-        errors, used = (_concatenate_known([getattr(part, name) for part in parts]) for name in ("errors", "used"))
+        errors, used = (
+            concatenate_known([getattr(part, name) for part in parts], axis=0) for name in ("errors", "used")
+        )
         return cls(values, sizes, errors, min(part.groups for part in parts), used)
-
-
-def _concatenate_known(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    """Concatenate arrays; None if one of them is not known."""
-    known = [array for array in arrays if array is not None]
-    return np.concatenate(known) if len(known) == len(arrays) else None
 
 
 class Additivity:

@@ -160,10 +160,10 @@ class GroupedImportance(Mapping[Any, Importance]):
         return self._concatenate({label: one.top(most) for label, one in self.groups.items()})
 
     def _concatenate(self, tables: dict[Any, pd.DataFrame]) -> pd.DataFrame:
-        labels = pd.Index([*tables], dtype=object, tupleize_cols=False)
-        whole = pd.concat([*tables.values()], keys=range(len(labels)), names=["group"])
+        whole = pd.concat([*tables.values()], keys=range(len(tables)), names=["group"])
+        labels: list[Any] = [pd.Index([*tables], dtype=object, tupleize_cols=False)]
         assert isinstance(whole.index, pd.MultiIndex)
-        return whole.set_axis(whole.index.set_levels([labels], level=["group"]))
+        return whole.set_axis(whole.index.set_levels(labels, level=["group"]))
 
     def to_anndata(self, adata: Any = None) -> Any:
         """Convert the averages to an AnnData, for scanpy.

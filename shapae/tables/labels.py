@@ -45,9 +45,10 @@ class RowGroups:
             raise DataError(
                 f"labels must be names or numbers that can be compared, got {labels[0]!r}: {error}."
             ) from error
-        known = _sorted(found) if categories is None else [label for label in categories if label in {*found}]
+        plain = [label.item() if isinstance(label, np.generic) else label for label in found]
+        known = _sorted(plain) if categories is None else [label for label in categories if label in {*plain}]
         place = {label: position for position, label in enumerate(known)}
-        return cls(known, np.array([place[label] for label in found])[numbers])
+        return cls(known, np.array([place[label] for label in plain])[numbers])
 
 
 def _sorted(labels: Iterable[Any]) -> list[Any]:

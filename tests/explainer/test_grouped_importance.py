@@ -149,6 +149,7 @@ def test_a_second_call_with_other_labels_has_its_own_groups(model, background):
 KINDS = {
     "list": (LABELS.tolist(), ["B", "NK", "T"]),
     "numbers": (np.array([2, 1, 2, 10, 1, 2, 1, 1]), [1, 2, 10]),
+    "numbers of numpy": ([*np.array([2, 1, 2, 10, 1, 2, 1, 1])], [1, 2, 10]),
     "truth values": (LABELS == "T", [False, True]),
     "tensor": (torch.tensor([2, 1, 2, 10, 1, 2, 1, 1]), [1, 2, 10]),
     "series": (pd.Series(LABELS), ["B", "NK", "T"]),
@@ -166,6 +167,7 @@ def test_labels_may_be_of_many_kinds(kind, model, background):
     by, labels = KINDS[kind]
     got = Explainer(model, background).summarize(ROWS, by=by)
     assert got.labels == labels
+    assert not any(isinstance(label, np.generic) for label in got.labels)
     plain = np.array([each.item() if isinstance(each, torch.Tensor) else each for each in by], dtype=object)
     assert_averages(got, Explainer(model, background)(ROWS).values[..., None], plain)
 
