@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shapae.cli import demo
     from shapae.explainer.explainer import Explainer
     from shapae.explainer.explanation import Explanation
+    from shapae.explainer.grouped_importance import GroupedImportance
     from shapae.explainer.importance import Importance
     from shapae.explainer.interactions import Interactions
     from shapae.heads import losses
@@ -46,6 +47,7 @@ _NAMES = {
     "Explanation": "explainer.explanation",
     "GlobalRanking": "analysis.ranking.result",
     "Influence": "analysis.influence.result",
+    "GroupedImportance": "explainer.grouped_importance",
     "Importance": "explainer.importance",
     "Interactions": "explainer.interactions",
     "LatentReport": "analysis.latents.report",
@@ -77,6 +79,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "GlobalRanking",
+    "GroupedImportance",
     "Importance",
     "Influence",
     "Interactions",

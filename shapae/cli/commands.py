@@ -46,6 +46,7 @@ Top = Annotated[int, typer.Option(help="Number of features, the most important o
 Tolerance = Annotated[
     float | None, typer.Option(help="Stop when the standard errors are below this fraction of the largest value.")
 ]
+By = Annotated[str | None, typer.Option(help="Column of obs of a .h5ad: average over each group of rows, too.")]
 Jobs = Annotated[int | None, typer.Option(help="Number of workers; -1 for all cores.")]
 Memory = Annotated[str, typer.Option(help="Bound on the memory.")]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
@@ -74,36 +75,25 @@ def demo(out: Out = Path("demo"), force: Force = False) -> None:
     typer.echo(run(out, force=force))
 
 
-def _add_explaining_command(
-    name: str, summary: str, default_head: str, write: Callable[[Any, Any, Path], None]
+@app.command()
+def explain(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    head: Head = "reconstruction_error",
+    backend: Backend = "deep",
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    tolerance: Tolerance = None,
+    force: Force = False,
 ) -> None:
-    """Add a command that runs an Explainer.
-
-    Args:
-        name: Name of the command.
-        summary: Help text of the command.
-        default_head: Default of ``--head``.
-        write: Function that runs an explainer on rows and writes the results to a folder.
-    """
-
-    @app.command(name, help=summary)
-    def command(
-        model: Model,
-        weights: Weights,
-        data: Data,
-        out: Out,
-        background: Background = "100",
-        head: Head = default_head,
-        backend: Backend = "deep",
-        n_jobs: Jobs = None,
-        memory: Memory = "1GB",
-        seed: Seed = 0,
-        tolerance: Tolerance = None,
-        force: Force = False,
-    ) -> None:
-        settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
-        settings |= {"memory": memory, "seed": seed}
-        _write(data, out, force, _with_explainer(write, model, weights, background, settings))
+    """Explain a model on a table; write the explanation, a table of importances and pictures to a folder."""
+    settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
+    settings |= {"memory": memory, "seed": seed}
+    _write(data, out, force, _with_explainer(_explain, model, weights, background, settings))
 
 
 def _with_explainer(
@@ -129,10 +119,13 @@ def _explain(explainer: Any, rows: Any, folder: Path) -> None:
     write_results(explainer(rows), folder)
 
 
-def _summarize(explainer: Any, rows: Any, folder: Path) -> None:
-    from shapae.cli.reports import write_importance
+def _summarize(explainer: Any, rows: Any, folder: Path, *, data: Path, by: str | None) -> None:
+    from shapae.cli.reports import write_grouped_importance, write_importance
 
-    write_importance(explainer.summarize(rows), folder)
+    if by is None:
+        write_importance(explainer.summarize(rows), folder)
+    else:  # the file again, as the rows alone have no labels
+        write_grouped_importance(explainer.summarize(data, by=by), folder)
 
 
 def _interact(explainer: Any, rows: Any, folder: Path, *, top: int) -> None:
@@ -141,18 +134,27 @@ def _interact(explainer: Any, rows: Any, folder: Path, *, top: int) -> None:
     write_interactions(explainer.interactions(rows, top), folder)
 
 
-_add_explaining_command(
-    "explain",
-    "Explain a model on a table; write the explanation, a table of importances and pictures to a folder.",
-    "reconstruction_error",
-    _explain,
-)
-_add_explaining_command(
-    "summarize",
-    "Average attributions over all rows of a table of any length; write tables of importances to a folder.",
-    "latent",
-    _summarize,
-)
+@app.command()
+def summarize(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    head: Head = "latent",
+    backend: Backend = "deep",
+    by: By = None,
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    tolerance: Tolerance = None,
+    force: Force = False,
+) -> None:
+    """Average attributions over all rows of a table of any length; write tables of importances to a folder."""
+    settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
+    settings |= {"memory": memory, "seed": seed}
+    write = partial(_summarize, data=data, by=by)
+    _write(data, out, force, _with_explainer(write, model, weights, background, settings))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from shapae.analysis.comparison.benchmark import Benchmark
 from shapae.analysis.ranking.result import GlobalRanking
 from shapae.errors import OutputError
 from shapae.explainer.explanation import Explanation
+from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import parent_figure
@@ -23,7 +24,7 @@ from shapae.utils.directories import atomic_file
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
-INTERACTIONS, NETWORK = "interactions", "interaction_network.png"
+INTERACTIONS, NETWORK, GROUPS = "interactions", "interaction_network.png", "groups"
 INFLUENCE = "influence"
 LATENT_TABLES = ("units", "drives", "moves", "top", "covariates", "covariates_of_units", "groups", "sets")
 # Names of all files and folders of results: only these may be replaced by new results.
@@ -31,7 +32,7 @@ NAMES = (
     *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
     *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
-    *(INTERACTIONS, f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),
+    *(INTERACTIONS, f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK, f"{GROUPS}.csv", f"{GROUPS}.png"),
     *(INFLUENCE, "proponents.csv", "opponents.csv", "self_influence.csv", "self_influence.png", "rows"),
     *(*(f"latent_{name}.csv" for name in LATENT_TABLES), "latent_map.png", "drives", "sweeps"),
 )
@@ -71,6 +72,20 @@ def write_importance(importance: Importance, folder: Path) -> None:
     """
     write_csv(importance.table, folder / TABLE)
     write_csv(importance.top(), folder / TOP)
+
+
+def write_grouped_importance(grouped: GroupedImportance, folder: Path) -> None:
+    """Write tables of all rows and of each group, the most important features of each, and a picture of one output.
+
+    Args:
+        grouped: Importances of groups of rows, for one output or several.
+        folder: See ``write_results``.
+    """
+    write_csv(grouped.overall.table, folder / TABLE)
+    write_csv(grouped.table, folder / f"{GROUPS}.csv")
+    write_csv(grouped.top(), folder / TOP)
+    if len(grouped.output_names) == 1:
+        save_picture(plots.groups(grouped), folder / f"{GROUPS}.png")
 
 
 def write_interactions(interactions: Interactions, folder: Path) -> None:

@@ -13,7 +13,7 @@ from shapae.errors import ModelError
 from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.blocks import block_bytes, on_processor
 from shapae.utils.memory import batches
-from shapae.utils.moments import Array, Moments, to_array
+from shapae.utils.moments import Array, Moments, concatenate_known, to_array
 
 # Bytes of the values that are summed at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
@@ -34,12 +34,14 @@ class Sums:
         sizes: (n, k), sums of the absolute values.
         errors: (n, k), standard errors of ``values``; None where they are not known.
         groups: Smallest number of groups, or of samples, that these standard errors come from.
+        used: (n,). Number of background rows, or of samples, that each row took; None if each row took all of them.
     """
 
     values: NDArray[Any]
     sizes: NDArray[Any]
     errors: NDArray[Any] | None = None
     groups: float = 0
+    used: NDArray[Any] | None = None
 
     @classmethod
     def of(cls, moments: Moments) -> "Sums":
@@ -50,15 +52,17 @@ class Sums:
         sums, sizes = (np.concatenate([*map(each, parts)]) for each in (_sum, _size))
         errors = None if moments.sums is None else moments.sums.standard_error
         groups = 0 if moments.sums is None else float(np.min(moments.sums.n_groups))
-        return cls(sums, sizes, None if errors is None else to_array(errors[:, 0]), groups)
+        used = np.rint(moments.count).astype(np.int64).reshape(-1) if np.ndim(moments.count) else None
+        return cls(sums, sizes, None if errors is None else to_array(errors[:, 0]), groups, used)
 
     @classmethod
     def concatenate(cls, parts: Sequence["Sums"]) -> "Sums":
         """Concatenate the sums of other rows of the same attribution."""
         values, sizes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "sizes"))
-        known = [part.errors for part in parts if part.errors is not None]
-        errors = np.concatenate(known) if len(known) == len(parts) else None
-        return cls(values, sizes, errors, min(part.groups for part in parts))
+        errors, used = (
+            concatenate_known([getattr(part, name) for part in parts], axis=0) for name in ("errors", "used")
+        )
+        return cls(values, sizes, errors, min(part.groups for part in parts), used)
 
 
 class Additivity:
@@ -69,9 +73,11 @@ class Additivity:
 
     Attributes:
         base_values: (n, k), mean score of the background; to be filled in.
+        used: (n,), see ``Sums``.
     """
 
     base_values: NDArray[Any]
+    used: NDArray[Any] | None = None
 
     def __init__(self, scores: NDArray[Any]) -> None:
         self.scores, self._sums, self._groups = scores, np.empty_like(scores), np.inf
@@ -89,6 +95,9 @@ class Additivity:
         if sums.errors is not None:
             self._errors = np.zeros_like(self.scores) if self._errors is None else self._errors
             self._errors[block], self._groups = sums.errors, min(self._groups, sums.groups)
+        if sums.used is not None:
+            self.used = np.zeros(len(self.scores), np.int64) if self.used is None else self.used
+            self.used[block] = sums.used
 
     @property
     def residual(self) -> NDArray[Any]:

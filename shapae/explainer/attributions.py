@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from shapae.explainer.additivity import Additivity, Sums
-from shapae.explainer.worker import used_per_row
 from shapae.utils.blocks import on_processor
 from shapae.utils.moments import Array, Moments
 
@@ -18,23 +17,20 @@ class Attributions(Additivity):
 
     Args:
         scores: (n, k), scores of the rows.
-        b: Number of background rows.
         d: Number of features, or of players.
 
     Attributes:
         values: (n, d, k).
         standard_errors: (n, d, k), standard errors of the values; None where they are not known.
         background_errors: (n, d, k), those over other backgrounds, apart from the samples; None where not known.
-        used: (n,). Number of background rows that each row was compared with, or of samples that it took.
     """
 
-    def __init__(self, scores: NDArray[Any], b: int, d: int) -> None:
+    def __init__(self, scores: NDArray[Any], d: int) -> None:
         super().__init__(scores)
         n, k = scores.shape
         self.values: NDArray[Any] = np.empty((n, d, k), scores.dtype)
         self.standard_errors: NDArray[Any] | None = None
         self.background_errors: NDArray[Any] | None = None
-        self.used = np.full(n, b)
 
     def put_values(self, block: slice, moments: Moments) -> None:
         """Write the moments of a block of rows.
@@ -44,8 +40,6 @@ class Attributions(Additivity):
         """
         torch.from_numpy(self.values)[block] = torch.as_tensor(moments.mean)
         self.put(block, Sums.of(_in_result(moments, self.values[block])))
-        if np.ndim(moments.count):
-            self.used[block] = used_per_row(moments)
         self.standard_errors = self._put_known(self.standard_errors, block, moments.standard_error)
         self.background_errors = self._put_known(self.background_errors, block, moments.background_error)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import torch
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from shapae.explainer.binding import bind_game
 from shapae.explainer.chunks import result_bytes
 from shapae.explainer.core import Core
 from shapae.explainer.estimate import Estimate, estimate
+from shapae.explainer.grouped_importance import GroupedImportance, summarize_groups
 from shapae.explainer.importance import Importance
 from shapae.explainer.inputs import player_names
 from shapae.explainer.interactions import Interactions
@@ -32,6 +33,7 @@ from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.tables.background import read_background
+from shapae.tables.labels import read_groups
 from shapae.tables.table import resolve_feature_names
 from shapae.utils.directories import atomic_directory
 from shapae.utils.memory import parse_bytes
@@ -115,8 +117,7 @@ class Explainer(Core):
         """
         other, score = copy.copy(self), self._score
         other.head = head_name(head)
-        rows = self.background[[0, -1]]
-        score = make_score(score.autoencoder, as_head(head), self.feature_names, rows, score.source)
+        score = make_score(score.autoencoder, as_head(head), self.feature_names, self.background[[0, -1]], score.source)
         other._game, other._store = replace(self._game, score=score), Store()
         other._choose_backend()
         return other
@@ -172,34 +173,37 @@ class Explainer(Core):
             self._warn(self._check_gradients(names, rows))
             run = partial(attribute_rows, self._backend, game, rows, self._settings)
             attributions, message = recompute_if_stale(run, game, self._message)
-            used = attributions.used if self.tolerance is not None else None
-            made_by = self._record(start, rows, self._describe(rows, game, used))
-            explanation = as_explanation(attributions, game, rows, names, used=used, made_by=made_by)
+            made_by = self._record(start, rows, self._describe(rows, game, attributions.used))
+            explanation = as_explanation(attributions, game, rows, names, made_by=made_by)
         self._warn(message)
         return explanation
 
-    def summarize(self, X: Any) -> Importance:
+    @overload
+    def summarize(self, X: Any, by: None = None) -> Importance: ...
+    @overload
+    def summarize(self, X: Any, by: Any) -> GroupedImportance: ...
+    def summarize(self, X: Any, by: Any = None) -> Importance | GroupedImportance:
         """Average the values of all rows of ``X``, which are never held at once.
 
         Args:
             X: (n, d), with the columns of the background.
+            by: n labels of groups of rows; or the name of a column of ``obs``. None: all rows are one group.
 
         Returns:
-            Mean |value| and mean value of each feature for each output, with standard errors over the rows.
+            Mean |value| and mean value of each feature for each output, with standard errors over the rows of a group.
 
         Raises:
             TooLarge: The averages, or the smallest chunk, do not fit into ``memory``; for others see ``__call__``.
         """
-        start = time.perf_counter()
+        start, (X, groups) = time.perf_counter(), read_groups(X, by)
         with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            run = partial(average_rows, self._backend, game, rows, self._settings)
+            run = partial(average_rows, self._backend, game, rows, self._settings, groups=groups)
             (averages, sums), message = recompute_if_stale(run, game, lambda result: self._message(result[1]))
-            made_by = self._record(start, rows, self._describe(rows, game, averages.used))
+            made_by = self._record(start, rows, self._describe(rows, game, sums.used))
         self._warn(message)
-        outputs = self._score.outputs(names)
-        residual = sums.residual.mean(axis=0)
-        return Importance(averages, player_names(self._game, names), outputs, made_by, residual, averages.used)
+        named = {"feature_names": player_names(self._game, names), "output_names": self._score.outputs(names)}
+        return summarize_groups(averages, sums, groups, **named, made_by=made_by)
 
     def interactions(self, X: Any, top: int = 20, features: Sequence[str] | None = None) -> Interactions:
         """Compute how pairs of features act together on the score, by Shapley interaction values.

@@ -4,7 +4,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,17 +115,55 @@ def _new(parts: ExplanationArrays) -> Any:
     return anndata.AnnData(parts.data.copy(), obs, var)
 
 
+def averages_to_anndata(
+    features: Sequence[str], varm: Mapping[str, NDArray[Any]], record: Mapping[str, Any], adata: Any
+) -> Any:
+    """Write averages over rows to an AnnData; see ``Importance.to_anndata``.
+
+    Args:
+        features: d names.
+        varm: Arrays (d, m) by their keys.
+        record: Entries of ``uns["shapae"]``; others that are there stay.
+        adata: The explained AnnData; None for a new one without rows.
+    """
+    if adata is None:
+        anndata = import_optional("anndata", "to_anndata()")
+        out = anndata.AnnData(var=pd.DataFrame(index=[*features]))
+    else:
+        out = _copy(adata, slice(None), features)
+    out.varm.update({key: np.array(array) for key, array in varm.items()})
+    earlier = out.uns.get("shapae")
+    out.uns["shapae"] = {**(earlier if isinstance(earlier, Mapping) else {}), **record}
+    return out
+
+
+def keys_per_output(measures: Sequence[str], outputs: Sequence[str]) -> dict[str, list[str]]:
+    """Make unique keys for each measure of each output, without white space and slashes."""
+    words = [re.sub(r"\s+", "_", output) for output in outputs]
+    keys, k = _keys("shap_", [f"{measure}_{word}" for measure in measures for word in words]), len(outputs)
+    return {measure: keys[place * k :][:k] for place, measure in enumerate(measures)}
+
+
 def _select(parts: ExplanationArrays, adata: Any) -> Any:
+    _check_anndata(adata)
+    return _copy(adata, _rows(parts, adata.obs_names.astype(str)), parts.features)
+
+
+def _check_anndata(adata: Any) -> None:
     if not annotated.is_anndata(adata):
         raise DataError(f"to_anndata takes an AnnData or None, got {type(adata).__name__}.")
     if adata.isbacked:
         raise DataError("this AnnData is backed by a file, which is not written to. Read it without backed=.")
-    columns = _places(annotated.make_unique(adata.var_names), parts.features, "column")
-    rows = _rows(parts, adata.obs_names.astype(str))
+
+
+def _copy(adata: Any, rows: Any, features: Sequence[str]) -> Any:
+    """Copy rows and the columns of the features, which get unique names."""
+    _check_anndata(adata)
+    columns = _places(annotated.make_unique(adata.var_names), features, "column")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Variable names are not unique")  # they are made so
         out = adata[rows, columns].copy()
-    out.var_names = parts.features
+    out.var_names = [*features]
     return out
 
 

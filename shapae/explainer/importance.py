@@ -1,7 +1,9 @@
 """Importance of each feature for each output, averaged over many rows."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from shapae.errors import DataError, UnknownName
-from shapae.explainer.export import ExplanationArrays
+from shapae.explainer.export import ExplanationArrays, averages_to_anndata
+from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
 from shapae.utils.moments import Array, Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
+# Names of the averages and of their standard errors.
+MEASURES = ("mean_abs", "mean_abs_error", "mean", "mean_error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,33 +31,60 @@ class RowAverages:
     Attributes:
         values: Averages of the values, (d, k).
         sizes: Averages of their absolute values, (d, k).
-        used: (n,). Number of background rows, or of samples, that each row took; None if each row took all of them.
     """
 
     values: Moments
     sizes: Moments
-    used: NDArray[Any] | None = None
 
     def __add__(self, other: "RowAverages") -> "RowAverages":
         """Merge the averages over other rows."""
-        used = None if self.used is None or other.used is None else np.concatenate([self.used, other.used])
-        return RowAverages(self.values + other.values, self.sizes + other.sizes, used)
+        return RowAverages(self.values + other.values, self.sizes + other.sizes)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """List the arrays of ``of_arrays``, to save them."""
+        values, sizes = self.values, self.sizes
+        squares = {"value_squares": values.sum_of_squares, "size_squares": sizes.sum_of_squares}
+        return {"values": values.mean, "sizes": sizes.mean} | squares
+
+    @classmethod
+    def of_arrays(
+        cls, rows: int, *, values: Array, sizes: Array, value_squares: Array, size_squares: Array
+    ) -> "RowAverages":
+        """Make averages over a number of rows from their arrays, (d, k) each."""
+        return cls(Moments(rows, values, value_squares), Moments(rows, sizes, size_squares))
 
 
-def average_over_rows(values: Array, used: NDArray[Any] | None = None) -> RowAverages:
-    """Average ``values`` (n, d, k) over the rows, where they are; ``used`` is (n,), see ``RowAverages``."""
+def average_over_rows(values: Array) -> RowAverages:
+    """Average ``values`` (n, d, k) over the rows, where they are."""
     rows = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(values))
     n_cached = max(1, block_bytes(CACHE_BYTES, rows) // rows[:, :1].nbytes)
     features = torch.split(rows, n_cached, dim=1)
     pairs = [(_moments(few), _moments(few.abs())) for few in features]
     averaged, sizes = (concatenate(parts, axis=0) for parts in zip(*pairs, strict=True))
-    return RowAverages(averaged, sizes, used)
+    return RowAverages(averaged, sizes)
 
 
 def _moments(values: torch.Tensor) -> Moments:
     mean = values.mean(dim=0)
     squares = (values - mean).square_().sum(dim=0)
     return Moments(len(values), mean.cpu().double(), squares.cpu().double())  # not every device has float64
+
+
+def average_groups(values: Array, groups: NDArray[Any]) -> dict[int, RowAverages]:
+    """Average ``values`` (n, d, k) over the rows of each group; ``groups`` is (n,), the number of each row's group."""
+    present = np.unique(groups).tolist()
+    if len(present) == 1:  # without a copy
+        return {present[0]: average_over_rows(values)}
+    return {group: average_over_rows(values[np.flatnonzero(groups == group)]) for group in present}
+
+
+def merge_groups(parts: Iterable[dict[int, RowAverages]]) -> dict[int, RowAverages]:
+    """Merge the averages over groups of other rows; the parts are emptied, so that nothing is held twice."""
+    merged: dict[int, RowAverages] = {}
+    for part in parts:
+        for group in [*part]:
+            merged[group] = merged[group] + part.pop(group) if group in merged else part.pop(group)
+    return merged
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +199,52 @@ class Importance:
         """
         tables = {name: self.output(name).head(most) for name in self.output_names}
         return pd.concat(tables, names=["output", "feature"])
+
+    def to_anndata(self, adata: Any = None) -> Any:
+        """Convert the averages to an AnnData, for scanpy.
+
+        ``varm["shap_mean"]`` and ``varm["shap_mean_abs"]`` hold the means, (d, k), ``varm["shap_mean_error"]`` and
+        ``varm["shap_mean_abs_error"]`` their standard errors, and ``uns["shapae"]`` the record (JSON) and the names of
+        the outputs.
+
+        Args:
+            adata: The explained AnnData, which stays as it is. The result is a copy of its rows and its explained
+                columns, with unique names of columns. None: a new AnnData without rows.
+
+        Raises:
+            DataError: ``adata`` does not have the explained columns, or it is backed by a file.
+            MissingPackage: anndata is not installed.
+        """
+        arrays = {f"shap_{measure}": getattr(self, measure) for measure in MEASURES}
+        record = {"made_by": json.dumps(self.made_by), "output_names": np.array([*self.output_names])}
+        return averages_to_anndata(self.feature_names, arrays, record, adata)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier result is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: The folder holds other files.
+        """
+        arrays = self.over.to_arrays() | {"residual": self.residual, "used": self.used}
+        record = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
+        return save_result(folder, "importance", arrays, record | {"rows": self.rows, "made_by": self.made_by})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Importance":
+        """Read a folder of ``save``. Nothing in the files is run.
+
+        Raises:
+            OutputError: The files are missing, or they are not files of ``save``.
+        """
+        return load_result(folder, "importance", cls._of_arrays)
+
+    @classmethod
+    def _of_arrays(cls, rows: int, residual: Any = None, used: Any = None, **parts: Any) -> "Importance":
+        arrays = {name: parts.pop(name) for name in ("values", "value_squares", "sizes", "size_squares")}
+        return cls(RowAverages.of_arrays(rows, **arrays), **parts, residual=residual, used=used)
 
 
 def _standard_error(moments: Moments) -> NDArray[Any]:

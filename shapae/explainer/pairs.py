@@ -83,7 +83,7 @@ def find_players(features: Sequence[str], names: list[str]) -> list[int]:
 def most_important(backend: Backend, game: Game, rows: TableStream, settings: Settings, top: int) -> list[int]:
     """Find the ``top`` players with the largest mean |value|, in descending order; see ``average_rows``."""
     averages, _ = average_rows(backend, game, rows, settings)
-    order = np.argsort(-averages.sizes.mean[:, 0], kind="stable")
+    order = np.argsort(-averages[0].sizes.mean[:, 0], kind="stable")
     return [int(player) for player in order[:top]]
 
 

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from shapae.backends.game import Game
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.inputs import player_data, player_names
@@ -20,7 +18,6 @@ def as_explanation(
     rows: TableStream,
     names: list[str],
     *,
-    used: NDArray[Any] | None,
     made_by: dict[str, Any],
 ) -> "Explanation":
     """Make the Explanation of some attributions.
@@ -30,7 +27,6 @@ def as_explanation(
         game: Its score is a ``Score``.
         rows: (n, d), the rows that were explained.
         names: Names of their columns.
-        used: See ``Explanation``.
         made_by: See ``Explanation``.
     """
     from shapae.explainer.explanation import Explanation  # its base class is shap's, whose import takes a second
@@ -45,7 +41,7 @@ def as_explanation(
         data=player_data(game, rows),
         feature_names=player_names(game, names),
         output_names=outputs[0] if len(outputs) == 1 else outputs,
-        used=used,
+        used=attributions.used,
         made_by=made_by,
         row_names=rows.rows.row_names,
     )

@@ -15,7 +15,7 @@ from shapae.errors import TooLarge
 from shapae.explainer.additivity import Additivity, Sums
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Plan, Settings, plan_chunks, result_bytes
-from shapae.explainer.importance import RowAverages
+from shapae.explainer.importance import RowAverages, merge_groups
 from shapae.explainer.scores import base_values, score_rows
 from shapae.explainer.worker import (
     attempt,
@@ -25,6 +25,7 @@ from shapae.explainer.worker import (
     average_until_converged,
 )
 from shapae.heads.score import Score
+from shapae.tables.labels import RowGroups
 from shapae.tables.table import TableStream
 from shapae.utils.blocks import Room, current_room
 from shapae.utils.memory import batches, format_bytes
@@ -37,8 +38,8 @@ T = TypeVar("T")
 BACKGROUND_BATCH = 16
 # Largest number of rounds of samples.
 MAX_ROUNDS = 64
-# Size of the averages beside that of the values of one row: means and spreads of values and of their sizes, in float64,
-# and room for the averages that are being merged.
+# Size of the averages over a group of rows beside that of the values of one row: means and spreads of values and of
+# their sizes, in float64, and room for the averages that are being merged.
 AVERAGES = 16
 
 
@@ -58,57 +59,73 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
     check_result_fits(game, n, settings.memory)
     plan = plan_chunks(backend, game, n, settings, reserved=2 * n * result_bytes(game))
     game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
-    result = Attributions(scores, len(background_scores), game.n_players)
+    result = Attributions(scores, game.n_players)
     for block, moments in zip(plan.blocks, _attribute_blocks(backend, game, rows, plan, settings), strict=True):
         result.put_values(block, moments)
-    used = _background_used(backend, game, result.used, settings)
+    used = _background_used(backend, game, result, settings)
     result.base_values = base_values(
         game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size
     )
     return result
 
 
-def average_rows(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> tuple[RowAverages, Additivity]:
-    """Average the attributions over all rows, whose values are never held at once.
+def average_rows(
+    backend: Backend, game: Game, rows: TableStream, settings: Settings, *, groups: RowGroups | None = None
+) -> tuple[dict[int, RowAverages], Additivity]:
+    """Average the attributions over the rows of each group. The values of all rows are never held at once.
 
     Args:
         backend: See ``attribute_rows``.
         game: See ``attribute_rows``.
         rows: (n, d).
         settings: See ``attribute_rows``.
+        groups: Groups of the rows; None for one group of all rows.
 
     Returns:
-        The averages; and the sums of the values of each row, beside its score and its base value.
+        The averages, by the numbers of the groups; and the sums of the values of each row, beside its score and its
+        base value.
 
     Raises:
         TooLarge: The averages take more than half of the memory, or the smallest chunk does not fit.
     """
-    reserved = AVERAGES * result_bytes(game)
-    if reserved > settings.memory / 2:
-        raise TooLarge(
-            f"the averages over the rows need {format_bytes(reserved)}, but only half of "
-            f"memory='{format_bytes(settings.memory)}' may be used for them. Select fewer outputs, or set "
-            f"memory='{format_bytes(3 * reserved)}'."
-        )
+    numbers = np.zeros(len(rows), np.int64) if groups is None else groups.numbers
+    reserved = _averages_bytes(game, groups, settings.memory)
     plan = plan_chunks(backend, game, len(rows), settings, reserved)
     game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
     if settings.tolerance is None:
         games, draws = [game.slice(part) for part in plan.parts], _score_of(game).draws
-        work: Callable[..., tuple[RowAverages, Sums]] = partial(average_block, draws=draws)
+        work: Callable[..., tuple[dict[int, RowAverages], Sums]] = partial(average_block, draws=draws)
     else:
         games, work = rounds(backend, game), partial(average_until_converged, tolerance=settings.tolerance)
     tasks = [(games, block) for block in plan.blocks]
-    sums, parts = Additivity(scores), zip(plan.blocks, _run(work, backend, rows, tasks, plan, settings), strict=True)
-    averages = reduce(add, (_put_sums(sums, block, part) for block, part in parts))
-    used = np.full(len(rows), len(game.background)) if averages.used is None else averages.used
-    used = _background_used(backend, game, used, settings)
+    sums, parts = Additivity(scores), _run(work, backend, rows, tasks, plan, settings, numbers)
+    averages = merge_groups(_put_sums(sums, block, part) for block, part in zip(plan.blocks, parts, strict=True))
+    used = _background_used(backend, game, sums, settings)
     sums.base_values = base_values(
         game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size
     )
     return averages, sums
 
 
-def _put_sums(sums: Additivity, block: slice, part: tuple[RowAverages, Sums]) -> RowAverages:
+def _averages_bytes(game: Game, groups: RowGroups | None, memory: float) -> int:
+    """Count the bytes of the averages over the rows of each group, and over all rows.
+
+    Raises:
+        TooLarge: They take more than half of the memory.
+    """
+    g = 1 if groups is None else len(groups.labels)
+    needed = AVERAGES * result_bytes(game) * (g + (g > 1))
+    which, fewer = (f" of each of {g} groups", "outputs or groups") if g > 1 else ("", "outputs")
+    if needed > memory / 2:
+        raise TooLarge(
+            f"the averages over the rows{which} need {format_bytes(needed)}, but only half of "
+            f"memory='{format_bytes(memory)}' may be used for them. Select fewer {fewer}, or set "
+            f"memory='{format_bytes(3 * needed)}'."
+        )
+    return needed
+
+
+def _put_sums(sums: Additivity, block: slice, part: tuple[dict[int, RowAverages], Sums]) -> dict[int, RowAverages]:
     sums.put(block, part[1])
     return part[0]
 
@@ -130,7 +147,7 @@ def trial(backend: Backend, game: Game, rows: TableStream, settings: Settings) -
     bound = [bind(backend, game.slice(part)) for part in plan.parts]
 
     def run(count: int) -> None:
-        average_block(bound, some[np.arange(count) % len(some)], range(count))
+        average_block(bound, some[np.arange(count) % len(some)], range(count), np.zeros(count, np.int64))
 
     return run
 
@@ -174,10 +191,11 @@ def score_all(game: Game, rows: TableStream, plan: Plan) -> tuple[NDArray[Any], 
     return scores, background_scores
 
 
-def _background_used(backend: Backend, game: Game, used: NDArray[Any], settings: Settings) -> NDArray[Any]:
+def _background_used(backend: Backend, game: Game, sums: Additivity, settings: Settings) -> NDArray[Any]:
     """Count the background rows that each row was compared with: (n,). Samples come from all background rows."""
-    stopped_early = settings.tolerance is not None and backend.splits_background
-    return used if stopped_early else np.full(len(used), len(game.background))
+    if settings.tolerance is not None and backend.splits_background and sums.used is not None:
+        return sums.used
+    return np.full(len(sums.scores), len(game.background))
 
 
 def _attribute_blocks(
@@ -203,12 +221,14 @@ def _run(
     tasks: Sequence[tuple[list[Game], slice]],
     plan: Plan,
     settings: Settings,
+    *per_row: NDArray[Any],
 ) -> Iterator[T]:
-    """Do ``work`` for each task, games and a block of rows, on all workers."""
+    """Do ``work`` for each task, games and a block of rows with its part of ``per_row``, on all workers."""
     seeds = row_seeds(settings.seed, len(rows)) if backend.n_samples else range(len(rows))
     attribution: Callable[[Game], Attribution] = partial(bind, backend)
     if len(plan.parts) == 1:  # then all blocks share what is bound; otherwise one part is held at a time
         attribution = cache(attribution)
     work = partial(attempt, Room(plan.room, current_room().said), work)
-    arguments = (([attribution(game) for game in games], rows[block], seeds[block]) for games, block in tasks)
+    parts = (rows, seeds, *per_row)
+    arguments = (([*map(attribution, games)], *(part[block] for part in parts)) for games, block in tasks)
     return parallel_map(work, arguments, len(tasks), n_jobs=settings.n_jobs, progress=settings.progress)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shapae.backends.base import Attribution
 from shapae.explainer.additivity import Sums
-from shapae.explainer.importance import RowAverages, average_over_rows
+from shapae.explainer.importance import RowAverages, average_groups, merge_groups
 from shapae.utils.blocks import Room, memory_bound
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
@@ -24,24 +24,32 @@ MIN_GROUPS = 8
 T = TypeVar("T")
 
 
-def attempt(room: Room, work: Callable[..., T], bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int]) -> T:
-    """Do ``work`` on rows within the room; where the device runs out of memory, again on halves of the rows."""
+def attempt(room: Room, work: Callable[..., T], bound: Sequence[Attribution], rows: Tensor, *per_row: Any) -> T:
+    """Do ``work`` on rows within the room; where the device runs out of memory, again on halves of the rows.
+
+    Args:
+        room: Bytes that may be held.
+        work: Function of the other arguments.
+        bound: Attributions against the parts of the background.
+        rows: (n, d).
+        *per_row: n random seeds, and what else belongs to the rows.
+    """
     try:
         with memory_bound(room):
-            return work(bound, rows, seeds)
+            return work(bound, rows, *per_row)
     except torch.cuda.OutOfMemoryError as error:
         room.halve(error)
     halves = batches(len(rows), -(-len(rows) // 2))  # not within the except clause, whose traceback holds tensors
-    result: T = _merge([attempt(room, work, bound, rows[half], seeds[half]) for half in halves])
+    result: T = _merge([attempt(room, work, bound, *(part[half] for part in (rows, *per_row))) for half in halves])
     return result
 
 
 def _merge(parts: list[Any]) -> Any:
-    """Merge the results of blocks of rows: moments, or averages over the rows with sums of each row."""
+    """Merge the results of blocks of rows: moments, or averages over groups of rows with sums of each row."""
     if isinstance(parts[0], Moments):
         return concatenate(parts, axis=0)
     averages, sums = zip(*parts, strict=True)
-    return reduce(add, averages), Sums.concatenate(sums)
+    return merge_groups(averages), Sums.concatenate(sums)
 
 
 def attribute_block(bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int]) -> Moments:
@@ -101,22 +109,25 @@ def _converged(total: Moments, tolerance: float) -> NDArray[Any]:
 
 
 def average_block(
-    bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], *, draws: int = 0
-) -> tuple[RowAverages, Sums]:
-    """Average the values of ``rows``, and sum them over the features; see ``attribute_block``, and ``Head.draws``."""
+    bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], groups: NDArray[Any], *, draws: int = 0
+) -> tuple[dict[int, RowAverages], Sums]:
+    """Average the values over each group of ``rows``, and sum them over the features.
+
+    Args:
+        bound: See ``attribute_block``.
+        rows: See ``attribute_block``.
+        seeds: See ``attribute_block``.
+        groups: (n,), number of the group of each row.
+        draws: See ``Head.draws``.
+    """
     moments = attribute_block(bound, rows, seeds)
     moments = moments.average_outputs() if draws else moments
-    return average_over_rows(moments.mean), Sums.of(moments)
+    return average_groups(moments.mean, groups), Sums.of(moments)
 
 
 def average_until_converged(
-    bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], *, tolerance: float
-) -> tuple[RowAverages, Sums]:
-    """Average the values of ``rows``, and sum them over the features; see ``attribute_until_converged``."""
+    bound: Sequence[Attribution], rows: Tensor, seeds: Sequence[int], groups: NDArray[Any], *, tolerance: float
+) -> tuple[dict[int, RowAverages], Sums]:
+    """Average the values over each group of ``rows``; see ``average_block`` and ``attribute_until_converged``."""
     moments = attribute_until_converged(bound, rows, seeds, tolerance=tolerance)
-    return average_over_rows(moments.mean, used_per_row(moments)), Sums.of(moments)
-
-
-def used_per_row(moments: Moments) -> NDArray[Any]:
-    """Count the background rows, or the samples, that each row was averaged over: (n,)."""
-    return np.asarray(np.rint(moments.count).astype(np.int64).reshape(-1))
+    return average_groups(moments.mean, groups), Sums.of(moments)

@@ -1,8 +1,9 @@
 """Plots: functions from an Explanation or a table, and an Axes, to the Axes; nothing is shown.
 
-The plots of comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table;
-``interactions`` and ``interaction_network`` take interactions; ``influence`` and ``self_influence`` take influences,
-``cleaning`` the curves of a search; ``latent_map``, ``sweep`` and ``drives`` take a report on latents.
+``bar`` and ``latents`` take an ``Importance`` as well, and ``groups`` takes averages over groups of rows. The plots of
+comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table, and two of them the result
+itself; ``interactions`` and ``interaction_network`` take interactions; ``influence`` and ``self_influence`` take
+influences, ``cleaning`` the curves of a search; ``latent_map``, ``sweep`` and ``drives`` take a report on latents.
 
 A notebook shows a plot in the last line of a cell. Elsewhere, save it with ``.figure.savefig("summary.png")``.
 """
@@ -13,6 +14,7 @@ from shapae.plots.cleaning import draw as cleaning
 from shapae.plots.costs import draw as costs
 from shapae.plots.curves import draw as curves
 from shapae.plots.drives import draw as drives
+from shapae.plots.groups import draw as groups
 from shapae.plots.heatmap import draw as heatmap
 from shapae.plots.influence import draw as influence
 from shapae.plots.interaction_network import draw as interaction_network
@@ -32,6 +34,7 @@ __all__ = [
     "costs",
     "curves",
     "drives",
+    "groups",
     "heatmap",
     "influence",
     "interaction_network",

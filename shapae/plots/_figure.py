@@ -1,7 +1,7 @@
 """Shared parts of all plots: figures outside of pyplot; and pyplot with a given Axes, for the plots of shap."""
 
 import copy
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -21,7 +21,11 @@ from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
 from shapae.explainer.explanation import single
+from shapae.plots._results import check_explanation
 from shapae.utils.context import preserve_rng
+
+# Width of a character of a name, in inches.
+CHARACTER = 0.105
 
 
 class AxesPicture(Axes):
@@ -65,6 +69,12 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     return figure.add_subplot(axes_class=AxesPicture)
 
 
+def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str], label: str = "") -> Axes:
+    """Create axes for a matrix, with room for its names and for the label of its colour bar, unless ``ax`` is given."""
+    widths, label_width = [CHARACTER * max(map(len, names)) for names in (rows, columns)], CHARACTER * len(label)
+    return new_axes(ax, 0.3 * len(columns) + widths[0] + 1.5, max(0.24 * len(rows), label_width) + widths[1] + 0.6)
+
+
 def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Explanation:
     """Copy an explanation of one output, with names that matplotlib does not read as mathematics.
 
@@ -73,8 +83,10 @@ def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Ex
         ndim: Expected number of axes of its values: 1 for a single row, 2 for several rows; None for either.
 
     Raises:
-        DataError: It has several outputs, another number of axes, no axis of features, or no values.
+        DataError: It has several outputs, another number of axes, no axis of features, or no values; or it is another
+            result.
     """
+    check_explanation(explanation)
     shown = copy.copy(single(explanation, "plot"))
     if isinstance(shown.feature_names, str):
         raise DataError(

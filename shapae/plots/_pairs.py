@@ -12,9 +12,6 @@ from shapae.errors import DataError
 from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import escape
 
-# Width of a character of a name, in inches.
-CHARACTER = 0.105
-
 
 @dataclass(frozen=True, eq=False)
 class ShownPairs:

@@ -1,23 +1,32 @@
 """Matrix of the agreement between methods."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from shapae.errors import DataError
 from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
 
 
-def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None = None) -> Axes:
+def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the agreement of all pairs of methods, similar methods side by side.
 
     Args:
-        agreement: Square table of numbers from -1 to 1, such as ``ranking.agreement.loc["spearman"]``; NaN if unknown.
-        label: Meaning of the numbers.
+        agreement: A ``GlobalRanking`` or a ``Comparison``, for Spearman's correlations; or a square table of numbers
+            from -1 to 1, such as ``ranking.agreement.loc["kendall"]``; NaN if unknown.
+        label: Meaning of the numbers; None for "Spearman's rank correlation" or, of a table, "agreement".
         ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: This is another result.
     """
+    if not isinstance(agreement, pd.DataFrame):
+        agreement, label = _correlations(agreement), label or "Spearman's rank correlation"
     order = cluster_order(agreement.fillna(0).to_numpy())
     shown, names = agreement.to_numpy()[np.ix_(order, order)], [escape(name) for name in agreement.index[order]]
     ax = new_axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
@@ -30,5 +39,20 @@ def draw(agreement: pd.DataFrame, *, label: str = "agreement", ax: Axes | None =
             column, row, text, ha="center", va="center", fontsize=8, color="white" if abs(number) > 0.6 else "black"
         )
     with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label=label)
+        ax.figure.colorbar(image, ax=ax, label=label or "agreement")
     return ax
+
+
+def _correlations(result: Any) -> pd.DataFrame:
+    """Take Spearman's correlations of all pairs of methods from a result.
+
+    Raises:
+        DataError: It has none.
+    """
+    table = getattr(result, "agreement", None)
+    if not isinstance(table, pd.DataFrame):
+        raise DataError(
+            f"this plot takes a GlobalRanking, a Comparison or a square table, got {type(result).__name__}. Rank the "
+            f"features: shapae.rank_features(model, X)."
+        )
+    return table.loc[["spearman"]].droplevel(0) if table.index.nlevels > 1 else table

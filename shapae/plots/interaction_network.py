@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from shapae.explainer.interactions import Interactions
-from shapae.plots._figure import new_axes, parent_figure
-from shapae.plots._pairs import CHARACTER, ShownPairs
+from shapae.plots._figure import CHARACTER, new_axes, parent_figure
+from shapae.plots._pairs import ShownPairs
 
 # Radius of the whole in inches, and on it the largest width of a line and the largest area of a circle, in points.
 RADIUS, WIDTH, AREA = 2.6, 9.0, 1000.0

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from shapae.explainer.interactions import Interactions
-from shapae.plots._figure import new_axes, pyplot_axes
-from shapae.plots._pairs import CHARACTER, ShownPairs
+from shapae.plots._figure import CHARACTER, new_axes, pyplot_axes
+from shapae.plots._pairs import ShownPairs
 
 
 def draw(interactions: Interactions, *, row: int | None = None, max_display: int = 20, ax: Axes | None = None) -> Axes:

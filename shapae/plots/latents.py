@@ -1,20 +1,25 @@
 """Matrix of the importance of features for outputs, such as latents."""
 
+from typing import Any
+
 import numpy as np
 import shap
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from shapae.errors import DataError
-from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
+from shapae.explainer.importance import Importance
+from shapae.plots._figure import cluster_order, escape, new_matrix_axes, pyplot_axes
+from shapae.plots._results import check_explanation
 
 
 def draw(
-    explanation: shap.Explanation, *, max_display: int = 30, max_outputs: int = 30, ax: Axes | None = None
+    explanation: shap.Explanation | Importance, *, max_display: int = 30, max_outputs: int = 30, ax: Axes | None = None
 ) -> Axes:
     """Draw the mean |value| of each feature for each output, similar features and similar outputs side by side.
 
     Args:
-        explanation: Explanation of several outputs: latents, or reconstructed features.
+        explanation: Explanation or Importance of several outputs: latents, or reconstructed features.
         max_display: Maximum number of features, ranked by their largest mean |value| for any of the outputs.
         max_outputs: Maximum number of outputs, ranked by their sums over all features.
         ax: Axes to draw on; None for a new figure.
@@ -23,22 +28,41 @@ def draw(
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: The explanation has a single output, or a single row.
+        DataError: The explanation has a single output, or a single row; or this is another result.
     """
+    size = _mean_abs(explanation)
+    outputs = np.argsort(-size.sum(axis=0))[:max_outputs]
+    features = np.argsort(-size[:, outputs].max(axis=1))[:max_display]
+    size = size[np.ix_(features, outputs)]
+    rows, columns = cluster_order(size), cluster_order(size.T)
+    names = [escape(explanation.feature_names[j]) for j in features[rows]]
+    labels, title = [escape(explanation.output_names[k]) for k in outputs[columns]], "mean |SHAP value|"
+    ax = new_matrix_axes(ax, names, labels, title)
+    image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
+    ax.set_yticks(range(len(rows)), names)
+    ax.set_xticks(range(len(columns)), labels, rotation=90)
+    with pyplot_axes(ax):
+        ax.figure.colorbar(image, ax=ax, label=title)
+    return ax
+
+
+def _mean_abs(explanation: shap.Explanation | Importance) -> NDArray[Any]:
+    """(d, k): mean |value| of an explanation, or of an importance, of several outputs.
+
+    Raises:
+        DataError: It has a single output, or a single row; or it is another result.
+    """
+    if isinstance(explanation, Importance):
+        if len(explanation.output_names) == 1:
+            raise DataError(
+                f"this Importance has one output, {explanation.output_names[0]!r}. This plot takes several outputs, as "
+                f"from head='latent'. Use shapae.plots.bar(importance)."
+            )
+        return explanation.mean_abs
+    check_explanation(explanation, "an Explanation or an Importance")
     if np.ndim(explanation.values) != 3 or not np.size(explanation.values):
         raise DataError(
             f"the values have shape {np.shape(explanation.values)}. This plot takes several rows and outputs, as from "
             f"head='latent'. For one output, use shapae.plots.summary(explanation)."
         )
-    size = np.abs(explanation.values).mean(axis=0)
-    outputs = np.argsort(-size.sum(axis=0))[:max_outputs]
-    features = np.argsort(-size[:, outputs].max(axis=1))[:max_display]
-    size = size[np.ix_(features, outputs)]
-    rows, columns = cluster_order(size), cluster_order(size.T)
-    ax = new_axes(ax, 0.28 * len(columns) + 3, 0.22 * len(rows) + 1.5)
-    image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
-    ax.set_yticks(range(len(rows)), [escape(explanation.feature_names[j]) for j in features[rows]])
-    ax.set_xticks(range(len(columns)), [escape(explanation.output_names[k]) for k in outputs[columns]], rotation=90)
-    with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label="mean |SHAP value|")
-    return ax
+    return np.asarray(np.abs(explanation.values).mean(axis=0))

@@ -1,16 +1,34 @@
 """Matrix of the ranks of features in several methods."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from shapae.errors import DataError
 from shapae.plots._figure import escape, new_axes, pyplot_axes
 
 
+class Ranking(Protocol):
+    """The parts of a ``GlobalRanking`` that are drawn."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Importances, features x methods."""
+
+    @property
+    def significant(self) -> pd.DataFrame:
+        """Whether each importance is significant."""
+
+    @property
+    def clusters(self) -> Mapping[str, list[str]]:
+        """Clusters of features."""
+
+
 def draw(
-    table: pd.DataFrame,
+    table: "pd.DataFrame | Ranking",
     *,
     sure: pd.DataFrame | None = None,
     clusters: Mapping[str, Sequence[str]] | None = None,
@@ -20,16 +38,28 @@ def draw(
     """Draw the rank of each feature in each method; colours show the importance.
 
     Args:
-        table: Importances, features x methods, such as ``ranking.table``.
-        sure: Whether each importance is significant, in the shape of ``table``; other ranks are not printed. None if
-            all are significant.
-        clusters: Features to be placed side by side, with a bar beside their names; see ``ranking.clusters``.
+        table: A ``GlobalRanking``; or importances, features x methods, such as ``ranking.table``.
+        sure: Whether each importance is significant, in the shape of ``table``; other ranks are not printed. None for
+            that of a ``GlobalRanking``; in a table of importances, all are significant.
+        clusters: Features to be placed side by side, with a bar beside their names. None for ``ranking.clusters`` of a
+            ``GlobalRanking``, and for none in a table.
         max_display: Maximum number of features, ranked by their mean importance.
         ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: This is another result.
     """
+    if not isinstance(table, pd.DataFrame):
+        if not hasattr(table, "significant"):
+            raise DataError(
+                f"this plot takes a GlobalRanking or its table, got {type(table).__name__}. Rank the features: "
+                f"shapae.rank_features(model, X)."
+            )
+        sure, clusters = table.significant if sure is None else sure, table.clusters if clusters is None else clusters
+        table = table.table
     cluster_of = {feature: name for name, members in (clusters or {}).items() for feature in members}
     features = _order(table.mean(axis=1), cluster_of)[:max_display]
     largest = table.max().where(table.max() > 0, 1)

@@ -1,5 +1,7 @@
 """Labels of rows: the groups that they belong to."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,77 @@ from numpy.typing import NDArray
 from shapae.errors import DataError, UnknownName
 from shapae.tables.anndata import is_anndata
 from shapae.tables.convert import index_names
-from shapae.tables.table import Table
+from shapae.tables.files import is_path, open_table
+from shapae.tables.table import Table, read_table
 from shapae.utils.text import enumerate_names
+
+
+@dataclass(frozen=True, eq=False)
+class RowGroups:
+    """Groups of n rows.
+
+    Attributes:
+        labels: g different labels.
+        numbers: (n,), number of the group of each row: the position of its label.
+    """
+
+    labels: list[Any]
+    numbers: NDArray[Any]
+
+    @classmethod
+    def of(cls, labels: NDArray[Any], categories: Iterable[Any] | None = None) -> "RowGroups":
+        """Group rows by their labels.
+
+        Args:
+            labels: (n,), object, none of them missing.
+            categories: All labels in their order; None to sort them.
+
+        Raises:
+            DataError: Some labels are neither names nor numbers.
+        """
+        try:
+            numbers, found = pd.factorize(labels)
+        except TypeError as error:
+            raise DataError(
+                f"labels must be names or numbers that can be compared, got {labels[0]!r}: {error}."
+            ) from error
+        plain = [label.item() if isinstance(label, np.generic) else label for label in found]
+        known = _sorted(plain) if categories is None else [label for label in categories if label in {*plain}]
+        place = {label: position for position, label in enumerate(known)}
+        return cls(known, np.array([place[label] for label in plain])[numbers])
+
+
+def _sorted(labels: Iterable[Any]) -> list[Any]:
+    """Sort labels; those that can't be compared with each other, such as 1 and "a", by their names."""
+    try:
+        return sorted(labels)
+    except TypeError:
+        return sorted(labels, key=str)
+
+
+def read_groups(X: Any, by: Any) -> tuple[Any, RowGroups | None]:
+    """Read a table, and the groups of its rows.
+
+    Args:
+        X: (n, d), any table, or the path of its file.
+        by: n labels, or the name of a column of ``obs``, see ``read_labels``. Groups are sorted by their labels; the
+            categories of pandas keep their order. None for no groups: the table stays as it is.
+
+    Returns:
+        The table as ``read_table`` takes it, and the groups; None without any.
+
+    Raises:
+        DataError: See ``read_table`` and ``read_labels``.
+        UnknownName: ``obs`` has no such column.
+    """
+    if by is None:
+        return X, None
+    opened = open_table(X)
+    rows = read_table(opened, f"rows in {X}" if is_path(X) else "rows")
+    by = _column(opened, by) if isinstance(by, str) else by
+    kind = getattr(by, "dtype", None)
+    categories = kind.categories if isinstance(kind, pd.CategoricalDtype) else None
+    return rows, RowGroups.of(read_labels(opened, rows, by), categories)
 
 
 def read_labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
@@ -35,6 +106,9 @@ def read_labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
     if names is not None and rows.row_names is not None and not np.array_equal(names, rows.row_names):
         raise DataError("the labels and the table have different row names. Give labels.loc[X.index].")
     labels = np.asarray(by, dtype=object)
+    if isinstance(by, np.ma.MaskedArray):
+        labels = labels.copy()
+        labels[np.ma.getmaskarray(by)] = None
     if labels.shape != (len(rows),):
         raise DataError(f"there must be one label for each of the {len(rows)} rows, got shape {labels.shape}.")
     missing = np.flatnonzero(pd.isna(labels)).tolist()

@@ -183,14 +183,14 @@ def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
     return Moments(
         count,
         _join([part.mean for part in parts], axis),
-        _concatenate_known([part.sum_of_squares for part in parts], axis),
+        concatenate_known([part.sum_of_squares for part in parts], axis),
         n_groups,
         concatenate(sums, axis) if len(sums) == len(parts) else None,
-        _concatenate_known([part.background_variance for part in parts], axis),
+        concatenate_known([part.background_variance for part in parts], axis),
     )
 
 
-def _concatenate_known(arrays: Sequence[Array | None], axis: int) -> Array | None:
+def concatenate_known(arrays: Sequence[Array | None], axis: int) -> Array | None:
     """Concatenate arrays; None if one of them is not known."""
     known = [array for array in arrays if array is not None]
     return _join(known, axis) if len(known) == len(arrays) else None

@@ -124,6 +124,53 @@ def test_summarize_writes_the_results_of_the_library(work):
     np.testing.assert_allclose(top["mean_abs_value"][0], want.mean_abs[:, 0].max(), rtol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def annotated(work):
+    """An .h5ad of the table, with groups of rows."""
+    anndata = pytest.importorskip("anndata")
+    table = pd.read_csv(work / "X.csv")
+    kinds = pd.Categorical(["CD4+/CD25 T", "=B", "NK"] * 10, ["NK", "CD4+/CD25 T", "=B"])
+    adata = anndata.AnnData(table.set_axis([f"cell {row}" for row in range(30)]), obs=None)
+    adata.obs["kind"] = kinds
+    adata.write_h5ad(work / "X.h5ad")
+    return adata
+
+
+@pytest.mark.parametrize("head", ["latent", "latent:1"])
+def test_summarize_by_a_column_of_obs_writes_the_groups_of_the_library(head, work, annotated):
+    command = ("summarize", *EXPLAIN[1:], "--data", "X.h5ad", "--background", "background.csv", "--head", head)
+    out = f"by {head[-1]}"
+    code, output, error = run(*command, "--by", "kind", "--out", out, cwd=work)
+    assert (code, error) == (0, "")
+    picture = ["groups.png"] if head == "latent:1" else []
+    assert sorted(path.name for path in (work / out).iterdir()) == sorted([
+        "groups.csv",
+        *picture,
+        "importance.csv",
+        "top.csv",
+    ])
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    want = shapae.Explainer(net, pd.read_csv(work / "background.csv"), head=head).summarize(annotated, by="kind")
+    got = pd.read_csv(work / out / "groups.csv")
+    assert got["group"].unique().tolist() == ["NK", "CD4+/CD25 T", "'=B"]
+    np.testing.assert_allclose(got["mean_value"], want.table["mean_value"], rtol=1e-4, atol=1e-8)
+    assert len(pd.read_csv(work / out / "top.csv")) == len(want.top())
+    code, _, error = run(*command, "--by", "kind", "--out", out, "--force", cwd=work)
+    assert (code, error) == (0, "")
+
+
+def test_summarize_by_an_unknown_column_is_one_line(work, annotated):
+    command = ("summarize", *EXPLAIN[1:], "--background", "background.csv", "--by")
+    code, _, error = run(*command, "kinds", "--data", "X.h5ad", "--out", "no", cwd=work)
+    assert (code, error) == (2, "shapae: no column of obs is called 'kinds'; there are: kind.\n")
+    code, _, error = run(*command, "kind", "--out", "no", cwd=work)
+    assert code == 2
+    assert "'kind' can be a column of obs only if the table is an AnnData" in error
+    assert not (work / "no").exists()
+
+
 def test_interactions_writes_the_results_of_the_library(work):
     command = ("interactions", *EXPLAIN[1:], "--background", "background.csv", "--seed", 3, "--top", 3)
     code, output, error = run(*command, "--out", "pairs", cwd=work)

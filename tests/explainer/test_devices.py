@@ -115,16 +115,18 @@ def test_values_are_those_of_a_processor(head, backend, settings, request):
 
     def explain():
         explainer = Explainer(model, background, head=head, backend=backend, **SETTINGS[settings])
-        return explainer(rows), explainer.summarize(rows)
+        return explainer(rows), explainer.summarize(rows), explainer.summarize(rows, by=["B", "T", "B"] * 3)
 
-    want, want_averages = explain()
+    want, want_averages, want_groups = explain()
     request.getfixturevalue("device_sizes")
-    got, averages = explain()
+    got, averages, groups = explain()
     near = {"rtol": 1e-9, "atol": 1e-12}
     np.testing.assert_allclose(got.values, want.values, **near)
     np.testing.assert_allclose(got.base_values, want.base_values, **near)
     np.testing.assert_allclose(averages.mean_abs, want_averages.mean_abs, **near)
     np.testing.assert_allclose(averages.over.sizes.standard_error, want_averages.over.sizes.standard_error, **near)
+    np.testing.assert_allclose(groups.mean, want_groups.mean, **near)
+    np.testing.assert_allclose(groups.mean_abs_error, want_groups.mean_abs_error, **near)
     if head == "reconstruction_error" and want.standard_errors is not None:
         np.testing.assert_allclose(got.standard_errors, want.standard_errors, rtol=1e-6, atol=1e-12)
 

@@ -12,9 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from shapae import latents, plots
+from shapae import GlobalRanking, latents, plots
 from shapae.errors import DataError
 from shapae.explainer.explanation import Explanation
+from shapae.explainer.grouped_importance import GroupedImportance
+from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
 from tests import cases
 
@@ -40,6 +42,9 @@ PAIRS = Interactions(
 ROWS = pd.DataFrame(np.random.default_rng(2).standard_normal((40, 5)), columns=NAMES)
 REPORT = latents(cases.build(cases.Linear, 5, 3), ROWS, covariates={"in $": ["$ a $", "price $ and $ cost"] * 20})
 TABLE = pd.DataFrame(rng.random((5, 6)), NAMES, [f"method {place}" for place in range(6)])
+RAW = pd.DataFrame(np.random.default_rng(2).random((5, 5)), NAMES, NAMES)
+RANKING = GlobalRanking(RAW, RAW * 0 + 0.2, {"two": NAMES[:2]})
+TYPES = ["$ of B", "T"] * 20
 SQUARE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
 DRAW = {
     "costs": lambda **options: plots.costs(SQUARE.iloc[:, :2].abs(), controls=NAMES[:1], **options),
@@ -51,6 +56,11 @@ DRAW = {
     "heatmap": lambda **options: plots.heatmap(SINGLE, **options),
     "latents": lambda **options: plots.latents(SEVERAL, **options),
     "ranking": lambda **options: plots.ranking(TABLE, clusters={"two": NAMES[:2]}, **options),
+    "bar of averages": lambda **options: plots.bar(Importance.of(SINGLE), **options),
+    "latents of averages": lambda **options: plots.latents(Importance.of(SEVERAL), **options),
+    "groups": lambda **options: plots.groups(GroupedImportance.of(SINGLE, TYPES), **options),
+    "a whole ranking": lambda **options: plots.ranking(RANKING, **options),
+    "agreement of a whole ranking": lambda **options: plots.agreement(RANKING, **options),
     "interactions": lambda **options: plots.interactions(PAIRS, **options),
     "interactions of a row": lambda **options: plots.interactions(PAIRS, row=3, **options),
     "interaction_network": lambda **options: plots.interaction_network(PAIRS, **options),

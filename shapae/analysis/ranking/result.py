@@ -72,13 +72,17 @@ class GlobalRanking:
         in_top = ((-self.raw).rank(method="first") <= self.top).astype(float)
         return (in_top.T @ in_top) / self.top
 
+    @property
+    def significant(self) -> pd.DataFrame:
+        """(p, q): whether each importance is more than two standard errors above 0."""
+        return (self.raw > 0) & ~(self.raw <= SIGNIFICANCE * self.errors)
+
     def plot(self, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
         """Draw the rank of each feature in each method; see ``plots.ranking``.
 
         A dot replaces the rank of an importance within two standard errors of 0, or below.
         """
-        significant = (self.raw > 0) & ~(self.raw <= SIGNIFICANCE * self.errors)
-        return plots.ranking(self.table, sure=significant, clusters=self.clusters, max_display=max_display, ax=ax)
+        return plots.ranking(self, max_display=max_display, ax=ax)
 
     def plot_agreement(self, measure: str = "spearman", *, ax: Axes | None = None) -> Axes:
         """Draw the agreement of the methods; see ``plots.agreement``.

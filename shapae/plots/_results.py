@@ -1,0 +1,104 @@
+"""Results that plots take, and the plots of other results."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import shap
+
+from shapae.errors import DataError, UnknownName
+from shapae.explainer.explanation import Explanation
+from shapae.explainer.grouped_importance import GroupedImportance
+from shapae.explainer.importance import Importance
+from shapae.explainer.interactions import Interactions
+
+# Number of standard errors from zero beyond which a mean has a sure direction: two, about 95 % confidence.
+SIGNIFICANCE = 2
+
+
+def check_explanation(result: Any, takes: str = "an Explanation") -> None:
+    """Check that a result is an explanation of rows, by shapae or by shap.
+
+    Args:
+        result: Any object.
+        takes: Results that the plot takes, for the message.
+
+    Raises:
+        DataError: It is another one; the plot that takes it is named.
+    """
+    if not isinstance(result, shap.Explanation):
+        raise DataError(f"this plot takes {takes}, got {type(result).__name__}. {remedy(result)}")
+
+
+def check_grouped(result: Any) -> None:
+    """Check that a result has averages over groups of rows.
+
+    Raises:
+        DataError: It is another one.
+    """
+    if not isinstance(result, GroupedImportance):
+        rows = isinstance(result, Explanation)
+        code = "shapae.GroupedImportance.of(explanation, labels)" if rows else "explainer.summarize(X, by=labels)"
+        raise DataError(f"this plot takes averages over groups of rows: {code}. Got {type(result).__name__}.")
+
+
+def remedy(result: Any) -> str:
+    """Name the plot of a result."""
+    if isinstance(result, GroupedImportance):
+        one = [*result.labels, "label"][0]
+        return f"Use shapae.plots.groups(grouped), or the Importance in one group: grouped[{one!r}]."
+    if isinstance(result, Importance):
+        holds = "An Importance holds averages, and no rows: use shapae.plots.bar(importance)"
+        if len(result.output_names) == 1:
+            return f"{holds}."
+        return f"{holds[:-1]}, output={result.output_names[0]!r}), or shapae.plots.latents(importance) for all outputs."
+    if isinstance(result, Interactions):
+        return "Use shapae.plots.interactions(interactions), or shapae.plots.interaction_network(interactions)."
+    if hasattr(result, "plot") and not isinstance(result, pd.DataFrame | pd.Series):  # a ranking, a comparison
+        return "It has a plot of its own: .plot()."
+    return "An Explanation is the result of shapae.Explainer(model, background)(X)."
+
+
+def choose_output(names: Sequence[str], output: str | None, code: str) -> int:
+    """Find the position of an output.
+
+    Args:
+        names: Names of all outputs.
+        output: One of them; None if there is only one.
+        code: Code that chooses the output ``{!r}``, for the message.
+
+    Raises:
+        DataError: There are several outputs, and none is chosen.
+        UnknownName: There is no such output.
+    """
+    if output is not None and output not in names:
+        raise UnknownName("output", output, list(names))
+    if output is None and len(names) > 1:
+        raise DataError(f"can't plot {len(names)} outputs at once. Choose one, as in {code.format(names[0])}.")
+    return 0 if output is None else list(names).index(output)
+
+
+def select_output(explanation: shap.Explanation, output: str | None) -> shap.Explanation:
+    """Select an output of an explanation; None for an explanation of one output, which stays as it is.
+
+    Raises:
+        DataError: It is shap's, whose outputs have no names to choose by.
+        UnknownName: There is no such output.
+    """
+    if output is None:
+        return explanation
+    if not isinstance(explanation, Explanation):
+        raise DataError(
+            "output= chooses from an Explanation of shapae, got one of shap. Choose by explanation[..., 0]."
+        )
+    return explanation.output(output)
+
+
+def check_display(most: int) -> None:
+    """Check the number of features to display.
+
+    Raises:
+        DataError: It is less than 1.
+    """
+    if most < 1:
+        raise DataError(f"a picture shows one feature or more, got max_display={most}.")

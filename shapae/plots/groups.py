@@ -1,0 +1,71 @@
+"""Matrix of features and groups of rows: which features, in which group, in which direction."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from shapae.explainer.grouped_importance import GroupedImportance
+from shapae.plots._figure import cluster_order, escape, new_matrix_axes, pyplot_axes
+from shapae.plots._results import SIGNIFICANCE, check_display, check_grouped, choose_output
+
+# Part of the sizes of the means below the end of the colours: a single large mean would leave all others pale.
+SATURATED = 0.98
+
+
+def draw(
+    grouped: GroupedImportance, *, output: str | None = None, max_display: int = 30, ax: Axes | None = None
+) -> Axes:
+    """Draw the mean value of each feature in each group, similar features side by side.
+
+    Red features raise the output in the group, blue features lower it, compared with the background. A dot marks the
+    means that are more than two standard errors away from 0. The colours end at the 98th percentile of all |means|.
+
+    Args:
+        grouped: Result of ``Explainer.summarize(X, by=labels)``.
+        output: Name of the output; it may be left out if there is only one.
+        max_display: Maximum number of features: first the one with the largest |mean value| of each group, then the
+            second one of each group, and so on, so that no group is left out because its values are small.
+        ax: Axes to draw on; None for a new figure.
+
+    Returns:
+        The Axes; nothing is shown or saved.
+
+    Raises:
+        DataError: There are several outputs and none is chosen; or this is another result.
+        UnknownName: There is no such output.
+    """
+    check_grouped(grouped)
+    check_display(max_display)
+    at = choose_output(grouped.output_names, output, "shapae.plots.groups(grouped, output={!r})")
+    mean, error = grouped.mean[..., at].T, grouped.mean_error[..., at].T  # (d, g)
+    chosen = _rank(np.abs(mean))[:max_display]
+    features = chosen[cluster_order(mean[chosen])]
+    names = [escape(grouped.feature_names[feature]) for feature in features]
+    labels = [f"{escape(label)} ({count})" for label, count in zip(grouped.labels, grouped.counts, strict=True)]
+    title = f"mean SHAP value (impact on {escape(grouped.output_names[at])})"
+    ax = new_matrix_axes(ax, names, labels, title)
+    _draw_cells(ax, mean[features], np.abs(mean[features]) > SIGNIFICANCE * error[features])
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xticks(range(len(labels)), labels, rotation=90)
+    with pyplot_axes(ax):
+        note = f"\N{BULLET} more than {SIGNIFICANCE} standard errors from 0"
+        ax.figure.colorbar(ax.images[-1], ax=ax, extend="both", label=f"{title}\n{note}")
+    return ax
+
+
+def _rank(size: NDArray[Any]) -> NDArray[Any]:
+    """Sort features by their best rank in any group, those of one rank by their largest size: (d, g) -> (d,)."""
+    ranks = np.argsort(np.argsort(-size, axis=0, kind="stable"), axis=0)
+    return np.lexsort((-size.max(axis=1), ranks.min(axis=1)))
+
+
+def _draw_cells(ax: Axes, mean: NDArray[Any], sure: NDArray[Any]) -> None:
+    """Draw a cell for each mean (d, g), in a colour for its sign and size; and a dot where it is sure."""
+    size = np.abs(mean)
+    largest = float(np.quantile(size, SATURATED) or size.max()) or 1.0
+    ax.imshow(mean, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
+    rows, columns = np.nonzero(sure)
+    dark = size[rows, columns] > 0.6 * largest
+    ax.scatter(columns, rows, s=10, c=np.where(dark, "white", "black"), linewidths=0)
