@@ -48,7 +48,8 @@ class Autoencoder(nn.Module):
         latent_distribution: -> the pair (mean, log variance), each (n, m), or a normal distribution.
         preprocess: Preprocessing in front of the model, so that rows and values refer to the original columns: a pair
             (mean, scale) of d numbers each, for (rows - mean) / scale; a transformer of scikit-learn with such a map,
-            or a Pipeline of them; or an nn.Module. Reconstructions stay in the units of the model: see ``target``.
+            or a Pipeline of them; or an nn.Module. Reconstructions stay in the units of the model: see ``target`` and
+            ``in_table_units``.
         noise: Replacement of the Gaussian noise that the model draws: "auto" for its mean, if the model is random in
             eval mode, as most variational autoencoders are; "mean" for its mean, 0, in any case; an integer for one
             sample, see ``drawn``; a function ``shapae.models.noise.Noise``; None to let the model draw.
@@ -124,6 +125,17 @@ class Autoencoder(nn.Module):
         with ForwardMode(self.noise, len(rows)):
             target: Tensor = self.preprocess(rows)
         return target
+
+    def in_table_units(self, rows: Tensor) -> Tensor | None:
+        """(n, d) -> (n, d): undo the preprocessing, so that reconstructions have the units of the original columns.
+
+        The rows themselves are returned if there is no preprocessing. A module that was given as ``preprocess`` is
+        undone by its method ``inverse``; without such a method the result is None.
+
+        Raises:
+            ShapeError: The rows have another number of columns, or ``inverse`` does not return rows of their shape.
+        """
+        return preprocessing.invert(self.preprocess, rows)
 
     def reconstruct(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d), in the units of the model.

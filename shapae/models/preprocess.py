@@ -40,9 +40,21 @@ class Affine(nn.Module):
         Raises:
             ShapeError: The rows do not have d columns.
         """
+        self._check_width(rows)
+        return (rows - self.mean.to(rows)) / self.scale.to(rows)
+
+    def inverse(self, rows: Tensor) -> Tensor:
+        """(n, d) -> (n, d): rows * scale + mean, such as reconstructions in the units of the original columns.
+
+        Raises:
+            ShapeError: The rows do not have d columns.
+        """
+        self._check_width(rows)
+        return rows * self.scale.to(rows) + self.mean.to(rows)
+
+    def _check_width(self, rows: Tensor) -> None:
         if rows.shape[1:] != self.mean.shape:
             raise ShapeError(f"preprocess is for {len(self.mean)} columns, got rows of shape {tuple(rows.shape)}.")
-        return (rows - self.mean.to(rows)) / self.scale.to(rows)
 
 
 def as_module(preprocess: Any, like: Tensor) -> nn.Module:
@@ -65,6 +77,34 @@ def as_module(preprocess: Any, like: Tensor) -> nn.Module:
         return Affine(-offset / slope, 1 / slope, like, fitted_names(preprocess))
     mean, scale = _check_pair(preprocess)
     return Affine(mean, scale, like, _common_names(*preprocess))
+
+
+def invert(preprocess: nn.Module, rows: Tensor) -> Tensor | None:
+    """Undo ``preprocess``.
+
+    Args:
+        preprocess: An ``Affine``; an nn.Identity; or any module with a method ``inverse``, (n, d) -> (n, d).
+        rows: (n, d), in the units of the model.
+
+    Returns:
+        (n, d), in the units of the original columns; None if the module has no such method.
+
+    Raises:
+        ShapeError: The rows do not have d columns, or ``inverse`` does not return a tensor of their shape.
+    """
+    if isinstance(preprocess, nn.Identity):
+        return rows
+    inverse = getattr(preprocess, "inverse", None)
+    if not callable(inverse):
+        return None
+    original = inverse(rows)
+    if not isinstance(original, Tensor) or original.shape != rows.shape:
+        got = tuple(original.shape) if isinstance(original, Tensor) else type(original).__name__
+        raise ShapeError(
+            f"{type(preprocess).__name__}.inverse, of preprocess=, must return rows of shape {tuple(rows.shape)}, got "
+            f"{got}. Rename the method if it does something else than undo forward."
+        )
+    return original
 
 
 def column_names(preprocess: nn.Module) -> Sequence[str] | None:

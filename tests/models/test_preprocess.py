@@ -61,6 +61,75 @@ def test_affine_transformers_become_a_module(kind, output, table, model):
     np.testing.assert_allclose(target, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())
 
 
+# The way back, to the units of the table
+
+INVERTIBLE = {
+    **{kind: AFFINE[kind] for kind in ("standard", "without mean", "min-max", "robust", "max-abs", "two of them")},
+    "nested": make_pipeline(preprocessing.RobustScaler(), make_pipeline(preprocessing.StandardScaler())),
+}
+
+
+@pytest.mark.parametrize("table", [RAW, FRAME], ids=["array", "frame"])
+@pytest.mark.parametrize("kind", INVERTIBLE)
+def test_rows_in_the_units_of_the_table_match_inverse_transform(kind, table, model):
+    scaler = copy.deepcopy(INVERTIBLE[kind]).fit(table)
+    scaled = cases.table(9, seed=5)
+    got = Autoencoder(model, preprocess=scaler).in_table_units(torch.tensor(scaled))
+    np.testing.assert_allclose(got, scaler.inverse_transform(scaled), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", AFFINE)
+def test_preprocessed_rows_come_back_as_the_rows_of_the_table(kind, model):
+    autoencoder = Autoencoder(model, preprocess=copy.deepcopy(AFFINE[kind]).fit(RAW))
+    back = autoencoder.in_table_units(autoencoder.target(torch.tensor(RAW)))
+    np.testing.assert_allclose(back, RAW, rtol=1e-9, atol=1e-9 * np.abs(RAW).max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_rows_in_the_units_of_the_table_keep_their_dtype(dtype, model):
+    scaled = torch.tensor(cases.table(9, seed=5)).to(dtype)
+    got = Autoencoder(model, preprocess=(MEAN, SCALE)).in_table_units(scaled)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, scaled.double().numpy() * SCALE + MEAN, rtol=4 * torch.finfo(dtype).eps, atol=0.1)
+
+
+@pytest.mark.parametrize("preprocess", [None, nn.Identity()])
+def test_without_preprocessing_the_units_of_the_table_are_those_of_the_model(preprocess, model):
+    rows = torch.tensor(RAW)
+    assert Autoencoder(model, preprocess=preprocess).in_table_units(rows) is rows
+
+
+class Exp(nn.Module):
+    """A module that can be undone."""
+
+    def forward(self, rows):
+        return rows.exp()
+
+    def inverse(self, rows):
+        return rows.log()
+
+
+def test_a_module_is_undone_by_its_method_inverse_only(model):
+    rows = torch.tensor(RAW).abs() + 1
+    assert torch.equal(Autoencoder(model, preprocess=Exp()).in_table_units(rows), rows.log())
+    assert Autoencoder(model, preprocess=Log()).in_table_units(rows) is None
+    assert Autoencoder(model, preprocess=nn.Sequential(Exp())).in_table_units(rows) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "got"), [(lambda rows: (rows, rows.sum(1)), "tuple"), (lambda rows: rows[:, :2], r"\(40, 2\)")]
+)
+def test_a_method_inverse_that_does_something_else_is_refused(output, got, model):
+    module = Exp()
+    module.inverse = output
+    message = rf"Exp\.inverse, of preprocess=, must return rows of shape \(40, 6\), got {got}\. Rename the method"
+    with pytest.raises(ShapeError, match=message):
+        Autoencoder(model, preprocess=module).in_table_units(torch.tensor(RAW))
+
+
+# Objects that are not of scikit-learn
+
+
 class Tripled:
     """A transformer that is not of scikit-learn."""
 
@@ -315,8 +384,10 @@ def test_a_pair_of_tensors_is_an_affine_map(model):
 
 
 def test_rows_of_another_width_are_refused(model):
-    with pytest.raises(ShapeError, match=r"preprocess is for 6 columns, got rows of shape \(2, 3\)"):
-        Autoencoder(model, preprocess=(MEAN, SCALE)).target(torch.zeros(2, 3))
+    autoencoder = Autoencoder(model, preprocess=(MEAN, SCALE))
+    for use in (autoencoder.target, autoencoder.in_table_units):
+        with pytest.raises(ShapeError, match=r"preprocess is for 6 columns, got rows of shape \(2, 3\)"):
+            use(torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize("head", ["reconstruction_error", "feature_error", "reconstruction", "latent"])
