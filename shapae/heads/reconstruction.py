@@ -79,12 +79,16 @@ class _PerFeatureHead(Head):
         losses: Tensor = self.loss(autoencoder.reconstruct(rows), autoencoder.target(rows))
         return losses
 
-    def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
-        """(n, worst, d): 1 at the features with the largest losses; a product with it has DeepSHAP multipliers."""
+    def worst_features(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
+        """(n, worst): positions of the features with the largest losses, in descending order."""
         losses = self.losses(autoencoder, anchors)
         d = losses.shape[1]
-        largest = losses.topk(min(self.worst or d, d), dim=1).indices
-        return (largest.unsqueeze(2) == torch.arange(d, device=losses.device)).to(losses)
+        return losses.topk(min(self.worst or d, d), dim=1).indices
+
+    def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
+        """(n, worst, d): 1 at the features with the largest losses; a product with it has DeepSHAP multipliers."""
+        features = torch.arange(anchors.shape[1], device=anchors.device)
+        return (self.worst_features(autoencoder, anchors).unsqueeze(2) == features).to(anchors)
 
     def select_worst(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
         """Select (n, worst) of ``numbers`` (n, d), at the features with the largest losses in ``anchors``."""
@@ -139,14 +143,16 @@ class Reconstruction(_PerFeatureHead):
 
 
 class ErrorFromOthers(_PerFeatureHead):
-    """Errors of the worst reconstructed features, attributed to the other features.
+    """Errors of the worst reconstructed features, or groups of them, attributed to the other features.
 
     score_j(z) = loss(r_j(z'), x_j), with x the explained row, and z' = z except z'_j = x_j: feature j itself is not
-    replaced, so that its own value is 0. Positive values contribute to the error, negative values offset it.
+    replaced, so that its own value is 0. Positive values contribute to the error, negative values offset it. The error
+    of a group is the sum of the errors of its features, none of which is replaced.
 
     Args:
-        worst: Number of features, those with the largest errors in each row.
+        worst: Number of features or groups, those with the largest errors in each row.
         loss: See ``FeatureError``.
+        groups: Group of each of the d features, (d,), integers from 0; None if each feature is by itself.
 
     Raises:
         ModelError: ``worst`` is less than 1, or the loss is per row, or the rows are latents, none of which is x_j.
@@ -155,8 +161,27 @@ class ErrorFromOthers(_PerFeatureHead):
         Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407, who explain r_j and leave feature j out
     """
 
-    def __init__(self, worst: int = 5, loss: str | nn.Module = "mse") -> None:
+    groups: Tensor | None
+
+    def __init__(self, worst: int = 5, loss: str | nn.Module = "mse", groups: Tensor | None = None) -> None:
         super().__init__(None, loss, worst)
+        self.register_buffer("groups", groups, persistent=False)
+
+    def worst_features(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
+        """(n, worst): positions of the features, or groups, with the largest losses, in descending order."""
+        if self.groups is None:
+            return super().worst_features(autoencoder, anchors)
+        losses, groups = self.losses(autoencoder, anchors), self.groups.to(anchors.device)
+        count = int(groups.max()) + 1
+        sums = losses.new_zeros(len(losses), count).index_add(1, groups, losses)
+        return sums.topk(min(self.worst or count, count), dim=1).indices
+
+    def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
+        """(n, worst, d): 1 at the features with the largest losses, or at all features of these groups."""
+        if self.groups is None:
+            return super().worst_mask(autoencoder, anchors)
+        groups = self.groups.to(anchors.device)
+        return (self.worst_features(autoencoder, anchors).unsqueeze(2) == groups).to(anchors)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, worst); see ``ErrorFromOthers`` for what is raised."""
