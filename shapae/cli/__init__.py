@@ -1,5 +1,6 @@
-"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``rank``, ``compare``, ``benchmark``."""
+"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``anomalies``, ``rank``, ``compare`` and others."""
 
+from shapae.cli.anomaly_commands import anomalies
 from shapae.cli.commands import main
 
-__all__ = ["main"]
+__all__ = ["anomalies", "main"]

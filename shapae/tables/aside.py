@@ -51,7 +51,9 @@ def _columns(table: Any) -> dict[str, Any]:
     """
     if isinstance(table, pd.DataFrame) or is_anndata(table):
         frame = table if isinstance(table, pd.DataFrame) else table.obs
-        levels = ((name, frame.index.get_level_values(at)) for at, name in enumerate(frame.index.names) if name is not None)
+        levels = (
+            (name, frame.index.get_level_values(at)) for at, name in enumerate(frame.index.names) if name is not None
+        )
         columns = ((name, frame.iloc[:, at]) for at, name in enumerate(frame.columns))
         return {str(name): part.array for name, part in (*levels, *columns)}
     frame = nw.from_native(table, pass_through=True)

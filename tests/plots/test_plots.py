@@ -38,6 +38,19 @@ PAIRS = Interactions(
 )
 TABLE = pd.DataFrame(rng.random((5, 6)), NAMES, [f"method {place}" for place in range(6)])
 SQUARE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
+READINGS = pd.DataFrame(
+    {
+        "reading": [3.0, -40, 0.5, 1, 7],
+        "expected": [1.0, 0, 0.4, 1, 2],
+        "low": [0.0, -1, 0, 1, 2],
+        "high": [2.0, 1, 1, 1, 2],
+        "reading_text": [*"abcde"],
+        "expected_text": [*"fghij"],
+        "error": [4.0, 1600, 0.01, 0, 25],
+        "contribution": [2.0, 800, -0.1, 0, 3],
+    },
+    NAMES,
+)
 DRAW = {
     "costs": lambda **options: plots.costs(SQUARE.iloc[:, :2].abs(), controls=NAMES[:1], **options),
     "curves": lambda **options: plots.curves(SQUARE, controls=NAMES[:1], **options),
@@ -51,6 +64,7 @@ DRAW = {
     "interactions": lambda **options: plots.interactions(PAIRS, **options),
     "interactions of a row": lambda **options: plots.interactions(PAIRS, row=3, **options),
     "interaction_network": lambda **options: plots.interaction_network(PAIRS, **options),
+    "anomaly": lambda **options: plots.anomaly(READINGS, title="row in $", **options),
     "agreement": lambda **options: plots.agreement(TABLE.T.corr(), **options),
 }
 every_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)

@@ -39,8 +39,7 @@ def explain_anomalies(
 ) -> Anomalies:
     """Explain the rows with the largest reconstruction errors, or chosen rows.
 
-    At most one of ``rows``, ``threshold`` and ``quantile`` is given. If no row is above a threshold or quantile, the
-    result has no rows.
+    At most one of ``rows``, ``threshold`` and ``quantile`` is given. If they choose no row, the result has no rows.
 
     Args:
         explainer: Explainer of the reconstruction error, with any loss. With groups, such as one-hot columns, errors
@@ -127,7 +126,7 @@ def _find_rows(rows: Any, table: Table) -> NDArray[Any]:
     """Find the positions of chosen rows.
 
     Raises:
-        DataError: There are none, or one comes twice, or names are given for rows without names.
+        DataError: A row comes twice, or names are given for rows without names.
         UnknownName: There is no row with such a name.
     """
     axis = Axis("row", 0, len(table), table.row_names)
@@ -141,8 +140,6 @@ def _find_rows(rows: Any, table: Table) -> NDArray[Any]:
             f"DataFrame with the names of the rows as its index."
         ) from error
     places = np.atleast_1d(np.arange(len(table))[index])
-    if not len(places):
-        raise DataError("rows= chooses no row. Leave it out for the rows with the largest scores.")
     repeated = pd.unique(places[pd.Series(places).duplicated()])
     if len(repeated):
         raise DataError(f"rows= chooses the positions {', '.join(map(str, repeated[:8]))} twice. Choose each row once.")
@@ -185,7 +182,7 @@ def _explain(explainer: Explainer, table: Table, places: NDArray[Any], worst: in
     names = explainer._names or (None if players else table.names) or explainer.feature_names
     groups = None if players is None else players.player_of_feature()
     head = ErrorFromOthers(worst, feature_loss(explainer), groups)
-    readings = read(explainer, rows, names)
+    readings = read(explainer, rows, names, places)
     errors = readings.grouped_errors.rename_axis(index="row")
     features = [*errors.columns]
     if rows is None:

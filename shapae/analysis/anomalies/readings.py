@@ -91,13 +91,14 @@ def category_labels(columns: Sequence[str]) -> list[str]:
     return [column[start:] or column for column in columns]
 
 
-def read(explainer: Explainer, rows: Table | None, names: Sequence[str]) -> Readings:
+def read(explainer: Explainer, rows: Table | None, names: Sequence[str], places: NDArray[Any]) -> Readings:
     """Compute the readings of some rows.
 
     Args:
         explainer: Explainer of the reconstruction error.
         rows: (m, d); None for no rows.
         names: d names of columns.
+        places: (m,). Positions of the rows, which are their names if they have no others.
     """
     background = Table(explainer.background.cpu().numpy(), None)
     units = "table" if _has_table_units(explainer) else "model"
@@ -105,7 +106,7 @@ def read(explainer: Explainer, rows: Table | None, names: Sequence[str]) -> Read
     reading, expected, errors = _compare(explainer, rows)
     if units == "table" and rows is not None:
         reading = rows.dense(slice(None))  # in the precision of the table
-    groups, index = _groups(explainer, names), pd.RangeIndex(0) if rows is None else rows.row_names
+    groups, index = _groups(explainer, names), places if rows is None or rows.row_names is None else rows.row_names
 
     def frame(numbers: NDArray[Any], index: Any = index) -> pd.DataFrame:
         return pd.DataFrame(np.asarray(numbers, dtype=np.float64), index, [*names])

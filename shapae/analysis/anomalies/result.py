@@ -58,7 +58,7 @@ class Anomalies:
 
     def __repr__(self) -> str:
         limit = "" if self.limit is None else f", {self.found} rows above {number(self.limit)}"
-        first = f"{len(self)} anomalies{limit}; the median score of normal rows is {number(self.median)}"
+        first = f"{len(self)} {'anomaly' if len(self) == 1 else 'anomalies'}{limit}; the median score of normal rows is {number(self.median)}"
         more = [f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
         sentences = [self._sentence(place) for place in range(min(SHOWN, len(self)))]
         return "\n  ".join([first, *sentences, *more])
@@ -131,13 +131,13 @@ class Anomalies:
             error=float(errors[at]),
             part=_part(errors, at),
             contribution=float(self.explanation.values[row, at]),
-            contributing=self._largest(others),
-            offsetting=[(other, -value) for other, value in self._largest(-others)],
+            contributing=self._largest(others, at),
+            offsetting=[(other, -value) for other, value in self._largest(-others, at)],
         )
 
-    def _largest(self, values: NDArray[Any]) -> list[tuple[str, float]]:
-        """Select the three largest values, if positive, with their names."""
-        order = np.argsort(-values, kind="stable")[:3]
+    def _largest(self, values: NDArray[Any], itself: int) -> list[tuple[str, float]]:
+        """Select the three largest values of other features, if positive, with their names."""
+        order = [at for at in np.argsort(-values, kind="stable") if at != itself][:3]  # rounding may leave it not 0
         return [(self.feature_errors.columns[at], float(values[at])) for at in order if values[at] > 0]
 
     @property
@@ -162,7 +162,7 @@ class Anomalies:
         errors, values = self.feature_errors.to_numpy()[row], self.explanation.values[row]
         shown = np.argsort(-np.maximum(_shares(errors), _shares(values)), kind="stable")[:max_display]
         features = pd.DataFrame([self._drawn(row, self.feature_errors.columns[at]) for at in shown])
-        features = features.assign(error=errors[shown], contribution=values[shown])
+        features = features.assign(error=errors[shown], contribution=values[shown]).set_index("feature")
         title = self._sentence(row).partition(":")[0]
         return plots.anomaly(features, title=title, units=self.units, ax=ax)
 
