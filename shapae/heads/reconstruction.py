@@ -79,16 +79,18 @@ class _PerFeatureHead(Head):
         losses: Tensor = self.loss(autoencoder.reconstruct(rows), autoencoder.target(rows))
         return losses
 
-    def worst_features(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
-        """(n, worst): positions of the features with the largest losses, in descending order."""
-        losses = self.losses(autoencoder, anchors)
-        d = losses.shape[1]
-        return losses.topk(min(self.worst or d, d), dim=1).indices
+    def worst_features(self, losses: Tensor) -> Tensor:
+        """(n, d) -> (n, worst): positions of the features with the largest losses, in descending order."""
+        return losses.topk(min(self.worst or losses.shape[1], losses.shape[1]), dim=1).indices
 
     def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
         """(n, worst, d): 1 at the features with the largest losses; a product with it has DeepSHAP multipliers."""
-        features = torch.arange(anchors.shape[1], device=anchors.device)
-        return (self.worst_features(autoencoder, anchors).unsqueeze(2) == features).to(anchors)
+        losses = self.losses(autoencoder, anchors)
+        return (self.worst_features(losses).unsqueeze(2) == self.labels(losses)).to(losses)
+
+    def labels(self, losses: Tensor) -> Tensor:
+        """(d,): the position, among those of ``worst_features``, of each feature."""
+        return torch.arange(losses.shape[1], device=losses.device)
 
     def select_worst(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
         """Select (n, worst) of ``numbers`` (n, d), at the features with the largest losses in ``anchors``."""
@@ -167,21 +169,16 @@ class ErrorFromOthers(_PerFeatureHead):
         super().__init__(None, loss, worst)
         self.register_buffer("groups", groups, persistent=False)
 
-    def worst_features(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
-        """(n, worst): positions of the features, or groups, with the largest losses, in descending order."""
+    def worst_features(self, losses: Tensor) -> Tensor:
+        """(n, d) -> (n, worst): positions of the features, or groups, with the largest losses, in descending order."""
         if self.groups is None:
-            return super().worst_features(autoencoder, anchors)
-        losses, groups = self.losses(autoencoder, anchors), self.groups.to(anchors.device)
-        count = int(groups.max()) + 1
-        sums = losses.new_zeros(len(losses), count).index_add(1, groups, losses)
-        return sums.topk(min(self.worst or count, count), dim=1).indices
+            return super().worst_features(losses)
+        sums = losses.new_zeros(len(losses), int(self.groups.max()) + 1)
+        return super().worst_features(sums.index_add(1, self.labels(losses), losses))
 
-    def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
-        """(n, worst, d): 1 at the features with the largest losses, or at all features of these groups."""
-        if self.groups is None:
-            return super().worst_mask(autoencoder, anchors)
-        groups = self.groups.to(anchors.device)
-        return (self.worst_features(autoencoder, anchors).unsqueeze(2) == groups).to(anchors)
+    def labels(self, losses: Tensor) -> Tensor:
+        """(d,): the position of each feature or of its group."""
+        return super().labels(losses) if self.groups is None else self.groups.to(losses.device)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, worst); see ``ErrorFromOthers`` for what is raised."""

@@ -182,7 +182,8 @@ def _explain(explainer: Explainer, table: Table, places: NDArray[Any], worst: in
     names = explainer._names or (None if players else table.names) or explainer.feature_names
     groups = None if players is None else players.player_of_feature()
     head = ErrorFromOthers(worst, feature_loss(explainer), groups)
-    readings = read(explainer, rows, names, places)
+    index = places if table.row_names is None else table.row_names[places]
+    readings = read(explainer, rows, names, index)
     errors = readings.grouped_errors.rename_axis(index="row")
     features = [*errors.columns]
     if rows is None:

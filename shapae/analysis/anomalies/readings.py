@@ -91,14 +91,14 @@ def category_labels(columns: Sequence[str]) -> list[str]:
     return [column[start:] or column for column in columns]
 
 
-def read(explainer: Explainer, rows: Table | None, names: Sequence[str], places: NDArray[Any]) -> Readings:
+def read(explainer: Explainer, rows: Table | None, names: Sequence[str], index: Any) -> Readings:
     """Compute the readings of some rows.
 
     Args:
         explainer: Explainer of the reconstruction error.
         rows: (m, d); None for no rows.
         names: d names of columns.
-        places: (m,). Positions of the rows, which are their names if they have no others.
+        index: (m,). Names of the rows, or their positions.
     """
     background = Table(explainer.background.cpu().numpy(), None)
     units = "table" if _has_table_units(explainer) else "model"
@@ -106,15 +106,15 @@ def read(explainer: Explainer, rows: Table | None, names: Sequence[str], places:
     reading, expected, errors = _compare(explainer, rows)
     if units == "table" and rows is not None:
         reading = rows.dense(slice(None))  # in the precision of the table
-    groups, index = _groups(explainer, names), places if rows is None or rows.row_names is None else rows.row_names
+    groups = _groups(explainer, names)
 
-    def frame(numbers: NDArray[Any], index: Any = index) -> pd.DataFrame:
+    def frame(numbers: NDArray[Any], index: Any) -> pd.DataFrame:
         return pd.DataFrame(np.asarray(numbers, dtype=np.float64), index, [*names])
 
     return Readings(
-        reading=frame(reading),
-        expected=frame(expected),
-        errors=frame(errors),
+        reading=frame(reading, index),
+        expected=frame(expected, index),
+        errors=frame(errors, index),
         units=units,
         usual=frame(weighted_quantiles(usual, USUAL, explainer._game.weights), [*USUAL]),
         groups=groups,
@@ -154,7 +154,7 @@ class _Worst(nn.Module):
         self.head = head
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
-        return self.head.worst_features(autoencoder, rows).to(rows)
+        return self.head.worst_features(self.head.losses(autoencoder, rows)).to(rows)
 
 
 def worst_of(explainer: Explainer, rows: Table | None, head: ErrorFromOthers) -> NDArray[Any]:

@@ -58,7 +58,8 @@ class Anomalies:
 
     def __repr__(self) -> str:
         limit = "" if self.limit is None else f", {self.found} rows above {number(self.limit)}"
-        first = f"{len(self)} {'anomaly' if len(self) == 1 else 'anomalies'}{limit}; the median score of normal rows is {number(self.median)}"
+        noun = "anomaly" if len(self) == 1 else "anomalies"
+        first = f"{len(self)} {noun}{limit}; the median score of normal rows is {number(self.median)}"
         more = [f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
         sentences = [self._sentence(place) for place in range(min(SHOWN, len(self)))]
         return "\n  ".join([first, *sentences, *more])

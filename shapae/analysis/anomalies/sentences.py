@@ -71,17 +71,26 @@ def _times(score: float, median: float) -> str:
 
 def _reading(fault: Fault) -> str:
     """Describe the reading of a fault beside the expected reading."""
-    if fault.category is not None and fault.category != fault.expected_category:
+    reading, expected = _numbers(fault)
+    if fault.category is None:
+        name = fault.feature if fault.member == fault.feature else f"{fault.member} of {fault.feature}"
+        return f"{name} reads {reading}{' as' if reading == expected else f' where {expected} was'} expected"
+    if fault.category != fault.expected_category:
         return f"{fault.feature} is {fault.category} where {fault.expected_category} was expected"
-    reading, expected = (number(each, fault.reading - fault.expected) for each in (fault.reading, fault.expected))
-    if fault.category is not None:
-        return f"{fault.feature} is {fault.category}, as expected, but by {expected} instead of {reading}"
-    name = fault.feature if fault.member == fault.feature else f"{fault.member} of {fault.feature}"
-    return f"{name} reads {reading}{' as' if reading == expected else f' where {expected} was'} expected"
+    degree = "" if reading == expected else f", but by {expected} instead of {reading}"
+    return f"{fault.feature} is {fault.category} as expected{degree}"
+
+
+def _numbers(fault: Fault) -> tuple[str, str]:
+    """Write the reading and the expected reading in as many digits as show their difference."""
+    step = fault.reading - fault.expected
+    return number(fault.reading, step), number(fault.expected, step)
 
 
 def _influence(fault: Fault, its: str) -> str:
     """Say which other features raised the error of a fault, and which offset much of it."""
+    if len({*_numbers(fault)}) == 1:
+        return ""
     raised = [name for name, value in fault.contributing if value >= RAISED * abs(fault.error)]
     offset = [name for name, value in fault.offsetting if -value >= OFFSET * abs(fault.error)]
     verbs = ((raised, "raised"), (offset, "offset"))
