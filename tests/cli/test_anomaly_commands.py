@@ -135,7 +135,7 @@ def test_groups_are_one_hot_columns_or_those_of_a_file(work):
     (folder / "groups.json").write_text('{"goods": ["goods_fuel", "goods_rent"]}')
     tables = []
     for groups in ("one-hot", "groups.json"):
-        options = ("--groups", groups, "--loss", "mae", "--pictures", 1, "--out", f"by {groups}", "--top", 2)
+        options = ("--groups", groups, "--loss", "mae", "--pictures", 1, "--out", f"by {groups}", "--top", 10)
         assert run(*NIGHTLY, *options, cwd=folder)[0] == 0
         tables.append(pd.read_parquet(folder / f"by {groups}" / "anomalies.parquet"))
     pd.testing.assert_frame_equal(*tables)

@@ -282,6 +282,7 @@ def test_faulty_categories_of_payments_are_read_as_they_are():
     for (row, field), line in anomalies.table.iterrows():
         if field in groups:
             assert data.X.loc[row, f"{field}={line['category']}"] == 1
+            assert line["member"] == f"{field}={line['category']}"
             columns = [f"{field}={name}" for name in category_labels(groups[field])]
             expected = anomalies.readings.expected.loc[row, columns]
             assert expected.idxmax() == f"{field}={line['expected_category']}"
@@ -292,6 +293,14 @@ def test_faulty_categories_of_payments_are_read_as_they_are():
 def test_groups_that_are_not_one_hot_in_the_background_have_no_categories():
     explainer = Explainer(Goods(), BOUGHT.assign(**{"goods=fuel": [1, 1, 1, 1.0]}), groups={"goods": COLUMNS[1:]})
     assert explain_anomalies(explainer, PAYMENTS, rows=[1]).table["category"].tolist() == [None, None]
+
+
+def test_categories_are_not_known_in_the_units_of_the_model():
+    explainer = Explainer(Autoencoder(Goods(), preprocess=nn.Flatten()), BOUGHT, groups={"goods": COLUMNS[1:]})
+    anomalies = explain_anomalies(explainer, PAYMENTS, rows=[1], worst=1)
+    assert (anomalies.units, anomalies.readings.one_hot) == ("model", frozenset())
+    assert anomalies.table["category"].tolist() == [None]
+    assert "goods=fuel of goods reads 1 where 0 was expected" in anomalies.sentences()[0]
 
 
 def test_centres_of_clusters_are_no_categories_but_have_a_usual_range(model):
