@@ -85,6 +85,14 @@ def test_columns_of_a_text_file_are_kept_as_they_stand(first, separator, tmp_pat
     assert kept["time"].tolist() == [str(time) for time in TIMES]
 
 
+@pytest.mark.parametrize("cells", [["007", "012", "100"], ["1.10", "2.0", "3"], ["TRUE", "0", ""], ["1e3", "NaN", "x"]])
+def test_cells_that_look_like_numbers_are_kept_as_they_stand(cells, tmp_path):
+    NUMBERS.assign(id=cells).to_csv(tmp_path / "new.csv", index=False)
+    rest, kept = keep_aside(tmp_path / "new.csv", ["id"])
+    check(rest, kept, ["id"])
+    assert [cell for cell in kept["id"] if not pd.isna(cell)] == [cell for cell in cells if cell not in ("", "NaN")]
+
+
 def test_a_first_column_of_text_names_the_rows_unless_it_is_kept_aside(tmp_path):
     MIXED.assign(id=["a", "b", "c"]).to_csv(tmp_path / "new.csv", index=False)
     rest, kept = keep_aside(tmp_path / "new.csv", ["time"])

@@ -58,6 +58,11 @@ def test_a_median_that_is_not_positive_is_not_a_measure():
     assert re.match(r"row 2 scores 0\.083 \(the median is 0\): pressure reads 6\.5 where 7 was expected", sentence)
 
 
+def test_a_negative_median_is_not_a_measure_either():
+    sentence = write_sentence("row 17", 4.1, -1.2, [fault("a", 1)], units="table")
+    assert sentence.startswith("row 17 scores 4.1 (the median is -1.2): a reads")
+
+
 def fault(feature, part, **parts):
     defaults = {
         "reading": 7.2,
