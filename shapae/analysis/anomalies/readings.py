@@ -49,8 +49,15 @@ class Readings:
     one_hot: frozenset[str]
 
     @property
+    def has_groups(self) -> bool:
+        """Whether some of the p are groups, not single features."""
+        return any([name] != [*members] for name, members in self.groups.items())
+
+    @property
     def grouped_errors(self) -> pd.DataFrame:
         """m x p. Sums of the errors of the features of each group."""
+        if not self.has_groups:
+            return self.errors
         sums = {name: self.errors[[*members]].sum(axis=1) for name, members in self.groups.items()}
         return pd.DataFrame(sums, self.errors.index, columns=[*self.groups])
 

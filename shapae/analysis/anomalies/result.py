@@ -89,7 +89,7 @@ class Anomalies:
             [self.feature_errors.index[rows], columns.pop("feature")], names=["row", "feature"]
         )
         scores = np.asarray(self.explanation.scores, dtype=np.float64)[rows]
-        dropped = () if self._has_groups else OF_GROUPS
+        dropped = () if self.readings.has_groups else OF_GROUPS
         table = pd.DataFrame(
             {"score": scores, **{name: columns[name] for name in columns if name not in dropped}}, names
         )
@@ -140,10 +140,6 @@ class Anomalies:
         """Select the three largest values of other features, if positive, with their names."""
         order = [at for at in np.argsort(-values, kind="stable") if at != itself][:3]  # rounding may leave it not 0
         return [(self.feature_errors.columns[at], float(values[at])) for at in order if values[at] > 0]
-
-    @property
-    def _has_groups(self) -> bool:
-        return any([name] != [*members] for name, members in self.readings.groups.items())
 
     def plot(self, place: int = 0, *, max_display: int = 10, ax: Axes | None = None) -> Axes:
         """Draw one anomaly: its readings beside the expected readings, its errors, and the contributions to its score.
