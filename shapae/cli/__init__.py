@@ -1,7 +1,8 @@
-"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``rank``, ``compare``, ``latents``, ``benchmark``."""
+"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``anomalies``, ``latents``, ``influence`` and others."""
 
-import shapae.cli.latents  # noqa: F401 (adds its command)
+import shapae.cli.anomalies
+import shapae.cli.influence
+import shapae.cli.latents  # noqa: F401 (each of these adds its command)
 from shapae.cli.commands import main
-from shapae.cli.influence import influence
 
-__all__ = ["influence", "main"]
+__all__ = ["main"]

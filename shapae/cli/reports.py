@@ -43,10 +43,11 @@ BENCHMARKS = {".json": '{\n "shapae benchmark": ', ".csv": "backend,time (s),tim
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write ``table``, with an apostrophe before names that a spreadsheet would run as a formula."""
-    table.rename(index=_escape_formula, columns=_escape_formula).to_csv(path)
+    table.rename(index=escape_formula, columns=escape_formula).to_csv(path)
 
 
-def _escape_formula(name: object) -> str:
+def escape_formula(name: object) -> str:
+    """Put an apostrophe before a name that a spreadsheet would run as a formula."""
     return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
 
 

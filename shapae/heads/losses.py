@@ -61,6 +61,10 @@ class Loss(nn.Module):
     def check(self, reconstruction: Tensor, target: Tensor) -> None:
         """Check both on rows as they are, before any are mixed; a loss of your own raises a ``ShapaeError``."""
 
+    def expected(self, reconstruction: Tensor) -> Tensor:
+        """(n, d) -> (n, d): the targets that the model expects, in the units of the target."""
+        return reconstruction
+
 
 class ElementwiseLoss(Loss):
     """A function of the difference r - x."""
@@ -184,6 +188,10 @@ class CrossEntropyWithLogits(Loss):
         """See ``Loss.check``."""
         check_shares("bce_with_logits", target)
 
+    def expected(self, reconstruction: Tensor) -> Tensor:
+        """See ``Loss.expected``: the sigmoid of the logits."""
+        return reconstruction.sigmoid()
+
 
 def _softplus(values: Tensor) -> Tensor:
     return nn.functional.softplus(values, threshold=40)  # where exp(-values) is nothing beside values, in float64, too
@@ -234,6 +242,27 @@ def as_loss(loss: str | nn.Module, *, by_feature: bool = False) -> nn.Module:
         names = [name for name, kind in LOSSES.items() if getattr(kind, "by_feature", True)]
         raise ModelError(f"the loss {loss!r} gives one number per row, not one per feature. Use one of {names}.")
     return module
+
+
+def expected_targets(loss: nn.Module, reconstruction: Tensor) -> Tensor:
+    """Convert reconstructions to the units of the target, as the loss reads them.
+
+    Logits become probabilities, and the logarithms of torch's Poisson loss become means. A loss of your own says so by
+    a method ``expected``; without this method its reconstructions are taken to be in the units of the target.
+
+    Args:
+        loss: A loss of shapae or of torch, or another module.
+        reconstruction: (n, d).
+
+    Returns:
+        (n, d).
+    """
+    expected = getattr(loss, "expected", None)
+    if callable(expected):
+        return torch.as_tensor(expected(reconstruction))
+    if isinstance(loss, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss):
+        return reconstruction.sigmoid()
+    return reconstruction.exp() if isinstance(loss, nn.PoissonNLLLoss) and loss.log_input else reconstruction
 
 
 def check_shares(name: str, target: Tensor, reconstruction: Tensor | None = None) -> None:

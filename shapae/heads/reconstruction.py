@@ -79,12 +79,18 @@ class _PerFeatureHead(Head):
         losses: Tensor = self.loss(autoencoder.reconstruct(rows), autoencoder.target(rows))
         return losses
 
+    def worst_features(self, losses: Tensor) -> Tensor:
+        """(n, d) -> (n, worst): positions of the features with the largest losses, in descending order."""
+        return losses.topk(min(self.worst or losses.shape[1], losses.shape[1]), dim=1).indices
+
     def worst_mask(self, autoencoder: Autoencoder, anchors: Tensor) -> Tensor:
         """(n, worst, d): 1 at the features with the largest losses; a product with it has DeepSHAP multipliers."""
         losses = self.losses(autoencoder, anchors)
-        d = losses.shape[1]
-        largest = losses.topk(min(self.worst or d, d), dim=1).indices
-        return (largest.unsqueeze(2) == torch.arange(d, device=losses.device)).to(losses)
+        return (self.worst_features(losses).unsqueeze(2) == self.labels(losses)).to(losses)
+
+    def labels(self, losses: Tensor) -> Tensor:
+        """(d,): the position, among those of ``worst_features``, of each feature."""
+        return torch.arange(losses.shape[1], device=losses.device)
 
     def select_worst(self, autoencoder: Autoencoder, numbers: Tensor, anchors: Tensor) -> Tensor:
         """Select (n, worst) of ``numbers`` (n, d), at the features with the largest losses in ``anchors``."""
@@ -139,14 +145,16 @@ class Reconstruction(_PerFeatureHead):
 
 
 class ErrorFromOthers(_PerFeatureHead):
-    """Errors of the worst reconstructed features, attributed to the other features.
+    """Errors of the worst reconstructed features, or groups of them, attributed to the other features.
 
     score_j(z) = loss(r_j(z'), x_j), with x the explained row, and z' = z except z'_j = x_j: feature j itself is not
-    replaced, so that its own value is 0. Positive values contribute to the error, negative values offset it.
+    replaced, so that its own value is 0. Positive values contribute to the error, negative values offset it. The error
+    of a group is the sum of the errors of its features, none of which is replaced.
 
     Args:
-        worst: Number of features, those with the largest errors in each row.
+        worst: Number of features or groups, those with the largest errors in each row.
         loss: See ``FeatureError``.
+        groups: Group of each of the d features, (d,), integers from 0; None if each feature is by itself.
 
     Raises:
         ModelError: ``worst`` is less than 1, or the loss is per row, or the rows are latents, none of which is x_j.
@@ -155,8 +163,22 @@ class ErrorFromOthers(_PerFeatureHead):
         Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407, who explain r_j and leave feature j out
     """
 
-    def __init__(self, worst: int = 5, loss: str | nn.Module = "mse") -> None:
+    groups: Tensor | None
+
+    def __init__(self, worst: int = 5, loss: str | nn.Module = "mse", groups: Tensor | None = None) -> None:
         super().__init__(None, loss, worst)
+        self.register_buffer("groups", groups, persistent=False)
+
+    def worst_features(self, losses: Tensor) -> Tensor:
+        """(n, d) -> (n, worst): positions of the features, or groups, with the largest losses, in descending order."""
+        if self.groups is None:
+            return super().worst_features(losses)
+        sums = losses.new_zeros(len(losses), int(self.groups.max()) + 1)
+        return super().worst_features(sums.index_add(1, self.labels(losses), losses))
+
+    def labels(self, losses: Tensor) -> Tensor:
+        """(d,): the position of each feature or of its group."""
+        return super().labels(losses) if self.groups is None else self.groups.to(losses.device)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n, worst); see ``ErrorFromOthers`` for what is raised."""

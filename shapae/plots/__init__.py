@@ -2,13 +2,15 @@
 
 ``bar`` and ``latents`` take an ``Importance`` as well, and ``groups`` takes averages over groups of rows. The plots of
 comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table, and two of them the result
-itself; ``interactions`` and ``interaction_network`` take interactions; ``influence`` and ``self_influence`` take
-influences, ``cleaning`` the curves of a search; ``latent_map``, ``sweep`` and ``drives`` take a report on latents.
+itself; ``interactions`` and ``interaction_network`` take interactions; ``anomaly`` takes the features of one anomaly;
+``influence`` and ``self_influence`` take influences, ``cleaning`` the curves of a search; ``latent_map``, ``sweep`` and
+``drives`` take a report on latents.
 
 A notebook shows a plot in the last line of a cell. Elsewhere, save it with ``.figure.savefig("summary.png")``.
 """
 
 from shapae.plots.agreement import draw as agreement
+from shapae.plots.anomaly import draw as anomaly
 from shapae.plots.bar import draw as bar
 from shapae.plots.cleaning import draw as cleaning
 from shapae.plots.costs import draw as costs
@@ -29,6 +31,7 @@ from shapae.plots.waterfall import draw as waterfall
 
 __all__ = [
     "agreement",
+    "anomaly",
     "bar",
     "cleaning",
     "costs",

@@ -44,12 +44,17 @@ def _extension(path: Path) -> str:
     return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
 
 
-def load_table(path: str | os.PathLike[str]) -> Any:
+def load_table(path: str | os.PathLike[str], aside: Sequence[str] = ()) -> Any:
     """Load a table by the extension of its file: .csv, .tsv or .txt, also with .gz; .parquet, .h5ad or .npy.
 
     The separator of a text file is found: comma, semicolon, tab or bar. Lines before the names of the columns that
     begin with "#" are skipped. The first column holds the names of the rows if it has text or no name. A .h5ad is
     loaded as an AnnData. A .npy is memory-mapped.
+
+    Args:
+        path: Path of the file.
+        aside: Names of columns of a text file that are no features: they are read as text, as it stands in the file,
+            and are never the names of the rows.
 
     Raises:
         DataError: The table can't be read, or not without a guess, or has another extension.
@@ -63,7 +68,8 @@ def load_table(path: str | os.PathLike[str]) -> Any:
             f"{extension or 'no extension'!r}."
         )
     try:
-        return READERS[extension](path)
+        reader = READERS[extension]
+        return reader(path, aside) if reader is _read_text else reader(path)
     except (DataError, MissingPackage):
         raise
     except Exception as error:
@@ -76,7 +82,7 @@ def _read_h5ad(path: Path) -> Any:
     return import_optional("anndata", "reading a .h5ad").read_h5ad(path)
 
 
-def _read_text(path: Path) -> pd.DataFrame:
+def _read_text(path: Path, aside: Sequence[str] = ()) -> pd.DataFrame:
     with _open(path) as file:
         lines = list(islice(file, TESTED_LINES))
     if not any(map(str.strip, lines)):
@@ -93,10 +99,16 @@ def _read_text(path: Path) -> pd.DataFrame:
         encoding="utf-8-sig",
         float_precision="round_trip",
         low_memory=False,
+        dtype=dict.fromkeys(aside, str),
     )
     table = _drop_empty(table, names)
+    kept = table.loc[:, [name in aside for name in table.columns]]
+    table = table.drop(columns=kept.columns)
+    if table.columns.empty:
+        raise DataError(f"{path} has no other columns than those that are kept aside. Keep fewer columns aside.")
     _check_decimals(table, path, separator)
-    return _name_rows(table, not names[0], path, separator)
+    table = _name_rows(table, not names[0], path, separator)
+    return pd.concat([table, kept.set_axis(table.index)], axis=1)
 
 
 def _open(path: Path) -> TextIO:

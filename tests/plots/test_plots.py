@@ -46,6 +46,19 @@ RAW = pd.DataFrame(np.random.default_rng(2).random((5, 5)), NAMES, NAMES)
 RANKING = GlobalRanking(RAW, RAW * 0 + 0.2, {"two": NAMES[:2]})
 TYPES = ["$ of B", "T"] * 20
 SQUARE = pd.DataFrame(np.linspace(1, -1, 25).reshape(5, 5), NAMES, NAMES)
+READINGS = pd.DataFrame(
+    {
+        "reading": [3.0, -40, 0.5, 1, 7],
+        "expected": [1.0, 0, 0.4, 1, 2],
+        "low": [0.0, -1, 0, 1, 2],
+        "high": [2.0, 1, 1, 1, 2],
+        "reading_text": [*"abcde"],
+        "expected_text": [*"fghij"],
+        "error": [4.0, 1600, 0.01, 0, 25],
+        "contribution": [2.0, 800, -0.1, 0, 3],
+    },
+    NAMES,
+)
 DRAW = {
     "costs": lambda **options: plots.costs(SQUARE.iloc[:, :2].abs(), controls=NAMES[:1], **options),
     "curves": lambda **options: plots.curves(SQUARE, controls=NAMES[:1], **options),
@@ -67,6 +80,7 @@ DRAW = {
     "latent_map": lambda **options: plots.latent_map(REPORT, **options),
     "sweep": lambda **options: plots.sweep(REPORT, 0, **options),
     "drives": lambda **options: plots.drives(REPORT, 0, **options),
+    "anomaly": lambda **options: plots.anomaly(READINGS, title="row in $", **options),
     "agreement": lambda **options: plots.agreement(TABLE.T.corr(), **options),
 }
 every_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
@@ -241,3 +255,49 @@ def test_a_notebook_shows_a_plot_as_a_picture():
 def test_every_file_of_plots_is_exported_under_its_name():
     files = {path.stem for path in __import__("pathlib").Path(plots.__path__[0]).glob("[!_]*.py")}
     assert files == set(plots.__all__)
+
+
+def dots(ax, label):
+    return next(each for each in ax.collections if each.get_label() == label).get_offsets().data
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_readings_are_on_the_scale_of_their_usual_ranges(far):
+    """Half a usual range is one unit; far away, each factor of ten is one unit."""
+    distances = np.array([0.5, -1, 10, 100, -1000] if far else [0.5, -1, 2, -3, 5])
+    centre, half = np.array([1, -200, 0, 1e4, 0.5]), np.array([1, 50, 0.01, 1e3, 2])
+    features = READINGS.assign(
+        reading=centre + half * distances, expected=centre, low=centre - half, high=centre + half
+    )
+    ax = plots.anomaly(features)
+    expected, reading = dots(ax, "expected"), dots(ax, "reading")
+    np.testing.assert_array_equal(reading[:, 1], range(5))
+    unit = reading[0, 0] - expected[0, 0]
+    units = np.sign(distances) * (1 + np.log10(np.maximum(1, np.abs(distances)))) if far else distances
+    units[0] = 0.5
+    np.testing.assert_allclose((reading - expected)[:, 0], 2 * unit * units, atol=1e-9)
+    ranges = [patch for patch in ax.patches if patch.get_label() == "_nolegend_" or patch.get_x() < 1][:5]
+    np.testing.assert_allclose([each.get_width() for each in ranges], 4 * unit)
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert any("logarithmic" in text for text in legend) == far
+
+
+def test_bars_of_an_anomaly_are_as_long_as_its_errors_and_contributions():
+    ax = plots.anomaly(READINGS, title="row 7", units="model")
+    bars = np.array([
+        patch.get_width() for patch in ax.patches if patch.get_x() > 1 or patch.get_x() + patch.get_width() > 1
+    ])
+    errors, contributions = bars[-10:-5], bars[-5:]
+    np.testing.assert_allclose(errors / errors.max(), READINGS["error"] / READINGS["error"].max())
+    np.testing.assert_allclose(contributions / contributions.max(), READINGS["contribution"] / 800)
+    assert labels(ax)[1] == "price \\$ and \\$ cost\nb, expected g"
+    assert "reading, in the units of the model" in [text.get_text() for text in ax.texts]
+
+
+def test_readings_that_are_not_finite_are_drawn_without_a_dot(tmp_path):
+    features = READINGS.assign(reading=[np.inf, np.nan, 1, 2, 3], expected=[1, 2, np.nan, 1, -np.inf])
+    features.loc[NAMES[0], "error"] = np.inf
+    ax = plots.anomaly(features.assign(low=0.0, high=0.0))
+    ax.figure.savefig(tmp_path / "plot.png")
+    assert np.isfinite(dots(ax, "reading")[2:, 0]).all()
+    assert np.isfinite(ax.get_xlim()).all()

@@ -1,0 +1,191 @@
+"""Folders of anomalies: tables, sentences, pictures and a summary."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from shapae.analysis.anomalies.explain import explain_anomalies
+from shapae.analysis.anomalies.result import Anomalies
+from shapae.models.files import load_model
+from shapae.cli.reports import escape_formula, save_picture
+from shapae.errors import DataError
+from shapae.explainer.explainer import Explainer
+from shapae.heads import ReconstructionError
+from shapae.tables.aside import keep_aside
+from shapae.tables.background import Background, sample
+from shapae.tables.files import load_table
+from shapae.tables.groups import one_hot
+from shapae.tables.table import read_table
+from shapae.utils.text import enumerate_names, one_line
+from shapae.utils.version import __version__
+
+TABLE, SENTENCES, SUMMARY = "anomalies", "sentences.txt", "summary.json"
+# Largest number of pictures.
+PICTURES = 1000
+# Separators of the names of one-hot columns that are tried, in this order.
+SEPARATORS = ("=", "_", ":", ".")
+
+
+def _picture(place: int) -> str:
+    return f"anomaly_{place + 1:03d}.png"
+
+
+# Names of all files: only these may be replaced by new results.
+NAMES = (f"{TABLE}.csv", f"{TABLE}.parquet", SENTENCES, SUMMARY, *map(_picture, range(PICTURES)))
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A model and its normal rows.
+
+    Attributes:
+        model: See ``load_model``.
+        weights: See ``load_model``.
+        background: File of normal rows.
+        aside: Columns that are no features; the file of normal rows need not have them.
+        loss: Name of the loss.
+        groups: "one-hot", or a JSON file of groups; None for single features.
+        count: Number of normal rows that are the background of the explainer, drawn at random.
+        settings: Other settings of the explainer, among them the seed.
+    """
+
+    model: str
+    weights: Path
+    background: Path
+    aside: Sequence[str]
+    loss: str
+    groups: str | None
+    count: int
+    settings: dict[str, Any]
+
+    def find(self, data: Path, choice: dict[str, Any]) -> Anomalies:
+        """Find the anomalies among the rows in a file.
+
+        Args:
+            data: File of rows.
+            choice: Arguments of ``explain_anomalies``.
+
+        Raises:
+            DataError: A table can't be explained; columns of text are named first.
+        """
+        try:
+            explainer, normal = self._load()
+            return explain_anomalies(explainer, data, normal=normal, keep_aside=self.aside, **choice)
+        except DataError:
+            for path in (self.background, data):
+                refuse_text(path, self.aside)
+            raise
+
+    def _load(self) -> tuple[Explainer, Background]:
+        features, _ = keep_aside(self.background, self.aside, where_present=True)
+        normal = read_table(features, f"background in {self.background}" if self.aside else "background")
+        drawn = sample(normal, min(self.count, len(normal)), seed=self.settings["seed"])
+        groups = None if self.groups is None else _read_groups(self.groups, normal)
+        head = "reconstruction_error" if self.loss == "mse" else ReconstructionError(self.loss)
+        model = load_model(self.model, self.weights)
+        return Explainer(model, drawn, head=head, groups=groups, **self.settings), Background(normal)
+
+
+def _read_groups(groups: str, normal: Any) -> Any:
+    """Find one-hot columns, or read groups from a file.
+
+    Raises:
+        DataError: There are no one-hot columns, or the file can't be read.
+    """
+    if groups == "one-hot":
+        found = next(filter(None, (one_hot(normal, separator=each) for each in SEPARATORS)), None)
+        if found is None:
+            raise DataError(
+                "no columns are one-hot: called as colour_red and colour_blue, or goods=fuel and goods=rent, with 0 "
+                "and 1 only, and a single 1 in each row. Give a JSON file of groups: --groups groups.json."
+            )
+        return found
+    try:
+        return json.loads(Path(groups).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"can't read groups from {groups}: {one_line(error)}. Give one-hot, or a JSON file such as "
+            f'{{"colour": ["red", "blue"]}}.'
+        ) from error
+
+
+def refuse_text(path: Path, aside: Sequence[str]) -> None:
+    """Check that the columns of a file that are not kept aside hold numbers.
+
+    Raises:
+        DataError: Some columns hold text or times; they are named.
+    """
+    features, _ = keep_aside(load_table(path, aside), aside, where_present=True)
+    if isinstance(features, pd.DataFrame):
+        text = [*features.select_dtypes(exclude=["number", "bool"]).columns.astype(str)]
+        if text:
+            raise DataError(
+                f"{path} has no numbers in {enumerate_names(text, 'column')}. Keep columns that are no features "
+                f"aside: --keep-aside '{','.join([*aside, *text])}'."
+            )
+
+
+def write_anomalies(anomalies: Anomalies, folder: Path, *, pictures: int) -> None:
+    """Write the table as .csv and .parquet, the sentences, a summary and some pictures.
+
+    Args:
+        anomalies: Any number of anomalies, also none.
+        folder: Empty folder, such as that of ``utils.directories.atomic_directory``.
+        pictures: Largest number of pictures.
+    """
+    table = anomalies.table.reset_index()
+    kept = table.columns[2 : 2 + anomalies.aside.shape[1]]
+    table = table[["row", *kept, "feature", *table.columns[2 + len(kept) :]]]
+    escaped = table.rename(columns=escape_formula).map(_escape_cell)
+    escaped.to_csv(folder / f"{TABLE}.csv", index=False)
+    if find_spec("pyarrow"):
+        texts = table.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"])
+        table[texts.columns] = texts.map(_as_text)
+        table.to_parquet(folder / f"{TABLE}.parquet", index=False)
+    (folder / SENTENCES).write_text("".join(f"{line}\n" for line in anomalies.sentences()), encoding="utf-8")
+    summary = json.dumps(summarize(anomalies), indent=1, ensure_ascii=False)
+    (folder / SUMMARY).write_text(f"{summary}\n", encoding="utf-8")
+    for place in range(min(pictures, len(anomalies))):
+        save_picture(anomalies.plot(place), folder / _picture(place))
+
+
+def _escape_cell(cell: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would run as a formula; text of a number stays."""
+    if not isinstance(cell, str):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return escape_formula(cell)
+    return cell
+
+
+def _as_text(cell: Any) -> str | None:
+    """Convert a cell of a column of several types to text, as Parquet needs it; missing cells stay missing."""
+    return None if cell is None or (np.ndim(cell) == 0 and pd.isna(cell)) else str(cell)
+
+
+def summarize(anomalies: Anomalies) -> dict[str, Any]:
+    """Summarize a run in numbers, for programs."""
+    return {
+        "anomalies": anomalies.found,
+        "explained": len(anomalies),
+        "limit": anomalies.limit,
+        "median score of normal rows": anomalies.median,
+        "units of the readings": anomalies.units,
+        "made_by": anomalies.explanation.made_by,
+        "shapae": __version__,
+    }
+
+
+def describe(anomalies: Anomalies, out: Path) -> str:
+    """Describe a run in words: the number of anomalies, their sentences and the files."""
+    files = sorted(path.name for path in out.iterdir())
+    others = [] if f"{TABLE}.parquet" in files else ["for anomalies.parquet, pip install 'shapae[parquet]'"]
+    return "\n".join([repr(anomalies), *others, f"wrote {', '.join(files)} to {out}"])
