@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from shapae.errors import DataError
 from shapae.plots._figure import escape, new_axes, pyplot_axes
-from shapae.plots._latents import DOWN, UP, Report, width_of
+from shapae.plots._latents import DOWN, UP, Report, check_display, width_of
 
 
 def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
@@ -20,17 +20,17 @@ def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | N
     Args:
         report: Result of ``shapae.latents``.
         unit: Name or position of the unit.
-        max_display: Maximum number of features, half of them in either direction.
+        max_display: Maximum number of features, half of them, but one at least, in either direction.
         ax: Axes to draw on; None for a new figure.
 
     Returns:
         The Axes of the importances; nothing is shown or saved.
 
     Raises:
-        DataError: No feature drives the unit.
+        DataError: No feature drives the unit, or ``max_display`` is less than 1.
         UnknownName: There is no such unit.
     """
-    table = report.drivers(unit, max(1, max_display // 2))
+    table = report.drivers(unit, max(1, check_display(max_display) // 2))
     if table.empty:
         raise DataError(f"no feature drives the latent unit {unit!r}. See report.active for units that are used.")
     name = str(table.index.get_level_values("unit")[0])

@@ -8,7 +8,10 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError, UnknownName
 from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
-from shapae.plots._latents import Report, width_of
+from shapae.plots._latents import Report, check_display, width_of
+
+# Smallest end of the colours, in standard deviations: the rounding errors of a single group have no colour.
+FAINT = 0.1
 
 
 def draw(report: Report, covariate: str | None = None, *, max_display: int = 30, ax: Axes | None = None) -> Axes:
@@ -27,10 +30,10 @@ def draw(report: Report, covariate: str | None = None, *, max_display: int = 30,
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: No covariate has groups, or no unit is active.
+        DataError: No covariate has groups, no unit is active, or ``max_display`` is less than 1.
         UnknownName: There is no such covariate with groups.
     """
-    covariate, units = _choose(report, covariate), report.active[:max_display]
+    covariate, units = _choose(report, covariate), report.active[: check_display(max_display)]
     if not units:
         raise DataError("none of the units is active, so that there is nothing to draw. See report.table.")
     shown, errors = _deviations(report, covariate, units)
@@ -39,7 +42,7 @@ def draw(report: Report, covariate: str | None = None, *, max_display: int = 30,
     rows, groups = cluster_order(shown), cluster_order(shown.T)
     names = [escape(columns[group]) for group in groups]
     ax = new_axes(ax, 0.35 * len(groups) + 2.8, max(2, 0.3 * len(rows)) + 0.8 + width_of(names))
-    largest = float(np.abs(shown).max()) or 1.0
+    largest = max(FAINT, float(np.abs(shown).max()))
     image = ax.imshow(
         shown[rows][:, groups], aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest"
     )

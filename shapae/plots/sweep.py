@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import escape, new_axes, pyplot_axes
-from shapae.plots._latents import DOWN, UP, Report, width_of
+from shapae.plots._latents import DOWN, UP, Report, check_display, width_of
 
 # Area of the circle of the largest importance, in square points; and its distance from the heatmap, in cells.
 AREA, GAP = 110, 1.2
@@ -29,11 +29,11 @@ def draw(report: Report, unit: str | int, *, row: Any = None, max_display: int =
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: There is no such row.
+        DataError: There is no such row, or ``max_display`` is less than 1.
         UnknownName: There is no such unit.
         ModelError: The model has no known decoder.
     """
-    sweep = report.sweep(unit, row=row)
+    max_display, sweep = check_display(max_display), report.sweep(unit, row=row)
     table = sweep.table
     shown, drives = table.iloc[:max_display, 2:].to_numpy(), table["drives"].iloc[:max_display].to_numpy()
     names = [escape(name) for name in table.index[:max_display]]

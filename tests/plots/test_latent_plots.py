@@ -48,6 +48,11 @@ def test_the_cells_of_a_map_are_means_per_group_in_standard_deviations(report, c
     assert -low == high == np.abs(shown).max()
 
 
+def test_rounding_errors_have_no_colour():
+    alone = shapae.latents(planted.vae(), planted.rows(N), covariates={"one": ["a"] * N})
+    assert plots.latent_map(alone).images[0].get_clim() == (-0.1, 0.1)
+
+
 def test_a_map_shows_the_units_of_largest_variance(report):
     assert texts(plots.latent_map(report, max_display=2).get_yticklabels()) == report.active[:2]
 
@@ -129,6 +134,9 @@ def test_labels_stay_inside_of_a_new_figure(d, length):
 def test_a_wrong_choice_is_refused(report, model):
     with pytest.raises(UnknownName, match="no covariate with groups is called 'age'; there are: kind, other"):
         plots.latent_map(report, "age")
+    for draw in (plots.latent_map, lambda *a, **b: plots.sweep(*a, 1, **b), lambda *a, **b: plots.drives(*a, 1, **b)):
+        with pytest.raises(DataError, match="max_display must be at least 1, got 0"):
+            draw(report, max_display=0)
     with pytest.raises(UnknownName, match="no latent unit is called 'latent 9'"):
         plots.sweep(report, "latent 9")
     with pytest.raises(DataError, match="no feature drives the latent unit 0"):

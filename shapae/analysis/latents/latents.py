@@ -66,11 +66,11 @@ def latents(
         ModelError: The latents of the model are not clear, or it can't be explained; see ``Explainer``.
         UnknownName: There is no such backend, or ``obs`` has no such column.
 
-    >>> import torch, shapae
-    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU(), torch.nn.Linear(2, 4))
-    >>> report = shapae.latents(model, torch.randn(50, 4))
-    >>> report.signed.shape, report.sweep(0).changes.shape
-    ((4, 2), (9, 4))
+    >>> import shapae
+    >>> known = shapae.datasets.block_autoencoder()  # each of 3 units encodes and reconstructs 3 features of its own
+    >>> report = shapae.latents(known.model, known.X)
+    >>> sorted(report.sweep("latent 1").top(3).index)
+    ['feature 3', 'feature 4', 'feature 5']
     """
     start, X = time.perf_counter(), open_table(X)
     table = read_table(X, "rows")

@@ -35,6 +35,16 @@ def test_a_sweep_of_a_planted_unit_moves_its_planted_features_only(report, unit,
     assert (sweep.table["range"].iloc[3:] == 0).all()
 
 
+def test_units_of_a_nonlinear_autoencoder_read_and_move_their_blocks_only():
+    known = shapae.datasets.block_autoencoder()
+    found = shapae.latents(known.model, known.X)
+    assert {*found.active} == {*known.latents.index}
+    for unit, block in known.latents.iterrows():
+        np.testing.assert_array_equal(found.sweep(unit).range > 0, block)
+        np.testing.assert_array_equal(found.signed[unit] != 0, block)
+        assert np.abs(found.moves[block, found.position(unit)]).min() > 0
+
+
 @pytest.mark.parametrize("unit", sorted({*range(planted.UNITS)} - {*planted.USED}))
 def test_a_sweep_of_an_unused_unit_moves_nothing(report, unit):
     np.testing.assert_array_equal(report.sweep(unit).changes, 0)
