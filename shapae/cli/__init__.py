@@ -1,8 +1,6 @@
-"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``anomalies``, ``latents``, ``influence`` and others."""
+"""The command line: ``shapae demo``, ``explain``, ``summarize``, ``anomalies``, ``latents``, ``influence`` ..."""
 
-import shapae.cli.anomalies
-import shapae.cli.influence
-import shapae.cli.latents  # noqa: F401 (each of these adds its command)
+from shapae.cli import anomalies, influence, latents  # each adds its command
 from shapae.cli.commands import main
 
-__all__ = ["main"]
+__all__ = ["anomalies", "influence", "latents", "main"]

@@ -12,11 +12,11 @@ import pandas as pd
 
 from shapae.analysis.anomalies.explain import explain_anomalies
 from shapae.analysis.anomalies.result import Anomalies
-from shapae.models.files import load_model
 from shapae.cli.reports import escape_formula, save_picture
 from shapae.errors import DataError
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
+from shapae.models.files import load_model
 from shapae.tables.aside import keep_aside
 from shapae.tables.background import Background, sample
 from shapae.tables.files import load_table
