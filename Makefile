@@ -31,6 +31,7 @@ bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.operator_coverage
 	$(BIN)/python -m benchmarks.slope_accuracy
 	$(BIN)/python -m benchmarks.backends_on_genes
+	$(BIN)/python -m benchmarks.influence
 	$(BIN)/python -m benchmarks.shared_machine
 
 # Some hours: each of these is best run alone.
