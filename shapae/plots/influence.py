@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 
 from shapae.errors import DataError
 from shapae.plots._figure import colors, escape, new_axes, shorten
+from shapae.utils.counts import is_count
 
 # Colours of proponents and opponents, which shap uses for negative and positive values.
 LOWERING, RAISING = "#008bfb", "#ff0051"
@@ -37,8 +38,10 @@ def draw(
     """
     place = influence.position(row)
     values, names = influence.values[place], [str(name) for name in influence.train_index]
-    if k < 1 or (labels is not None and len(labels) != len(values)):
-        raise DataError(f"k must be at least 1, and labels one for each of the {len(values)} training rows, got k={k}.")
+    if not is_count(k, 1) or (labels is not None and len(labels) != len(values)):
+        raise DataError(
+            f"k must be at least 1, and labels one for each of the {len(values)} training rows, got k={k!r}."
+        )
     own = int(influence.places[place])
     order = [each for each in np.argsort(-values, kind="stable").tolist() if each != own]
     shown = [*order[:k], *(each for each in order[-k:] if each not in order[:k])]
