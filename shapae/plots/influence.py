@@ -56,7 +56,7 @@ def draw(
     ax.invert_yaxis()
     ax.axvline(0, color="grey", linewidth=0.8)
     ax.set_xlabel("influence of training on the row, positive where it improved the score")
-    itself = f", without itself: {values[own]:.3g}" if own >= 0 else ""
+    itself = f"\nwithout itself: {values[own]:.3g}" if own >= 0 else ""
     ax.set_title(f"training rows behind {escape(shorten(str(influence.row_index[place])))}{itself}", fontsize=11)
     present = list(dict.fromkeys(kinds))
     handles = [Patch(color=palette[kind], label=escape(shorten(kind))) for kind in present]
