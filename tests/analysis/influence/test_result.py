@@ -221,7 +221,8 @@ def test_curves_are_drawn(influence):
 
 
 def test_titles_with_long_names_fit_the_figure():
-    table = pd.DataFrame(cases.table(9, 4), [f"SAMPLE {row} OF THE SECOND BATCH OF MARCH 2024" for row in range(9)], list("abcd")) * 1e-3
+    names = [f"SAMPLE {row} OF THE SECOND BATCH OF MARCH 2024" for row in range(9)]
+    table = pd.DataFrame(cases.table(9, 4) * 1e-3, names, list("abcd"))
     ax = shapae.influence(model(), table, table).plot(0, labels=["a kind"] * 9)
     ax.figure.canvas.draw()
     box, figure = ax.title.get_window_extent(), ax.figure.bbox
