@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 
 from shapae.errors import DataError
 from shapae.plots._figure import colors, escape, new_axes, shorten
+from shapae.utils.counts import is_count
 
 # Colours of proponents and opponents, which shap uses for negative and positive values.
 LOWERING, RAISING = "#008bfb", "#ff0051"
@@ -37,8 +38,10 @@ def draw(
     """
     place = influence.position(row)
     values, names = influence.values[place], [str(name) for name in influence.train_index]
-    if k < 1 or (labels is not None and len(labels) != len(values)):
-        raise DataError(f"k must be at least 1, and labels one for each of the {len(values)} training rows, got k={k}.")
+    if not is_count(k, 1) or (labels is not None and len(labels) != len(values)):
+        raise DataError(
+            f"k must be at least 1, and labels one for each of the {len(values)} training rows, got k={k!r}."
+        )
     own = int(influence.places[place])
     order = [each for each in np.argsort(-values, kind="stable").tolist() if each != own]
     shown = [*order[:k], *(each for each in order[-k:] if each not in order[:k])]
@@ -53,7 +56,7 @@ def draw(
     ax.invert_yaxis()
     ax.axvline(0, color="grey", linewidth=0.8)
     ax.set_xlabel("influence of training on the row, positive where it improved the score")
-    itself = f", without itself: {values[own]:.3g}" if own >= 0 else ""
+    itself = f"\nwithout itself: {values[own]:.3g}" if own >= 0 else ""
     ax.set_title(f"training rows behind {escape(shorten(str(influence.row_index[place])))}{itself}", fontsize=11)
     present = list(dict.fromkeys(kinds))
     handles = [Patch(color=palette[kind], label=escape(shorten(kind))) for kind in present]

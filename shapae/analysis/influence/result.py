@@ -16,6 +16,7 @@ from shapae.analysis.influence import checks
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
+from shapae.utils.counts import is_count
 from shapae.utils.optional import import_optional
 
 _ARRAYS = ("values", "self_influence", "scores", "losses", "places", "latents", "train_latents")
@@ -93,8 +94,8 @@ class Influence:
 
     def _largest(self, values: NDArray[Any], k: int) -> pd.DataFrame:
         n, m = values.shape
-        if not 1 <= k <= m:
-            raise DataError(f"k must be between 1 and the {m} training rows, got {k}.")
+        if not is_count(k, 1, m):
+            raise DataError(f"k must be between 1 and the {m} training rows, got {k!r}.")
         order = np.argsort(-values, axis=1, kind="stable")[:, :k]
         index = pd.MultiIndex.from_product([range(n), range(1, k + 1)]).set_names(["row", "rank"])
         names = pd.MultiIndex.from_arrays(
@@ -190,8 +191,8 @@ class Influence:
             DataError: There is not one label for each row, or ``k`` is not between 1 and m.
         """
         n, m = self.values.shape
-        if not 1 <= k <= m:
-            raise DataError(f"k must be between 1 and the {m} training rows, got {k}.")
+        if not is_count(k, 1, m):
+            raise DataError(f"k must be between 1 and the {m} training rows, got {k!r}.")
         known = checks.check_labels(labels, n, "rows")
         others = checks.check_labels(labels if train_labels is None else train_labels, m, "training rows")
         return checks.by_label(self.values, known, others, k)
@@ -244,9 +245,8 @@ class Influence:
     def save(self, folder: str | Path) -> Path:
         """Write all parts to a folder, as safetensors and JSON; see ``Explanation.save``."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        record = {name: getattr(self, name) for name in ("made_by", "row_names")}
-        names = None if self.train_names is None else [_plain(name) for name in self.train_names]
-        return save_result(folder, "influence", arrays, record | {"train_names": names})
+        record = {name: getattr(self, name) for name in ("made_by", "row_names", "train_names")}
+        return save_result(folder, "influence", arrays, record)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Influence":
@@ -272,8 +272,3 @@ class Influence:
         if isinstance(row, int | np.integer) and -len(self.values) <= row < len(self.values):
             return int(row) % len(self.values)
         raise UnknownName("row", row, [str(name) for name in self.row_index])
-
-
-def _plain(name: Any) -> Any:
-    """Convert a name to one that JSON can hold."""
-    return name if isinstance(name, int | float | str) else str(name)
