@@ -261,6 +261,13 @@ def test_a_picture_of_an_anomaly_that_is_not_there_is_refused(method, place, ano
         getattr(anomalies, method)(place)
 
 
+@pytest.mark.parametrize("method", ["plot", "waterfall"])
+@pytest.mark.parametrize("most", [0, -1, 1.5, True])
+def test_a_picture_of_no_features_is_refused(method, most, anomalies):
+    with pytest.raises(DataError, match="max_display must be an integer, at least 1, got"):
+        getattr(anomalies, method)(0, max_display=most)
+
+
 # Refusals
 
 
