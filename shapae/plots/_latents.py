@@ -6,8 +6,6 @@ from typing import Any, Protocol
 import pandas as pd
 from numpy.typing import NDArray
 
-from shapae.errors import DataError
-
 # Width of a character of a name, in inches.
 CHARACTER = 0.085
 UP, DOWN = "tab:red", "tab:blue"
@@ -43,17 +41,6 @@ class Report(Protocol):
     def sweep(self, unit: str | int, *, row: Any = None) -> Sweep: ...  # noqa: D102
 
     def drivers(self, unit: str | int, k: int = 10) -> pd.DataFrame: ...  # noqa: D102
-
-
-def check_display(max_display: int) -> int:
-    """Check the number of lines of a picture.
-
-    Raises:
-        DataError: It is less than 1.
-    """
-    if max_display < 1:
-        raise DataError(f"max_display must be at least 1, got {max_display}.")
-    return max_display
 
 
 def width_of(names: Sequence[str]) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import shap
 
@@ -94,11 +95,12 @@ def select_output(explanation: shap.Explanation, output: str | None) -> shap.Exp
     return explanation.output(output)
 
 
-def check_display(most: int) -> None:
-    """Check the number of features to display.
+def check_display(most: int, name: str = "max_display") -> int:
+    """Check the number of features, units or outputs to display.
 
     Raises:
-        DataError: It is less than 1.
+        DataError: It is not an integer, or less than 1.
     """
-    if most < 1:
-        raise DataError(f"a picture shows one feature or more, got max_display={most}.")
+    if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
+        raise DataError(f"{name} must be an integer, at least 1, got {most!r}.")
+    return int(most)

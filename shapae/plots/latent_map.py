@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError, UnknownName
 from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
-from shapae.plots._latents import Report, check_display, width_of
+from shapae.plots._latents import Report, width_of
+from shapae.plots._results import check_display
 
 # Smallest end of the colours, in standard deviations: the rounding errors of a single group have no colour.
 FAINT = 0.1

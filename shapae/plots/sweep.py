@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import escape, new_axes, pyplot_axes
-from shapae.plots._latents import DOWN, UP, Report, check_display, width_of
+from shapae.plots._latents import DOWN, UP, Report, width_of
+from shapae.plots._results import check_display
 
 # Area of the circle of the largest importance, in square points; and its distance from the heatmap, in cells.
 AREA, GAP = 110, 1.2
