@@ -75,6 +75,27 @@ def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str]
     return new_axes(ax, 0.3 * len(columns) + widths[0] + 1.5, max(0.24 * len(rows), label_width) + widths[1] + 0.6)
 
 
+def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:
+    """Draw a cell for each number, with the names of its row and its column.
+
+    Args:
+        ax: Axes to draw on.
+        numbers: (p, q); masked cells are left empty.
+        names: p names of rows and q names of columns, escaped.
+        **colours: ``cmap``, ``vmin`` and ``vmax``, as in matplotlib.
+    """
+    ax.imshow(numbers, aspect="auto", interpolation="nearest", **colours)
+    rows, columns = names
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(len(columns)), columns, rotation=90)
+
+
+def add_colorbar(ax: Axes, label: str, **options: Any) -> None:
+    """Draw the colour bar of the last image on ``ax``, with options of matplotlib."""
+    with pyplot_axes(ax):
+        ax.figure.colorbar(ax.images[-1], ax=ax, label=label, **options)
+
+
 def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Explanation:
     """Copy an explanation of one output, with names that matplotlib does not read as mathematics.
 
