@@ -71,8 +71,13 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
 
 def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str], label: str = "") -> Axes:
     """Create axes for a matrix, with room for its names and for the label of its colour bar, unless ``ax`` is given."""
-    widths, label_width = [CHARACTER * max(map(len, names)) for names in (rows, columns)], CHARACTER * len(label)
-    return new_axes(ax, 0.3 * len(columns) + widths[0] + 1.5, max(0.24 * len(rows), label_width) + widths[1] + 0.6)
+    height = max(0.24 * len(rows), width_of([label])) + width_of(columns) + 0.6
+    return new_axes(ax, 0.3 * len(columns) + width_of(rows) + 1.5, height)
+
+
+def width_of(names: Sequence[str]) -> float:
+    """Estimate the width of the longest name, in inches."""
+    return CHARACTER * max(map(len, names), default=0)
 
 
 def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:

@@ -6,10 +6,7 @@ from typing import Any, Protocol
 import pandas as pd
 from numpy.typing import NDArray
 
-from shapae.errors import DataError
-
-# Width of a character of a name, in inches.
-CHARACTER = 0.085
+# Colours of features that raise a unit, and of those that lower it.
 UP, DOWN = "tab:red", "tab:blue"
 
 
@@ -43,19 +40,3 @@ class Report(Protocol):
     def sweep(self, unit: str | int, *, row: Any = None) -> Sweep: ...  # noqa: D102
 
     def drivers(self, unit: str | int, k: int = 10) -> pd.DataFrame: ...  # noqa: D102
-
-
-def check_display(max_display: int) -> int:
-    """Check the number of lines of a picture.
-
-    Raises:
-        DataError: It is less than 1.
-    """
-    if max_display < 1:
-        raise DataError(f"max_display must be at least 1, got {max_display}.")
-    return max_display
-
-
-def width_of(names: Sequence[str]) -> float:
-    """Estimate the width of the longest name, in inches."""
-    return CHARACTER * max(map(len, names), default=0)

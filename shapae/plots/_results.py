@@ -94,11 +94,12 @@ def select_output(explanation: shap.Explanation, output: str | None) -> shap.Exp
     return explanation.output(output)
 
 
-def check_display(most: int) -> None:
-    """Check the number of features to display.
+def check_display(max_display: int) -> int:
+    """Check the number of features, or of latent units, to display.
 
     Raises:
         DataError: It is less than 1.
     """
-    if most < 1:
-        raise DataError(f"a picture shows one feature or more, got max_display={most}.")
+    if max_display < 1:
+        raise DataError(f"max_display must be at least 1, got {max_display}.")
+    return max_display

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import CHARACTER, escape, new_axes, printable, pyplot_axes, relabel_bars
+from shapae.plots._figure import escape, new_axes, printable, pyplot_axes, relabel_bars, width_of
 from shapae.plots._results import SIGNIFICANCE, check_display, check_explanation, choose_output, select_output
 
 # Colours of features that raise the output, that lower it, and of all others; the first two are those of shap.
@@ -68,7 +68,7 @@ def _draw_importance(importance: Importance, output: str | None, most: int, ax: 
     signs = np.where(sure, np.sign(mean), 0).astype(int).tolist()
     errors = table["mean_abs_value_error"].fillna(0).to_numpy()
     names = [escape(feature) for feature in table.index]
-    ax, places = new_axes(ax, 7.5 + 1.2 * CHARACTER * max(map(len, names)), 0.4 * len(table) + 1.6), range(len(table))
+    ax, places = new_axes(ax, 7.5 + 1.2 * width_of(names), 0.4 * len(table) + 1.6), range(len(table))
     ax.barh(places, size, 0.7, color=[COLORS[sign] for sign in signs], xerr=errors, ecolor="0.2")
     for place, end, number in zip(places, size + errors, size, strict=True):
         ax.annotate(f"{number:.3g}", (end, place), (4, 0), textcoords="offset points", va="center")

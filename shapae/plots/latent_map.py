@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError, UnknownName
-from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes
-from shapae.plots._latents import Report, check_display, width_of
+from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes, width_of
+from shapae.plots._latents import Report
+from shapae.plots._results import check_display
 
 # Smallest end of the colours, in standard deviations: the rounding errors of a single group have no colour.
 FAINT = 0.1

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import add_colorbar, escape, new_axes
-from shapae.plots._latents import DOWN, UP, Report, check_display, width_of
+from shapae.plots._figure import add_colorbar, escape, new_axes, width_of
+from shapae.plots._latents import DOWN, UP, Report
+from shapae.plots._results import check_display
 
 # Area of the circle of the largest importance, in square points; and its distance from the heatmap, in cells.
 AREA, GAP = 110, 1.2
