@@ -26,6 +26,8 @@ from shapae.utils.context import preserve_rng
 
 # Width of a character of a name, in inches.
 CHARACTER = 0.105
+# Colours of values that raise a score, and of those that lower it, which are those of shap.
+RAISES, LOWERS = "#ff0051", "#008bfb"
 
 
 class AxesPicture(Axes):

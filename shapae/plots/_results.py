@@ -94,6 +94,16 @@ def select_output(explanation: shap.Explanation, output: str | None) -> shap.Exp
     return explanation.output(output)
 
 
+def check_row_labels(labels: Sequence[Any] | None, count: int) -> None:
+    """Check that labels, if there are any, are one for each training row.
+
+    Raises:
+        DataError: They are not.
+    """
+    if labels is not None and len(labels) != count:
+        raise DataError(f"there must be one label for each of the {count} training rows, got {len(labels)}.")
+
+
 def check_display(max_display: int) -> int:
     """Check the number of features, or of latent units, to display.
 

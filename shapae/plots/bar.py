@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import escape, new_axes, printable, pyplot_axes, relabel_bars, width_of
+from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, printable, pyplot_axes, relabel_bars, width_of
 from shapae.plots._results import SIGNIFICANCE, check_display, check_explanation, choose_output, select_output
 
-# Colours of features that raise the output, that lower it, and of all others; the first two are those of shap.
-COLORS = {1: "#ff0051", -1: "#008bfb", 0: "0.6"}
+# Colours of features that raise the output, that lower it, and of all others.
+COLORS = {1: RAISES, -1: LOWERS, 0: "0.6"}
 LEGEND = {1: "mean value above 0", -1: "mean value below 0", 0: f"within {SIGNIFICANCE} standard errors of 0"}
 
 
@@ -77,9 +77,14 @@ def _draw_importance(importance: Importance, output: str | None, most: int, ax: 
     ax.set_xlim(0, 1.12 * float((size + errors).max()) or 1.0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(f"mean |SHAP value| (impact on {escape(name)})", fontsize=12)
-    shown = [Patch(color=COLORS[sign], label=LEGEND[sign]) for sign in COLORS if sign in signs]
+    _add_legend(ax, [sign for sign in COLORS if sign in signs])
+    return ax
+
+
+def _add_legend(ax: Axes, signs: list[int]) -> None:
+    """Explain the colours of signs in a line above the bars."""
     ax.legend(
-        handles=shown,
+        handles=[Patch(color=COLORS[sign], label=LEGEND[sign]) for sign in signs],
         loc="lower left",
         bbox_to_anchor=(0, 1),
         ncols=3,
@@ -88,4 +93,3 @@ def _draw_importance(importance: Importance, output: str | None, most: int, ax: 
         handlelength=1.2,
         columnspacing=1,
     )
-    return ax

@@ -200,7 +200,7 @@ def test_bars_are_the_proponents_and_opponents_of_the_row(influence):
     assert len(influence.plot(3, k=20).patches) == 9
     with pytest.raises(UnknownName, match="no row is called 'nobody'"):
         influence.plot("nobody")
-    with pytest.raises(DataError, match="one for each of the 9"):
+    with pytest.raises(DataError, match="one label for each of the 9 training rows, got 1"):
         influence.plot(0, labels=["x"])
 
 
