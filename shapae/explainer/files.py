@@ -31,7 +31,7 @@ def save_result(folder: str | Path, name: str, arrays: Mapping[str, Any], record
         OutputError: The folder holds other files.
     """
     entries = {key: part for key, part in record.items() if part is not None}
-    entries |= {"row_names": _plain_names(entries["row_names"])} if "row_names" in entries else {}
+    entries |= {"row_names": plain_names(entries["row_names"])} if "row_names" in entries else {}
     with atomic_directory(Path(folder), replaces=_files(name)) as fresh:
         present = {key: np.asarray(array, order="C") for key, array in arrays.items() if array is not None}
         save_file(present, fresh / _files(name)[0])
@@ -61,7 +61,12 @@ def _files(name: str) -> tuple[str, str]:
     return f"{name}.safetensors", f"{name}.json"
 
 
-def _plain_names(names: Any) -> Any:
-    """Convert names of rows to names that JSON can hold: numbers and strings stay, all others become strings."""
-    plain = [name if isinstance(name, int | float | str) else str(name) for name in pd.Index(np.atleast_1d(names))]
+def plain_names(names: Any) -> Any:
+    """Convert names of rows, or a single name, to names that JSON can hold; see ``plain_name``."""
+    plain = [plain_name(name) for name in pd.Index(np.atleast_1d(names))]
     return plain if np.ndim(names) else plain[0]
+
+
+def plain_name(name: Any) -> str | int | float:
+    """Convert a name to one that JSON can hold: numbers and strings stay, all others become strings."""
+    return name if isinstance(name, int | float | str) else str(name)

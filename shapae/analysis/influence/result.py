@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from shapae import plots
 from shapae.analysis.influence import checks
 from shapae.errors import DataError, UnknownName
-from shapae.explainer.files import load_result, save_result
+from shapae.explainer.files import load_result, plain_names, save_result
 from shapae.tables.anndata import is_anndata
 from shapae.utils.optional import import_optional
 
@@ -245,7 +245,7 @@ class Influence:
         """Write all parts to a folder, as safetensors and JSON; see ``Explanation.save``."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         record = {name: getattr(self, name) for name in ("made_by", "row_names")}
-        names = None if self.train_names is None else [_plain(name) for name in self.train_names]
+        names = None if self.train_names is None else plain_names(self.train_names)
         return save_result(folder, "influence", arrays, record | {"train_names": names})
 
     @classmethod
@@ -272,8 +272,3 @@ class Influence:
         if isinstance(row, int | np.integer) and -len(self.values) <= row < len(self.values):
             return int(row) % len(self.values)
         raise UnknownName("row", row, [str(name) for name in self.row_index])
-
-
-def _plain(name: Any) -> Any:
-    """Convert a name to one that JSON can hold."""
-    return name if isinstance(name, int | float | str) else str(name)
