@@ -75,7 +75,9 @@ def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
     Raises:
         UnknownName: ``obs`` has no such column.
     """
-    from shapae.errors import UnknownName
+    import pandas as pd
+
+    from shapae.tables.anndata import column_of_obs
     from shapae.utils.optional import import_optional
 
     if Path(covariates).suffix in (".csv", ".tsv", ".txt"):
@@ -85,10 +87,7 @@ def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
         return names  # refused, with the reason
     backed = import_optional("anndata", "reading a .h5ad").read_h5ad(data, backed="r")
     try:
-        for name in names:
-            if name not in backed.obs:
-                raise UnknownName("column of obs", name, list(backed.obs))
-        return backed.obs[names].copy()
+        return pd.concat([column_of_obs(backed, name) for name in names], axis=1)
     finally:
         backed.file.close()
 
