@@ -16,10 +16,10 @@ from shapae.cli.commands import (
     Out,
     Seed,
     Weights,
-    _load_background,
-    _split,
-    _write,
     app,
+    load_background,
+    split_names,
+    write_to_folder,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def latents(
         if gene_sets is not None and rows.names is not None:
             read_gmt(gene_sets, rows.names)  # refused before the work, if no gene is in the table
         causes = None if covariates is None else _load_covariates(covariates, data, rows)
-        reference = _load_background(background, rows, seed)
+        reference = load_background(background, rows, seed)
         report = latents(load_model(model, weights), rows, background=reference, covariates=causes, **settings)
         typer.echo(repr(report))
         _write_report(report, sets, folder)
 
-    _write(data, out, force, write)
+    write_to_folder(data, out, force, write)
 
 
 def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
@@ -82,7 +82,7 @@ def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
 
     if Path(covariates).suffix in (".csv", ".tsv", ".txt"):
         return _read_text(Path(covariates), rows)
-    names = _split(covariates) or []
+    names = split_names(covariates) or []
     if data.suffix.lower() != ".h5ad":
         return names  # refused, with the reason
     backed = import_optional("anndata", "reading a .h5ad").read_h5ad(data, backed="r")
