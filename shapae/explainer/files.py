@@ -13,6 +13,8 @@ from shapae.errors import OutputError
 from shapae.utils.directories import atomic_directory
 
 T = TypeVar("T")
+# Parts of results that are names of rows.
+NAMES = ("row_names", "train_names")
 
 
 def save_result(folder: str | Path, name: str, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> Path:
@@ -31,7 +33,7 @@ def save_result(folder: str | Path, name: str, arrays: Mapping[str, Any], record
         OutputError: The folder holds other files.
     """
     entries = {key: part for key, part in record.items() if part is not None}
-    entries |= {"row_names": plain_names(entries["row_names"])} if "row_names" in entries else {}
+    entries |= {key: _plain_names(entries[key]) for key in NAMES if key in entries}
     with atomic_directory(Path(folder), replaces=_files(name)) as fresh:
         present = {key: np.asarray(array, order="C") for key, array in arrays.items() if array is not None}
         save_file(present, fresh / _files(name)[0])
@@ -61,7 +63,7 @@ def _files(name: str) -> tuple[str, str]:
     return f"{name}.safetensors", f"{name}.json"
 
 
-def plain_names(names: Any) -> Any:
+def _plain_names(names: Any) -> Any:
     """Convert names of rows, or a single name, to names that JSON can hold; see ``plain_name``."""
     plain = [plain_name(name) for name in pd.Index(np.atleast_1d(names))]
     return plain if np.ndim(names) else plain[0]

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from shapae import plots
 from shapae.analysis.influence import checks
 from shapae.errors import DataError, UnknownName
-from shapae.explainer.files import load_result, plain_names, save_result
+from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
 from shapae.utils.optional import import_optional
 
@@ -244,9 +244,8 @@ class Influence:
     def save(self, folder: str | Path) -> Path:
         """Write all parts to a folder, as safetensors and JSON; see ``Explanation.save``."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        record = {name: getattr(self, name) for name in ("made_by", "row_names")}
-        names = None if self.train_names is None else plain_names(self.train_names)
-        return save_result(folder, "influence", arrays, record | {"train_names": names})
+        record = {name: getattr(self, name) for name in ("made_by", "row_names", "train_names")}
+        return save_result(folder, "influence", arrays, record)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Influence":
