@@ -37,9 +37,7 @@ def save_result(folder: str | Path, name: str, arrays: Mapping[str, Any], record
     with atomic_directory(Path(folder), replaces=_files(name)) as fresh:
         present = {key: np.asarray(array, order="C") for key, array in arrays.items() if array is not None}
         save_file(present, fresh / _files(name)[0])
-        text = json.dumps(
-            {key: part for key, part in entries.items() if part is not None}, indent=1, ensure_ascii=False
-        )
+        text = json.dumps(entries, indent=1, ensure_ascii=False)
         (fresh / _files(name)[1]).write_text(text, encoding="utf-8")
     return Path(folder)
 
