@@ -65,12 +65,12 @@ class Setup:
 
     @property
     def scores(self) -> nn.ModuleList:
-        """Both scores."""
+        """Both scores as one module, which shares the model."""
         return nn.ModuleList([self.tested, self.trained])
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """n and m."""
+        """Numbers of rows and of training rows, n and m."""
         return len(self.rows), len(self.train)
 
     @property

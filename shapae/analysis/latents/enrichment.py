@@ -94,7 +94,7 @@ def _read_sets(gene_sets: Any) -> dict[str, list[str]]:
 
 
 def _membership(sets: Mapping[str, Sequence[str]], features: Sequence[str]) -> NDArray[Any]:
-    """(s, d), bool: whether each feature is in each set.
+    """Tell for each set whether it has each feature: (s, d), bool.
 
     Raises:
         DataError: No set has some features of the table, but not all.
