@@ -25,7 +25,7 @@ class ExampleGradients:
 
     @property
     def size(self) -> int:
-        """Number of numbers in a gradient, P."""
+        """Length of a gradient, P."""
         return sum(each.numel() for each in self.parameters.values())
 
     @property

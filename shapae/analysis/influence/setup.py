@@ -176,7 +176,8 @@ def set_up(
     tables: tuple[Any, Any],
     head: str | nn.Module | HeadFunction,
     loss: str | nn.Module | HeadFunction | None,
-    feature_names: Sequence[str] | None,
+    *,
+    feature_names: Sequence[str] | None = None,
 ) -> Setup:
     """Read the tables, copy the model, and bind it to the head and to the loss; see ``influence`` for the errors.
 
