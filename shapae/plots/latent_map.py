@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from shapae.errors import DataError, UnknownName
 from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes, width_of
 from shapae.plots._latents import Report
-from shapae.plots._results import check_display
+from shapae.plots._results import SIGNIFICANCE, check_display
 
 # Smallest end of the colours, in standard deviations: the rounding errors of a single group have no colour.
 FAINT = 0.1
@@ -38,7 +38,7 @@ def draw(report: Report, covariate: str | None = None, *, max_display: int = 30,
     if not units:
         raise DataError("none of the units is active, so that there is nothing to draw. See report.table.")
     shown, errors = _deviations(report, covariate, units)
-    unsure = ~(np.abs(shown) >= 2 * errors).to_numpy()
+    unsure = ~(np.abs(shown) >= SIGNIFICANCE * errors).to_numpy()
     columns, shown = shown.columns, shown.to_numpy()
     rows, groups = cluster_order(shown), cluster_order(shown.T)
     names = [escape(columns[group]) for group in groups]
