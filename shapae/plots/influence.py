@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from shapae.errors import DataError
 from shapae.plots._figure import LOWERS, RAISES, colors, escape, new_axes, shorten
 from shapae.plots._results import check_row_labels
+from shapae.utils.counts import is_count
 
 
 def draw(
@@ -36,8 +37,8 @@ def draw(
     place = influence.position(row)
     values, names = influence.values[place], [str(name) for name in influence.train_index]
     check_row_labels(labels, len(values))
-    if k < 1:
-        raise DataError(f"k must be at least 1, got {k}.")
+    if not is_count(k, 1):
+        raise DataError(f"k must be at least 1, got {k!r}.")
     own = int(influence.places[place])
     order = [each for each in np.argsort(-values, kind="stable").tolist() if each != own]
     shown = [*order[:k], *(each for each in order[-k:] if each not in order[:k])]
@@ -52,7 +53,7 @@ def draw(
     ax.invert_yaxis()
     ax.axvline(0, color="grey", linewidth=0.8)
     ax.set_xlabel("influence of training on the row, positive where it improved the score")
-    itself = f", without itself: {values[own]:.3g}" if own >= 0 else ""
+    itself = f"\nwithout itself: {values[own]:.3g}" if own >= 0 else ""
     ax.set_title(f"training rows behind {escape(shorten(str(influence.row_index[place])))}{itself}", fontsize=11)
     present = list(dict.fromkeys(kinds))
     handles = [Patch(color=palette[kind], label=escape(shorten(kind))) for kind in present]

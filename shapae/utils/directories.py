@@ -24,11 +24,11 @@ def atomic_directory(
         The empty folder.
 
     Raises:
-        OutputError: ``folder`` holds other files.
+        OutputError: ``folder`` holds other files, or can't be made.
     """
     check_output_directory(folder, replaces, remedy)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+    folder = folder.resolve()  # a symbolic link of the user's stays, and its target is replaced
+    with _scratch_beside(folder) as scratch:
         fresh = Path(scratch) / "fresh"
         fresh.mkdir()
         yield fresh
@@ -53,6 +53,19 @@ def check_output_directory(folder: Path, replaces: Collection[str], remedy: str)
         raise OutputError(f"{folder} already exists and holds {', '.join(other[:5])}. {remedy}")
 
 
+def _scratch_beside(path: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Make a temporary folder beside a path; missing parents are created.
+
+    Raises:
+        OutputError: It can't be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OutputError(f"can't write to the folder {path.parent}: {error.strerror or error}.") from error
+
+
 @contextmanager
 def atomic_file(path: Path, *, replaces: str | None = None, remedy: str = "Give a new file.") -> Iterator[Path]:
     """Give a path to write to; the file becomes ``path`` on success and is deleted on an error.
@@ -66,14 +79,14 @@ def atomic_file(path: Path, *, replaces: str | None = None, remedy: str = "Give 
         Path of the new file, with the same name.
 
     Raises:
-        OutputError: ``path`` is a folder, or a file that is not replaced.
+        OutputError: ``path`` is a folder, or a file that is not replaced, or can't be made.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of a file.")
     if path.exists() and not (replaces is not None and path.is_file() and _begins_with(path, replaces)):
         raise OutputError(f"{path} already exists{'' if replaces is None else ' and holds something else'}. {remedy}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+    path = path.resolve()
+    with _scratch_beside(path) as scratch:
         yield Path(scratch) / path.name
         (Path(scratch) / path.name).replace(path)
 

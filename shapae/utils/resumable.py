@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from shapae.errors import OutputError
+from shapae.utils.text import one_line
 
 MANIFEST = "manifest.json"
 SUFFIX = ".block"
@@ -75,18 +77,30 @@ class Resumable:
             return None
 
     def save(self, block: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write the arrays of a finished block."""
-        if self.folder is not None:
-            self._put(f"{block}{SUFFIX}", lambda path: save_file(dict(arrays), path))
+        """Write the arrays of a finished block.
 
-    def finish(self) -> None:
-        """Delete the blocks after the whole work is done; files of others stay."""
+        Raises:
+            OutputError: The file can't be written.
+        """
         if self.folder is None:
             return
-        for path in (*self.folder.glob(f"*{SUFFIX}"), self.folder / MANIFEST):
-            path.unlink(missing_ok=True)
-        if not any(self.folder.iterdir()):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self._put(f"{block}{SUFFIX}", lambda path: save_file(dict(arrays), path))
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"can't write a block to the folder {self.folder}: {one_line(error).rstrip('.')}. The finished "
+                f"blocks are kept: the same call continues."
+            ) from error
+
+    def finish(self) -> None:
+        """Delete the blocks after the whole work is done; files of others stay, and what can't be deleted."""
+        if self.folder is None:
+            return
+        with suppress(OSError):  # the result of the work must not be lost
+            for path in (*self.folder.glob(f"*{SUFFIX}"), self.folder / MANIFEST):
+                path.unlink(missing_ok=True)
+            if not any(self.folder.iterdir()):
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _put(self, name: str, write: Any) -> None:
         """Write a file beside its place, and then move it there."""

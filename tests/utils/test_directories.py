@@ -126,3 +126,29 @@ def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path):
     with pytest.raises(OutputError, match=r"pipe\.txt already exists and holds something else"):
         write_file(tmp_path / "pipe.txt", replaces="first")
     assert stat.S_ISFIFO((tmp_path / "pipe.txt").stat().st_mode)
+
+
+def test_a_link_of_the_user_stays_and_its_target_is_written(tmp_path):
+    for name, target in {"link": tmp_path / "elsewhere", "dangling": tmp_path / "later"}.items():
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "old.txt").write_text("old")
+    for name, target in {"link": "elsewhere", "dangling": "later"}.items():
+        with atomic_directory(tmp_path / name, replaces=["old.txt"]) as fresh:
+            (fresh / "new.txt").write_text("new")
+        assert (tmp_path / name).is_symlink()
+        assert [path.name for path in (tmp_path / target).iterdir()] == ["new.txt"]
+    (tmp_path / "file").symlink_to(tmp_path / "elsewhere" / "new.txt")
+    with atomic_file(tmp_path / "file", replaces="new") as path:
+        path.write_text("newer")
+    assert (tmp_path / "file").is_symlink()
+    assert (tmp_path / "elsewhere" / "new.txt").read_text() == "newer"
+
+
+@pytest.mark.parametrize("make", [atomic_directory, atomic_file])
+def test_a_place_that_can_not_be_written_is_named(make, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="can't write to the folder .*file"), make(tmp_path / "file" / "in"):
+        pass
+    with pytest.raises(OutputError, match="can't write to the folder /proc"), make(Path("/proc/nowhere/in")):
+        pass

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from shapae.errors import DataError, ModelError
 from shapae.models.files import read_state
+from shapae.utils.counts import is_count
 from shapae.utils.text import one_line
 
 # Prefixes that wrappers of torch.compile, DataParallel and Lightning put before the names of parameters.
@@ -75,8 +76,11 @@ def read_checkpoints(
     if checkpoints is not None and not states:
         raise DataError("checkpoints is empty. Give at least one state_dict, or None for the model as it is.")
     count = max(1, len(states))
-    if batch_size is not None and (steps is None or not 1 <= batch_size <= n):
-        raise DataError(f"batch_size must be between 1 and the {n} training rows and needs steps=, got {batch_size}.")
+    if batch_size is not None and (steps is None or not is_count(batch_size, 1, n)):
+        raise DataError(
+            f"batch_size must be a whole number between 1 and the {n} training rows and needs steps=, got "
+            f"{batch_size!r}."
+        )
     visits = 1.0 if steps is None else _numbers("steps", steps, count) * (batch_size or n) / n
     return Checkpoints(states, _numbers("learning_rates", learning_rates, count) * visits)
 
@@ -95,7 +99,10 @@ def _as_list(checkpoints: Any) -> list[Any]:
 
 def _numbers(name: str, given: Any, count: int) -> NDArray[Any]:
     try:
-        numbers = np.broadcast_to(np.asarray(given, np.float64), (count,))
+        array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+        numbers = np.broadcast_to(array.astype(np.float64), (count,))
+        if array.dtype == bool:
+            raise TypeError
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
     if not (np.isfinite(numbers) & (numbers > 0)).all():
@@ -108,8 +115,8 @@ def _read(state: Any, number: int, model: nn.Module) -> Mapping[str, Tensor]:
     nested = loaded.get("state_dict")
     loaded = nested if isinstance(nested, Mapping) else loaded
     known = model.state_dict().keys()
-    for prefix in PREFIXES:
-        if not known & loaded.keys() and all(name.startswith(prefix) for name in loaded):
+    for prefix in PREFIXES * 2:  # wrappers are put around each other in any order
+        if not known & loaded.keys() and all(str(name).startswith(prefix) for name in loaded):
             loaded = {name.removeprefix(prefix): each for name, each in loaded.items()}
     return loaded
 
@@ -118,15 +125,15 @@ def _check(model: nn.Module, state: Mapping[str, Tensor], number: int) -> None:
     own = model.state_dict()
     missing, unexpected = ([*own.keys() - state.keys()], [*state.keys() - own.keys()])
     wrong = [
-        f"{name} of shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
+        f"{name} of shape {tuple(getattr(state[name], 'shape', ()))}, expected {tuple(own[name].shape)}"
         for name in own.keys() & state.keys()
         if isinstance(own[name], Tensor) and getattr(state[name], "shape", None) != own[name].shape
     ]
     if missing or unexpected or wrong:
         raise ModelError(
             f"checkpoint {number} is not of this model: {sorted(missing) or 'nothing'} is missing, "
-            f"{sorted(unexpected) or 'nothing'} is unexpected, {', '.join(wrong) or 'no shape'} is wrong. Give the "
-            f"state_dict of the model itself, as it was during the training."
+            f"{sorted(map(str, unexpected)) or 'nothing'} is unexpected, {', '.join(wrong) or 'no shape'} is wrong. "
+            f"Give the state_dict of the model itself, as it was during the training."
         )
     bad = [name for name, each in state.items() if isinstance(each, Tensor) and not each.isfinite().all()]
     if bad:

@@ -1,6 +1,6 @@
 """Checks of influences: the sanity check, data cleaning, and relations to losses, latents and labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from torch import Tensor
 
 from shapae import plots
 from shapae.errors import DataError
+from shapae.utils.counts import is_count
 from shapae.utils.text import enumerate_names
 
 # Relative rounding error of an influence, within which copies of a row have the same.
@@ -100,16 +102,28 @@ def _as_mask(planted: Any, names: pd.Index) -> NDArray[Any]:
     array = np.asarray(planted)
     if array.dtype == bool and array.shape == (len(names),):
         return array
-    places = names.get_indexer(pd.Index(np.atleast_1d(array)))
-    unknown = [each for each, place in zip(np.atleast_1d(array).tolist(), places, strict=True) if place < 0]
+    given, known = _as_names(planted, {*names}), {*names}
+    unknown = [str(each) for each in given if not _is_name(each, known)]
     if unknown or not names.is_unique:
         wrong = (
             f"there are no training rows {enumerate_names(unknown, 'name')}" if unknown else "some names are repeated"
         )
         raise DataError(f"{wrong}. Give a boolean for each of the {len(names)} training rows, or names of them.")
-    mask = np.zeros(len(names), dtype=bool)
-    mask[places] = True
-    return mask
+    wanted = {*given}
+    return np.array([each in wanted for each in names])
+
+
+def _is_name(each: Any, known: set[Any]) -> bool:
+    """Return whether there is such a name; True is not 1."""
+    return isinstance(each, Hashable) and not isinstance(each, bool | np.bool_) and each in known
+
+
+def _as_names(planted: Any, known: set[Any]) -> list[Any]:
+    """List names; a tuple that is a name itself is one."""
+    if isinstance(planted, np.ndarray | Tensor):
+        planted = pd.Index(np.asarray(planted).ravel())  # numbers and dates as they are in an index
+    is_name = isinstance(planted, str | bytes) or (isinstance(planted, tuple) and planted in known)
+    return [planted] if is_name or not isinstance(planted, Iterable) else list(planted)
 
 
 def fit_losses(self_influence: NDArray[Any], losses: NDArray[Any]) -> "pd.Series[float]":
@@ -133,8 +147,8 @@ def by_distance(values: NDArray[Any], distances: NDArray[Any], bins: int) -> pd.
     Raises:
         DataError: ``bins`` is not between 2 and the number of pairs.
     """
-    if not 2 <= bins <= values.size:
-        raise DataError(f"bins must be between 2 and the {values.size} pairs of rows, got {bins}.")
+    if not is_count(bins, 2, values.size):
+        raise DataError(f"bins must be between 2 and the {values.size} pairs of rows, got {bins!r}.")
     pairs = pd.DataFrame({"influence": values.ravel(), "size": np.abs(values).ravel()})
     groups = pairs.groupby(
         pd.qcut(pd.Series(distances.ravel(), name="distance"), bins, duplicates="drop"), observed=True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from shapae.utils.blocks import block_bytes
 from shapae.utils.memory import batches
@@ -95,7 +96,25 @@ class Factors:
     @classmethod
     def concatenate(cls, parts: Sequence["Factors"], dim: int = 0) -> "Factors":
         """Join the gradients of several blocks of rows; along ``dim`` 1 those of several uses of the layer."""
+        if dim == 0:
+            most = max(each.positions for each in parts)
+            parts = [each._padded(most) for each in parts]
         return cls(torch.cat([each.inputs for each in parts], dim), torch.cat([each.outputs for each in parts], dim))
+
+    @classmethod
+    def of_matrices(cls, matrices: Tensor) -> "Factors":
+        """Make factors of the gradients themselves, (n, q, p)."""
+        n, q, _ = matrices.shape
+        return cls(matrices, torch.eye(q).to(matrices).expand(n, q, q))
+
+    def zeros(self, n: int) -> "Factors":
+        """Make n gradients of zeros, of the same layer."""
+        return Factors(*(each.new_zeros(n, 1, each.shape[2]) for each in (self.inputs, self.outputs)))
+
+    def _padded(self, positions: int) -> "Factors":
+        """Add positions of zeros, which count nothing."""
+        more = positions - self.positions
+        return Factors(pad(self.inputs, (0, 0, 0, more)), pad(self.outputs, (0, 0, 0, more))) if more else self
 
 
 @dataclass(frozen=True)
@@ -107,12 +126,24 @@ class LinearLayer:
         weight: Whether the weight counts.
         bias: Whether the bias counts.
         rows_first: Whether the rows are the first axis of the inputs; otherwise they are the one before the last.
+        positions: Number of positions of each row, at each use of the layer that matters to the scores. Layers that
+            are run on some rows only have others.
     """
 
     path: str
     weight: bool
     bias: bool
     rows_first: bool = True
+    positions: tuple[int, ...] = ()
+
+    def parameters(self, module: nn.Module) -> list[nn.Parameter]:
+        """List the weight and the bias that count, of the layer in a module."""
+        layer, wanted = module.get_submodule(self.path), {"weight": self.weight, "bias": self.bias}
+        return [layer.get_parameter(name) for name, counts in wanted.items() if counts]
+
+    def fits(self, uses: Sequence[tuple[Tensor, Tensor]], n: int) -> bool:
+        """Return whether n rows have the positions that are known."""
+        return [inputs[..., 0].numel() for inputs, _ in uses] == [each * n for each in self.positions]
 
     def factors(self, uses: Sequence[tuple[Tensor, Tensor]], n: int) -> Factors:
         """Make the gradients of n rows from the inputs of each use of the layer, and the gradients of its outputs."""
@@ -186,3 +217,8 @@ def gradients_of_uses(scores: Tensor, uses: Uses) -> Uses:
     paired = {path: [(inputs, next(found)) for inputs, _ in each] for path, each in uses.items()}
     known = {path: [(inputs, each) for inputs, each in pairs if each is not None] for path, pairs in paired.items()}
     return {path: pairs for path, pairs in known.items() if pairs}
+
+
+def as_matrix(gradients: Sequence[Tensor]) -> Tensor:
+    """Put the gradients of the weight and of the bias of a layer side by side: (q, p)."""
+    return torch.cat([each.unsqueeze(-1) if each.ndim == 1 else each for each in gradients], dim=1)

@@ -8,8 +8,8 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from shapae.analysis.influence.examples import ExampleGradients, Sketch
-from shapae.analysis.influence.factors import Factors, LinearLayer, gradients_of_uses, recorded
+from shapae.analysis.influence.examples import ExampleGradients, Sketch, gradients_of_row
+from shapae.analysis.influence.factors import Factors, LinearLayer, Uses, as_matrix, gradients_of_uses, recorded
 from shapae.heads.score import Score
 from shapae.utils.memory import batches, bytes_per_row
 
@@ -57,7 +57,11 @@ class Gradients:
     @classmethod
     def concatenate(cls, parts: Sequence["Gradients"]) -> "Gradients":
         """Join the gradients of several blocks of rows."""
-        layers = {path: Factors.concatenate([each.layers[path] for each in parts]) for path in parts[0].layers}
+        known = {path: factors for each in parts for path, factors in each.layers.items()}
+        layers = {
+            path: Factors.concatenate([each.layers.get(path, some.zeros(len(each))) for each in parts])
+            for path, some in known.items()
+        }
         return cls(torch.cat([each.scores for each in parts]), layers, torch.cat([each.rest for each in parts]))
 
 
@@ -95,6 +99,23 @@ class RowGradients:
         with recorded() as uses:
             scores = self.score.self_scores(rows)[:, 0]
         found = gradients_of_uses(scores, uses)
-        layers = {each.path: each.factors(found[each.path], n) for each in self.layers if each.path in found}
+        layers = self._of_layers(found, rows)
         rest = self.rest(rows) if self.rest else rows.new_zeros(n, 0)
         return Gradients(scores.detach(), layers, self.sketch(rest) if self.sketch else rest)
+
+    def _of_layers(self, found: Uses, rows: Tensor) -> dict[str, Factors]:
+        """Make the factors of each layer; those of layers that are run on some of the rows only, row by row."""
+        n = len(rows)
+        fitting = {each.path: each.fits(found.get(each.path, []), n) for each in self.layers}
+        layers = {
+            each.path: each.factors(found[each.path], n)
+            for each in self.layers
+            if fitting[each.path] and each.path in found
+        }
+        others = {each.path: each.parameters(self.score) for each in self.layers if not fitting[each.path]}
+        if others:
+            flat = list(dict.fromkeys(each for own in others.values() for each in own))
+            of_rows = [dict(zip(flat, gradients_of_row(self.score, row[None], flat), strict=True)) for row in rows]
+            for path, own in others.items():
+                layers[path] = Factors.of_matrices(torch.stack([as_matrix([row[p] for p in own]) for row in of_rows]))
+        return layers

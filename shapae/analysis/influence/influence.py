@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import torch
 from joblib import effective_n_jobs
 from torch import nn
@@ -107,12 +108,17 @@ def influence(
             gradients = setup.row_gradients(names, projection, seed)
             jobs = int(effective_n_jobs(n_jobs))
             plan = plan_products(gradients, setup.sizes, setup.trial, memory=size, jobs=jobs)
-            task: dict[str, Any] = {"head": head_name(head), "loss": setup.loss_name, "parameters": parameters}
-            task |= {"projection": projection, "seed": seed, "weights": states.weights.tolist()}
-            store = Resumable(resume, task | (setup.fingerprint(states) if resume else {}), plan.record())
+            task: dict[str, Any] = {"head": head_name(head), "loss": setup.loss_name, "parameters": _plain(parameters)}
+            task |= {"projection": _plain(projection), "seed": _plain(seed), "weights": states.weights.tolist()}
+            store = Resumable(resume, task | (setup.fingerprint(states, gradients) if resume else {}), plan.record())
             plan = plan.recorded(store.plan)
             blocks = all_products(setup, gradients, states, plan, store=store, n_jobs=n_jobs)
             arrays = add_up(setup, progress_bar(blocks, len(states) * plan.n_tasks, progress, "influence"))
             result = setup.result(arrays, make_record(start, {"model": setup.tested.autoencoder.record}, **task))
     store.finish()
     return result
+
+
+def _plain(given: Any) -> Any:
+    """Convert a setting to one that JSON holds."""
+    return given if given is None or isinstance(given, str) else np.asarray(given).tolist()

@@ -1,16 +1,19 @@
 """The choice of parameters, by name or by the order in which layers run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.heads.score import Score
 
 LAST = re.compile(r"last(?::(\d+))?")
+# Paths of modules that compute a weight of a layer.
+INNER = re.compile(r"(^|\.)parametrizations(\.|$)")
 
 
 def choose_parameters(model: nn.Module, chosen: str | Sequence[str], score: Score, rows: Tensor) -> list[str]:
@@ -25,17 +28,17 @@ def choose_parameters(model: nn.Module, chosen: str | Sequence[str], score: Scor
         rows: Some rows.
 
     Returns:
-        Names, in the order of ``model.named_parameters()``.
+        Names, in the order of ``model.named_parameters()``. A parameter that several layers share has its first name.
 
     Raises:
         ModelError: The model has no parameters of floating point.
         UnknownName: A pattern matches none of them.
         DataError: ``chosen`` is neither a string nor a list of strings, or counts no layer.
     """
-    named = {name: each for name, each in model.named_parameters() if each.is_floating_point()}
+    named = {name: each for name, each in model.named_parameters(remove_duplicate=False) if each.is_floating_point()}
     if not named:
         raise ModelError("the model has no parameters of floating point, so that no row can have changed them.")
-    patterns = [chosen] if isinstance(chosen, str) else list(chosen)
+    patterns = [chosen] if isinstance(chosen, str) else list(chosen) if isinstance(chosen, Iterable) else []
     if not patterns or not all(isinstance(each, str) for each in patterns):
         raise DataError(
             f"parameters must be 'all', 'last', 'last:2', or patterns of names such as 'decoder.*', got {chosen!r}."
@@ -44,7 +47,8 @@ def choose_parameters(model: nn.Module, chosen: str | Sequence[str], score: Scor
     found: set[str] = set()
     for pattern in patterns:
         found |= {*_match(pattern, list(named), trained, model, score, rows)}
-    return [name for name in named if name in found]
+    wanted = {id(named[name]) for name in found}
+    return [name for name, each in model.named_parameters() if id(each) in wanted]
 
 
 def _match(
@@ -64,11 +68,13 @@ def _match(
 def _of_last_layers(count: int, names: list[str], model: nn.Module, score: Score, rows: Tensor) -> list[str]:
     """Name the parameters of the last layers that are run; a layer is a module with parameters of its own.
 
+    Those of which a parametrization computes the weight of a layer are the layer's own.
+
     Raises:
         DataError: There are fewer layers.
     """
     paths = {module: path for path, module in model.named_modules()}
-    layers = {module: path for module, path in paths.items() if any(True for _ in module.parameters(recurse=False))}
+    layers = {module: path for module, path in paths.items() if _own_names(module) and not INNER.search(path)}
     order: list[str] = []
     handles = [module.register_forward_hook(lambda each, *_: order.append(layers[each])) for module in layers]
     try:
@@ -80,5 +86,15 @@ def _of_last_layers(count: int, names: list[str], model: nn.Module, score: Score
     run = list(dict.fromkeys(order[::-1]))
     if not 1 <= count <= len(run):
         raise DataError(f"the model runs {len(run)} layers with parameters, so that parameters='last:{count}' is none.")
-    chosen = {*run[:count]}
-    return [name for name in names if name.rpartition(".")[0] in chosen]
+    modules = ((path, model.get_submodule(path)) for path in run[:count])
+    chosen = {f"{path}.{own}".lstrip(".") for path, module in modules for own in _own_names(module)}
+    return [name for name in names if name in chosen]
+
+
+def _own_names(module: nn.Module) -> list[str]:
+    """Name the parameters of a layer itself, also those of its parametrizations."""
+    names = [name for name, _ in module.named_parameters(recurse=False)]
+    inner = module.parametrizations if is_parametrized(module) else None
+    if isinstance(inner, nn.Module):
+        names += [f"parametrizations.{name}" for name, _ in inner.named_parameters(remove_duplicate=False)]
+    return names

@@ -1,13 +1,22 @@
 """The layers of a model whose gradients are products of two factors, recognized by their gradients."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from shapae.analysis.influence.examples import ExampleGradients, VectorizedGradients, gradients_of_row
-from shapae.analysis.influence.factors import Factors, LinearLayer, add_hooks, gradients_of_uses, recorded
+from shapae.analysis.influence.factors import (
+    Factors,
+    LinearLayer,
+    add_hooks,
+    as_matrix,
+    gradients_of_uses,
+    recorded,
+)
 from shapae.analysis.influence.gradients import RowGradients
 from shapae.heads.score import Score
 
@@ -43,20 +52,21 @@ def _linear_layers(score: Score, names: Sequence[str]) -> list[LinearLayer]:
     chosen = {id(each) for name, each in score.named_parameters() if name in names}
     layers = []
     for path, module in score.named_modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and _runs_as_linear(module):
             own = module._parameters  # not those that are computed, as by torch.nn.utils.parametrizations
             weight, bias = (id(own.get(name)) in chosen for name in ("weight", "bias"))
             layers += [LinearLayer(path, weight, bias)] if weight or bias else []
     return layers
 
 
-def _own_parameters(layer: LinearLayer, score: Score) -> list[nn.Parameter]:
-    module, wanted = score.get_submodule(layer.path), {"weight": layer.weight, "bias": layer.bias}
-    return [module.get_parameter(name) for name, counts in wanted.items() if counts]
+def _runs_as_linear(module: nn.Linear) -> bool:
+    """Return whether the call of a layer is that of torch: no other forward of a subclass, and no hooks of the user."""
+    own = getattr(module.forward, "__func__", None) is nn.Linear.forward
+    return own and not (module._forward_hooks or module._forward_pre_hooks)
 
 
 def _names(layer: LinearLayer, score: Score) -> list[str]:
-    own = {id(each) for each in _own_parameters(layer, score)}
+    own = {id(each) for each in layer.parameters(score)}
     return [name for name, each in score.named_parameters() if id(each) in own]
 
 
@@ -70,7 +80,7 @@ class _Form:
 
     def agrees(self, row: int, true: Sequence[Tensor]) -> bool:
         """Compare the gradient of one row with the true one, of the weight and of the bias."""
-        expected = torch.cat([each.unsqueeze(-1) if each.ndim == 1 else each for each in true], dim=1)
+        expected = as_matrix(true)
         if self.factors is None:
             return not expected.any()
         self.seen = self.seen or bool(expected.any())
@@ -89,14 +99,34 @@ def _fitting_layers(score: Score, candidates: Sequence[LinearLayer], rows: Tenso
         with recorded() as uses:
             scores = score.self_scores(rows)[:, 0]
         found = gradients_of_uses(scores, uses)
-        forms = [form for layer in candidates for form in _forms(layer, found.get(layer.path, []), len(rows))]
+        counts = _count_uses(scores)
+        plain = [each for each in candidates if _is_all(found.get(each.path, []), each.parameters(score), counts)]
+        forms = [form for layer in plain for form in _forms(layer, found.get(layer.path, []), len(rows))]
         for row in range(len(rows)):
-            parameters = [_own_parameters(form.layer, score) for form in forms]
+            parameters = [form.layer.parameters(score) for form in forms]
             flat = list(dict.fromkeys(each for own in parameters for each in own))
             true = dict(zip(flat, gradients_of_row(score, rows[row : row + 1], flat), strict=True))
             compared = zip(forms, parameters, strict=True)
             forms = [form for form, own in compared if form.agrees(row, [true[each] for each in own])]
     return {form.layer.path: form.layer for form in forms[::-1] if form.is_known}
+
+
+def _count_uses(scores: Tensor) -> Counter[int]:
+    """Count the uses of each parameter in the graph of the scores, by the ids of the parameters."""
+    counts, seen, found = Counter[int](), set[Any](), [scores.grad_fn]
+    while found:
+        node = found.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            following = [each for each, _ in node.next_functions]
+            counts.update(id(getattr(each, "variable", None)) for each in following)
+            found += following
+    return counts
+
+
+def _is_all(uses: Sequence[Any], parameters: Sequence[nn.Parameter], counts: Counter[int]) -> bool:
+    """Return whether the recorded uses of a layer are all uses of its parameters, also of those that count nothing."""
+    return all(counts[id(each)] <= len(uses) for each in parameters)
 
 
 def _forms(layer: LinearLayer, uses: list[tuple[Tensor, Tensor]], n: int) -> list[_Form]:
@@ -105,7 +135,8 @@ def _forms(layer: LinearLayer, uses: list[tuple[Tensor, Tensor]], n: int) -> lis
         return []
     if not uses:
         return [_Form(layer, None)]
-    forms = (replace(layer, rows_first=first) for first in (True, False))
+    positions = tuple(inputs[..., 0].numel() // n for inputs, _ in uses)
+    forms = (replace(layer, rows_first=first, positions=positions) for first in (True, False))
     return [_Form(form, form.factors(uses, n)) for form in forms]
 
 

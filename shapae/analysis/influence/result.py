@@ -16,6 +16,7 @@ from shapae.analysis.influence import checks
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
+from shapae.utils.counts import is_count
 from shapae.utils.optional import import_optional
 
 _ARRAYS = ("values", "self_influence", "scores", "losses", "places", "latents", "train_latents")
@@ -93,8 +94,8 @@ class Influence:
 
     def _largest(self, values: NDArray[Any], k: int) -> pd.DataFrame:
         n, m = values.shape
-        if not 1 <= k <= m:
-            raise DataError(f"k must be between 1 and the {m} training rows, got {k}.")
+        if not is_count(k, 1, m):
+            raise DataError(f"k must be between 1 and the {m} training rows, got {k!r}.")
         order = np.argsort(-values, axis=1, kind="stable")[:, :k]
         index = pd.MultiIndex.from_product([range(n), range(1, k + 1)]).set_names(["row", "rank"])
         names = pd.MultiIndex.from_arrays(
@@ -190,8 +191,8 @@ class Influence:
             DataError: There is not one label for each row, or ``k`` is not between 1 and m.
         """
         n, m = self.values.shape
-        if not 1 <= k <= m:
-            raise DataError(f"k must be between 1 and the {m} training rows, got {k}.")
+        if not is_count(k, 1, m):
+            raise DataError(f"k must be between 1 and the {m} training rows, got {k!r}.")
         known = checks.check_labels(labels, n, "rows")
         others = checks.check_labels(labels if train_labels is None else train_labels, m, "training rows")
         return checks.by_label(self.values, known, others, k)

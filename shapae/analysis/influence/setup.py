@@ -1,5 +1,6 @@
 """Preparation of the work: scores of a copy of the model, both tables, and their checks."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -29,6 +30,7 @@ from shapae.models.unwrapping import deep_copy
 from shapae.tables.columns import numbered_features
 from shapae.tables.table import Table, TableStream, check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
+from shapae.utils.counts import is_count
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
@@ -36,6 +38,8 @@ from shapae.utils.text import enumerate_names
 CHECKED_ROWS = 64
 # Number of rows that are encoded at once.
 ENCODED_ROWS = 2**10
+# Addresses of objects in texts, which differ from process to process.
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +91,13 @@ class Setup:
             seed: Random seed of the projection.
 
         Raises:
-            DataError: ``projection`` is less than 1.
+            DataError: ``projection`` is no whole number, or less than 1; or ``seed`` is none.
             ModelError: One of the scores does not change with these parameters.
         """
-        if projection is not None and projection < 1:
-            raise DataError(f"projection must be a number of dimensions, at least 1, got {projection}.")
+        if projection is not None and not is_count(projection, 1):
+            raise DataError(f"projection must be a number of dimensions, at least 1, got {projection!r}.")
+        if not is_count(seed, 0, 2**32 - 1):
+            raise DataError(f"seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
         found = find_row_gradients(
             [self.tested, self.trained], [f"autoencoder.model.{name}" for name in names], self.trial
         )
@@ -107,13 +113,22 @@ class Setup:
         sketch = Sketch.draw(rest.size, projection, seed, self.trial)
         return [replace(each, sketch=sketch) for each in found]
 
-    def fingerprint(self, states: Checkpoints) -> dict[str, str]:
-        """Describe the model and the tables by hashes, so that other work is told from this."""
+    def fingerprint(self, states: Checkpoints, gradients: Sequence[RowGradients]) -> dict[str, Any]:
+        """Describe the model, the head, the loss and the tables, so that other work is told from this.
+
+        Names do not tell all heads, losses and models from each other: the layers are compared, and what they give for
+        some rows.
+        """
         hashes = {"rows": _hash(self.rows[block] for block in self.rows.rows.blocks())}
         hashes["train"] = _hash(self.train[block] for block in self.train.rows.blocks())
-        loaded = ([*self.model.state_dict().values()] for _ in states.load_each(self.model))
-        hashes["model"] = _hash(each for tensors in loaded for each in tensors if isinstance(each, Tensor))
-        return hashes
+        layers, trials, tensors = ADDRESS.sub("", f"{self.model} {self.scores}"), list[str](), sha256()
+        for _ in states.load_each(self.model):
+            state = self.model.state_dict().values()
+            tensors.update(_hash(each for each in state if isinstance(each, Tensor)).encode())
+            found = (each(self.trial) for each in gradients)
+            trials += [f"{x:.3g}" for each in found for x in (*each.scores.tolist(), *each.squared_norms().tolist())]
+        named = {"model": tensors.hexdigest(), "layers": sha256(layers.encode()).hexdigest()}
+        return {**hashes, **named, "scores of some rows": trials}
 
     def result(self, arrays: dict[str, NDArray[Any]], made_by: dict[str, Any]) -> Influence:
         """Put the result together.
@@ -230,7 +245,7 @@ def _as_loss_head(loss: str | nn.Module | HeadFunction | None, head: nn.Module) 
     """
     if loss is None:
         return head if isinstance(head, ReconstructionError | ELBO) else ReconstructionError()
-    if isinstance(loss, Loss | _Loss) or loss in list(LOSSES):
+    if isinstance(loss, Loss | _Loss) or (isinstance(loss, str) and loss in list(LOSSES)):
         return ReconstructionError(loss)
     if isinstance(loss, str) and loss.partition(":")[0] not in HEADS:
         raise UnknownName("loss", loss, [*LOSSES, *HEADS])

@@ -225,3 +225,17 @@ def test_curves_are_drawn(influence):
     lines = {line.get_label().partition(",")[0]: line.get_ydata() for line in cleaning.plot().get_lines()}
     for name in cleaning.curves:
         np.testing.assert_array_equal(lines[name], cleaning.curves[name])
+
+
+def test_titles_with_long_names_fit_the_figure():
+    table = (
+        pd.DataFrame(
+            cases.table(9, 4), [f"SAMPLE {row} OF THE SECOND BATCH OF MARCH 2024" for row in range(9)], list("abcd")
+        )
+        * 1e-3
+    )
+    ax = shapae.influence(model(), table, table).plot(0, labels=["a kind"] * 9)
+    ax.figure.canvas.draw()
+    box, figure = ax.title.get_window_extent(), ax.figure.bbox
+    assert figure.x0 <= box.x0
+    assert box.x1 <= figure.x1
