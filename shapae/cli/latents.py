@@ -112,17 +112,41 @@ def _read_text(path: Path, rows: Any) -> Any:
         raise DataError(f"can't read the covariates in {path}: {one_line(error)}.") from error
     names = [] if rows.row_names is None else [str(name) for name in rows.row_names]
     keys = table.iloc[:, 0].astype(str)
-    if not ({*keys} & {*names} or str(table.columns[0]).startswith("Unnamed: ")):
+    is_index = str(table.columns[0]).startswith("Unnamed: ")
+    if not names and is_index:
+        _refuse_shuffled(path, [*keys])
+        return table.iloc[:, 1:]
+    if not ({*keys} & {*names} or is_index):
+        if names and keys.is_unique and not pd.api.types.is_numeric_dtype(table.iloc[:, 0]):
+            raise DataError(
+                f"the first column {table.columns[0]!r} of {path} may have the names of the rows, but {keys[0]!r} and "
+                f"its other entries are no rows of the data, such as {names[0]!r}. Write the names as they are there, "
+                f"or remove this column if the lines are in the order of the rows."
+            )
         return table
     table = table.iloc[:, 1:].set_axis(keys)
-    if not names:
-        return table.reset_index(drop=True)
     missing = [name for name in names if name not in {*keys}]
     if missing or keys.duplicated().any():
         twice = keys[keys.duplicated()].tolist()
         fault = f"lacks {enumerate_names(missing, 'row')}" if missing else f"repeats {enumerate_names(twice, 'row')}"
         raise DataError(f"{path} {fault} of the data. Give one line for each row, with its name in the first column.")
     return table.loc[names].reset_index(drop=True)
+
+
+def _refuse_shuffled(path: Path, numbers: list[str]) -> None:
+    """Check that lines with the numbers of the rows are in their order.
+
+    Raises:
+        DataError: They are in another order.
+    """
+    from shapae.errors import DataError
+
+    expected = [str(number) for number in range(len(numbers))]
+    if numbers != expected and {*numbers} == {*expected}:
+        raise DataError(
+            f"the lines of {path} have the numbers of the rows in another order, {', '.join(numbers[:3])} first. Sort "
+            f"the lines, or remove the numbers if the lines are in the order of the rows."
+        )
 
 
 def _write_report(report: "LatentReport", sets: dict[str, list[str]] | None, folder: Path) -> None:

@@ -11,6 +11,7 @@ from shapae.explainer.explanation import Explanation
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
+from shapae.utils.counts import is_count
 
 # Number of standard errors from zero beyond which a mean has a sure direction: two, about 95 % confidence.
 SIGNIFICANCE = 2
@@ -104,12 +105,12 @@ def check_row_labels(labels: Sequence[Any] | None, count: int) -> None:
         raise DataError(f"there must be one label for each of the {count} training rows, got {len(labels)}.")
 
 
-def check_display(max_display: int) -> int:
-    """Check the number of features, or of latent units, to display.
+def check_display(most: int, name: str = "max_display") -> int:
+    """Check the number of features, units or outputs to display.
 
     Raises:
-        DataError: It is less than 1.
+        DataError: It is not an integer, or less than 1.
     """
-    if max_display < 1:
-        raise DataError(f"max_display must be at least 1, got {max_display}.")
-    return max_display
+    if not is_count(most, 1):
+        raise DataError(f"{name} must be an integer, at least 1, got {most!r}.")
+    return int(most)

@@ -35,9 +35,11 @@ def draw(
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: There are several outputs and none is chosen; or this is another result.
+        DataError: There are several outputs and none is chosen; or this is another result; or
+            ``max_display`` is less than 1.
         UnknownName: There is no such output.
     """
+    max_display = check_display(max_display)
     if isinstance(explanation, Importance):
         return _draw_importance(explanation, output, max_display, ax)
     check_explanation(explanation, "an Explanation or an Importance")
@@ -59,7 +61,6 @@ def draw(
 
 def _draw_importance(importance: Importance, output: str | None, most: int, ax: Axes | None) -> Axes:
     """Draw mean |value| with standard errors, in the colours of the signs of the mean values."""
-    check_display(most)
     at = choose_output(importance.output_names, output, "shapae.plots.bar(importance, output={!r})")
     name = importance.output_names[at]
     table = importance.output(name).head(most)

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError
 from shapae.plots._figure import escape, new_axes, printable, pyplot_axes
+from shapae.plots._results import check_display
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
@@ -19,9 +20,9 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: The explanation has several outputs, or a single row.
+        DataError: The explanation has several outputs, or a single row; or ``max_display`` is less than 1.
     """
-    shown = printable(explanation, ndim=2)
+    shown, max_display = printable(explanation, ndim=2), check_display(max_display)
     if len(shown.values) < 2:
         raise DataError(
             f"this plot takes 2 rows or more, got {len(shown.values)}. For a single row, use "

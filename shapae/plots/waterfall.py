@@ -5,6 +5,7 @@ import shap
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import escape, new_axes, printable, pyplot_axes, relabel_bars
+from shapae.plots._results import check_display
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
@@ -19,9 +20,9 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
         The Axes; nothing is shown or saved.
 
     Raises:
-        DataError: The explanation has several outputs or rows.
+        DataError: The explanation has several outputs or rows; or ``max_display`` is less than 1.
     """
-    shown = printable(explanation, ndim=1)
+    shown, max_display = printable(explanation, ndim=1), check_display(max_display)
     shown.values = shown.values.astype(np.float64)  # shap places two labels 1e-8 apart: too close for float32
     lines = min(max_display, len(shown.values))
     ax = new_axes(ax, 8, 0.5 * lines + 1.5)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from shapae.errors import DataError
 from shapae.tables.anndata import column_of_obs, is_anndata
@@ -102,10 +103,8 @@ def read_labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
     """
     if isinstance(by, str):
         by = _column(X, by)
-    names = index_names(by.index) if isinstance(by, pd.Series) else None
-    if names is not None and rows.row_names is not None and not np.array_equal(names, rows.row_names):
-        raise DataError("the labels and the table have different row names. Give labels.loc[X.index].")
-    labels = np.asarray(by, dtype=object)
+    check_same_rows(by, X, rows, "the labels and the table", "Give labels.loc[X.index]")
+    labels = _as_objects(by)
     if isinstance(by, np.ma.MaskedArray):
         labels = labels.copy()
         labels[np.ma.getmaskarray(by)] = None
@@ -117,6 +116,44 @@ def read_labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
             f"the labels of {enumerate_names(missing, 'row')} are missing. Leave these rows out, or give them labels."
         )
     return labels
+
+
+def check_same_rows(column: Any, X: Any, rows: Table, what: str, remedy: str) -> None:
+    """Check that a Series has the names of the rows in their order, if both have names.
+
+    The positions of the rows are names, too, if the other side has the same positions in another order: a shuffled
+    Series beside a DataFrame with numbered rows, or a Series with numbered rows beside a shuffled DataFrame.
+
+    Args:
+        column: Anything; only a Series is checked.
+        X: The table as the user gave it, not a path.
+        rows: The same table, n rows.
+        what: The column and the table, in words.
+        remedy: How to bring the column into the order of the rows, as code.
+
+    Raises:
+        DataError: The names are others, or in another order.
+    """
+    if not isinstance(column, pd.Series):
+        return
+    names, expected = index_names(column.index), rows.row_names
+    if names is None and expected is None or (expected is None and not isinstance(X, pd.DataFrame)):
+        return
+    ours, theirs = (np.arange(len(rows)) if each is None else each for each in (names, expected))
+    named = names is not None and expected is not None
+    if not np.array_equal(ours, theirs) and (named or {*ours} == {*theirs}):
+        raise DataError(
+            f"{what} have different row names. {remedy}, or .to_numpy() of it if it is in the order of the rows."
+        )
+
+
+def _as_objects(labels: Any) -> NDArray[Any]:
+    """Convert labels to Python objects: times of numpy to timestamps, since some of them would become integers."""
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu()
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "mM" and labels.ndim == 1:
+        labels = pd.Series(labels)
+    return np.asarray(labels, dtype=object)
 
 
 def _column(X: Any, name: str) -> Any:

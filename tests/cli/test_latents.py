@@ -37,6 +37,9 @@ def work(tmp_path_factory):
     KNOWN[["kind"]].to_csv(folder / "kind.csv", index=False)
     KNOWN.iloc[1:].to_csv(folder / "short.csv")
     pd.concat([KNOWN, KNOWN.iloc[[3]]]).to_csv(folder / "twice.csv")
+    KNOWN[::-1].set_axis(KNOWN.index[::-1].str.upper()).rename_axis("cell").to_csv(folder / "others.csv")
+    KNOWN.reset_index(drop=True)[::-1].to_csv(folder / "shuffled.csv")
+    ROWS.reset_index(drop=True).to_csv(folder / "numbered.csv")
     (folder / "sets.gmt").write_text(SETS)
     (folder / "foreign.gmt").write_text("theirs\tabout\tx\ty\n")
     return folder
@@ -115,6 +118,14 @@ def test_covariates_are_columns_of_obs_of_an_h5ad(work, call):
         (("--covariates", "short.csv"), "short.csv lacks row row 0 of the data"),
         (("--covariates", "twice.csv"), "twice.csv repeats row row 3 of the data"),
         (("--covariates", "nowhere.csv"), "can't read the covariates in nowhere.csv"),
+        (
+            ("--covariates", "others.csv"),
+            "the first column 'cell' of others.csv may have the names of the rows, but 'ROW 59' and its other entries",
+        ),
+        (
+            ("--data", "numbered.csv", "--covariates", "shuffled.csv"),
+            "shuffled.csv have the numbers of the rows in another order, 59, 58, 57 first",
+        ),
         (("--covariates", "kind"), "can be columns of obs only of an AnnData"),
         (("--gene-sets", "foreign.gmt"), "no gene of foreign.gmt is among the features"),
         (("--gene-sets", "nowhere.gmt"), "can't read the gene sets in nowhere.gmt"),

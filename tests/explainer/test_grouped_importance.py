@@ -172,6 +172,23 @@ def test_labels_may_be_of_many_kinds(kind, model, background):
     assert_averages(got, Explainer(model, background)(ROWS).values[..., None], plain)
 
 
+TIMES = np.array(["2024-02-01", "2024-01-01"] * 4, dtype="datetime64[ns]")
+
+
+@pytest.mark.parametrize("unit", ["ns", "s", "D"])
+def test_times_of_numpy_are_labels(unit, model, background):
+    got = Explainer(model, background).summarize(ROWS, by=TIMES.astype(f"datetime64[{unit}]"))
+    assert got.labels == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-02-01")]
+    assert_averages(got, Explainer(model, background)(ROWS).values[..., None], pd.Series(TIMES).to_numpy(dtype=object))
+
+
+def test_labels_may_be_a_tensor_with_a_gradient(model, background):
+    labels = torch.tensor([0.0, 1.0] * 4, requires_grad=True)
+    got = Explainer(model, background).summarize(ROWS, by=labels)
+    assert got.labels == [0.0, 1.0]
+    assert labels.requires_grad
+
+
 @pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "in a file"])
 def test_a_column_of_obs_gives_the_labels(on_disk, model, tmp_path):
     adata = cases.cells()
@@ -204,6 +221,16 @@ REFUSED = {
     ),
     "other rows": (
         refuse(X=pd.DataFrame(ROWS, index=[*"abcdefgh"]), by=pd.Series(LABELS, index=[*"hgfedcba"])),
+        DataError,
+        "the labels and the table have different row names",
+    ),
+    "shuffled labels": (
+        refuse(X=pd.DataFrame(ROWS), by=pd.Series(LABELS).iloc[::-1]),
+        DataError,
+        r"the labels and the table have different row names\. Give labels\.loc\[X\.index\], or",
+    ),
+    "shuffled rows": (
+        refuse(X=pd.DataFrame(ROWS).iloc[::-1], by=pd.Series(LABELS)),
         DataError,
         "the labels and the table have different row names",
     ),

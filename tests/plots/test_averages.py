@@ -215,7 +215,11 @@ WRONG = {
     "summary of a frame": (plots.summary, RAW, r"got DataFrame\. An Explanation is the result of"),
     "ranking of averages": (plots.ranking, ONE, r"takes a GlobalRanking or its table, got Importance\. Rank"),
     "agreement of averages": (plots.agreement, ONE, r"takes a GlobalRanking, a Comparison or .*, got Importance\."),
-    "nothing to show": (partial(plots.groups, max_display=0), GROUPED, "max_display must be at least 1, got 0"),
+    "nothing to show": (
+        partial(plots.groups, max_display=0),
+        GROUPED,
+        "max_display must be an integer, at least 1, got 0",
+    ),
 }
 
 

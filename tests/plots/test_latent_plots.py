@@ -135,7 +135,7 @@ def test_a_wrong_choice_is_refused(report, model):
     with pytest.raises(UnknownName, match="no covariate with groups is called 'age'; there are: kind, other"):
         plots.latent_map(report, "age")
     for draw in (plots.latent_map, lambda *a, **b: plots.sweep(*a, 1, **b), lambda *a, **b: plots.drives(*a, 1, **b)):
-        with pytest.raises(DataError, match="max_display must be at least 1, got 0"):
+        with pytest.raises(DataError, match="max_display must be an integer, at least 1, got 0"):
             draw(report, max_display=0)
     with pytest.raises(UnknownName, match="no latent unit is called 'latent 9'"):
         plots.sweep(report, "latent 9")

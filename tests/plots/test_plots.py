@@ -228,6 +228,18 @@ def test_a_single_row_is_an_error_in_a_plot_of_several_rows_and_vice_versa():
         plots.latents(SINGLE)
 
 
+@pytest.mark.parametrize("most", [0, -1, 2.5, "3"])
+@pytest.mark.parametrize(
+    "name", ["summary", "bar", "bar of a row", "waterfall", "heatmap", "latents", "sweep", "drives"]
+)
+def test_a_picture_shows_a_whole_number_of_features(name, most):
+    with pytest.raises(DataError, match=f"max_display must be an integer, at least 1, got {most!r}"):
+        DRAW[name](max_display=most)
+    if name == "latents":
+        with pytest.raises(DataError, match=f"max_outputs must be an integer, at least 1, got {most!r}"):
+            DRAW[name](max_outputs=most)
+
+
 def test_a_square_matrix_of_outputs_and_features_is_not_clustered_as_distances():
     """Symmetric, with zeros on the diagonal: scipy would warn, and warnings are errors."""
     values = np.broadcast_to(1 - np.eye(5), (4, 5, 5)).copy()

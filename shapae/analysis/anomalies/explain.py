@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,7 @@ def explain_anomalies(
     """
     _check_explainer(explainer)
     choice = _Choice(top, rows, threshold, quantile)
-    if worst < 1:
-        raise DataError(f"worst must be at least 1, got {worst}.")
+    _check_count("worst", worst)
     features, aside = kept.keep_aside(X, keep_aside)
     table = read_table(features, f"rows in {X}" if is_path(X) and not is_path(features) else "rows")
     choice.check(table)
@@ -97,14 +97,17 @@ class _Choice:
             raise DataError(
                 f"{' and '.join(f'{name}=' for name in names)} can't choose rows together. Give one of them."
             )
-        if self.top is not None and self.top < 1:
-            raise DataError(f"top must be at least 1, got {self.top}.")
-        if self.threshold is not None and isnan(self.threshold):
-            raise DataError("threshold must be a number, the largest score of a normal row, got NaN.")
-        if self.quantile is not None and not 0 <= self.quantile <= 1:
+        if self.top is not None:
+            _check_count("top", self.top)
+        if self.threshold is not None and not (_is_number(self.threshold) and isfinite(self.threshold)):
             raise DataError(
-                f"quantile must be between 0 and 1, such as 0.99, got {self.quantile}. It is a quantile of the scores "
-                f"of normal rows; a score itself is threshold={self.quantile}."
+                f"threshold must be a number, the largest score of a normal row, got {_written(self.threshold)}. For "
+                f"the worst rows, whatever their scores, give top."
+            )
+        if self.quantile is not None and not (_is_number(self.quantile) and 0 <= self.quantile <= 1):
+            raise DataError(
+                f"quantile must be between 0 and 1, such as 0.99, got {_written(self.quantile)}. It is a quantile of "
+                f"the scores of normal rows; a score itself is threshold={_written(self.quantile)}."
             )
 
     def check(self, table: Table) -> None:
@@ -120,6 +123,26 @@ class _Choice:
         if limit is None:
             return order[: self.top or TOP]
         return order[scores[order] > limit][: self.top]
+
+
+def _check_count(name: str, count: Any) -> None:
+    """Check a number of rows or features.
+
+    Raises:
+        DataError: It is not an integer, or less than 1.
+    """
+    if isinstance(count, bool) or not isinstance(count, Integral):
+        raise DataError(f"{name} must be an integer, at least 1, got {_written(count)}.")
+    if count < 1:
+        raise DataError(f"{name} must be at least 1, got {count}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _written(value: Any) -> str:
+    return str(value) if _is_number(value) else repr(value)
 
 
 def _find_rows(rows: Any, table: Table) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from shapae.analysis.anomalies.readings import Readings
 from shapae.analysis.anomalies.sentences import Fault, number, write_sentence
 from shapae.errors import WrongIndex
 from shapae.explainer.explanation import Explanation
+from shapae.plots._results import check_display
 
 # Columns of the table that only groups have.
 OF_GROUPS = ("member", "category", "expected_category")
@@ -154,10 +155,11 @@ class Anomalies:
 
         Raises:
             WrongIndex: There is no such anomaly.
+            DataError: ``max_display`` is less than 1.
         """
-        row = _check_place(place, len(self))
+        row, most = _check_place(place, len(self)), check_display(max_display)
         errors, values = self.feature_errors.to_numpy()[row], self.explanation.values[row]
-        shown = np.argsort(-np.maximum(_shares(errors), _shares(values)), kind="stable")[:max_display]
+        shown = np.argsort(-np.maximum(_shares(errors), _shares(values)), kind="stable")[:most]
         features = pd.DataFrame([self._drawn(row, self.feature_errors.columns[at]) for at in shown])
         features = features.assign(error=errors[shown], contribution=values[shown]).set_index("feature")
         title = self._sentence(row).partition(":")[0]
@@ -189,13 +191,14 @@ class Anomalies:
 
         Raises:
             WrongIndex: There is no such anomaly.
+            DataError: ``max_display`` is less than 1.
         """
         return plots.waterfall(self.explanation[_check_place(place, len(self))], max_display=max_display, ax=ax)
 
 
 def _check_place(place: int, count: int) -> int:
-    if not -count <= place < count:
-        raise WrongIndex(f"there are {count} anomalies, got the place {place}. Places start at 0.")
+    if isinstance(place, bool) or not isinstance(place, int | np.integer) or not -count <= place < count:
+        raise WrongIndex(f"there are {count} anomalies, got the place {place!s}. Places start at 0.")
     return place % count
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from shapae.errors import DataError
 from shapae.tables.anndata import column_of_obs, is_anndata
 from shapae.tables.columns import check_unique_names
-from shapae.tables.convert import index_names
+from shapae.tables.labels import check_same_rows
 from shapae.tables.table import Table
 from shapae.utils.text import enumerate_names
 
@@ -76,7 +76,7 @@ def read_covariates(X: Any, rows: Table, covariates: Any) -> list[Covariate]:
         DataError: There are not n rows, they have other names, or a covariate is neither numbers nor groups.
         UnknownName: ``obs`` has no such column.
     """
-    return [_read(name, column, rows) for name, column in _as_dict(X, covariates).items()]
+    return [_read(name, column, X, rows) for name, column in _as_dict(X, covariates).items()]
 
 
 def _as_dict(X: Any, covariates: Any) -> dict[str, Any]:
@@ -119,13 +119,9 @@ def _columns_of_obs(X: Any, names: list[str]) -> dict[str, Any]:
     return {name: column_of_obs(X, name) for name in names}
 
 
-def _read(name: str, column: Any, rows: Table) -> Covariate:
-    names = index_names(column.index) if isinstance(column, pd.Series) else None
-    if names is not None and rows.row_names is not None and not np.array_equal(names, rows.row_names):
-        raise DataError(
-            f"the covariate {name!r} and the table have different row names. Give covariates.loc[X.index], or "
-            f"covariates.loc[adata.obs_names]."
-        )
+def _read(name: str, column: Any, X: Any, rows: Table) -> Covariate:
+    remedy = "Give covariates.loc[X.index], or covariates.loc[adata.obs_names]"
+    check_same_rows(column, X, rows, f"the covariate {name!r} and the table", remedy)
     column = column.detach().cpu().numpy() if isinstance(column, Tensor) else column
     shape = _shape(column)
     if shape != (len(rows),):
@@ -176,10 +172,12 @@ def _groups(name: str, series: pd.Series) -> Covariate:
             f"strings for groups."
         )
     known = ~series.isna().to_numpy()
-    labels = series.astype(str).to_numpy(dtype=object)
     if isinstance(series.dtype, pd.CategoricalDtype):
-        groups = [str(each) for each in series.cat.remove_unused_categories().cat.categories]
+        series = series.cat.remove_unused_categories()
+        groups = list(dict.fromkeys(map(str, series.cat.categories)))
+        labels = np.array([*map(str, series.cat.categories), ""], dtype=object)[series.cat.codes]
     else:
+        labels = series.astype(str).to_numpy(dtype=object)
         groups = sorted({*labels[known]})
     place = {group: position for position, group in enumerate(groups)}
     return Covariate(name, np.array([place[a] if b else np.nan for a, b in zip(labels, known, strict=True)]), groups)

@@ -261,6 +261,13 @@ def test_a_picture_of_an_anomaly_that_is_not_there_is_refused(method, place, ano
         getattr(anomalies, method)(place)
 
 
+@pytest.mark.parametrize("method", ["plot", "waterfall"])
+@pytest.mark.parametrize("most", [0, -1, 1.5, True])
+def test_a_picture_of_no_features_is_refused(method, most, anomalies):
+    with pytest.raises(DataError, match="max_display must be an integer, at least 1, got"):
+        getattr(anomalies, method)(0, max_display=most)
+
+
 # Refusals
 
 
@@ -278,7 +285,16 @@ def test_a_picture_of_an_anomaly_that_is_not_there_is_refused(method, place, ano
         ({}, {"rows": [1], "top": 3}, "^rows= and top= can't choose rows together"),
         ({}, {"threshold": 1, "quantile": 0.9}, "^threshold= and quantile= can't choose rows together"),
         ({}, {"rows": [1], "threshold": 0.0}, "^rows= and threshold= can't choose rows together"),
+        ({}, {"top": 2.5}, r"^top must be an integer, at least 1, got 2\.5"),
+        ({}, {"top": "3"}, "^top must be an integer, at least 1, got '3'"),
+        ({}, {"worst": 1.5}, r"^worst must be an integer, at least 1, got 1\.5"),
+        ({}, {"worst": True}, "^worst must be an integer, at least 1, got True"),
         ({}, {"threshold": np.nan}, "^threshold must be a number"),
+        ({}, {"threshold": np.inf}, r"^threshold must be a number, .* got inf\. .* give top"),
+        ({}, {"threshold": "0.5"}, "^threshold must be a number, .* got '0.5'"),
+        ({}, {"threshold": torch.tensor([0.5, 1])}, "^threshold must be a number"),
+        ({}, {"quantile": "0.9"}, "^quantile must be between 0 and 1, .* got '0.9'"),
+        ({}, {"quantile": np.nan}, "^quantile must be between 0 and 1, .* got nan"),
         ({}, {"quantile": 99}, r"^quantile must be between 0 and 1, .* a score itself is threshold=99\."),
         ({}, {"quantile": np.nan}, "^quantile must be between 0 and 1"),
         ({}, {"rows": [3, 1, 3, 1]}, "^rows= chooses the positions 3, 1 twice"),

@@ -55,6 +55,12 @@ GROUPS = {
     "nullable booleans": (pd.array([True, None, False, True]), ["False", "True"], [1, np.nan, 0, 1]),
     "categories": (pd.Categorical(["b", "a", None, "b"], ["z", "b", "a"]), ["b", "a"], [0, 1, np.nan, 0]),
     "numbers as categories": (pd.Categorical([10, 9, 10, 9]), ["9", "10"], [1, 0, 1, 0]),
+    "times as categories": (
+        pd.Categorical(pd.to_datetime(["2024-02-01", "2024-01-01", "2024-02-01", None])),
+        ["2024-01-01 00:00:00", "2024-02-01 00:00:00"],
+        [1, 0, 1, np.nan],
+    ),
+    "intervals": (pd.cut(np.array([1.0, 5, 1, 9]), [0, 4, 10]), ["(0, 4]", "(4, 10]"], [0, 1, 0, 1]),
     "mixed": (["a", 1, "a", 1], ["1", "a"], [1, 0, 1, 0]),
     "strings of numpy": (np.array(["b", "a", "b", "a"]), ["a", "b"], [1, 0, 1, 0]),
 }
@@ -112,7 +118,7 @@ def test_indicators_of_groups_and_numbers_are_columns():
         ({"a": [[1], [2, 3], [4], [5]]}, "'a' must have one value for each of the 4 rows, got shape of uneven lists"),
         ({"a": pd.to_timedelta([1, 2, 3, 4])}, "'a' holds times"),
         (pd.Series([1, 2, 3, 4], list("wxzy"), name="a"), "'a' and the table have different row names"),
-        (pd.DataFrame({"a": range(4)}, list("zyxw")), r"Give covariates\.loc\[X\.index\]"),
+        (pd.DataFrame({"a": range(4)}, list("zyxw")), r"Give covariates\.loc\[X\.index\], or .* \.to_numpy\(\) of it"),
         ({1: [1] * 4, "1": [2] * 4}, "names of the covariates must be unique"),
         (pd.DataFrame(np.ones((4, 2)), X.index, ["a", "a"]), "names of the covariates must be unique"),
         (["kind"], r"can be columns of obs only of an AnnData, and the table is of type DataFrame"),
@@ -123,3 +129,13 @@ def test_indicators_of_groups_and_numbers_are_columns():
 def test_covariates_that_are_not_clear_are_refused(covariates, text):
     with pytest.raises(DataError, match=text):
         read(covariates)
+
+
+def test_a_shuffled_covariate_of_numbered_rows_is_refused():
+    column = pd.Series([1.0, 2, 3, 4], name="age")
+    with pytest.raises(DataError, match=r"'age' and the table have different row names"):
+        read(column.iloc[[2, 0, 1, 3]], X.reset_index(drop=True))
+    with pytest.raises(DataError, match=r"'age' and the table have different row names"):
+        read(column, X.reset_index(drop=True).iloc[[2, 0, 1, 3]])
+    (got,) = read(column.iloc[[2, 0, 1, 3]], X.to_numpy())  # positions are all that an array has
+    np.testing.assert_array_equal(got.values, [3, 1, 2, 4])
