@@ -1,6 +1,8 @@
 """The command line: ``shapae demo``, ``explain``, ``summarize``, ``anomalies``, ``latents``, ``influence`` ..."""
 
-from shapae.cli import anomalies, influence, latents  # each adds its command
+import shapae.cli.anomalies  # noqa: F401 (it adds its command)
+import shapae.cli.influence  # noqa: F401
+import shapae.cli.latents  # noqa: F401
 from shapae.cli.commands import main
 
-__all__ = ["anomalies", "influence", "latents", "main"]
+__all__ = ["main"]

@@ -5,7 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from shapae.cli.commands import Backend, Data, Force, Jobs, Memory, Model, Out, Seed, Weights, app
+from shapae.cli.commands import (
+    Backend,
+    Data,
+    Force,
+    Jobs,
+    Memory,
+    Model,
+    Out,
+    Seed,
+    Weights,
+    app,
+    new_folder,
+    split_names,
+)
 
 # Exit code of --fail-if-found; 1 and 2 are those of errors.
 FOUND = 3
@@ -71,14 +84,12 @@ def anomalies(
     The exit code is 0 also if there are anomalies, but 3 with --fail-if-found.
     """
     from shapae.cli.anomaly_reports import NAMES, Job, describe, write_anomalies
-    from shapae.utils.directories import atomic_directory
 
     settings: dict[str, Any] = {"backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
-    aside = [name.strip() for name in keep_aside.split(",")] if keep_aside else []
+    aside = split_names(keep_aside or None) or []
     job = Job(model, weights, background, aside, loss=loss, groups=groups, count=background_rows, settings=settings)
     choice = {"top": top, "worst": worst} | _limit(threshold, above)
-    remedy = "Give a new or empty folder, or --force to replace the results of an earlier run."
-    with atomic_directory(out, replaces=NAMES if force else (), remedy=remedy) as folder:
+    with new_folder(out, NAMES if force else ()) as folder:
         found = job.find(data, choice)
         write_anomalies(found, folder, pictures=pictures)
     typer.echo(describe(found, out))

@@ -3,7 +3,8 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,7 +94,7 @@ def explain(
     """Explain a model on a table; write the explanation, a table of importances and pictures to a folder."""
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
-    _write(data, out, force, _with_explainer(_explain, model, weights, background, settings))
+    write_to_folder(data, out, force, _with_explainer(_explain, model, weights, background, settings))
 
 
 def _with_explainer(
@@ -105,7 +106,7 @@ def _with_explainer(
         from shapae.explainer.explainer import Explainer
         from shapae.models.files import load_model
 
-        inputs = load_model(model, weights), _load_background(background, rows, settings["seed"])
+        inputs = load_model(model, weights), load_background(background, rows, settings["seed"])
         explainer = Explainer(*inputs, **settings)
         typer.echo(repr(explainer))
         write(explainer, rows, folder)
@@ -154,7 +155,7 @@ def summarize(
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
     write = partial(_summarize, data=data, by=by)
-    _write(data, out, force, _with_explainer(write, model, weights, background, settings))
+    write_to_folder(data, out, force, _with_explainer(write, model, weights, background, settings))
 
 
 @app.command()
@@ -174,7 +175,9 @@ def interactions(
 ) -> None:
     """Compute how pairs of the most important features interact; write arrays, a table and pictures to a folder."""
     settings = {"head": head, "backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
-    _write(data, out, force, _with_explainer(partial(_interact, top=top), model, weights, background, settings))
+    write_to_folder(
+        data, out, force, _with_explainer(partial(_interact, top=top), model, weights, background, settings)
+    )
 
 
 @app.command()
@@ -193,17 +196,17 @@ def rank(
 ) -> None:
     """Rank the features by several methods; write tables and pictures of importances and agreement to a folder."""
     options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
-    options["methods"] = _split(methods)
+    options["methods"] = split_names(methods)
 
     def write(rows: Any, folder: Path) -> None:
         from shapae.analysis.ranking.ranking import rank_features
         from shapae.cli.reports import write_ranking
         from shapae.models.files import load_model
 
-        reference = _load_background(background, rows, seed)
+        reference = load_background(background, rows, seed)
         write_ranking(rank_features(load_model(model, weights), rows, background=reference, **options), folder)
 
-    _write(data, out, force, write)
+    write_to_folder(data, out, force, write)
 
 
 @app.command()
@@ -223,17 +226,17 @@ def compare(
 ) -> None:
     """Compare backends with a reference; write a table and a picture to a folder."""
     options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
-    options["backends"] = _split(backends or None)
+    options["backends"] = split_names(backends or None)
 
     def write(rows: Any, folder: Path) -> None:
         from shapae.analysis.comparison.comparison import compare
         from shapae.cli.reports import write_comparison
         from shapae.models.files import load_model
 
-        comparison = compare(load_model(model, weights), _load_background(background, rows, seed), rows, **options)
+        comparison = compare(load_model(model, weights), load_background(background, rows, seed), rows, **options)
         write_comparison(comparison.table, comparison.plot(), folder)
 
-    _write(data, out, force, write)
+    write_to_folder(data, out, force, write)
 
 
 @app.command()
@@ -260,35 +263,46 @@ def benchmark(
     from shapae.tables.background import sample
     from shapae.tables.table import read_table
 
-    options: dict[str, Any] = {"head": head, "backends": _split(backends), "repeats": repeats, "tolerance": tolerance}
+    options: dict[str, Any] = {
+        "head": head,
+        "backends": split_names(backends),
+        "repeats": repeats,
+        "tolerance": tolerance,
+    }
     options |= {"n_jobs": n_jobs, "memory": memory, "seed": seed}
     with new_benchmark(out, force=force) as write:
         table = read_table(data, "rows")
-        reference = _load_background(background, table, seed)
+        reference = load_background(background, table, seed)
         chosen = sample(table, min(rows, len(table)), seed=seed + 1).rows  # not those of the background
         found = benchmark(load_model(model, weights), reference, chosen, **options)
         write(found)
     typer.echo(f"{describe_benchmark(found)}\nwrote {out}")
 
 
-def _split(names: str | None) -> list[str] | None:
+def split_names(names: str | None) -> list[str] | None:
     """Split names at commas."""
     return None if names is None else [name.strip() for name in names.split(",")]
 
 
-def _write(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
+def write_to_folder(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
     """Read the table ``data`` and write its results to the folder ``out`` as a whole or not at all."""
     from shapae.cli.reports import NAMES
     from shapae.tables.table import read_table
-    from shapae.utils.directories import atomic_directory
 
-    remedy = "Give a new or empty folder, or --force to replace the results of an earlier run."
-    with atomic_directory(out, replaces=NAMES if force else (), remedy=remedy) as fresh:
+    with new_folder(out, NAMES if force else ()) as fresh:
         write(read_table(data, "rows"), fresh)
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 
 
-def _load_background(background: str, rows: Any, seed: int) -> Any:
+def new_folder(out: Path, replaces: Collection[str]) -> AbstractContextManager[Path]:
+    """Create the folder ``out`` as a whole or not at all; files with names in ``replaces`` are replaced."""
+    from shapae.utils.directories import atomic_directory
+
+    remedy = "Give a new or empty folder, or --force to replace the results of an earlier run."
+    return atomic_directory(out, replaces=replaces, remedy=remedy)
+
+
+def load_background(background: str, rows: Any, seed: int) -> Any:
     """Draw a number of rows, or load a file."""
     from shapae.tables.background import read_background, sample
 

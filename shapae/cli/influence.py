@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shapae.cli.commands import Force, Head, Jobs, Memory, Model, Out, Seed, Weights, _split, _write, app
+from shapae.cli.commands import Force, Head, Jobs, Memory, Model, Out, Seed, Weights, app, split_names, write_to_folder
 
 if TYPE_CHECKING:
     from shapae.analysis.influence.result import Influence
@@ -48,10 +48,15 @@ def influence(
     force: Force = False,
 ) -> None:
     """Estimate the influence of each training row on the scores of rows; write arrays, tables and pictures."""
-    settings: dict[str, Any] = {"head": head, "loss": loss, "parameters": _split(parameters), "projection": projection}
+    settings: dict[str, Any] = {
+        "head": head,
+        "loss": loss,
+        "parameters": split_names(parameters),
+        "projection": projection,
+    }
     settings |= {"checkpoints": checkpoint, "n_jobs": n_jobs, "memory": memory, "seed": seed, "resume": resume}
     if learning_rates is not None:
-        settings["learning_rates"] = _split(learning_rates)
+        settings["learning_rates"] = split_names(learning_rates)
 
     def write(table: Any, folder: Path) -> None:
         from shapae.analysis.influence.influence import influence
@@ -61,7 +66,7 @@ def influence(
         typer.echo(repr(found))
         write_influence(found, folder, pictures)
 
-    _write(train, out, force, write)
+    write_to_folder(train, out, force, write)
 
 
 def write_influence(influence: "Influence", folder: Path, pictures: int) -> None:

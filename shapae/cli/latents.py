@@ -16,10 +16,10 @@ from shapae.cli.commands import (
     Out,
     Seed,
     Weights,
-    _load_background,
-    _split,
-    _write,
     app,
+    load_background,
+    split_names,
+    write_to_folder,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def latents(
         if gene_sets is not None and rows.names is not None:
             read_gmt(gene_sets, rows.names)  # refused before the work, if no gene is in the table
         causes = None if covariates is None else _load_covariates(covariates, data, rows)
-        reference = _load_background(background, rows, seed)
+        reference = load_background(background, rows, seed)
         report = latents(load_model(model, weights), rows, background=reference, covariates=causes, **settings)
         typer.echo(repr(report))
         _write_report(report, sets, folder)
 
-    _write(data, out, force, write)
+    write_to_folder(data, out, force, write)
 
 
 def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
@@ -75,20 +75,19 @@ def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
     Raises:
         UnknownName: ``obs`` has no such column.
     """
-    from shapae.errors import UnknownName
+    import pandas as pd
+
+    from shapae.tables.anndata import column_of_obs
     from shapae.utils.optional import import_optional
 
     if Path(covariates).suffix in (".csv", ".tsv", ".txt"):
         return _read_text(Path(covariates), rows)
-    names = _split(covariates) or []
+    names = split_names(covariates) or []
     if data.suffix.lower() != ".h5ad":
         return names  # refused, with the reason
     backed = import_optional("anndata", "reading a .h5ad").read_h5ad(data, backed="r")
     try:
-        for name in names:
-            if name not in backed.obs:
-                raise UnknownName("column of obs", name, list(backed.obs))
-        return backed.obs[names].copy()
+        return pd.concat([column_of_obs(backed, name) for name in names], axis=1)
     finally:
         backed.file.close()
 

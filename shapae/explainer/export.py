@@ -95,7 +95,7 @@ def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
 
 def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
     """Convert all arrays to an AnnData; see ``Explanation.to_anndata``."""
-    out = _new(parts) if adata is None else _select(parts, adata)
+    out = _new(parts) if adata is None else select_rows(adata, len(parts.data), parts.rows, parts.features)
     keys = _keys("shap_", parts.outputs)
     for at, key in enumerate(keys):
         out.layers[key] = parts.values[..., at].copy()
@@ -144,9 +144,20 @@ def keys_per_output(measures: Sequence[str], outputs: Sequence[str]) -> dict[str
     return {measure: keys[place * k :][:k] for place, measure in enumerate(measures)}
 
 
-def _select(parts: ExplanationArrays, adata: Any) -> Any:
+def select_rows(adata: Any, n: int, row_names: Any, features: Sequence[str]) -> Any:
+    """Copy the rows and the features of a result from the AnnData that they came from.
+
+    Args:
+        adata: AnnData in memory.
+        n: Number of rows of the result.
+        row_names: Their names; None if rows have numbers only.
+        features: d names.
+
+    Raises:
+        DataError: ``adata`` is no AnnData in memory, or lacks rows or features.
+    """
     _check_anndata(adata)
-    return _copy(adata, _rows(parts, adata.obs_names.astype(str)), parts.features)
+    return _copy(adata, _rows(n, row_names, adata.obs_names.astype(str)), features)
 
 
 def _check_anndata(adata: Any) -> None:
@@ -167,12 +178,12 @@ def _copy(adata: Any, rows: Any, features: Sequence[str]) -> Any:
     return out
 
 
-def _rows(parts: ExplanationArrays, names: pd.Index) -> list[int]:
-    explained = None if parts.rows is None else [str(name) for name in parts.rows]
+def _rows(n: int, row_names: Any, names: pd.Index) -> list[int]:
+    explained = None if row_names is None else [str(name) for name in row_names]
     if explained is None or explained == list(names):
-        if len(parts.data) != len(names):
+        if n != len(names):
             raise DataError(
-                f"{len(parts.data)} rows without names were explained, and the AnnData has {len(names)} rows. Explain "
+                f"{n} rows without names were explained, and the AnnData has {len(names)} rows. Explain "
                 f"an AnnData or a DataFrame, whose rows have names, or give the explained rows: adata[...]."
             )
         return [*range(len(names))]

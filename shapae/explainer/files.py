@@ -37,9 +37,7 @@ def save_result(folder: str | Path, name: str, arrays: Mapping[str, Any], record
     with atomic_directory(Path(folder), replaces=_files(name)) as fresh:
         present = {key: np.asarray(array, order="C") for key, array in arrays.items() if array is not None}
         save_file(present, fresh / _files(name)[0])
-        text = json.dumps(
-            {key: part for key, part in entries.items() if part is not None}, indent=1, ensure_ascii=False
-        )
+        text = json.dumps(entries, indent=1, ensure_ascii=False)
         (fresh / _files(name)[1]).write_text(text, encoding="utf-8")
     return Path(folder)
 
@@ -64,6 +62,11 @@ def _files(name: str) -> tuple[str, str]:
 
 
 def _plain_names(names: Any) -> Any:
-    """Convert names of rows to names that JSON can hold: numbers and strings stay, all others become strings."""
-    plain = [name if isinstance(name, int | float | str) else str(name) for name in pd.Index(np.atleast_1d(names))]
+    """Convert names of rows, or a single name, to names that JSON can hold; see ``plain_name``."""
+    plain = [plain_name(name) for name in pd.Index(np.atleast_1d(names))]
     return plain if np.ndim(names) else plain[0]
+
+
+def plain_name(name: Any) -> str | int | float:
+    """Convert a name to one that JSON can hold: numbers and strings stay, all others become strings."""
+    return name if isinstance(name, int | float | str) else str(name)

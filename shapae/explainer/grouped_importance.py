@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shapae.errors import UnknownName
 from shapae.explainer.additivity import Additivity
 from shapae.explainer.export import ExplanationArrays, averages_to_anndata, keys_per_output
-from shapae.explainer.files import load_result, save_result
+from shapae.explainer.files import load_result, plain_name, save_result
 from shapae.explainer.importance import MEASURES, Importance, RowAverages, average_groups
 from shapae.tables.labels import RowGroups, read_groups
 from shapae.tables.table import Table
@@ -207,7 +207,7 @@ class GroupedImportance(Mapping[Any, Importance]):
         arrays = {name: np.stack([one[name] for one in each]) for name in each[0]}
         used = [one.used for one in parts if one.used is not None]
         arrays |= {"used": np.hstack(used)} if used else {}
-        labels = [label if isinstance(label, str | int | float) else str(label) for label in self.labels]
+        labels = [plain_name(label) for label in self.labels]
         names = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
         record = {"labels": labels, "rows": [one.rows for one in parts], "made_by": self.made_by, **names}
         return save_result(folder, "grouped_importance", arrays, record)

@@ -26,6 +26,8 @@ from shapae.utils.context import preserve_rng
 
 # Width of a character of a name, in inches.
 CHARACTER = 0.105
+# Colours of values that raise a score, and of those that lower it, which are those of shap.
+RAISES, LOWERS = "#ff0051", "#008bfb"
 
 
 class AxesPicture(Axes):
@@ -71,8 +73,34 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
 
 def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str], label: str = "") -> Axes:
     """Create axes for a matrix, with room for its names and for the label of its colour bar, unless ``ax`` is given."""
-    widths, label_width = [CHARACTER * max(map(len, names)) for names in (rows, columns)], CHARACTER * len(label)
-    return new_axes(ax, 0.3 * len(columns) + widths[0] + 1.5, max(0.24 * len(rows), label_width) + widths[1] + 0.6)
+    height = max(0.24 * len(rows), width_of([label])) + width_of(columns) + 0.6
+    return new_axes(ax, 0.3 * len(columns) + width_of(rows) + 1.5, height)
+
+
+def width_of(names: Sequence[str]) -> float:
+    """Estimate the width of the longest name, in inches."""
+    return CHARACTER * max(map(len, names), default=0)
+
+
+def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:
+    """Draw a cell for each number, with the names of its row and its column.
+
+    Args:
+        ax: Axes to draw on.
+        numbers: (p, q); masked cells are left empty.
+        names: p names of rows and q names of columns, escaped.
+        **colours: ``cmap``, ``vmin`` and ``vmax``, as in matplotlib.
+    """
+    ax.imshow(numbers, aspect="auto", interpolation="nearest", **colours)
+    rows, columns = names
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(len(columns)), columns, rotation=90)
+
+
+def add_colorbar(ax: Axes, label: str, **options: Any) -> None:
+    """Draw the colour bar of the last image on ``ax``, with options of matplotlib."""
+    with pyplot_axes(ax):
+        ax.figure.colorbar(ax.images[-1], ax=ax, label=label, **options)
 
 
 def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Explanation:

@@ -6,8 +6,7 @@ from typing import Any, Protocol
 import pandas as pd
 from numpy.typing import NDArray
 
-# Width of a character of a name, in inches.
-CHARACTER = 0.085
+# Colours of features that raise a unit, and of those that lower it.
 UP, DOWN = "tab:red", "tab:blue"
 
 
@@ -41,8 +40,3 @@ class Report(Protocol):
     def sweep(self, unit: str | int, *, row: Any = None) -> Sweep: ...  # noqa: D102
 
     def drivers(self, unit: str | int, k: int = 10) -> pd.DataFrame: ...  # noqa: D102
-
-
-def width_of(names: Sequence[str]) -> float:
-    """Estimate the width of the longest name, in inches."""
-    return CHARACTER * max(map(len, names), default=0)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import shap
 
@@ -12,6 +11,7 @@ from shapae.explainer.explanation import Explanation
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
+from shapae.utils.counts import is_count
 
 # Number of standard errors from zero beyond which a mean has a sure direction: two, about 95 % confidence.
 SIGNIFICANCE = 2
@@ -95,12 +95,22 @@ def select_output(explanation: shap.Explanation, output: str | None) -> shap.Exp
     return explanation.output(output)
 
 
+def check_row_labels(labels: Sequence[Any] | None, count: int) -> None:
+    """Check that labels, if there are any, are one for each training row.
+
+    Raises:
+        DataError: They are not.
+    """
+    if labels is not None and len(labels) != count:
+        raise DataError(f"there must be one label for each of the {count} training rows, got {len(labels)}.")
+
+
 def check_display(most: int, name: str = "max_display") -> int:
     """Check the number of features, units or outputs to display.
 
     Raises:
         DataError: It is not an integer, or less than 1.
     """
-    if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
+    if not is_count(most, 1):
         raise DataError(f"{name} must be an integer, at least 1, got {most!r}.")
     return int(most)

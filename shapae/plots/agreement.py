@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
+from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes
 
 
 def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) -> Axes:
@@ -30,16 +30,13 @@ def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) ->
     order = cluster_order(agreement.fillna(0).to_numpy())
     shown, names = agreement.to_numpy()[np.ix_(order, order)], [escape(name) for name in agreement.index[order]]
     ax = new_axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
-    image = ax.imshow(shown, aspect="auto", cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest")
-    ax.set_xticks(range(len(order)), names, rotation=90)
-    ax.set_yticks(range(len(order)), names)
+    draw_matrix(ax, shown, (names, names), cmap="RdBu", vmin=-1, vmax=1)
     for (row, column), number in np.ndenumerate(shown):
         text = "" if np.isnan(number) else f"{number:.2f}".replace("-", "\N{MINUS SIGN}")
         ax.text(
             column, row, text, ha="center", va="center", fontsize=8, color="white" if abs(number) > 0.6 else "black"
         )
-    with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label=label or "agreement")
+    add_colorbar(ax, label or "agreement")
     return ax
 
 

@@ -7,10 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from shapae.plots._figure import escape, new_axes
+from shapae.plots._figure import LOWERS, RAISES, escape, new_axes
 
-# Colours of contributions that raise and lower the score, which are those of shap.
-RAISES, LOWERS = "#ff0051", "#008bfb"
 # Left and right ends of the three columns of the picture, and the room for a number beside a bar.
 READINGS, ERRORS, CONTRIBUTIONS, NUMBER = (0.0, 1.0), (1.08, 1.5), (1.58, 2.1), 0.13
 # Distance from the usual range, in half ranges, from which readings are on a logarithmic scale.

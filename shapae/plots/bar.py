@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import CHARACTER, escape, new_axes, printable, pyplot_axes, relabel_bars
+from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, printable, pyplot_axes, relabel_bars, width_of
 from shapae.plots._results import SIGNIFICANCE, check_display, check_explanation, choose_output, select_output
 
-# Colours of features that raise the output, that lower it, and of all others; the first two are those of shap.
-COLORS = {1: "#ff0051", -1: "#008bfb", 0: "0.6"}
+# Colours of features that raise the output, that lower it, and of all others.
+COLORS = {1: RAISES, -1: LOWERS, 0: "0.6"}
 LEGEND = {1: "mean value above 0", -1: "mean value below 0", 0: f"within {SIGNIFICANCE} standard errors of 0"}
 
 
@@ -69,7 +69,7 @@ def _draw_importance(importance: Importance, output: str | None, most: int, ax: 
     signs = np.where(sure, np.sign(mean), 0).astype(int).tolist()
     errors = table["mean_abs_value_error"].fillna(0).to_numpy()
     names = [escape(feature) for feature in table.index]
-    ax, places = new_axes(ax, 7.5 + 1.2 * CHARACTER * max(map(len, names)), 0.4 * len(table) + 1.6), range(len(table))
+    ax, places = new_axes(ax, 7.5 + 1.2 * width_of(names), 0.4 * len(table) + 1.6), range(len(table))
     ax.barh(places, size, 0.7, color=[COLORS[sign] for sign in signs], xerr=errors, ecolor="0.2")
     for place, end, number in zip(places, size + errors, size, strict=True):
         ax.annotate(f"{number:.3g}", (end, place), (4, 0), textcoords="offset points", va="center")
@@ -78,9 +78,14 @@ def _draw_importance(importance: Importance, output: str | None, most: int, ax: 
     ax.set_xlim(0, 1.12 * float((size + errors).max()) or 1.0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(f"mean |SHAP value| (impact on {escape(name)})", fontsize=12)
-    shown = [Patch(color=COLORS[sign], label=LEGEND[sign]) for sign in COLORS if sign in signs]
+    _add_legend(ax, [sign for sign in COLORS if sign in signs])
+    return ax
+
+
+def _add_legend(ax: Axes, signs: list[int]) -> None:
+    """Explain the colours of signs in a line above the bars."""
     ax.legend(
-        handles=shown,
+        handles=[Patch(color=COLORS[sign], label=LEGEND[sign]) for sign in signs],
         loc="lower left",
         bbox_to_anchor=(0, 1),
         ncols=3,
@@ -89,4 +94,3 @@ def _draw_importance(importance: Importance, output: str | None, most: int, ax: 
         handlelength=1.2,
         columnspacing=1,
     )
-    return ax

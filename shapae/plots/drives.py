@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.errors import DataError
-from shapae.plots._figure import escape, new_axes, pyplot_axes
-from shapae.plots._latents import DOWN, UP, Report, width_of
+from shapae.plots._figure import escape, new_axes, pyplot_axes, width_of
+from shapae.plots._latents import DOWN, UP, Report
 from shapae.plots._results import check_display
 
 

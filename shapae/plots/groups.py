@@ -1,5 +1,6 @@
 """Matrix of features and groups of rows: which features, in which group, in which direction."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.explainer.grouped_importance import GroupedImportance
-from shapae.plots._figure import cluster_order, escape, new_matrix_axes, pyplot_axes
+from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_matrix_axes
 from shapae.plots._results import SIGNIFICANCE, check_display, check_grouped, choose_output
 
 # Part of the sizes of the means below the end of the colours: a single large mean would leave all others pale.
@@ -46,12 +47,10 @@ def draw(
     labels = [f"{escape(label)} ({count})" for label, count in zip(grouped.labels, grouped.counts, strict=True)]
     title = f"mean SHAP value (impact on {escape(grouped.output_names[at])})"
     ax = new_matrix_axes(ax, names, labels, title)
-    _draw_cells(ax, mean[features], np.abs(mean[features]) > SIGNIFICANCE * error[features])
-    ax.set_yticks(range(len(names)), names)
-    ax.set_xticks(range(len(labels)), labels, rotation=90)
-    with pyplot_axes(ax):
-        note = f"\N{BULLET} more than {SIGNIFICANCE} standard errors from 0"
-        ax.figure.colorbar(ax.images[-1], ax=ax, extend="both", label=f"{title}\n{note}")
+    sure = np.abs(mean[features]) > SIGNIFICANCE * error[features]
+    _draw_cells(ax, mean[features], sure, names=(names, labels))
+    note = f"\N{BULLET} more than {SIGNIFICANCE} standard errors from 0"
+    add_colorbar(ax, f"{title}\n{note}", extend="both")
     return ax
 
 
@@ -61,11 +60,11 @@ def _rank(size: NDArray[Any]) -> NDArray[Any]:
     return np.lexsort((-size.max(axis=1), ranks.min(axis=1)))
 
 
-def _draw_cells(ax: Axes, mean: NDArray[Any], sure: NDArray[Any]) -> None:
+def _draw_cells(ax: Axes, mean: NDArray[Any], sure: NDArray[Any], names: tuple[Sequence[str], Sequence[str]]) -> None:
     """Draw a cell for each mean (d, g), in a colour for its sign and size; and a dot where it is sure."""
     size = np.abs(mean)
     largest = float(np.quantile(size, SATURATED) or size.max()) or 1.0
-    ax.imshow(mean, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
+    draw_matrix(ax, mean, names, cmap="RdBu_r", vmin=-largest, vmax=largest)
     rows, columns = np.nonzero(sure)
     dark = size[rows, columns] > 0.6 * largest
     ax.scatter(columns, rows, s=10, c=np.where(dark, "white", "black"), linewidths=0)

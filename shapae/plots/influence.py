@@ -8,11 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from shapae.errors import DataError
-from shapae.plots._figure import colors, escape, new_axes, shorten
+from shapae.plots._figure import LOWERS, RAISES, colors, escape, new_axes, shorten
+from shapae.plots._results import check_row_labels
 from shapae.utils.counts import is_count
-
-# Colours of proponents and opponents, which shap uses for negative and positive values.
-LOWERING, RAISING = "#008bfb", "#ff0051"
 
 
 def draw(
@@ -38,16 +36,15 @@ def draw(
     """
     place = influence.position(row)
     values, names = influence.values[place], [str(name) for name in influence.train_index]
-    if not is_count(k, 1) or (labels is not None and len(labels) != len(values)):
-        raise DataError(
-            f"k must be at least 1, and labels one for each of the {len(values)} training rows, got k={k!r}."
-        )
+    check_row_labels(labels, len(values))
+    if not is_count(k, 1):
+        raise DataError(f"k must be at least 1, got {k!r}.")
     own = int(influence.places[place])
     order = [each for each in np.argsort(-values, kind="stable").tolist() if each != own]
     shown = [*order[:k], *(each for each in order[-k:] if each not in order[:k])]
     ax = new_axes(ax, 8, 0.3 * len(shown) + 1.5)
     kinds = ["opponent" if values[each] < 0 else "proponent" for each in shown]
-    palette = {"proponent": LOWERING, "opponent": RAISING}
+    palette = {"proponent": LOWERS, "opponent": RAISES}
     if labels is not None:
         kinds = [str(labels[each]) for each in shown]
         palette = colors(sorted({*map(str, labels)}))

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from shapae.explainer.interactions import Interactions
-from shapae.plots._figure import CHARACTER, new_axes, parent_figure
+from shapae.plots._figure import new_axes, parent_figure, width_of
 from shapae.plots._pairs import ShownPairs
 
 # Radius of the whole in inches, and on it the largest width of a line and the largest area of a circle, in points.
@@ -46,7 +46,7 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     color = colormaps["coolwarm"]((sign + 1) / 2)
     angle = np.pi / 2 - 2 * np.pi * np.arange(m) / m
     place = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    labels = CHARACTER * max(map(len, shown.names))
+    labels = width_of(shown.names)
     half = NAMES_AT * RADIUS + labels
     if ax is not None:
         half = min(ax.get_window_extent().size) / parent_figure(ax).dpi / 2

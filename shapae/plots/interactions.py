@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from shapae.explainer.interactions import Interactions
-from shapae.plots._figure import CHARACTER, new_axes, pyplot_axes
+from shapae.plots._figure import add_colorbar, draw_matrix, new_axes, width_of
 from shapae.plots._pairs import ShownPairs
 
 
@@ -29,19 +29,10 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     m = len(shown.names)
     pairs = np.ma.masked_array(shown.size if row is None else shown.mean, np.eye(m, dtype=bool))
     largest = float(np.abs(pairs).max()) or 1.0
-    labels = CHARACTER * max(map(len, shown.names))
+    labels = width_of(shown.names)
     ax = new_axes(ax, max(3, 0.3 * m) + labels + 1.5, max(2.5, 0.28 * m) + labels + 0.5)
     ax.set_facecolor("0.85")
-    image = ax.imshow(
-        pairs,
-        aspect="auto",
-        cmap="magma_r" if row is None else "RdBu_r",
-        vmin=0 if row is None else -largest,
-        vmax=largest,
-        interpolation="nearest",
-    )
-    ax.set_xticks(range(m), shown.names, rotation=90)
-    ax.set_yticks(range(m), shown.names)
-    with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label="mean |interaction|" if row is None else f"interaction in row {row}")
+    cmap, smallest = ("magma_r", 0.0) if row is None else ("RdBu_r", -largest)
+    draw_matrix(ax, pairs, (shown.names, shown.names), cmap=cmap, vmin=smallest, vmax=largest)
+    add_colorbar(ax, "mean |interaction|" if row is None else f"interaction in row {row}")
     return ax

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError, UnknownName
-from shapae.plots._figure import cluster_order, escape, new_axes, pyplot_axes
-from shapae.plots._latents import Report, width_of
-from shapae.plots._results import check_display
+from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes, width_of
+from shapae.plots._latents import Report
+from shapae.plots._results import SIGNIFICANCE, check_display
 
 # Smallest end of the colours, in standard deviations: the rounding errors of a single group have no colour.
 FAINT = 0.1
@@ -38,22 +38,18 @@ def draw(report: Report, covariate: str | None = None, *, max_display: int = 30,
     if not units:
         raise DataError("none of the units is active, so that there is nothing to draw. See report.table.")
     shown, errors = _deviations(report, covariate, units)
-    unsure = ~(np.abs(shown) >= 2 * errors).to_numpy()
+    unsure = ~(np.abs(shown) >= SIGNIFICANCE * errors).to_numpy()
     columns, shown = shown.columns, shown.to_numpy()
     rows, groups = cluster_order(shown), cluster_order(shown.T)
     names = [escape(columns[group]) for group in groups]
     ax = new_axes(ax, 0.35 * len(groups) + 2.8, max(2, 0.3 * len(rows)) + 0.8 + width_of(names))
     largest = max(FAINT, float(np.abs(shown).max()))
-    image = ax.imshow(
-        shown[rows][:, groups], aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest"
-    )
-    for row, column in np.argwhere(unsure[rows][:, groups]):
+    shown, unsure = shown[rows][:, groups], unsure[rows][:, groups]
+    draw_matrix(ax, shown, ([escape(units[row]) for row in rows], names), cmap="RdBu_r", vmin=-largest, vmax=largest)
+    for row, column in np.argwhere(unsure):
         ax.text(column, row, "\N{MIDDLE DOT}", ha="center", va="center", fontsize=8)
-    ax.set_xticks(range(len(groups)), names, rotation=90)
-    ax.set_yticks(range(len(rows)), [escape(units[row]) for row in rows])
     ax.set_xlabel(escape(covariate))
-    with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label="mean, in standard\ndeviations of the unit")
+    add_colorbar(ax, "mean, in standard\ndeviations of the unit")
     return ax
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shapae.errors import DataError
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import cluster_order, escape, new_matrix_axes, pyplot_axes
+from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_matrix_axes
 from shapae.plots._results import check_display, check_explanation
 
 
@@ -39,11 +39,8 @@ def draw(
     names = [escape(explanation.feature_names[j]) for j in features[rows]]
     labels, title = [escape(explanation.output_names[k]) for k in outputs[columns]], "mean |SHAP value|"
     ax = new_matrix_axes(ax, names, labels, title)
-    image = ax.imshow(size[rows][:, columns], aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
-    ax.set_yticks(range(len(rows)), names)
-    ax.set_xticks(range(len(columns)), labels, rotation=90)
-    with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label=title)
+    draw_matrix(ax, size[rows][:, columns], (names, labels), cmap="magma_r", vmin=0)
+    add_colorbar(ax, title)
     return ax
 
 

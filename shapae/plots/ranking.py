@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._figure import escape, new_axes, pyplot_axes
+from shapae.plots._figure import add_colorbar, draw_matrix, escape, new_axes
 
 
 class Ranking(Protocol):
@@ -67,16 +67,14 @@ def draw(
     ranks = table.rank(ascending=False, method="min").loc[features].to_numpy()
     significant = np.full(shown.shape, True) if sure is None else sure.loc[features].to_numpy()
     ax = new_axes(ax, 0.5 * table.shape[1] + 3.5, 0.28 * len(features) + 2.5)
-    image = ax.imshow(shown, aspect="auto", cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_yticks(range(len(features)), [escape(feature) for feature in features])
-    ax.set_xticks(range(table.shape[1]), [escape(column) for column in table.columns], rotation=90)
+    names = [escape(feature) for feature in features], [escape(column) for column in table.columns]
+    draw_matrix(ax, shown, names, cmap="magma_r", vmin=0, vmax=1)
     for (row, column), rank in np.ndenumerate(ranks):
         text = f"{rank:.0f}" if significant[row, column] else "\N{MIDDLE DOT}"
         colour = "white" if shown[row, column] > 0.5 else "black"
         ax.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     _mark_clusters(ax, [cluster_of.get(feature) for feature in features])
-    with pyplot_axes(ax):
-        ax.figure.colorbar(image, ax=ax, label="part of the\nmethod's largest")
+    add_colorbar(ax, "part of the\nmethod's largest")
     return ax
 
 

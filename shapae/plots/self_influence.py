@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from shapae.errors import DataError
 from shapae.plots._figure import colors, escape, new_axes, shorten
+from shapae.plots._results import check_row_labels
 
 # Number of labels in the legend.
 MOST_LABELS = 12
@@ -31,8 +31,7 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
         DataError: There are not m labels.
     """
     x, y = influence.losses, influence.self_influence
-    if labels is not None and len(labels) != len(x):
-        raise DataError(f"there must be one label for each of the {len(x)} training rows, got {len(labels)}.")
+    check_row_labels(labels, len(x))
     ax = new_axes(ax, 7, 5)
     kinds = np.full(len(x), "") if labels is None else np.array([str(each) for each in labels])
     counts = {kind: int((kinds == kind).sum()) for kind in dict.fromkeys(kinds.tolist())}

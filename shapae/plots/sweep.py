@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import escape, new_axes, pyplot_axes
-from shapae.plots._latents import DOWN, UP, Report, width_of
+from shapae.plots._figure import add_colorbar, escape, new_axes, width_of
+from shapae.plots._latents import DOWN, UP, Report
 from shapae.plots._results import check_display
 
 # Area of the circle of the largest importance, in square points; and its distance from the heatmap, in cells.
@@ -41,7 +41,7 @@ def draw(report: Report, unit: str | int, *, row: Any = None, max_display: int =
     count, q = shown.shape
     ax = new_axes(ax, 0.45 * q + 2.6 + width_of(names), max(2.2, 0.25 * count) + 1.2)
     largest = float(np.abs(shown).max()) or 1.0
-    image = ax.imshow(shown, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
+    ax.imshow(shown, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
     areas = AREA * np.abs(drives) / (np.abs(table["drives"]).max() or 1)
     ax.scatter(np.full(count, -0.5 - GAP / 2), range(count), areas, np.where(drives > 0, UP, DOWN))
     ax.set_xlim(-0.5 - GAP, q - 0.5)
@@ -50,7 +50,5 @@ def draw(report: Report, unit: str | int, *, row: Any = None, max_display: int =
     ax.set_xticks([-0.5 - GAP / 2, *range(q)], ["drives\nit", *positions], fontsize=8)
     ax.set_yticks(range(count), names)
     ax.set_xlabel(f"quantile and value of {escape(sweep.unit)}")
-    with pyplot_axes(ax):
-        label = f"change from the {'median' if row is None else 'row'},\nin units of {sweep.units}"
-        ax.figure.colorbar(image, ax=ax, label=label)
+    add_colorbar(ax, f"change from the {'median' if row is None else 'row'},\nin units of {sweep.units}")
     return ax

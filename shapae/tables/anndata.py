@@ -43,6 +43,17 @@ def read_matrix(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str
     return matrix, unique_names(source.var_names)
 
 
+def column_of_obs(adata: Any, name: str) -> Any:
+    """Select a column of ``adata.obs``.
+
+    Raises:
+        UnknownName: There is no such column.
+    """
+    if name not in adata.obs:
+        raise UnknownName("column of obs", name, [str(column) for column in adata.obs])
+    return adata.obs[name]
+
+
 def unique_names(names: Any) -> list[str]:
     """Make ``names`` unique as scanpy does, with a warning if some are repeated.
 

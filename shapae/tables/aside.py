@@ -44,7 +44,7 @@ def keep_aside(table: Any, names: Sequence[str], *, where_present: bool = False)
 
 
 def _columns(table: Any) -> dict[str, Any]:
-    """List what can be kept aside, by name: columns and levels of the index, or the columns of ``obs``.
+    """List the columns that can be kept aside, by name: those of the table and of its index, or those of ``obs``.
 
     Raises:
         DataError: The columns have no names, or are not in memory.

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.errors import DataError, UnknownName
-from shapae.tables.anndata import is_anndata
+from shapae.errors import DataError
+from shapae.tables.anndata import column_of_obs, is_anndata
 from shapae.tables.convert import index_names
 from shapae.tables.files import is_path, open_table
 from shapae.tables.table import Table, read_table
@@ -162,6 +162,4 @@ def _column(X: Any, name: str) -> Any:
             f"{name!r} can be a column of obs only if the table is an AnnData, got {type(X).__name__}. Give the labels "
             f"themselves, one for each row."
         )
-    if name not in X.obs:
-        raise UnknownName("column of obs", name, list(X.obs))
-    return X.obs[name]
+    return column_of_obs(X, name)

@@ -50,7 +50,7 @@ class Readings:
 
     @property
     def has_groups(self) -> bool:
-        """Whether some of the p are groups, not single features."""
+        """Whether there are groups, not only single features."""
         return any([name] != [*members] for name, members in self.groups.items())
 
     @property

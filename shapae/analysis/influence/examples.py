@@ -25,7 +25,7 @@ class ExampleGradients:
 
     @property
     def size(self) -> int:
-        """P."""
+        """Length of a gradient, P."""
         return sum(each.numel() for each in self.parameters.values())
 
     @property
@@ -42,7 +42,7 @@ class ExampleGradients:
 
 
 class VectorizedGradients(ExampleGradients):
-    """The same for all rows at once by ``torch.func``, which does not take every model."""
+    """Gradients of all rows at once, by ``torch.func``, which does not take every model."""
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, P)."""

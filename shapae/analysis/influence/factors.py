@@ -48,12 +48,12 @@ class Factors:
 
     @property
     def positions(self) -> int:
-        """t."""
+        """Number of positions, t."""
         return self.inputs.shape[1]
 
     @property
     def size(self) -> int:
-        """q * p, the number of weights."""
+        """Number of weights, q * p."""
         return self.inputs.shape[2] * self.outputs.shape[2]
 
     def dot(self, other: "Factors") -> Tensor:

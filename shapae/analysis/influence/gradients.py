@@ -13,10 +13,10 @@ from shapae.analysis.influence.factors import Factors, LinearLayer, Uses, as_mat
 from shapae.heads.score import Score
 from shapae.utils.memory import batches, bytes_per_row
 
-# Copies of the numbers of a row that are held while its gradient is computed: activations, their gradients, and what
-# autograd saves.
+# Number of copies of the numbers of a row that are held while its gradient is computed: activations, their gradients,
+# and tensors that autograd saves.
 COPIES = 4
-# Held while ``torch.func`` swaps the parameters of a module, which other threads may run.
+# Lock that is held while ``torch.func`` swaps the parameters of a module, which other threads may run.
 SWAPPING = Lock()
 
 

@@ -100,18 +100,19 @@ def influence(
     """
     start, size = time.perf_counter(), parse_bytes(memory)
     with torch.inference_mode(False):
-        setup = set_up(model, (train, rows), head, loss, feature_names)
+        setup = set_up(model, (train, rows), head, loss, feature_names=feature_names)
         states = read_checkpoints(checkpoints, learning_rates, len(setup.train), steps=steps, batch_size=batch_size)
         states.check(setup.model)
         with inference_state(setup.scores, setup.trial, gradients=True), device_memory(size):
             names = choose_parameters(setup.model, parameters, setup.tested, setup.trial)
             gradients = setup.row_gradients(names, projection, seed)
-            plan = plan_products(gradients, setup.sizes, setup.trial, size, int(effective_n_jobs(n_jobs)))
+            jobs = int(effective_n_jobs(n_jobs))
+            plan = plan_products(gradients, setup.sizes, setup.trial, memory=size, jobs=jobs)
             task: dict[str, Any] = {"head": head_name(head), "loss": setup.loss_name, "parameters": _plain(parameters)}
             task |= {"projection": _plain(projection), "seed": _plain(seed), "weights": states.weights.tolist()}
             store = Resumable(resume, task | (setup.fingerprint(states, gradients) if resume else {}), plan.record())
             plan = plan.recorded(store.plan)
-            blocks = all_products(setup, gradients, states, plan, store, n_jobs)
+            blocks = all_products(setup, gradients, states, plan, store=store, n_jobs=n_jobs)
             arrays = add_up(setup, progress_bar(blocks, len(states) * plan.n_tasks, progress, "influence"))
             result = setup.result(arrays, make_record(start, {"model": setup.tested.autoencoder.record}, **task))
     store.finish()

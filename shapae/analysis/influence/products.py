@@ -56,7 +56,7 @@ class Plan:
 
 
 def plan_products(
-    gradients: Sequence[RowGradients], sizes: tuple[int, int], rows: Tensor, memory: float, jobs: int
+    gradients: Sequence[RowGradients], sizes: tuple[int, int], rows: Tensor, *, memory: float, jobs: int
 ) -> Plan:
     """Cut the work so that it fits the memory.
 
@@ -123,6 +123,7 @@ def all_products(
     gradients: Sequence[RowGradients],
     states: Checkpoints,
     plan: Plan,
+    *,
     store: Resumable,
     n_jobs: int | None,
 ) -> Iterator[Block]:

@@ -69,12 +69,12 @@ class Setup:
 
     @property
     def scores(self) -> nn.ModuleList:
-        """Both scores."""
+        """Both scores as one module, which shares the model."""
         return nn.ModuleList([self.tested, self.trained])
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """n and m."""
+        """Numbers of rows and of training rows, n and m."""
         return len(self.rows), len(self.train)
 
     @property
@@ -191,7 +191,8 @@ def set_up(
     tables: tuple[Any, Any],
     head: str | nn.Module | HeadFunction,
     loss: str | nn.Module | HeadFunction | None,
-    feature_names: Sequence[str] | None,
+    *,
+    feature_names: Sequence[str] | None = None,
 ) -> Setup:
     """Read the tables, copy the model, and bind it to the head and to the loss; see ``influence`` for the errors.
 

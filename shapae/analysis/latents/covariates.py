@@ -1,4 +1,4 @@
-"""Covariates: what is known of each row beside its features, numbers or groups."""
+"""Covariates: numbers or groups that are known of each row beside its features."""
 
 import numbers
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapae.errors import DataError, UnknownName
-from shapae.tables.anndata import is_anndata
+from shapae.errors import DataError
+from shapae.tables.anndata import column_of_obs, is_anndata
 from shapae.tables.columns import check_unique_names
 from shapae.tables.labels import check_same_rows
 from shapae.tables.table import Table
@@ -116,10 +116,7 @@ def _columns_of_obs(X: Any, names: list[str]) -> dict[str, Any]:
             f"and the table is of type {type(X).__name__}. Give the values: covariates={{'my name': values}}, or "
             f"adata.obs[{names!r}]."
         )
-    for name in names:
-        if name not in X.obs:
-            raise UnknownName("column of obs", name, [str(column) for column in X.obs])
-    return {name: X.obs[name] for name in names}
+    return {name: column_of_obs(X, name) for name in names}
 
 
 def _read(name: str, column: Any, X: Any, rows: Table) -> Covariate:

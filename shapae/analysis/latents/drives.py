@@ -12,7 +12,7 @@ from shapae.explainer.importance import Importance
 from shapae.tables.table import Table
 from shapae.utils.memory import batches
 
-# Copies of the values of a block of rows: the values, their errors, both in float64, and differences of them.
+# Number of copies of the values of a block of rows: the values, their errors, both in float64, and differences of them.
 COPIES = 8
 
 

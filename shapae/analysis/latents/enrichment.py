@@ -62,7 +62,7 @@ def enrich(
     members, sizes = members[tested], sizes[tested]
     ranks = rankdata(importances.to_numpy(np.float64), axis=0) - (d + 1) / 2
     sums = members.astype(np.float64) @ ranks
-    p = (1 + _count_extremes(ranks, np.abs(sums), sizes, permutations, seed)) / (1 + permutations)
+    p = (1 + _count_extremes(ranks, np.abs(sums), sizes, permutations=permutations, seed=seed)) / (1 + permutations)
     variances = (sizes * (d - sizes) / (d * max(d - 1, 1)))[:, None] * np.square(ranks).sum(axis=0)
     columns = {
         "score": sums * (2 / (sizes * (d - sizes)))[:, None],
@@ -94,7 +94,7 @@ def _read_sets(gene_sets: Any) -> dict[str, list[str]]:
 
 
 def _membership(sets: Mapping[str, Sequence[str]], features: Sequence[str]) -> NDArray[Any]:
-    """(s, d), bool: whether each feature is in each set.
+    """Tell for each set whether it has each feature: (s, d), bool.
 
     Raises:
         DataError: No set has some features of the table, but not all.
@@ -113,7 +113,7 @@ def _membership(sets: Mapping[str, Sequence[str]], features: Sequence[str]) -> N
 
 
 def _count_extremes(
-    ranks: NDArray[Any], sums: NDArray[Any], sizes: NDArray[Any], permutations: int, seed: int
+    ranks: NDArray[Any], sums: NDArray[Any], sizes: NDArray[Any], *, permutations: int, seed: int
 ) -> NDArray[Any]:
     """Count the permutations in which the sum of the ranks of a random set of the same size is as large or larger.
 

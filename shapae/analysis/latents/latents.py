@@ -102,7 +102,7 @@ def latents(
 
 
 def _scores(explainer: Explainer, table: Table) -> NDArray[Any]:
-    """(n, k), also if k is 1."""
+    """Compute the scores of n rows: (n, k), also if k is 1."""
     return explainer.scores(table).reshape(len(table), -1)
 
 
@@ -127,7 +127,7 @@ def _distribution(
 
 
 def _center(explainer: Explainer, background: Background) -> NDArray[Any]:
-    """(d,), float64: the mean of the background, by its weights."""
+    """Average the background by its weights: (d,), float64."""
     return np.asarray(np.average(explainer.background.cpu().double().numpy(), axis=0, weights=background.weights))
 
 

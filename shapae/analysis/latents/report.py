@@ -15,9 +15,10 @@ from shapae.analysis.latents.causes import Causes
 from shapae.analysis.latents.decoding import Decoder
 from shapae.analysis.latents.drives import Drives
 from shapae.analysis.latents.enrichment import enrich
-from shapae.analysis.latents.export import plain_table, select_rows
+from shapae.analysis.latents.export import plain_table
 from shapae.analysis.latents.sweep import QUANTILES, Sweep, check_quantiles, path_of
 from shapae.errors import DataError, ModelError, UnknownName
+from shapae.explainer.export import select_rows
 
 # Number of features that a line of ``LatentReport.table`` names.
 NAMED = 3

@@ -231,6 +231,6 @@ def test_a_layer_without_any_gradient_on_the_tried_rows_is_not_taken_for_a_plain
 )
 def test_linear_layers_are_kept_as_factors_wherever_these_are_right(name, factored):
     model = cases.build(OTHERS[name])
-    setup = set_up(model, (TRAIN, ROWS), "reconstruction_error", None, None)
+    setup = set_up(model, (TRAIN, ROWS), "reconstruction_error", None)
     for each in setup.row_gradients([name for name, _ in model.named_parameters()], None, 0):
         assert len(each.layers) == factored

@@ -223,7 +223,7 @@ def test_values_do_not_depend_on_blocks_or_workers(make, monkeypatch):
     with parallel_config("threading"):
         threads = shapae.influence(model, table, rows, n_jobs=4)
     cut = Plan(batches(40, 7), batches(60, 11), 3)
-    monkeypatch.setattr(influence_module, "plan_products", lambda *_: cut)
+    monkeypatch.setattr(influence_module, "plan_products", lambda *_, **__: cut)
     small = shapae.influence(model, table, rows)
     for other in (small, workers, threads):
         for name in ("values", "self_influence", "scores", "losses"):
@@ -235,9 +235,9 @@ def test_values_do_not_depend_on_blocks_or_workers(make, monkeypatch):
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_the_gradients_that_are_held_stay_within_the_memory(memory, jobs):
     model = cases.build(convolution)
-    setup = influence_module.set_up(model, (TRAIN, ROWS), "reconstruction_error", None, None)
+    setup = influence_module.set_up(model, (TRAIN, ROWS), "reconstruction_error", None)
     gradients = setup.row_gradients([name for name, _ in model.named_parameters()], None, 0)
-    plan = plan_products(gradients, (300, 100), setup.trial, memory, jobs)
+    plan = plan_products(gradients, (300, 100), setup.trial, memory=memory, jobs=jobs)
     assert plan.parts[-1].stop == 300
     assert plan.blocks[-1].stop == 100
     held = gradients[0](setup.trial).nbytes / len(setup.trial)

@@ -159,6 +159,13 @@ def test_a_saved_result_comes_back(influence, tmp_path):
         shapae.Influence.load(tmp_path)
 
 
+def test_names_that_are_numbers_come_back_as_numbers(tmp_path):
+    rows = table().set_axis(range(10, 19))
+    loaded = shapae.Influence.load(shapae.influence(model(), rows, rows[:2]).save(tmp_path / "influence"))
+    assert [*loaded.train_index] == [*rows.index]
+    assert [*loaded.row_index] == [10, 11]
+
+
 def test_an_anndata_has_the_influences_of_all_pairs(tmp_path):
     anndata = pytest.importorskip("anndata")
     train = table()
@@ -200,7 +207,7 @@ def test_bars_are_the_proponents_and_opponents_of_the_row(influence):
     assert len(influence.plot(3, k=20).patches) == 9
     with pytest.raises(UnknownName, match="no row is called 'nobody'"):
         influence.plot("nobody")
-    with pytest.raises(DataError, match="one for each of the 9"):
+    with pytest.raises(DataError, match="one label for each of the 9 training rows, got 1"):
         influence.plot(0, labels=["x"])
 
 
