@@ -34,9 +34,9 @@ def captum_values(model: nn.Module, rows: Tensor, tested: Tensor) -> NDArray[Any
     def loss(output: Tensor, target: Tensor) -> Tensor:
         return (output - target).square().mean(dim=1)
 
-    tracin = TracInCP(model, TensorDataset(rows, rows), [""], lambda *_: 1.0, loss_fn=loss, batch_size=32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Since `loss_fn` has no")  # it gives one loss for each row, as is assumed
+        tracin = TracInCP(model, TensorDataset(rows, rows), [""], lambda *_: 1.0, loss_fn=loss, batch_size=32)
         return np.asarray(tracin.influence((tested, tested)).detach())
 
 

@@ -156,6 +156,9 @@ class GroupedImportance(Mapping[Any, Importance]):
 
         Returns:
             At most g * k * most rows, with the group, the output and the feature as their index.
+
+        Raises:
+            DataError: ``most`` is not an integer, or less than 1.
         """
         return self._concatenate({label: one.top(most) for label, one in self.groups.items()})
 

@@ -16,6 +16,7 @@ from shapae.explainer.export import ExplanationArrays, averages_to_anndata
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
+from shapae.utils.counts import check_count
 from shapae.utils.moments import Array, Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
@@ -196,8 +197,11 @@ class Importance:
 
         Returns:
             At most k * most rows, with the output and the feature as their index.
+
+        Raises:
+            DataError: ``most`` is not an integer, or less than 1.
         """
-        tables = {name: self.output(name).head(most) for name in self.output_names}
+        tables = {name: self.output(name).head(check_count("most", most)) for name in self.output_names}
         return pd.concat(tables, names=["output", "feature"])
 
     def to_anndata(self, adata: Any = None) -> Any:

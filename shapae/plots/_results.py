@@ -11,7 +11,7 @@ from shapae.explainer.explanation import Explanation
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
-from shapae.utils.counts import is_count
+from shapae.utils.counts import check_count
 
 # Number of standard errors from zero beyond which a mean has a sure direction: two, about 95 % confidence.
 SIGNIFICANCE = 2
@@ -111,6 +111,4 @@ def check_display(most: int, name: str = "max_display") -> int:
     Raises:
         DataError: It is not an integer, or less than 1.
     """
-    if not is_count(most, 1):
-        raise DataError(f"{name} must be an integer, at least 1, got {most!r}.")
-    return int(most)
+    return check_count(name, most)

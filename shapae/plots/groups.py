@@ -21,7 +21,8 @@ def draw(
     """Draw the mean value of each feature in each group, similar features side by side.
 
     Red features raise the output in the group, blue features lower it, compared with the background. A dot marks the
-    means that are more than two standard errors away from 0. The colours end at the 98th percentile of all |means|.
+    means that are within two standard errors of 0, and so may be chance. The colours end at the 98th percentile of all
+    |means|.
 
     Args:
         grouped: Result of ``Explainer.summarize(X, by=labels)``.
@@ -47,9 +48,9 @@ def draw(
     labels = [f"{escape(label)} ({count})" for label, count in zip(grouped.labels, grouped.counts, strict=True)]
     title = f"mean SHAP value (impact on {escape(grouped.output_names[at])})"
     ax = new_matrix_axes(ax, names, labels, title)
-    sure = np.abs(mean[features]) > SIGNIFICANCE * error[features]
-    _draw_cells(ax, mean[features], sure, names=(names, labels))
-    note = f"\N{BULLET} more than {SIGNIFICANCE} standard errors from 0"
+    unsure = ~(np.abs(mean[features]) > SIGNIFICANCE * error[features])  # also where the error is not known
+    _draw_cells(ax, mean[features], unsure, names=(names, labels))
+    note = f"\N{BULLET} within {SIGNIFICANCE} standard errors of 0"
     add_colorbar(ax, f"{title}\n{note}", extend="both")
     return ax
 
@@ -60,11 +61,11 @@ def _rank(size: NDArray[Any]) -> NDArray[Any]:
     return np.lexsort((-size.max(axis=1), ranks.min(axis=1)))
 
 
-def _draw_cells(ax: Axes, mean: NDArray[Any], sure: NDArray[Any], names: tuple[Sequence[str], Sequence[str]]) -> None:
-    """Draw a cell for each mean (d, g), in a colour for its sign and size; and a dot where it is sure."""
+def _draw_cells(ax: Axes, mean: NDArray[Any], unsure: NDArray[Any], names: tuple[Sequence[str], Sequence[str]]) -> None:
+    """Draw a cell for each mean (d, g), in a colour for its sign and size; and a dot where it may be chance."""
     size = np.abs(mean)
     largest = float(np.quantile(size, SATURATED) or size.max()) or 1.0
     draw_matrix(ax, mean, names, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    rows, columns = np.nonzero(sure)
+    rows, columns = np.nonzero(unsure)
     dark = size[rows, columns] > 0.6 * largest
     ax.scatter(columns, rows, s=10, c=np.where(dark, "white", "black"), linewidths=0)

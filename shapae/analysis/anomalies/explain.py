@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from shapae.tables import aside as kept
 from shapae.tables.background import read_background
 from shapae.tables.files import is_path
 from shapae.tables.table import Table, read_table
+from shapae.utils.counts import check_count
 
 # Number of anomalies if nothing else says how many.
 TOP = 10
@@ -69,7 +70,7 @@ def explain_anomalies(
     """
     _check_explainer(explainer)
     choice = _Choice(top, rows, threshold, quantile)
-    _check_count("worst", worst)
+    check_count("worst", worst)
     features, aside = kept.keep_aside(X, keep_aside)
     table = read_table(features, f"rows in {X}" if is_path(X) and not is_path(features) else "rows")
     choice.check(table)
@@ -98,7 +99,7 @@ class _Choice:
                 f"{' and '.join(f'{name}=' for name in names)} can't choose rows together. Give one of them."
             )
         if self.top is not None:
-            _check_count("top", self.top)
+            check_count("top", self.top)
         if self.threshold is not None and not (_is_number(self.threshold) and isfinite(self.threshold)):
             raise DataError(
                 f"threshold must be a number, the largest score of a normal row, got {_written(self.threshold)}. For "
@@ -123,18 +124,6 @@ class _Choice:
         if limit is None:
             return order[: self.top or TOP]
         return order[scores[order] > limit][: self.top]
-
-
-def _check_count(name: str, count: Any) -> None:
-    """Check a number of rows or features.
-
-    Raises:
-        DataError: It is not an integer, or less than 1.
-    """
-    if isinstance(count, bool) or not isinstance(count, Integral):
-        raise DataError(f"{name} must be an integer, at least 1, got {_written(count)}.")
-    if count < 1:
-        raise DataError(f"{name} must be at least 1, got {count}.")
 
 
 def _is_number(value: Any) -> bool:

@@ -19,6 +19,7 @@ from shapae.analysis.latents.export import plain_table
 from shapae.analysis.latents.sweep import QUANTILES, Sweep, check_quantiles, path_of
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.explainer.export import select_rows
+from shapae.utils.counts import check_count
 
 # Number of features that a line of ``LatentReport.table`` names.
 NAMED = 3
@@ -114,16 +115,21 @@ class LatentReport:
             Lines (unit, direction, feature), direction "up" or "down": ``importance``, signed; ``importance_error``,
             its standard error over the rows; ``consistency`` of the direction between 0 and 1, see ``Drives``; and
             ``moves``, the change of the decoded feature itself.
+
+        Raises:
+            DataError: ``k`` is not an integer, or less than 1.
         """
-        return pd.concat([self.drivers(unit, k) for unit in self.active] or [self.drivers(0, 0)])
+        tables = [self.drivers(unit, k) for unit in self.active]
+        return pd.concat(tables) if tables else self.drivers(0).iloc[:0]
 
     def drivers(self, unit: str | int, k: int = 10) -> pd.DataFrame:
         """Select the features that drive one unit most, up and down; see ``top``.
 
         Raises:
             UnknownName: There is no such unit.
+            DataError: ``k`` is not an integer, or less than 1.
         """
-        at = self.position(unit)
+        at, most = self.position(unit), check_count("k", k)
         columns = {
             "importance": self.drives.signed[:, at],
             "importance_error": self.drives.importance.mean_abs_error[:, at],
@@ -132,7 +138,9 @@ class LatentReport:
         }
         table = pd.DataFrame(columns, pd.Index(self.feature_names, name="feature"))
         up, down = (
-            table[sign * table["importance"] > 0].sort_values("importance", ascending=sign < 0, kind="stable").head(k)
+            table[sign * table["importance"] > 0]
+            .sort_values("importance", ascending=sign < 0, kind="stable")
+            .head(most)
             for sign in (1, -1)
         )
         name = self.unit_names[at]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shapae.analysis.latents.decoding import Decoder
 from shapae.errors import DataError
+from shapae.utils.counts import check_count
 
 # Quantiles of a unit at which its sweep decodes; and those between which its effects are measured.
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -61,8 +62,12 @@ class Sweep:
         return table.sort_values("range", ascending=False, kind="stable")
 
     def top(self, most: int = 10) -> pd.DataFrame:
-        """Select the features that change most; see ``table``."""
-        return self.table.head(most)
+        """Select the features that change most; see ``table``.
+
+        Raises:
+            DataError: ``most`` is not an integer, or less than 1.
+        """
+        return self.table.head(check_count("most", most))
 
 
 def path_of(

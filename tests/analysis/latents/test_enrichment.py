@@ -120,7 +120,8 @@ def test_planted_sets_are_found_in_both_directions(tmp_path):
         ({"a": "g1"}, {}, "the features of set a must be a list, got a string"),
         ({"a": ["x", "y"]}, {}, "no set has some features of the table, but not all of them. .* features x, y"),
         ({"a": names(*range(60))}, {}, "no set has some features of the table, but not all of them"),
-        ({"a": ["g1"]}, {"permutations": 0}, "permutations must be at least 1, got 0"),
+        ({"a": ["g1"]}, {"permutations": 0}, "permutations must be an integer, at least 1, got 0"),
+        ({"a": ["g1"]}, {"permutations": 10.5}, "permutations must be an integer, at least 1, got 10.5"),
         ("nowhere.gmt", {}, "can't read the gene sets in nowhere.gmt"),
     ],
 )

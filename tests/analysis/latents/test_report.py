@@ -196,3 +196,11 @@ def test_an_anndata_that_lacks_rows_is_refused():
         report.to_anndata(ROWS)
     alone = shapae.latents(planted.vae(), cells()).to_anndata(cells())
     assert "causes" not in alone.uns["latents"]
+
+
+@pytest.mark.parametrize("most", [0, -1, 2.5, "3", True])
+def test_numbers_of_features_are_whole_numbers(most):
+    report = shapae.latents(planted.vae(), ROWS)
+    for select in (report.top, lambda count: report.drivers(0, count), report.sweep(0).top):
+        with pytest.raises(DataError, match=f"must be an integer, at least 1, got {most!r}"):
+            select(most)
