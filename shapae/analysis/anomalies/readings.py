@@ -68,6 +68,8 @@ class Readings:
             The active column of one-hot columns; otherwise the feature with the largest error.
         """
         members = [*self.groups[group]]
+        if len(members) == 1:
+            return members[0]
         by = self.reading if group in self.one_hot else self.errors
         return members[int(by.iloc[row][members].to_numpy().argmax())]
 

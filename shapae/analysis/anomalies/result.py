@@ -139,7 +139,8 @@ class Anomalies:
 
     def _largest(self, values: NDArray[Any], itself: int) -> list[tuple[str, float]]:
         """Select the three largest values of other features, if positive, with their names."""
-        order = [at for at in np.argsort(-values, kind="stable") if at != itself][:3]  # rounding may leave it not 0
+        largest = np.argsort(-values, kind="stable")[:4]
+        order = [at for at in largest if at != itself][:3]  # rounding may leave it not 0
         return [(self.feature_errors.columns[at], float(values[at])) for at in order if values[at] > 0]
 
     def plot(self, place: int = 0, *, max_display: int = 10, ax: Axes | None = None) -> Axes:
