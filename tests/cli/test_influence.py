@@ -60,9 +60,7 @@ def test_the_results_are_those_of_the_library(work):  # noqa: F811
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--head", "latent"), "one number per row, got 2 outputs"),
         (("--rows", "wide.csv"), "columns"),
-        (("--parameters", "middle"), "no parameter is called 'middle'"),
         (("--learning-rates", "fast"), "learning_rates must be a positive number"),
         (("--checkpoint", "X.csv"), "can't read the weights in X.csv"),
     ],

@@ -258,11 +258,11 @@ def test_random_projections_are_right_on_average_and_as_far_off_as_they_say():
     model = cases.build(convolution)
     true = shapae.influence(model, TRAIN, ROWS, parameters="1.*")
     drawn = [
-        shapae.influence(model, TRAIN, ROWS, parameters="1.*", projection=6, seed=seed).values for seed in range(150)
+        shapae.influence(model, TRAIN, ROWS, parameters="1.*", projection=6, seed=seed).values for seed in range(60)
     ]
     norms = np.sqrt(np.outer(true_norms(model, ROWS), true.self_influence))
-    assert (np.abs(np.mean(drawn, axis=0) - true.values) < 5 * np.sqrt(2 / 6 / 150) * norms).all()
-    assert (np.std(drawn, axis=0) < 1.2 * np.sqrt(2 / 6) * norms).all()
+    assert (np.abs(np.mean(drawn, axis=0) - true.values) < 5 * np.sqrt(2 / 6 / 60) * norms).all()
+    assert (np.std(drawn, axis=0) < 1.4 * np.sqrt(2 / 6) * norms).all()
     np.testing.assert_array_equal(
         *(shapae.influence(model, TRAIN, ROWS, projection=6, seed=1).values for _ in range(2))
     )
