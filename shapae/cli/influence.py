@@ -1,5 +1,6 @@
 """The command ``shapae influence``. Slow imports are inside of the functions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,5 +93,7 @@ def write_influence(influence: "Influence", folder: Path, pictures: int) -> None
     write_csv(own, folder / "self_influence.csv")
     save_picture(plots.self_influence(influence), folder / "self_influence.png")
     (folder / "rows").mkdir()
+    if not influence.row_index.is_unique:  # then rows are found by their numbers
+        influence = replace(influence, row_names=None)
     for rank, place in enumerate(np.argsort(-influence.scores, kind="stable")[:pictures].tolist(), start=1):
         save_picture(plots.influence(influence, influence.row_index[place]), folder / "rows" / f"{rank:02}.png")

@@ -262,7 +262,7 @@ class Influence:
         return plots.influence(self, row, k=k, labels=labels, ax=ax)
 
     def position(self, row: Any) -> int:
-        """Find the position of a row by its name; a number that is no name is a position.
+        """Find the position of a row by its name, the first of several; a number that is no name is a position.
 
         Raises:
             UnknownName: There is no such row.
