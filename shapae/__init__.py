@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from shapae.explainer.grouped_importance import GroupedImportance
     from shapae.explainer.importance import Importance
     from shapae.explainer.interactions import Interactions
+    from shapae.explainer.written.blocks import ExplanationBlocks, read
+    from shapae.explainer.written.explain import explain_block
     from shapae.heads import losses
     from shapae.heads.score import score
     from shapae.models import adapters
@@ -45,6 +47,7 @@ _NAMES = {
     "Comparison": "analysis.comparison.comparison",
     "Explainer": "explainer.explainer",
     "Explanation": "explainer.explanation",
+    "ExplanationBlocks": "explainer.written.blocks",
     "GlobalRanking": "analysis.ranking.result",
     "Influence": "analysis.influence.result",
     "GroupedImportance": "explainer.grouped_importance",
@@ -54,11 +57,13 @@ _NAMES = {
     "cluster_features": "tables.groups",
     "compare": "analysis.comparison.comparison",
     "explain_anomalies": "analysis.anomalies",
+    "explain_block": "explainer.written.explain",
     "from_anndata": "tables.table",
     "generate_rows": "analysis.influence.generated",
     "influence": "analysis.influence.influence",
     "latents": "analysis.latents.latents",
     "rank_features": "analysis.ranking.ranking",
+    "read": "explainer.written.blocks",
     "read_gmt": "tables.groups",
     "score": "heads.score",
     "__version__": "utils.version",
@@ -78,6 +83,7 @@ __all__ = [
     "Comparison",
     "Explainer",
     "Explanation",
+    "ExplanationBlocks",
     "GlobalRanking",
     "GroupedImportance",
     "Importance",
@@ -94,6 +100,7 @@ __all__ = [
     "demo",
     "errors",
     "explain_anomalies",
+    "explain_block",
     "from_anndata",
     "generate_rows",
     "groups",
@@ -105,6 +112,7 @@ __all__ = [
     "metrics",
     "plots",
     "rank_features",
+    "read",
     "read_gmt",
     "score",
 ]

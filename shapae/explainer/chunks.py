@@ -31,6 +31,7 @@ class Settings:
         seed: Random seed.
         progress: Whether a bar is shown, see ``utils.parallel.progress_bar``.
         tolerance: See ``Explainer``.
+        first_row: Position of the first row, for rows that are a block of a larger table.
     """
 
     n_jobs: int | None
@@ -38,6 +39,7 @@ class Settings:
     seed: int
     progress: bool | None
     tolerance: float | None
+    first_row: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """The bound game of an Explainer, and the state in which its calls run."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -20,7 +22,9 @@ from shapae.explainer.cuts import check_gradients, rows_to_follow
 from shapae.explainer.inputs import input_names
 from shapae.explainer.pickling import Picklable
 from shapae.explainer.record import describe_backend, make_record
-from shapae.explainer.store import Store
+from shapae.explainer.result import as_explanation
+from shapae.explainer.run import attribute_rows
+from shapae.explainer.store import Store, recompute_if_stale
 from shapae.explainer.tolerance import check_tolerance
 from shapae.explainer.twins import Saved, probe_rows
 from shapae.heads.checks import check_more_rows, check_score
@@ -32,6 +36,9 @@ from shapae.tables.table import Table, TableStream, check_n_features, read_table
 from shapae.utils.arguments import alike
 from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
+
+if TYPE_CHECKING:
+    from shapae.explainer.explanation import Explanation
 
 
 class Core(Picklable):
@@ -80,7 +87,7 @@ class Core(Picklable):
             "feature_names": self._names,
             "source": self._score.source,
             "groups": self._groups,
-            **asdict(self._settings),
+            **{name: getattr(self, name) for name in ("n_jobs", "memory", "seed", "progress", "tolerance")},
         }
         with inference_state(self._score, self.background):
             scores = self._score.self_scores(probe_rows(self.background)).cpu()
@@ -118,6 +125,16 @@ class Core(Picklable):
         """The game, with its background in random order if rows are compared with only a part of it."""
         in_batches = self.tolerance is not None and self._backend.splits_background
         return self._game.shuffle(self.seed) if in_batches else self._game
+
+    def _explain(
+        self, names: list[str], rows: TableStream, game: Game, first_row: int = 0
+    ) -> tuple["Explanation", str | None]:
+        """Explain rows, of which the first is ``first_row`` in its table; and describe the values that don't add up."""
+        start, settings = time.perf_counter(), replace(self._settings, first_row=first_row)
+        run = partial(attribute_rows, self._backend, game, rows, settings)
+        attributions, message = recompute_if_stale(run, game, self._message)
+        made_by = self._record(start, rows, self._describe(rows, game, attributions.used))
+        return as_explanation(attributions, game, rows, names, made_by=made_by), message
 
     def _describe(self, rows: TableStream, game: Game, used: NDArray[Any] | None) -> dict[str, Any]:
         described = describe_backend(self._backend, game, used) | {"backend": self.backend}

@@ -2,13 +2,11 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -16,18 +14,15 @@ from shapae.backends import Backend, as_backend
 from shapae.errors import DataError
 from shapae.explainer.binding import bind_game
 from shapae.explainer.chunks import result_bytes
-from shapae.explainer.core import Core
 from shapae.explainer.estimate import Estimate, estimate
 from shapae.explainer.grouped_importance import GroupedImportance, summarize_groups
 from shapae.explainer.importance import Importance
+from shapae.explainer.in_files import InFiles
 from shapae.explainer.inputs import player_names
 from shapae.explainer.interactions import Interactions
 from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, interact_rows, most_important
-from shapae.explainer.result import as_explanation
-from shapae.explainer.run import attribute_rows, average_rows, self_scores, trial
-from shapae.explainer.saved import FILES, asking_for_factory, check_changes, read_folder, reading, write_folder
+from shapae.explainer.run import average_rows, self_scores, trial
 from shapae.explainer.store import Store, recompute_if_stale
-from shapae.explainer.twins import check_twin, check_unchanged, make_twin
 from shapae.heads.functions import HeadFunction, as_head, head_name
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
@@ -35,14 +30,13 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.tables.background import read_background
 from shapae.tables.labels import read_groups
 from shapae.tables.table import resolve_feature_names
-from shapae.utils.directories import atomic_directory
 from shapae.utils.memory import parse_bytes
 
 if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
 
 
-class Explainer(Core):
+class Explainer(InFiles):
     """Explain an autoencoder: ``Explainer(model, background)(X)``.
 
     Args:
@@ -168,13 +162,9 @@ class Explainer(Core):
             UnsupportedOperator: The model runs operators for which backend="deep" has no rule.
             TooLarge: The result, or the smallest chunk, does not fit into ``memory``.
         """
-        start = time.perf_counter()
         with self._running(X) as (names, rows, game):
             self._warn(self._check_gradients(names, rows))
-            run = partial(attribute_rows, self._backend, game, rows, self._settings)
-            attributions, message = recompute_if_stale(run, game, self._message)
-            made_by = self._record(start, rows, self._describe(rows, game, attributions.used))
-            explanation = as_explanation(attributions, game, rows, names, made_by=made_by)
+            explanation, message = self._explain(names, rows, game)
         self._warn(message)
         return explanation
 
@@ -267,54 +257,3 @@ class Explainer(Core):
         with self._running(X) as (_, rows, game):
             scores = self_scores(self._backend, game, rows, self._settings)
         return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def save(self, folder: str | Path, factory: str | Callable[[], Any] | None = None) -> Path:
-        """Write the explainer to ``folder``: rows can be explained later, elsewhere, without the background at hand.
-
-        The folder holds the state_dict of the model, the background and all settings, as safetensors and JSON. Before
-        anything is written to it, a second explainer is made of these files: it must give the scores of this one.
-
-        Args:
-            folder: New or empty, or one of an earlier explainer, which is replaced.
-            factory: Function without arguments that makes the model, with any weights, or an Autoencoder of it; or the
-                name of this function, "package.module:name". None for the class of the model.
-
-        Returns:
-            The folder.
-
-        Raises:
-            ModelError: The factory can't be imported by its name, or makes another model.
-            OutputError: The folder holds other files, or the state_dict holds more than dense tensors.
-        """
-        saved = self._saved()
-        with atomic_directory(Path(folder), replaces=FILES) as fresh, asking_for_factory(factory, saved):
-            own = write_folder(saved, factory, fresh)
-            changes = {name: saved.arguments[name] for name in own}
-            twin = make_twin(type(self), read_folder(fresh, changes, self.background.device))
-            check_twin(twin._saved(), saved)
-        return Path(folder)
-
-    @classmethod
-    def load(cls, folder: str | Path, *, device: str | torch.device | None = None, **changes: Any) -> Self:
-        """Read a folder of ``save``. Load only folders that you trust: the factory that they name is imported and run.
-
-        Nothing else in the files is run. The model must give the scores that it gave when it was saved.
-
-        Args:
-            folder: The folder.
-            device: Device of the model; None for the one on which its factory makes it.
-            changes: Arguments of ``Explainer`` that replace those in the folder, such as ``n_jobs``; and a head or a
-                backend of your own, which is not in the folder.
-
-        Raises:
-            OutputError: The files are missing, damaged or of another version; or the factory can't be imported, or
-                makes another model by now.
-            DataError: The model or the background is among the changes.
-        """
-        check_changes(changes)
-        with reading(folder):
-            saved = read_folder(Path(folder), changes, device)
-        explainer = make_twin(cls, saved)
-        with reading(folder):
-            check_unchanged(explainer._saved(), saved, explainer._score.eps)
-        return explainer

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from shapae.utils.moments import Array, Moments, concatenate
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
 # Names of the averages and of their standard errors.
+# Entries of the record that say of which values an importance is the average.
+SAME = ("head", "backend", "b", "background", "groups", "source", "quantity")
 MEASURES = ("mean_abs", "mean_abs_error", "mean", "mean_error")
 
 
@@ -223,6 +227,31 @@ class Importance:
         record = {"made_by": json.dumps(self.made_by), "output_names": np.array([*self.output_names])}
         return averages_to_anndata(self.feature_names, arrays, record, adata)
 
+    def merge(self, *others: "Importance") -> "Importance":
+        """Merge the averages over other rows, such as those of other machines: as if all rows had been summarized.
+
+        ``Importance.merge(*parts)`` merges a list of parts. Sums are in float64: they differ in their last digits only.
+
+        Args:
+            others: Importances of other rows by the same explainer.
+
+        Raises:
+            DataError: They are of other features, outputs, heads, backends or backgrounds.
+        """
+        parts = (self, *others)
+        check_same_quantity(parts)
+        residual = None
+        if all(part.residual is not None for part in parts):
+            residual = np.average([part.residual for part in parts], axis=0, weights=[part.rows for part in parts])
+        used = [part.used for part in parts if part.used is not None]
+        return replace(
+            self,
+            over=reduce(add, (part.over for part in parts)),
+            residual=residual,
+            used=np.concatenate(used) if len(used) == len(parts) else None,
+            made_by=merge_records([part.made_by for part in parts]),
+        )
+
     def save(self, folder: str | Path) -> Path:
         """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier result is replaced.
 
@@ -249,6 +278,31 @@ class Importance:
     def _of_arrays(cls, rows: int, residual: Any = None, used: Any = None, **parts: Any) -> "Importance":
         arrays = {name: parts.pop(name) for name in ("values", "value_squares", "sizes", "size_squares")}
         return cls(RowAverages.of_arrays(rows, **arrays), **parts, residual=residual, used=used)
+
+
+def check_same_quantity(parts: Sequence[Importance]) -> None:
+    """Check that averages are of the same values of other rows.
+
+    Raises:
+        DataError: They are not; the first difference is named.
+    """
+    first, *others = parts
+    for other in others:
+        differing = [
+            name for name in ("feature_names", "output_names") if [*getattr(first, name)] != [*getattr(other, name)]
+        ]
+        differing += [name for name in SAME if first.made_by.get(name) != other.made_by.get(name)]
+        if differing:
+            raise DataError(
+                f"only importances of other rows by the same explainer can be merged, but these have other "
+                f"{', '.join(name.replace('_', ' ') for name in differing)}. Summarize the rows by one explainer."
+            )
+
+
+def merge_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Merge the records of the same work on other rows: the seconds are added."""
+    seconds = sum(record.get("seconds", 0) for record in records)
+    return records[0] | ({"seconds": round(seconds, 3)} if "seconds" in records[0] else {})
 
 
 def _standard_error(moments: Moments) -> NDArray[Any]:

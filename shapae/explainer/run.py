@@ -224,7 +224,7 @@ def _run(
     *per_row: NDArray[Any],
 ) -> Iterator[T]:
     """Do ``work`` for each task, games and a block of rows with its part of ``per_row``, on all workers."""
-    seeds = row_seeds(settings.seed, len(rows)) if backend.n_samples else range(len(rows))
+    seeds = row_seeds(settings.seed, len(rows), settings.first_row) if backend.n_samples else range(len(rows))
     attribution: Callable[[Game], Attribution] = partial(bind, backend)
     if len(plan.parts) == 1:  # then all blocks share what is bound; otherwise one part is held at a time
         attribution = cache(attribution)

@@ -73,6 +73,11 @@ class Table:
         names = None if self.row_names is None else self.row_names[chosen]
         return replace(self, values=self.values[chosen], row_names=names)
 
+    def block(self, block: slice) -> "Table":
+        """Copy a block of rows."""
+        names = None if self.row_names is None else self.row_names[block]
+        return replace(self, values=self.dense(block), row_names=names)
+
     def blocks(self) -> list[slice]:
         """Slice the rows into blocks of bounded size."""
         n, d = self.shape

@@ -18,9 +18,9 @@ def generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def row_seeds(seed: int, n: int) -> list[int]:
-    """Random seeds of n rows, each by its position: they do not depend on chunks or workers."""
-    return [_integer(row) for row in np.random.SeedSequence(seed).spawn(n)]
+def row_seeds(seed: int, n: int, first: int = 0) -> list[int]:
+    """Random seeds of n rows, each by its position, from ``first`` on: they do not depend on chunks or workers."""
+    return [_integer(np.random.SeedSequence(seed, spawn_key=(row,))) for row in range(first, first + n)]
 
 
 def round_seed(seed: int, number: int) -> int:

@@ -1,32 +1,73 @@
 """Folders of finished blocks, so that interrupted work continues where it was."""
 
+import errno
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from socket import gethostname
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from shapae.errors import OutputError
+from shapae.utils.fingerprint import fingerprint
 from shapae.utils.text import one_line
+from shapae.utils.version import __version__
 
-MANIFEST = "manifest.json"
-SUFFIX = ".block"
+# Readers of tables in many files skip names that begin with an underscore.
+MANIFEST, RECORDS = "_manifest.json", "_blocks"
+# Number of the format, which a change of the files must raise.
+FORMAT = 1
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class BlockFiles(Protocol):
+    """Files of blocks in one format."""
+
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Write the arrays of a block, and what is known of it; the files of an earlier attempt are replaced."""
+
+    def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
+        """Read them again, with the same shapes and dtypes."""
+
+    def delete(self, folder: Path) -> None:
+        """Delete the files of all blocks, and no others."""
+
+
+class SafetensorFiles:
+    """One safetensors file for each block."""
+
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Write the arrays of a block."""
+        put_file(folder / f"{block}.safetensors", lambda path: save_file(dict(arrays), path))
+
+    def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
+        """Read the arrays of a block."""
+        arrays: dict[str, NDArray[Any]] = load_file(folder / f"{block}.safetensors")
+        return arrays
+
+    def delete(self, folder: Path) -> None:
+        """Delete the files of all blocks."""
+        for path in folder.glob("*.safetensors"):
+            path.unlink(missing_ok=True)
 
 
 class Resumable:
     """Finished blocks of a piece of work in a folder, each written as a whole or not at all.
 
+    A block counts as finished when its record is there, with the fingerprint of its arrays, which are read again when
+    the work is continued.
+
     Args:
         folder: New or empty folder, or the folder of the same work; None to keep nothing.
         task: Description of the work, which must be the same when it is continued.
         plan: Cut of the work into blocks. A folder of the same work has its own, see ``plan``.
+        files: Format of the blocks.
 
     Attributes:
         plan: The plan of the folder, with which the work is continued.
@@ -35,58 +76,75 @@ class Resumable:
         OutputError: The folder holds other files, or blocks of other work, or can't be written to.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, task: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-        self.folder, self.plan = None if folder is None else Path(folder), dict(plan)
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None,
+        task: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        files: BlockFiles | None = None,
+    ) -> None:
+        self.folder, self.plan, self._files = (
+            None if folder is None else Path(folder),
+            dict(plan),
+            files or SafetensorFiles(),
+        )
         if self.folder is None:
             return
-        manifest = self.folder / MANIFEST
-        if manifest.exists():
-            self.plan = self._continued(manifest, dict(task))
+        if (self.folder / MANIFEST).exists():
+            self.plan = self._continued(self.folder, dict(task))
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if any(self.folder.iterdir()):
                 raise OutputError(f"{folder} holds other files. Give a new or empty folder.")
-            self._put(MANIFEST, lambda path: path.write_text(json.dumps({"task": task, "plan": plan}, indent=1)))
+            (self.folder / RECORDS).mkdir()
+            entries = {"format": FORMAT, "shapae": __version__, "task": task, "plan": plan}
+            _put_json(self.folder / MANIFEST, entries)
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"can't write to the folder {folder}: {error.strerror or error}.") from error
 
-    def _continued(self, manifest: Path, task: dict[str, Any]) -> dict[str, Any]:
-        try:
-            written = json.loads(manifest.read_text(encoding="utf-8"))
-            before, plan = written["task"], dict(written["plan"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise OutputError(f"{manifest} can't be read: {error}. Give a new or empty folder.") from error
+    def _continued(self, folder: Path, task: dict[str, Any]) -> dict[str, Any]:
+        written = read_manifest(folder)
+        before, plan = written["task"], written["plan"]
         differing = [name for name in {**before, **task} if before.get(name) != json.loads(json.dumps(task.get(name)))]
         if differing:
             raise OutputError(
-                f"{manifest.parent} holds the blocks of other work: {', '.join(differing)} differs. Give a new or "
+                f"{folder} holds the blocks of other work: {', '.join(differing)} differs. Give a new or "
                 f"empty folder, or the same input as before."
             )
+        for parent in (folder, folder / RECORDS):
+            delete_scratch(parent)
         return plan
 
     def load(self, block: str) -> dict[str, NDArray[Any]] | None:
-        """Load the arrays of a block; None if it is not finished, or its file is damaged."""
+        """Load the arrays of a block; None if it is not finished, or its files are damaged."""
         if self.folder is None:
             return None
         try:
-            return load_file(self.folder / f"{block}{SUFFIX}")
-        except (OSError, SafetensorError):
+            return read_block(self.folder, block, self._files)[0]
+        except OutputError:
             return None
 
-    def save(self, block: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def save(self, block: str, arrays: Arrays, **facts: Any) -> None:
         """Write the arrays of a finished block.
 
+        Args:
+            block: Name of the block.
+            arrays: Its arrays.
+            facts: Further entries of its record, which JSON can hold.
+
         Raises:
-            OutputError: The file can't be written.
+            OutputError: The files can't be written.
         """
         if self.folder is None:
             return
         try:
-            self._put(f"{block}{SUFFIX}", lambda path: save_file(dict(arrays), path))
-        except (OSError, SafetensorError) as error:
+            self._files.write(self.folder, block, arrays, facts)
+            record = {"arrays": sorted(arrays), "sha256": _fingerprint(arrays), **facts}
+            _put_json(self.folder / RECORDS / f"{block}.json", record)
+        except Exception as error:  # of the format
             raise OutputError(
                 f"can't write a block to the folder {self.folder}: {one_line(error).rstrip('.')}. The finished "
                 f"blocks are kept: the same call continues."
@@ -97,17 +155,114 @@ class Resumable:
         if self.folder is None:
             return
         with suppress(OSError):  # the result of the work must not be lost
-            for path in (*self.folder.glob(f"*{SUFFIX}"), self.folder / MANIFEST):
-                path.unlink(missing_ok=True)
+            self._files.delete(self.folder)
+            shutil.rmtree(self.folder / RECORDS)
+            (self.folder / MANIFEST).unlink(missing_ok=True)
             if not any(self.folder.iterdir()):
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.rmdir()
 
-    def _put(self, name: str, write: Any) -> None:
-        """Write a file beside its place, and then move it there."""
-        assert self.folder is not None
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".") as scratch:
-            path = Path(scratch) / name
-            write(path)
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            path.replace(self.folder / name)
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the ``task`` and the ``plan`` of a folder of blocks.
+
+    Raises:
+        OutputError: There is none that can be read, or it is of another version.
+    """
+    try:
+        written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found, version = written["format"], written["shapae"]
+        entries = {name: dict(written[name]) for name in ("task", "plan")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {one_line(error)}"
+        raise OutputError(f"{folder / MANIFEST} can't be read: {reason}. Give a folder of finished blocks.") from error
+    if found != FORMAT:
+        raise OutputError(
+            f"{folder} was written by shapae {version} in format {found}, and this version reads format {FORMAT}. "
+            f"Install that version."
+        )
+    return entries
+
+
+def read_block(folder: Path, block: str, files: BlockFiles) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read the arrays of a finished block, and its record.
+
+    Args:
+        folder: Folder of a ``Resumable``.
+        block: Name of the block.
+        files: Format of the blocks.
+
+    Raises:
+        OutputError: The block is not finished, or its files are damaged.
+    """
+    record = read_record(folder, block)
+    try:
+        arrays = files.read(folder, block)
+        whole = record["arrays"] == sorted(arrays) and record["sha256"] == _fingerprint(arrays)
+    except Exception as error:  # of the format
+        raise OutputError(f"block {block} of {folder} is damaged: {one_line(error)}") from error
+    if not whole:
+        raise OutputError(f"block {block} of {folder} is damaged: its numbers are not those that were written.")
+    return arrays, record
+
+
+def read_record(folder: Path, block: str) -> dict[str, Any]:
+    """Read the record of a block.
+
+    Raises:
+        OutputError: The block is not finished, or its record is damaged.
+    """
+    try:
+        return dict(json.loads((folder / RECORDS / f"{block}.json").read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise OutputError(f"block {block} of {folder} is not finished: the call that wrote it continues.") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(f"the record of block {block} of {folder} is damaged: {one_line(error)}") from error
+
+
+def finished_blocks(folder: Path) -> set[str]:
+    """List the names of the blocks that have a record."""
+    return {path.stem for path in (folder / RECORDS).glob("*.json")}
+
+
+def put_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place, and then move it there."""
+    with scratch_in(path.parent) as scratch:
+        fresh = scratch / path.name
+        write(fresh)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+
+@contextmanager
+def scratch_in(folder: Path) -> Iterator[Path]:
+    """Make a hidden folder, which is deleted afterwards; its name says which process made it."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{gethostname()}-{os.getpid()}-") as scratch:
+        yield Path(scratch)
+
+
+def delete_scratch(folder: Path) -> None:
+    """Delete what ``scratch_in`` left behind in processes of this machine that were killed."""
+    for path in folder.glob(f".{gethostname()}-*"):
+        process = path.name.removeprefix(f".{gethostname()}-").partition("-")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # there, a signal 0 ends the process
+        return True
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
+
+
+def _put_json(path: Path, entries: Mapping[str, Any]) -> None:
+    text = json.dumps(entries, indent=1, ensure_ascii=False)
+    put_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
+
+
+def _fingerprint(arrays: Arrays) -> str:
+    return fingerprint(arrays[name] for name in sorted(arrays))

@@ -13,8 +13,8 @@ from tests.faults.table import Fault  # noqa: E402
 HERE = Path(__file__).parent
 INTRODUCTION = """# Faults
 
-Hours of work must not be lost to something trivial, and nothing may go wrong without a word. The table has {count} faults,
-each of which is brought about by the tests, and what must be true afterwards. After each, no scratch files, no shared
+Hours of work must not be lost to something trivial, and nothing may go wrong without a word. The table has
+{count} faults, each of which is brought about by the tests, and what must be true afterwards. After each, no scratch files, no shared
 memory and no worker processes are left, global generators and settings are as they were, and an error is one sentence
 of shapae that says how to go on. The list is made by `tests/faults/page.py`.
 """
@@ -23,7 +23,9 @@ of shapae that says how to go on. The list is made by `tests/faults/page.py`.
 def all_faults() -> list[Fault]:
     """The faults of all modules of this folder, kind by kind."""
     own = ("table", "page")
-    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in own and not path.stem.startswith("test_"))
+    names = sorted(
+        path.stem for path in HERE.glob("*.py") if path.stem not in own and not path.stem.startswith("test_")
+    )
     return [fault for name in names for fault in import_module(f"tests.faults.{name}").FAULTS]
 
 

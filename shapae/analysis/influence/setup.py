@@ -1,9 +1,7 @@
 """Preparation of the work: scores of a copy of the model, both tables, and their checks."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -31,6 +29,7 @@ from shapae.tables.columns import numbered_features
 from shapae.tables.table import Table, TableStream, check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
 from shapae.utils.counts import is_count
+from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
@@ -38,8 +37,6 @@ from shapae.utils.text import enumerate_names
 CHECKED_ROWS = 64
 # Number of rows that are encoded at once.
 ENCODED_ROWS = 2**10
-# Addresses of objects in texts, which differ from process to process.
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +116,14 @@ class Setup:
         Names do not tell all heads, losses and models from each other: the layers are compared, and what they give for
         some rows.
         """
-        hashes = {"rows": _hash(self.rows[block] for block in self.rows.rows.blocks())}
-        hashes["train"] = _hash(self.train[block] for block in self.train.rows.blocks())
-        layers, trials, tensors = ADDRESS.sub("", f"{self.model} {self.scores}"), list[str](), sha256()
+        tables = {"rows": self.rows, "train": self.train}
+        hashes = {name: fingerprint(table[block] for block in table.rows.blocks()) for name, table in tables.items()}
+        trials, hashed = list[str](), list[str]()
         for _ in states.load_each(self.model):
-            state = self.model.state_dict().values()
-            tensors.update(_hash(each for each in state if isinstance(each, Tensor)).encode())
+            hashed.append(fingerprint_state(self.model))
             found = (each(self.trial) for each in gradients)
             trials += [f"{x:.3g}" for each in found for x in (*each.scores.tolist(), *each.squared_norms().tolist())]
-        named = {"model": tensors.hexdigest(), "layers": sha256(layers.encode()).hexdigest()}
+        named = {"model": fingerprint_text(" ".join(hashed)), "layers": fingerprint_text(f"{self.model} {self.scores}")}
         return {**hashes, **named, "scores of some rows": trials}
 
     def result(self, arrays: dict[str, NDArray[Any]], made_by: dict[str, Any]) -> Influence:
@@ -162,14 +158,6 @@ class Setup:
         except ModelError:
             return None
         return np.asarray(torch.cat(parts).cpu())
-
-
-def _hash(tensors: Iterable[Tensor]) -> str:
-    digest = sha256()
-    for each in tensors:
-        digest.update(f"{each.dtype} {tuple(each.shape)}".encode())
-        digest.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _places(rows: TableStream, train: TableStream) -> NDArray[Any]:

@@ -338,8 +338,8 @@ def test_interrupted_work_continues_also_with_other_workers(model, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         shapae.influence(model, TRAIN, ROWS, checkpoints=states, resume=folder)
     monkeypatch.setattr(products, "multiply", real)
-    assert len([*folder.glob("*.block")]) == 12
-    damaged = sorted(folder.glob("*.block"))[3]
+    assert len([*folder.glob("*.safetensors")]) == 12
+    damaged = sorted(folder.glob("*.safetensors"))[3]
     damaged.write_bytes(damaged.read_bytes()[:50])
     with pytest.raises(OutputError, match="rows differs"):
         shapae.influence(model, TRAIN, ROWS + 1, checkpoints=states, resume=folder)

@@ -93,11 +93,11 @@ def interrupt(monkeypatch, folder, **settings):
 def test_blocks_of_other_functions_are_not_mixed_in(name, monkeypatch, tmp_path):
     before, after = OTHERS[name]
     interrupt(monkeypatch, tmp_path / "work", **before)
-    blocks = sorted((tmp_path / "work").glob("*.block"))
+    blocks = sorted((tmp_path / "work").glob("*.safetensors"))
     with pytest.raises(OutputError, match="scores of some rows differs"):
         shapae.influence(**{"model": model(), "train": X, "rows": X[:3]} | after, resume=tmp_path / "work")
     assert len(blocks) == 2
-    assert sorted((tmp_path / "work").glob("*.block")) == blocks
+    assert sorted((tmp_path / "work").glob("*.safetensors")) == blocks
 
 
 @pytest.mark.parametrize(

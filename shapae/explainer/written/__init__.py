@@ -1,0 +1,1 @@
+"""Explanations of many rows in folders, block by block, so that interrupted work continues."""

@@ -1,0 +1,41 @@
+"""The arrays of an explanation as they are written: all with the axes row, feature and output."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shapae.explainer.explanation import Explanation
+from shapae.explainer.export import PER_ROW, ExplanationArrays
+
+# Arrays (n, d, k), and the beginnings of their names in tables.
+PER_VALUE = {
+    "values": "value",
+    "standard_errors": "standard_error",
+    "background_errors": "background_error",
+}
+
+
+def to_arrays(explanation: Explanation) -> dict[str, NDArray[Any]]:
+    """List the arrays of an explanation that are known, with all axes."""
+    parts = ExplanationArrays.of(explanation)
+    arrays = {"values": parts.values, **parts.errors, "data": parts.data}
+    arrays |= {name: getattr(parts, name) for name in PER_ROW}
+    return arrays if explanation.used is None else arrays | {"used": explanation.used}
+
+
+def to_explanation(
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    feature_names: list[str],
+    output_names: str | list[str],
+    row_names: Any,
+    made_by: dict[str, Any],
+) -> Explanation:
+    """Make an explanation of its arrays; ``output_names`` is a single name for an explanation without that axis."""
+    several = (*PER_VALUE, *PER_ROW) if isinstance(output_names, str) else ()
+    parts = {name: np.ascontiguousarray(each[..., 0] if name in several else each) for name, each in arrays.items()}
+    return Explanation(
+        **parts, feature_names=feature_names, output_names=output_names, row_names=row_names, made_by=made_by
+    )

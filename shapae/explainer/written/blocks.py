@@ -1,0 +1,167 @@
+"""Explanations in a folder, read block by block."""
+
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shapae.errors import OutputError, UnknownName
+from shapae.explainer.explanation import Explanation
+from shapae.explainer.importance import Importance, merge_records
+from shapae.explainer.written.arrays import to_explanation
+from shapae.explainer.written.parquet import ParquetFiles
+from shapae.explainer.written.zarr import ZarrFiles
+from shapae.utils.memory import batches
+from shapae.utils.resumable import BlockFiles, finished_blocks, read_block, read_manifest, read_record
+
+FORMATS = ["parquet", "zarr"]
+
+
+class ExplanationBlocks:
+    """Explanations of many rows in a folder, block by block; the values of all rows are never held at once.
+
+    Iterating over it, and ``blocks[0]``, reads explanations of blocks of rows. Each is compared with its checksum.
+
+    Args:
+        folder: Folder of ``Explainer.write``.
+
+    Attributes:
+        folder: The folder.
+        names: Names of all blocks, with their rows.
+        feature_names: Names of the features, or groups.
+        output_names: One name; a list for several outputs.
+
+    Raises:
+        OutputError: The folder does not hold explanations, or they are of another version.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        plan = read_manifest(self.folder)["plan"]
+        try:
+            self._files, self.names = block_files(plan), name_blocks(plan)
+            self.feature_names, self.output_names = plan["feature_names"], plan["output_names"]
+        except KeyError as error:
+            raise OutputError(
+                f"{folder} holds the blocks of other work than explanations: {error} is missing."
+            ) from error
+
+    def __repr__(self) -> str:
+        blocks, missing = len(self), len(self.missing)
+        finished = f"{blocks - missing} of {blocks} blocks are finished" if missing else f"{blocks} blocks"
+        return (
+            f"ExplanationBlocks of {self.rows} rows of {len(self.feature_names)} features in {self.folder}: {finished}"
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Explanation:
+        """Read the explanation of a block.
+
+        Args:
+            number: Number of the block; -1 for the last one.
+
+        Raises:
+            OutputError: The block is not finished, or its files are damaged.
+        """
+        arrays, record = read_block(self.folder, [*self.names][number], self._files)
+        return self._make(arrays, record["row_names"], record["made_by"])
+
+    def __iter__(self) -> Iterator[Explanation]:
+        """Read the explanation of each block.
+
+        Raises:
+            OutputError: Some blocks are not finished, or their files are damaged.
+        """
+        for _, arrays, record in self._read_all():
+            yield self._make(arrays, record["row_names"], record["made_by"])
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, also of those that are not explained yet."""
+        return int(max(rows.stop for rows in self.names.values()))
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the blocks that are not finished."""
+        finished = finished_blocks(self.folder)
+        return [name for name in self.names if name not in finished]
+
+    @property
+    def messages(self) -> dict[str, str]:
+        """By the names of finished blocks: what does not add up in them, for those in which something does not."""
+        records = ((name, read_record(self.folder, name)) for name in self.names if name not in self.missing)
+        return {name: record["message"] for name, record in records if record["message"]}
+
+    def explanation(self) -> Explanation:
+        """Read all blocks into one explanation, which must fit the memory.
+
+        Raises:
+            OutputError: Some blocks are not finished, or their files are damaged.
+        """
+        whole: dict[str, NDArray[Any]] = {}
+        names, records = list[Any](), list[dict[str, Any]]()
+        for rows, arrays, record in self._read_all():
+            for name, array in arrays.items():
+                if name not in whole:
+                    whole[name] = np.empty((self.rows, *array.shape[1:]), array.dtype)
+                whole[name][rows] = array
+            names += record["row_names"] or []
+            records.append(record["made_by"])
+        return self._make(whole, names or None, merge_records(records))
+
+    def importance(self) -> Importance:
+        """Average the values of all blocks, one after the other, as ``Explainer.summarize`` does.
+
+        Raises:
+            OutputError: Some blocks are not finished, or their files are damaged.
+        """
+        return reduce(Importance.merge, map(Importance.of, self))
+
+    def _read_all(self) -> Iterator[tuple[slice, dict[str, NDArray[Any]], dict[str, Any]]]:
+        if missing := self.missing:
+            raise OutputError(
+                f"{len(missing)} of {len(self)} blocks of {self.folder} are not finished, first {missing[0]} with the "
+                f"rows {self.names[missing[0]].start} to {self.names[missing[0]].stop - 1}. The same call of "
+                f"explainer.write continues; blocks[0] reads a single block."
+            )
+        for name, rows in self.names.items():
+            yield rows, *read_block(self.folder, name, self._files)
+
+    def _make(self, arrays: Mapping[str, NDArray[Any]], row_names: Any, made_by: dict[str, Any]) -> Explanation:
+        names = {"feature_names": self.feature_names, "output_names": self.output_names, "row_names": row_names}
+        return to_explanation(arrays, **names, made_by=made_by)
+
+
+def read(folder: str | Path) -> ExplanationBlocks:
+    """Read a folder of ``Explainer.write``: a sequence of explanations, one explanation, or averages.
+
+    Raises:
+        OutputError: The folder does not hold explanations, or they are of another version.
+    """
+    return ExplanationBlocks(folder)
+
+
+def name_blocks(plan: Mapping[str, Any]) -> dict[str, slice]:
+    """Name the blocks of a plan, which has the number of ``rows`` and the ``height`` of a block."""
+    return {f"block-{number:06}": rows for number, rows in enumerate(batches(plan["rows"], plan["height"]))}
+
+
+def block_files(plan: Mapping[str, Any]) -> BlockFiles:
+    """Make the files of the format of a plan, with its names.
+
+    Raises:
+        UnknownName: There is no such format.
+        MissingPackage: Its package is not installed.
+    """
+    outputs = np.atleast_1d(plan["output_names"]).tolist()
+    if plan["format"] == "parquet":
+        return ParquetFiles(plan["feature_names"], outputs)
+    if plan["format"] == "zarr":
+        names = {"feature_names": plan["feature_names"], "output_names": outputs}
+        return ZarrFiles(name_blocks(plan), names)
+    raise UnknownName("format", plan["format"], FORMATS)

@@ -1,0 +1,93 @@
+"""Blocks as Parquet files: one line for each row and output."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shapae.explainer.export import PER_ROW
+from shapae.explainer.written.arrays import PER_VALUE
+from shapae.utils.optional import import_optional
+from shapae.utils.resumable import Arrays, put_file
+
+SUFFIX = ".parquet"
+# Names of the columns of numbers of a row.
+COLUMNS = {"scores": "score", "base_values": "base_value", "residual": "residual"}
+
+
+class ParquetFiles:
+    """One Parquet file for each block, which any reader of Parquet takes, alone or with the others of the folder.
+
+    A line is a row, for a head with several outputs a row and an output. Its columns are ``position``, the number of
+    the row; ``row``, its name; ``output``; ``score``, ``base_value``, ``residual``, ``used``; and for each feature
+    ``value:<feature>``, ``standard_error:<feature>``, ``background_error:<feature>`` and ``data:<feature>``, as far as
+    they are known.
+
+    Args:
+        features: d names.
+        outputs: k names.
+    """
+
+    def __init__(self, features: Sequence[str], outputs: Sequence[str]) -> None:
+        self._features, self._outputs = list(features), list(outputs)
+        import_optional("pyarrow", "format='parquet'", extra="parquet")
+
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Write the file of a block; ``facts`` has the number of its first row and the names of its rows."""
+        import pyarrow
+        from pyarrow import parquet
+
+        (first, last), names, k = facts["rows"], facts["row_names"], len(self._outputs)
+        columns = {"position": np.arange(first, last).repeat(k)}
+        columns |= {} if names is None else {"row": np.array(_of_one_type(names)).repeat(k)}
+        table = pyarrow.table(columns | dict(to_columns(arrays, self._features, self._outputs)))
+        settings = {"compression": "zstd", "use_dictionary": ["row", "output"]}
+        put_file(folder / f"{block}{SUFFIX}", lambda path: parquet.write_table(table, path, **settings))
+
+    def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
+        """Read the arrays of a block."""
+        from pyarrow import parquet
+
+        table = parquet.ParquetFile(folder / f"{block}{SUFFIX}").read()
+        k = len(self._outputs)
+        arrays = {name: table[column].to_numpy().reshape(-1, k) for name, column in COLUMNS.items()}
+        for name, prefix in (*PER_VALUE.items(), ("data", "data")):
+            names = [f"{prefix}:{feature}" for feature in self._features]
+            if names[0] in table.column_names:
+                stacked = np.stack([table[each].to_numpy() for each in names])
+                arrays[name] = np.ascontiguousarray(stacked.reshape(len(names), -1, k).transpose(1, 0, 2))
+        arrays["data"] = np.ascontiguousarray(arrays["data"][..., 0])
+        return arrays | ({"used": table["used"].to_numpy()[::k]} if "used" in table.column_names else {})
+
+    def delete(self, folder: Path) -> None:
+        """Delete the files of all blocks."""
+        for path in folder.glob(f"block-*{SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+
+def _of_one_type(names: list[str | int | float]) -> list[Any]:
+    return names if len({*map(type, names)}) == 1 else [*map(str, names)]
+
+
+def to_columns(arrays: Arrays, features: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Make the columns of ``ParquetFiles`` with their names, but for those that name the rows.
+
+    Args:
+        arrays: Arrays of ``to_arrays``.
+        features: d names.
+        outputs: k names.
+    """
+    n, _, k = arrays["values"].shape
+    if k > 1:
+        yield "output", np.array([*outputs] * n, dtype=object)
+    yield from ((COLUMNS[name], arrays[name].reshape(-1)) for name in PER_ROW)
+    if "used" in arrays:
+        yield "used", np.repeat(arrays["used"], k)
+    for name, prefix in PER_VALUE.items():
+        if name in arrays:
+            by_feature = np.ascontiguousarray(arrays[name].transpose(1, 0, 2)).reshape(len(features), -1)
+            yield from ((f"{prefix}:{feature}", column) for feature, column in zip(features, by_feature, strict=True))
+    data = np.repeat(np.ascontiguousarray(arrays["data"].T), k, axis=1)
+    yield from ((f"data:{feature}", column) for feature, column in zip(features, data, strict=True))

@@ -1,0 +1,106 @@
+"""Explanations of all rows of a table, written block by block."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from joblib import effective_n_jobs
+
+from shapae.explainer.chunks import result_bytes
+from shapae.explainer.core import Core
+from shapae.explainer.files import plain_name
+from shapae.explainer.inputs import player_names
+from shapae.explainer.written.arrays import to_arrays
+from shapae.explainer.written.blocks import ExplanationBlocks, block_files, name_blocks
+from shapae.explainer.written.explain import alone, explain_rows
+from shapae.heads.arguments import describe_head
+from shapae.tables.table import Table, TableStream, read_table
+from shapae.utils.arguments import read_arguments
+from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
+from shapae.utils.parallel import parallel_map
+from shapae.utils.resumable import Resumable
+
+# Part of the memory of a worker that the values of a block may take: they are held with their errors and with the rows,
+# and all of these again as the columns of a table.
+SHARE = 1 / 64
+# Part of the memory of a worker for explaining a block.
+EXPLAINING = 3 / 4
+# Smallest number of blocks, so that little is lost, as long as they have this many rows.
+MIN_BLOCKS, MIN_ROWS = 16, 2**8
+# Number of rows whose scores tell one model and head from others.
+TOLD_APART = 8
+
+
+def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout: float | None) -> ExplanationBlocks:
+    """Explain the rows of ``X`` block by block; see ``Explainer.write``."""
+    table = read_table(X, "rows")
+    with explainer._running(table) as (names, rows, game):
+        message = explainer._check_gradients(names, rows)
+        outputs, task = explainer._score.outputs(names), _describe(explainer, rows)
+        plan = _plan(explainer, len(rows)) | {"format": format, "feature_names": player_names(game, names)}
+        plan["output_names"] = outputs[0] if len(outputs) == 1 else outputs
+    explainer._warn(message)
+    store = Resumable(folder, task | {"format": format, "features": names}, plan, block_files(plan))
+    blocks = name_blocks(store.plan)
+    missing = [name for name in blocks if store.load(name) is None]
+    room = explainer.memory * EXPLAINING / int(effective_n_jobs(explainer.n_jobs))
+    work = partial(_write_block, alone(explainer, room), store)
+    tasks = ((name, blocks[name].start, table.block(blocks[name])) for name in missing)
+    settings = {"n_jobs": explainer.n_jobs, "progress": explainer.progress, "label": "writing"}
+    for _ in parallel_map(work, tasks, len(missing), **settings):
+        pass
+    written = ExplanationBlocks(folder)
+    explainer._warn(_summary(written))
+    return written
+
+
+def _summary(written: ExplanationBlocks) -> str | None:
+    """Describe the blocks in which the values do not add up; None if there are none."""
+    for name, message in written.messages.items():
+        rows = written.names[name]
+        return (
+            f"in {len(written.messages)} of {len(written)} blocks, first in that of the rows {rows.start} to "
+            f"{rows.stop - 1}: {message}"
+        )
+    return None
+
+
+def _plan(explainer: Core, n: int) -> dict[str, Any]:
+    """Cut n rows into blocks whose arrays fit the memory of each worker."""
+    room = explainer.memory * SHARE / int(effective_n_jobs(explainer.n_jobs))
+    height = min(max(-(-n // MIN_BLOCKS), MIN_ROWS), int(room // result_bytes(explainer._game)))
+    return {"rows": n, "height": max(1, height)}
+
+
+def _describe(explainer: Core, rows: TableStream) -> dict[str, Any]:
+    """Describe the work, so that other work is told from it."""
+    score, game, table = explainer._score, explainer._game, rows.rows
+    background = [each for each in (explainer.background, game.weights) if each is not None]
+    with torch.no_grad():
+        scores = score.self_scores(rows[:TOLD_APART]).flatten().tolist()
+    named = {"row names": None if table.row_names is None else fingerprint_text(" ".join(map(str, table.row_names)))}
+    return named | {
+        "model": fingerprint_state(score.autoencoder),
+        "layers": fingerprint_text(f"{score.autoencoder.model} {score}"),
+        "head": [explainer.head, describe_head(score.head)],
+        "backend": [explainer.backend, read_arguments(explainer._given_backend)],
+        "background": fingerprint(background),
+        "rows": fingerprint(table.dense(block) for block in table.blocks()),
+        "scores of some rows": [f"{each:.3g}" for each in scores],
+        **{name: getattr(explainer, name) for name in ("seed", "tolerance", "groups")},
+        "source": score.source,
+    }
+
+
+def _write_block(explainer: Core, store: Resumable, name: str, first_row: int, rows: Table) -> None:
+    """Explain and write a block of rows, of which the first is ``first_row`` in its table."""
+    try:
+        explanation, message = explain_rows(explainer, rows, first_row)
+    except Exception as error:
+        error.add_note(f"this was in the rows {first_row} to {first_row + len(rows) - 1}")
+        raise
+    names = None if rows.row_names is None else [plain_name(each) for each in pd.Index(rows.row_names)]
+    facts = {"rows": [first_row, first_row + len(rows)], "row_names": names, "message": message}
+    store.save(name, to_arrays(explanation), **facts, made_by=explanation.made_by)
