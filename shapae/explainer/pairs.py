@@ -115,8 +115,11 @@ def interact_rows(game: Game, rows: TableStream, settings: Settings, chosen: lis
     used = np.full(n, len(game.background))
     base = base_values(game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size)
     seeds, work = row_seeds(settings.seed, n), partial(_interact_block, game.clone(), chosen, plan.batch_size)
-    tasks = ((rows[block], seeds[block]) for block in plan.blocks)
-    results = parallel_map(work, tasks, len(plan.blocks), n_jobs=settings.n_jobs, progress=settings.progress)
+
+    def arguments(number: int) -> tuple[Any, ...]:
+        return rows[plan.blocks[number]], seeds[plan.blocks[number]]
+
+    results = parallel_map(work, arguments, len(plan.blocks), n_jobs=settings.n_jobs, progress=settings.progress)
     values, errors = np.empty((2, n, m, m), scores.dtype)
     for block, result in zip(plan.blocks, results, strict=True):
         values[block], errors[block] = result

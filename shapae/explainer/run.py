@@ -230,5 +230,9 @@ def _run(
         attribution = cache(attribution)
     work = partial(attempt, Room(plan.room, current_room().said), work)
     parts = (rows, seeds, *per_row)
-    arguments = (([*map(attribution, games)], *(part[block] for part in parts)) for games, block in tasks)
+
+    def arguments(number: int) -> tuple[Any, ...]:
+        games, block = tasks[number]
+        return [*map(attribution, games)], *(part[block] for part in parts)
+
     return parallel_map(work, arguments, len(tasks), n_jobs=settings.n_jobs, progress=settings.progress)

@@ -20,11 +20,12 @@ DELAY = 1.0
 
 def parallel_map(
     function: Callable[..., T],
-    tasks: Iterable[tuple[Any, ...]],
+    make_task: Callable[[int], tuple[Any, ...]],
     total: int,
     *,
     n_jobs: int | None,
     progress: bool | None,
+    timeout: float | None = None,
     label: str = "explaining",
 ) -> Iterator[T]:
     """Call ``function`` with the arguments of each task, on workers.
@@ -33,19 +34,23 @@ def parallel_map(
 
     Args:
         function: It must be picklable, as must the arguments.
-        tasks: Tuples of arguments. A task is made when a worker is ready for it.
+        make_task: Function of the number of a task, from 0, that makes its arguments. It is called when a worker is
+            ready for the task, and again when the task was lost.
         total: Number of tasks.
         n_jobs: Number of workers, as in joblib.
         progress: See ``progress_bar``.
+        timeout: Seconds that a task may take; None for no limit.
         label: Text of the bar.
 
     Returns:
         The results, in the order of the tasks.
     """
     if effective_n_jobs(n_jobs) == 1:
-        return progress_bar((function(*task) for task in tasks), total, progress, label)
+        return progress_bar((function(*make_task(number)) for number in range(total)), total, progress, label)
     call, parent = delayed(_call), os.getpid()
-    results: Iterator[T] = Parallel(n_jobs, return_as="generator")(call(parent, function, task) for task in tasks)
+    results: Iterator[T] = Parallel(n_jobs, return_as="generator", timeout=timeout)(
+        call(parent, function, make_task(number)) for number in range(total)
+    )
     return progress_bar(_picklable(results), total, progress, label)
 
 

@@ -41,8 +41,8 @@ def power(base, exponent):
 
 @pytest.mark.parametrize("n_jobs", [None, 1, 2])
 def test_results_come_in_the_order_of_the_tasks(n_jobs):
-    tasks = ((base, 2) for base in range(20))
-    assert consume(parallel_map(power, tasks, 20, n_jobs=n_jobs, progress=False)) == [base**2 for base in range(20)]
+    squares = parallel_map(power, lambda base: (base, 2), 20, n_jobs=n_jobs, progress=False)
+    assert consume(squares) == [base**2 for base in range(20)]
 
 
 def test_worker_processes_compute_with_one_thread_and_this_process_with_its_own():
@@ -56,6 +56,6 @@ def test_worker_processes_compute_with_one_thread_and_this_process_with_its_own(
 
 
 def test_work_is_done_in_other_processes():
-    processes = {*parallel_map(os.getpid, [()] * 4, 4, n_jobs=2, progress=False)}
+    processes = {*parallel_map(os.getpid, lambda number: (), 4, n_jobs=2, progress=False)}
     assert os.getpid() not in processes
-    assert {*parallel_map(os.getpid, [()], 1, n_jobs=1, progress=False)} == {os.getpid()}
+    assert {*parallel_map(os.getpid, lambda number: (), 1, n_jobs=1, progress=False)} == {os.getpid()}

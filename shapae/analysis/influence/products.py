@@ -1,9 +1,9 @@
 """All inner products of gradients: tested rows x training rows, block by block, on all workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -19,6 +19,7 @@ from shapae.utils.memory import BLOCKS_PER_WORKER, MIN_BLOCKS, batches, format_b
 from shapae.utils.parallel import parallel_map
 from shapae.utils.resumable import Resumable
 
+T = TypeVar("T")
 # Part of the memory for each of: the gradients of tested rows, those of training rows, and their computation.
 SHARE = 1 / 4
 
@@ -151,9 +152,10 @@ def all_products(
                     missing.append(name)
                 else:
                     yield part, block, weight, Products(**known)
-            held = _of_part(tested, setup.rows, part, n_jobs) if missing else None
-            tasks = ((held, setup.train[names[name]]) for name in missing)
-            computed = parallel_map(partial(multiply, trained), tasks, len(missing), n_jobs=n_jobs, progress=False)
+            if not missing:
+                continue
+            work = partial(multiply, trained, _of_part(tested, setup.rows, part, n_jobs))
+            computed = _map_blocks(work, setup.train, [names[name] for name in missing], n_jobs)
             for name, products in zip(missing, computed, strict=True):
                 store.save(name, vars(products))
                 yield part, names[name], weight, products
@@ -166,8 +168,14 @@ def _of_part(tested: RowGradients, rows: TableStream, part: slice, n_jobs: int |
         slice(part.start + each.start, part.start + each.stop)
         for each in batches(n, -(-n // int(effective_n_jobs(n_jobs))))
     ]
-    tasks = ((rows[block],) for block in blocks)
-    return Gradients.concatenate([*parallel_map(tested, tasks, len(blocks), n_jobs=n_jobs, progress=False)])
+    return Gradients.concatenate([*_map_blocks(tested, rows, blocks, n_jobs)])
+
+
+def _map_blocks(
+    work: Callable[[Tensor], T], rows: TableStream, blocks: Sequence[slice], n_jobs: int | None
+) -> Iterator[T]:
+    """Do ``work`` on each block of rows, on all workers."""
+    return parallel_map(work, lambda number: (rows[blocks[number]],), len(blocks), n_jobs=n_jobs, progress=False)
 
 
 def add_up(setup: Setup, blocks: Iterator[Block]) -> dict[str, NDArray[Any]]:

@@ -142,9 +142,10 @@ def map_slices(
     """
     workers = effective_n_jobs(task.n_jobs)
     slices = batches(total, 1 if workers == 1 else -(-total // (BLOCKS_PER_WORKER * workers)))
-    calls = ((task, chosen) for chosen in slices)
-    call = partial(_without_gradients, function)
-    results = parallel_map(call, calls, len(slices), n_jobs=task.n_jobs, progress=task.progress, label=label)
+    call = partial(_without_gradients, function, task)
+    results = parallel_map(
+        call, lambda number: (slices[number],), len(slices), n_jobs=task.n_jobs, progress=task.progress, label=label
+    )
     return np.concatenate(list(results))
 
 

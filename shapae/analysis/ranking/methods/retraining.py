@@ -54,9 +54,9 @@ def measure(task: RankingTask, quantities: Sequence[str]) -> NDArray[Any]:
     baselines = {mode: mode if mode == "drop" else "all" for mode in quantities}
     runs: dict[str, tuple[str, Player]] = {baseline: (baseline, ()) for baseline in baselines.values()}
     runs |= {f"{mode}-{place}": (mode, player) for mode in quantities for place, player in enumerate(task.players)}
-    calls = ((folder, name, partial(_feature_errors, task, *run)) for name, run in runs.items())
+    calls = [(folder, name, partial(_feature_errors, task, *run)) for name, run in runs.items()]
     results = parallel_map(
-        _load_or_compute, calls, len(runs), n_jobs=task.n_jobs, progress=task.progress, label="retraining"
+        _load_or_compute, calls.__getitem__, len(runs), n_jobs=task.n_jobs, progress=task.progress, label="retraining"
     )
     errors = dict(zip(runs, results, strict=True))
     rises = [
