@@ -46,10 +46,16 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     blocks = name_blocks(store.plan)
     missing = [name for name in blocks if store.load(name) is None]
     room = explainer.memory * EXPLAINING / int(effective_n_jobs(explainer.n_jobs))
-    work = partial(_write_block, alone(explainer, room), store)
-    tasks = ((name, blocks[name].start, table.block(blocks[name])) for name in missing)
-    settings = {"n_jobs": explainer.n_jobs, "progress": explainer.progress, "label": "writing"}
-    for _ in parallel_map(work, tasks, len(missing), **settings):
+    results = parallel_map(
+        partial(_write_block, alone(explainer, room), store),
+        lambda number: (missing[number], blocks[missing[number]].start, table.block(blocks[missing[number]])),
+        len(missing),
+        n_jobs=explainer.n_jobs,
+        progress=explainer.progress,
+        timeout=timeout,
+        label="writing",
+    )
+    for _ in results:
         pass
     written = ExplanationBlocks(folder)
     explainer._warn(_summary(written))

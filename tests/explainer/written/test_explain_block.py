@@ -21,8 +21,8 @@ def test_blocks_have_the_lines_of_the_whole(settings):
     assert [*lines.index] == [*np.repeat(X.index, k)]
     values = lines[[f"value:{name}" for name in NAMES]].to_numpy().reshape(23, k, -1).transpose(0, 2, 1)
     np.testing.assert_allclose(values, want.values.reshape(values.shape), rtol=1e-10)
-    np.testing.assert_array_equal(lines["score"], want.scores.reshape(-1))
-    np.testing.assert_array_equal(lines["base_value"], want.base_values.reshape(-1))
+    np.testing.assert_allclose(lines["score"], want.scores.reshape(-1), rtol=1e-10)
+    np.testing.assert_allclose(lines["base_value"], want.base_values.reshape(-1), rtol=1e-10)
     assert "output" not in lines or [*lines["output"]] == want.output_names * 23
 
 
