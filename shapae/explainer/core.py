@@ -161,9 +161,9 @@ class Core(Picklable):
     def _message(self, sums: Additivity) -> str | None:
         return sums.message(self._backend.additive, self._score.eps)
 
-    def _warn(self, message: str | None) -> None:
+    def _warn(self, message: str | None, stacklevel: int = 3) -> None:
         if message:
-            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=3)
+            warnings.warn(f"{message} {self._backend.hint}", AdditivityWarning, stacklevel=stacklevel)
 
 
 def _name_or_object(name: str, each: Any, make: Callable[[str], Any]) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from shapae.errors import OutputError
-from shapae.utils.fingerprint import fingerprint
+from shapae.utils.fingerprint import fingerprint, fingerprint_text
 from shapae.utils.text import one_line
 from shapae.utils.version import __version__
 
@@ -23,6 +23,8 @@ from shapae.utils.version import __version__
 MANIFEST, RECORDS = "_manifest.json", "_blocks"
 # Number of the format, which a change of the files must raise.
 FORMAT = 1
+# Entry of a record with the checksum of all others.
+CHECKSUM = "checksum"
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -169,10 +171,10 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         OutputError: There is none that can be read, or it is of another version.
     """
     try:
-        written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        written = _get_json(folder / MANIFEST)
         found, version = written["format"], written["shapae"]
         entries = {name: dict(written[name]) for name in ("task", "plan")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {one_line(error)}"
         raise OutputError(f"{folder / MANIFEST} can't be read: {reason}. Give a folder of finished blocks.") from error
     if found != FORMAT:
@@ -212,10 +214,10 @@ def read_record(folder: Path, block: str) -> dict[str, Any]:
         OutputError: The block is not finished, or its record is damaged.
     """
     try:
-        return dict(json.loads((folder / RECORDS / f"{block}.json").read_text(encoding="utf-8")))
+        return _get_json(folder / RECORDS / f"{block}.json")
     except FileNotFoundError as error:
         raise OutputError(f"block {block} of {folder} is not finished: the call that wrote it continues.") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"the record of block {block} of {folder} is damaged: {one_line(error)}") from error
 
 
@@ -260,8 +262,25 @@ def _is_running(process: int) -> bool:
 
 
 def _put_json(path: Path, entries: Mapping[str, Any]) -> None:
-    text = json.dumps(entries, indent=1, ensure_ascii=False)
+    """Write a record with its own checksum."""
+    text = json.dumps({**entries, CHECKSUM: _checksum(entries)}, indent=1, ensure_ascii=False)
     put_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
+
+
+def _get_json(path: Path) -> dict[str, Any]:
+    """Read a record of ``_put_json``.
+
+    Raises:
+        ValueError: It is not what was written.
+    """
+    entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if entries.pop(CHECKSUM) != _checksum(entries):
+        raise ValueError("its entries are not those that were written")
+    return entries
+
+
+def _checksum(entries: Mapping[str, Any]) -> str:
+    return fingerprint_text(json.dumps(entries, sort_keys=True))
 
 
 def _fingerprint(arrays: Arrays) -> str:

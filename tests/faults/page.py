@@ -15,8 +15,8 @@ INTRODUCTION = """# Faults
 
 Hours of work must not be lost to something trivial, and nothing may go wrong without a word. The table has
 {count} faults, each of which is brought about by the tests, and what must be true afterwards. After each, no scratch
-files, no shared memory and no worker processes are left, global generators and settings are as they were, and an error is one sentence
-of shapae that says how to go on. The list is made by `tests/faults/page.py`.
+files, no shared memory and no worker processes are left, global generators and settings are as they were, and an
+error is one sentence of shapae that says how to go on. The list is made by `tests/faults/page.py`.
 """
 
 

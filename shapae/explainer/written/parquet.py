@@ -43,14 +43,14 @@ class ParquetFiles:
         columns = {"position": np.arange(first, last).repeat(k)}
         columns |= {} if names is None else {"row": np.array(_of_one_type(names)).repeat(k)}
         table = pyarrow.table(columns | dict(to_columns(arrays, self._features, self._outputs)))
-        settings = {"compression": "zstd", "use_dictionary": ["row", "output"]}
+        settings = {"compression": "zstd", "use_dictionary": ["row", "output"], "write_page_checksum": True}
         put_file(folder / f"{block}{SUFFIX}", lambda path: parquet.write_table(table, path, **settings))
 
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read the arrays of a block."""
         from pyarrow import parquet
 
-        table = parquet.ParquetFile(folder / f"{block}{SUFFIX}").read()
+        table = parquet.ParquetFile(folder / f"{block}{SUFFIX}", page_checksum_verification=True).read()
         k = len(self._outputs)
         arrays = {name: table[column].to_numpy().reshape(-1, k) for name, column in COLUMNS.items()}
         for name, prefix in (*PER_VALUE.items(), ("data", "data")):

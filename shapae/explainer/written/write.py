@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from joblib import effective_n_jobs
 
+from shapae.errors import OutputError
 from shapae.explainer.chunks import result_bytes
 from shapae.explainer.core import Core
 from shapae.explainer.files import plain_name
@@ -34,14 +35,19 @@ TOLD_APART = 8
 
 
 def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout: float | None) -> ExplanationBlocks:
-    """Explain the rows of ``X`` block by block; see ``Explainer.write``."""
+    """Explain the rows of ``X`` block by block; see ``Explainer.write``.
+
+    Raises:
+        OutputError: The workers wrote elsewhere; for others see ``Explainer.write``.
+    """
+    folder = folder.absolute()  # the workers may be in other folders
     table = read_table(X, "rows")
     with explainer._running(table) as (names, rows, game):
         message = explainer._check_gradients(names, rows)
         outputs, task = explainer._score.outputs(names), _describe(explainer, rows)
         plan = _plan(explainer, len(rows)) | {"format": format, "feature_names": player_names(game, names)}
         plan["output_names"] = outputs[0] if len(outputs) == 1 else outputs
-    explainer._warn(message)
+    explainer._warn(message, stacklevel=4)
     store = Resumable(folder, task | {"format": format, "features": names}, plan, block_files(plan))
     blocks = name_blocks(store.plan)
     missing = [name for name in blocks if store.load(name) is None]
@@ -58,7 +64,12 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     for _ in results:
         pass
     written = ExplanationBlocks(folder)
-    explainer._warn(_summary(written))
+    if written.missing:
+        raise OutputError(
+            f"the workers wrote {len(written.missing)} of {len(written)} blocks where this machine does not see them. "
+            f"Give a folder that all machines share, by the same path, instead of {folder}."
+        )
+    explainer._warn(_summary(written), stacklevel=4)
     return written
 
 

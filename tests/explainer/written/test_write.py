@@ -273,7 +273,7 @@ def test_values_that_do_not_add_up_are_said_once_with_their_blocks(tmp_path):
     explain = shapae.Explainer(Steep(), BACKGROUND, backend="deep")
     with pytest.warns(AdditivityWarning, match=r"in \d of 6 blocks, first in that of the rows \d+ to \d+: ") as caught:
         written = explain.write(X, tmp_path)
-    assert len(caught) == 1
+    assert [Path(warning.filename).name for warning in caught] == [Path(__file__).name]
     assert written.messages
 
 
@@ -293,7 +293,7 @@ def test_a_damaged_manifest_is_an_error(break_it, tmp_path):
     explainer().write(X, tmp_path)
     (tmp_path / resumable.MANIFEST).write_text(break_it)
     for call in (lambda: shapae.read(tmp_path), lambda: explainer().write(X, tmp_path)):
-        with pytest.raises(OutputError, match=r"can't be read|was written by shapae 9\.9"):
+        with pytest.raises(OutputError, match=r"can't be read"):
             call()
 
 
