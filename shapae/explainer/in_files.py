@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from shapae.explainer.core import Core
 from shapae.explainer.saved import FILES, asking_for_factory, check_changes, read_folder, reading, write_folder
 from shapae.explainer.twins import check_twin, check_unchanged, make_twin
-from shapae.explainer.written.blocks import ExplanationBlocks
-from shapae.explainer.written.write import write_blocks
 from shapae.utils.directories import atomic_directory
+
+if TYPE_CHECKING:
+    from shapae.explainer.written.blocks import ExplanationBlocks
 
 
 class InFiles(Core):
@@ -19,7 +20,7 @@ class InFiles(Core):
 
     def write(
         self, X: Any, folder: str | Path, *, format: str = "parquet", timeout: float | None = None
-    ) -> ExplanationBlocks:
+    ) -> "ExplanationBlocks":
         """Explain the rows of ``X`` block by block, and write each block to ``folder`` as soon as it is explained.
 
         The same call again continues, also with other workers: blocks that are there are not computed again. So does a
@@ -42,6 +43,8 @@ class InFiles(Core):
             MissingPackage: The package of the format is not installed.
             Exception: See ``__call__``.
         """
+        from shapae.explainer.written.write import write_blocks  # the base class of explanations takes a second
+
         return write_blocks(self, X, Path(folder), format=format, timeout=timeout)
 
     def save(self, folder: str | Path, factory: str | Callable[[], Any] | None = None) -> Path:
