@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from shapae.utils.context import torch_threads
-from shapae.utils.parallel import _call, parallel_map, progress_bar
+from shapae.utils.parallel import parallel_map
+from shapae.utils.parallel_worker import run_task
+from shapae.utils.progress import progress_bar
 
 
 def consume(items):
@@ -49,8 +51,8 @@ def test_worker_processes_compute_with_one_thread_and_this_process_with_its_own(
     """A process with another parent is a worker; torch itself may use more threads there."""
     before = torch.get_num_threads()
     with torch_threads(2):
-        assert _call(os.getpid(), torch.get_num_threads, ()) == 2
-        assert _call(os.getppid(), torch.get_num_threads, ()) == 1
+        assert run_task(os.getpid(), torch.get_num_threads, ()).unwrap() == 2
+        assert run_task(os.getppid(), torch.get_num_threads, ()).unwrap() == 1
         assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == before
 
