@@ -58,10 +58,10 @@ def parallel_map(
     """
     _check_progress(progress)
     jobs = count_workers(n_jobs, timeout=timeout)
-    if jobs == 1 and timeout is None:
-        return progress_bar((function(*make_task(number)) for number in range(total)), total, progress, label)
     backend = get_active_backend()[0]
     cluster = CLUSTERS.get(type(backend).__name__)
+    if timeout is None and (n_jobs == 1 if cluster else jobs == 1):  # a cluster may have one worker, or one for now
+        return progress_bar((function(*make_task(number)) for number in range(total)), total, progress, label)
     on_workers = run_on_joblib if cluster is None else partial(run_on_cluster, cluster(backend))
     run = partial(on_workers, function, jobs=jobs, timeout=timeout)
     return progress_bar(_run_all(run, make_task, total, timeout), total, progress, label)

@@ -11,6 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol
 
 import cloudpickle
@@ -23,6 +24,8 @@ from shapae.utils.parallel_worker import Outcome, ready, run_pickled
 AHEAD = 2
 # Seconds between two looks for workers, and number of looks without one after which no worker is expected any more.
 LOOK, LOOKS = 5.0, 12
+# Seconds that the workers of Dask may take to start anew.
+RESTART = 30
 
 
 class Cluster(Protocol):
@@ -37,8 +40,8 @@ class Cluster(Protocol):
     def submit(self, *call: Any) -> Any:
         """Start a function with its arguments, and return a future: ``result(timeout)``."""
 
-    def start(self, jobs: int) -> None:
-        """Wait until the workers have imported shapae."""
+    def start(self, jobs: int) -> list[Any]:
+        """Let each worker import shapae, and return futures."""
 
     def count(self) -> int:
         """Count the workers."""
@@ -63,9 +66,12 @@ def run_on_cluster(
         Overtime: A task takes longer than ``timeout``; its worker was ended.
     """
     left, futures, parent = iter(numbers), deque[Any](), os.getpid()
-    if timeout is not None:
-        cluster.start(jobs)
     try:
+        if timeout is not None:
+            futures += cluster.start(jobs)
+            while futures:
+                _wait(cluster, futures[0], None)
+                futures.popleft()
         while True:
             for number in left:
                 futures.append(cluster.submit(run_pickled, parent, _pickle(function, make_task(number))))
@@ -115,7 +121,8 @@ def _wait(cluster: Cluster, future: Any, timeout: float | None) -> Outcome:
         except CancelledError as error:
             raise LostWorkers("their tasks were cancelled") from error
         except Exception as error:
-            raise LostWorkers(_reason(error), cluster.again) from error
+            absent = isinstance(error, ImportError) or "ModuleNotFoundError" in str(error)
+            raise LostWorkers(_reason(error), cluster.again and not absent) from error
         looks = looks + 1 if cluster.count() == 0 else 0
         if looks == LOOKS:
             raise LostWorkers(f"the cluster has had no worker for {LOOK * LOOKS:.0f} seconds", again=False)
@@ -141,9 +148,9 @@ class Dask:
             warnings.filterwarnings("ignore", "Sending large graph")
             return self.client.submit(*call, pure=False)
 
-    def start(self, jobs: int) -> None:
+    def start(self, jobs: int) -> list[Any]:
         """See ``Cluster``."""
-        self.client.run(ready)
+        return [self.client.submit(ready, pure=False, workers=[name]) for name in self.client.ncores()]
 
     def count(self) -> int:
         """See ``Cluster``."""
@@ -155,7 +162,8 @@ class Dask:
         busy = [name for name, tasks in self.client.processing().items() if keys & {*tasks}] if running else []
         self.client.cancel(futures)
         if busy:
-            self.client.restart_workers(busy, raise_for_error=False)
+            with suppress(Exception):  # without a nanny, a worker goes on
+                self.client.restart_workers(busy, timeout=RESTART, raise_for_error=False)
 
 
 class Ray:
@@ -176,10 +184,9 @@ class Ray:
         future.add_done_callback(self.references.pop)
         return future
 
-    def start(self, jobs: int) -> None:
+    def start(self, jobs: int) -> list[Any]:
         """See ``Cluster``."""
-        for future in [self.submit(ready) for _ in range(jobs)]:
-            future.result()
+        return [self.submit(ready) for _ in range(jobs)]
 
     def count(self) -> int:
         """See ``Cluster``."""
@@ -212,10 +219,9 @@ class Spark:
         self.context.setJobGroup(self.group, "shapae", interruptOnCancel=True)
         return self.context.parallelize([0], 1).map(lambda _: function(*arguments)).collect()[0]
 
-    def start(self, jobs: int) -> None:
+    def start(self, jobs: int) -> list[Any]:
         """See ``Cluster``."""
-        for future in [self.submit(ready) for _ in range(jobs)]:
-            future.result()
+        return [self.submit(ready) for _ in range(jobs)]
 
     def count(self) -> int:
         """See ``Cluster``."""

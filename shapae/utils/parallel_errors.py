@@ -23,6 +23,11 @@ class Overtime(Exception):
 
 def dead(lost: LostWorkers, tasks: str) -> str:
     """Describe workers that die again and again."""
+    if "ModuleNotFoundError" in lost.reason:
+        return (
+            f"the workers can't begin with {tasks}: {lost.reason}. Install shapae and the module of the model where "
+            f"they run, in the same versions. Spark takes the Python that PYSPARK_PYTHON names."
+        )
     times = f"{ATTEMPTS} times in a row" if lost.again else "in each attempt"
     return (
         f"the workers died {times} in {tasks}, without a new result: {lost.reason}. If the system ended them as memory "
