@@ -6,6 +6,7 @@ nothing, so that each error has its place.
 """
 
 import os
+import signal
 import sys
 import warnings
 from collections import deque
@@ -22,10 +23,8 @@ from shapae.utils.parallel_worker import Outcome, ready, run_pickled
 
 # Tasks of each worker that are sent at once: one that it computes, and one that waits for it.
 AHEAD = 2
-# Seconds between two looks for workers, and number of looks without one after which no worker is expected any more.
+# Seconds between two looks for workers, and number of looks without one after which the tasks are lost.
 LOOK, LOOKS = 5.0, 12
-# Seconds that the workers of Dask may take to start anew.
-RESTART = 30
 
 
 class Cluster(Protocol):
@@ -43,8 +42,8 @@ class Cluster(Protocol):
     def start(self, jobs: int) -> list[Any]:
         """Let each worker import shapae, and return futures."""
 
-    def count(self) -> int:
-        """Count the workers."""
+    def works(self) -> bool:
+        """Tell whether some worker computes something."""
 
     def cancel(self, futures: list[Any], *, running: bool) -> None:
         """Cancel tasks, also those that are running if ``running``."""
@@ -106,7 +105,7 @@ def _wait(cluster: Cluster, future: Any, timeout: float | None) -> Outcome:
     """Wait for a result.
 
     Raises:
-        LostWorkers: The worker died, or the task was cancelled, or there is no worker any more.
+        LostWorkers: The worker died, or the task was cancelled, or no worker takes it.
         Overtime: It takes longer than ``timeout``.
     """
     looks, left = 0, timeout
@@ -123,9 +122,9 @@ def _wait(cluster: Cluster, future: Any, timeout: float | None) -> Outcome:
         except Exception as error:
             absent = isinstance(error, ImportError) or "ModuleNotFoundError" in str(error)
             raise LostWorkers(_reason(error), cluster.again and not absent) from error
-        looks = looks + 1 if cluster.count() == 0 else 0
+        looks = 0 if cluster.works() else looks + 1
         if looks == LOOKS:
-            raise LostWorkers(f"the cluster has had no worker for {LOOK * LOOKS:.0f} seconds", again=False)
+            raise LostWorkers(f"for {LOOK * LOOKS:.0f} seconds the cluster had no worker for them")
 
 
 def _reason(error: Exception) -> str:
@@ -150,11 +149,11 @@ class Dask:
 
     def start(self, jobs: int) -> list[Any]:
         """See ``Cluster``."""
-        return [self.client.submit(ready, pure=False, workers=[name]) for name in self.client.ncores()]
+        return [self.submit(ready) for _ in range(jobs)]
 
-    def count(self) -> int:
+    def works(self) -> bool:
         """See ``Cluster``."""
-        return len(self.client.ncores())
+        return any(self.client.processing().values())
 
     def cancel(self, futures: list[Any], *, running: bool) -> None:
         """See ``Cluster``. A worker that computes a task is started anew, which takes a nanny."""
@@ -163,7 +162,12 @@ class Dask:
         self.client.cancel(futures)
         if busy:
             with suppress(Exception):  # without a nanny, a worker goes on
-                self.client.restart_workers(busy, timeout=RESTART, raise_for_error=False)
+                self.client.run(_kill, workers=busy, nanny=True)
+
+
+def _kill(dask_worker: Any) -> None:
+    """Kill the worker of a nanny, which starts another. When told to restart a worker that hangs, it may lose it."""
+    os.kill(dask_worker.pid, signal.SIGKILL)
 
 
 class Ray:
@@ -188,9 +192,9 @@ class Ray:
         """See ``Cluster``."""
         return [self.submit(ready) for _ in range(jobs)]
 
-    def count(self) -> int:
+    def works(self) -> bool:
         """See ``Cluster``."""
-        return int(self.ray.cluster_resources().get("CPU", 0))
+        return bool(self.ray.cluster_resources().get("CPU", 0))
 
     def cancel(self, futures: list[Any], *, running: bool) -> None:
         """See ``Cluster``."""
@@ -223,9 +227,9 @@ class Spark:
         """See ``Cluster``."""
         return [self.submit(ready) for _ in range(jobs)]
 
-    def count(self) -> int:
+    def works(self) -> bool:
         """See ``Cluster``."""
-        return int(self.context.defaultParallelism)
+        return bool(self.context.defaultParallelism)
 
     def cancel(self, futures: list[Any], *, running: bool) -> None:
         """See ``Cluster``. The jobs of a group end together."""
