@@ -6,6 +6,7 @@ nothing, so that each error has its place.
 """
 
 import os
+import pickle
 import signal
 import sys
 import warnings
@@ -80,7 +81,7 @@ def run_on_cluster(
                 return
             outcome = _wait(cluster, futures[0], timeout)
             futures.popleft()
-            yield outcome
+            yield pickle.loads(outcome)
     except Overtime:
         cluster.cancel([futures.popleft()], running=True)
         raise
@@ -101,7 +102,7 @@ def _pickle(*call: Any) -> bytes:
         raise ModelError(unsendable(error)) from error
 
 
-def _wait(cluster: Cluster, future: Any, timeout: float | None) -> Outcome:
+def _wait(cluster: Cluster, future: Any, timeout: float | None) -> Any:
     """Wait for a result.
 
     Raises:
@@ -111,8 +112,7 @@ def _wait(cluster: Cluster, future: Any, timeout: float | None) -> Outcome:
     looks, left = 0, timeout
     while True:
         try:
-            outcome: Outcome = future.result(LOOK if left is None else min(LOOK, left))
-            return outcome
+            return future.result(LOOK if left is None else min(LOOK, left))
         except TimeoutError as error:
             left = None if left is None else left - LOOK
             if left is not None and left <= 0:
@@ -215,7 +215,7 @@ class Spark:
         self.group = f"shapae-{id(self):x}"
         self.threads = ThreadPoolExecutor(64)
 
-    def submit(self, *call: Any) -> Future[Outcome]:
+    def submit(self, *call: Any) -> Future[Any]:
         """See ``Cluster``."""
         return self.threads.submit(self._collect, *call)
 

@@ -67,8 +67,12 @@ def run_task(parent: int, function: Callable[..., Any], task: tuple[Any, ...]) -
         return Outcome(error=error if inside else _for_another_process(error))
 
 
-def run_pickled(parent: int, pickled: bytes) -> Outcome:
-    """Unpickle a function and its arguments, and call it; see ``run_task``."""
+def run_pickled(parent: int, pickled: bytes) -> bytes:
+    """Unpickle a function and its arguments, call it, and pickle its outcome: Ray gives arrays that are read-only."""
+    return pickle.dumps(_run_pickled(parent, pickled))
+
+
+def _run_pickled(parent: int, pickled: bytes) -> Outcome:
     try:
         function, task = pickle.loads(pickled)
     except BaseException as error:
