@@ -6,13 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench bench-long clean
+.PHONY: demo test test-distributed lint bench bench-long clean
 
 demo: $(VENV)/core
 	$(BIN)/shapae demo --out demo --force
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+# Dask, Ray and Spark with real processes: three minutes. Spark takes Java; without an engine its tests are skipped.
+test-distributed: $(VENV)/engines
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/distributed
 
 lint: $(VENV)/all
 	$(BIN)/ruff check
@@ -50,6 +54,10 @@ $(VENV)/core: pyproject.toml constraints.txt
 
 $(VENV)/all: $(VENV)/core
 	$(INSTALL) -e '.[test]'
+	touch $@
+
+$(VENV)/engines: $(VENV)/all
+	$(INSTALL) -e '.[dask,ray,spark]'
 	touch $@
 
 clean:

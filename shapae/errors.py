@@ -11,6 +11,7 @@
         WrongIndex           an index that an explanation does not have, or that is not clear
         TooLarge             more memory than ``memory`` allows, or more features than a backend takes
         OutputError          a result that can't be written or read
+        WorkerError          workers that die, hang, or can't be started
         MissingPackage       a feature of shapae that needs a package which is not installed
 
     AdditivityWarning        values whose residual exceeds the tolerance of their backend
@@ -40,6 +41,7 @@ __all__ = [
     "TooLarge",
     "UnknownName",
     "UnsupportedOperator",
+    "WorkerError",
     "WrongIndex",
 ]
 
@@ -117,6 +119,10 @@ class TooLarge(ShapaeError, ValueError):
 
 class OutputError(ShapaeError, OSError):
     """A result that can't be written to, or read from, where it was asked for."""
+
+
+class WorkerError(ShapaeError, RuntimeError):
+    """Workers that die, hang, or can't be started."""
 
 
 class MissingPackage(ShapaeError, ImportError):

@@ -15,7 +15,7 @@ from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.utils.context import preserve_rng
 from shapae.utils.directories import atomic_directory
-from shapae.utils.parallel import progress_bar
+from shapae.utils.progress import progress_bar
 
 __all__ = ["GeneAutoencoder", "run", "train"]
 

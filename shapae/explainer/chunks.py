@@ -4,14 +4,13 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from joblib import effective_n_jobs
-
 from shapae.backends.base import Backend
 from shapae.backends.game import Game
 from shapae.errors import TooLarge
 from shapae.heads.score import Score
 from shapae.utils.blocks import device_factor, on_processor
 from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, MIN_BLOCKS, batches, format_bytes
+from shapae.utils.parallel import count_workers
 
 # Copies of the tensors of a row that are held besides those that autograd saves: gradients, differences, and what
 # hooks keep.
@@ -29,7 +28,7 @@ class Settings:
         n_jobs: Number of workers, as in joblib.
         memory: Number of bytes that may be held at once.
         seed: Random seed.
-        progress: Whether a bar is shown, see ``utils.parallel.progress_bar``.
+        progress: Whether a bar is shown, see ``utils.progress.progress_bar``.
         tolerance: See ``Explainer``.
         first_row: Position of the first row, for rows that are a block of a larger table.
     """
@@ -77,7 +76,7 @@ def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserv
     Raises:
         TooLarge: Not even one row against one background row fits.
     """
-    jobs, background = int(effective_n_jobs(settings.n_jobs)), game.background
+    jobs, background = count_workers(settings.n_jobs), game.background
     row_bytes, room = game.row_bytes(), _room(game, settings, reserved) / jobs
     players = game.n_players if backend.supports_groups else game.n_features
     blocks, parts = cut(
@@ -104,7 +103,7 @@ def plan_rows(game: Game, n: int, settings: Settings, reserved: float) -> Plan:
     Raises:
         TooLarge: Not even one row can be scored.
     """
-    jobs = int(effective_n_jobs(settings.n_jobs))
+    jobs = count_workers(settings.n_jobs)
     row_bytes, room = game.row_bytes(), _room(game, settings, reserved) / jobs
     if row_bytes > room:
         raise TooLarge(

@@ -1,26 +1,31 @@
-"""One function for many tasks, on joblib's workers, with a progress bar."""
+"""One function for many tasks, on the workers that joblib is set to."""
 
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from pickle import PicklingError
+import math
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from functools import partial
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
-import torch
-from joblib import Parallel, delayed, effective_n_jobs
-from tqdm.auto import tqdm
+import numpy as np
+from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 
-from shapae.errors import ModelError
-from shapae.utils.context import torch_threads
+from shapae.errors import DataError, WorkerError
+from shapae.utils.parallel_clusters import CLUSTERS, run_on_cluster
+from shapae.utils.parallel_errors import ATTEMPTS, LostWorkers, Overtime, dead, hung
+from shapae.utils.parallel_joblib import run_on_joblib
+from shapae.utils.parallel_worker import Outcome
+from shapae.utils.progress import progress_bar
 
 T = TypeVar("T")
-# Seconds before a bar appears: shorter work needs none.
-DELAY = 1.0
+MakeTask = Callable[[int], tuple[Any, ...]]
+Run = Callable[[MakeTask, range], Generator[Outcome]]
 
 
 def parallel_map(
     function: Callable[..., T],
-    make_task: Callable[[int], tuple[Any, ...]],
+    make_task: MakeTask,
     total: int,
     *,
     n_jobs: int | None,
@@ -30,7 +35,8 @@ def parallel_map(
 ) -> Iterator[T]:
     """Call ``function`` with the arguments of each task, on workers.
 
-    Each worker process computes with one torch thread, so that the workers share the cores.
+    Each worker process computes with one torch thread, so that the workers share the cores. If a worker dies, the tasks
+    without a result are made again, for new workers.
 
     Args:
         function: It must be picklable, as must the arguments.
@@ -39,56 +45,117 @@ def parallel_map(
         total: Number of tasks.
         n_jobs: Number of workers, as in joblib.
         progress: See ``progress_bar``.
-        timeout: Seconds that a task may take; None for no limit.
+        timeout: Seconds that a task may take; None for no limit. With a limit all work is done in other processes.
         label: Text of the bar.
 
     Returns:
-        The results, in the order of the tasks.
-    """
-    if effective_n_jobs(n_jobs) == 1:
-        return progress_bar((function(*make_task(number)) for number in range(total)), total, progress, label)
-    call, parent = delayed(_call), os.getpid()
-    results: Iterator[T] = Parallel(n_jobs, return_as="generator", timeout=timeout)(
-        call(parent, function, make_task(number)) for number in range(total)
-    )
-    return progress_bar(_picklable(results), total, progress, label)
-
-
-def _picklable(results: Iterator[T]) -> Iterator[T]:
-    """Yield the results of joblib.
+        The results, in the order of the tasks. Its iteration raises WorkerError where workers die again and again, or
+        a task takes longer than ``timeout``; and ModelError where a task can't be pickled, or not be unpickled.
 
     Raises:
-        ModelError: A task can't be sent to the workers.
+        DataError: An argument is invalid.
+        WorkerError: The workers can't be started or stopped.
     """
-    try:
-        yield from results
-    except PicklingError as error:
-        cause = next((line for line in str(error.__cause__).splitlines()[::-1] if "Error" in line), error)
-        raise ModelError(
-            f"the model, the head or the backend can't be sent to worker processes: {cause}. Use n_jobs=1, or threads: "
-            f"joblib.parallel_config('threading')."
-        ) from error
+    _check_progress(progress)
+    jobs = count_workers(n_jobs, timeout=timeout)
+    backend = get_active_backend()[0]
+    cluster = CLUSTERS.get(type(backend).__name__)
+    if timeout is None and (n_jobs == 1 if cluster else jobs == 1):  # a cluster may have one worker, or one for now
+        return progress_bar((function(*make_task(number)) for number in range(total)), total, progress, label)
+    on_workers = run_on_joblib if cluster is None else partial(run_on_cluster, cluster(backend))
+    run = partial(on_workers, function, jobs=jobs, timeout=timeout)
+    return progress_bar(_run_all(run, make_task, total, timeout), total, progress, label)
 
 
-def _call(parent: int, function: Callable[..., T], task: tuple[Any, ...]) -> T:
-    with torch_threads(torch.get_num_threads() if os.getpid() == parent else 1):
-        return function(*task)
+def _run_all(run: Run, make_task: MakeTask, total: int, timeout: float | None) -> Iterator[Any]:
+    """Run all tasks. Those without a result are run again after workers were lost, as long as new results come.
+
+    Raises:
+        WorkerError: See ``parallel_map``.
+    """
+    done, made, losses = 0, 0, 0
+
+    def make(number: int) -> tuple[Any, ...]:
+        nonlocal made
+        made = max(made, number + 1)
+        return make_task(number)
+
+    while done < total:
+        made = done
+        try:
+            with closing(run(make, range(done, total))) as outcomes:
+                for outcome in outcomes:
+                    done, losses = done + 1, 0
+                    yield outcome.unwrap()
+        except Overtime as error:
+            raise WorkerError(hung(timeout or 0, f"task {done + 1} of {total}")) from error.__cause__
+        except LostWorkers as lost:
+            losses += 1
+            if losses == ATTEMPTS or not lost.again:
+                raise WorkerError(dead(lost, _range(done, made, total))) from lost.__cause__
 
 
-def progress_bar(items: Iterable[T], total: int, progress: bool | None, label: str = "explaining") -> Iterator[T]:
-    """Show a bar with an estimate of the time left while the items are consumed.
+def _range(done: int, made: int, total: int) -> str:
+    """Name the tasks that were started and have no result."""
+    return f"task {done + 1} of {total}" if made <= done + 1 else f"tasks {done + 1} to {made} of {total}"
+
+
+def count_workers(n_jobs: int | None, *, timeout: float | None = None) -> int:
+    """Count the workers of ``parallel_map``, before the work.
 
     Args:
-        items: Items that take time.
-        total: Number of items.
-        progress: Whether the bar is shown. None: a terminal or a notebook shows it after a second.
-        label: Text of the bar.
+        n_jobs: Number of workers, as in joblib: None for what ``joblib.parallel_config`` says, and for 1 outside of
+            one; -1 for one worker per core.
+        timeout: Seconds that a task may take; None for no limit.
 
-    Yields:
-        The items.
+    Raises:
+        DataError: An argument is invalid.
+        WorkerError: There are no such workers: their backend has none, gives no results one after the other, or can't
+            stop a task.
     """
-    # tqdm itself takes a notebook for a file that nobody looks at.
-    seen = sys.stderr.isatty() or "ipykernel" in sys.modules
-    delay, shown = (DELAY, seen) if progress is None else (0.0, progress)
-    with tqdm(items, total=total, desc=label, disable=not shown, delay=delay, leave=False) as bar:
-        yield from bar
+    _check_numbers(n_jobs, timeout)
+    backend = get_active_backend()[0]
+    name = type(backend).__name__
+    try:
+        jobs = int(effective_n_jobs(n_jobs))
+    except Exception as error:
+        raise WorkerError(
+            f"joblib's {name} has no workers: {type(error).__name__}: {error}. Start them first, or leave "
+            f"joblib.parallel_config()."
+        ) from error
+    if name not in CLUSTERS:
+        _check_backend(backend, jobs, timeout)
+    return jobs
+
+
+def _check_backend(backend: Any, jobs: int, timeout: float | None) -> None:
+    name, threads = type(backend).__name__, getattr(backend, "uses_threads", False)
+    if jobs > 1 and not backend.supports_return_generator:
+        raise WorkerError(
+            f"joblib's {name} gives no results one after the other, and waits for ever if a worker dies. Use "
+            f"joblib.parallel_config('loky'), 'threading', 'dask', 'ray' or 'spark', or none of them."
+        )
+    if timeout is not None and (threads or effective_n_jobs(2) == 1 or not backend.supports_return_generator):
+        raise WorkerError(
+            f"timeout={timeout!r} takes worker processes, which can be ended, but joblib's {name} has "
+            f"{'threads' if threads else 'none here'}. Use joblib.parallel_config('loky'), or pass timeout=None."
+        )
+
+
+def _check_numbers(n_jobs: Any, timeout: Any) -> None:
+    whole = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool) and n_jobs != 0
+    if n_jobs is not None and not whole:
+        raise DataError(
+            f"n_jobs must be a number of workers, -1 for one per core, or None for what joblib is set to, got "
+            f"{n_jobs!r}. Pass n_jobs=2."
+        )
+    number = isinstance(timeout, Real) and not isinstance(timeout, bool) and 0 < float(timeout) < math.inf
+    if timeout is not None and not number:
+        raise DataError(f"timeout must be a positive number of seconds, or None for no limit, got {timeout!r}.")
+
+
+def _check_progress(progress: Any) -> None:
+    if progress is not None and not isinstance(progress, bool | np.bool_):
+        raise DataError(
+            f"progress must be True, False, or None for a bar in a terminal or a notebook only, got {progress!r}."
+        )

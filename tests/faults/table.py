@@ -79,7 +79,7 @@ def _state() -> list[Any]:
 def _left_behind(folder: Path) -> list[str]:
     """List scratch files, shared memory and processes of this process that are still there."""
     if reusable_executor._executor is not None:  # its idle workers are meant to stay
-        reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+        reusable_executor._executor.terminate(kill_workers=True)  # with the folder that joblib keeps for them
     children = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True) if each.is_running()]
     workers = [line for line in children if line and "resource_tracker" not in line]
     scratch = [str(path.relative_to(folder)) for path in folder.rglob(".*")]

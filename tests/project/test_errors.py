@@ -16,6 +16,7 @@ TREE = {
     errors.OutputError: OSError,
     errors.MissingPackage: ImportError,
     errors.WrongIndex: IndexError,
+    errors.WorkerError: RuntimeError,
 }
 
 

@@ -1,12 +1,19 @@
 """One function for many tasks, and a bar for long work."""
 
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from shapae.utils.context import torch_threads
-from shapae.utils.parallel import _call, parallel_map, progress_bar
+from shapae.utils.parallel import parallel_map
+from shapae.utils.parallel_worker import run_task
+from shapae.utils.progress import progress_bar
 
 
 def consume(items):
@@ -49,8 +56,8 @@ def test_worker_processes_compute_with_one_thread_and_this_process_with_its_own(
     """A process with another parent is a worker; torch itself may use more threads there."""
     before = torch.get_num_threads()
     with torch_threads(2):
-        assert _call(os.getpid(), torch.get_num_threads, ()) == 2
-        assert _call(os.getppid(), torch.get_num_threads, ()) == 1
+        assert run_task(os.getpid(), torch.get_num_threads, ()).unwrap() == 2
+        assert run_task(os.getppid(), torch.get_num_threads, ()).unwrap() == 1
         assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == before
 
@@ -59,3 +66,38 @@ def test_work_is_done_in_other_processes():
     processes = {*parallel_map(os.getpid, lambda number: (), 4, n_jobs=2, progress=False)}
     assert os.getpid() not in processes
     assert {*parallel_map(os.getpid, lambda number: (), 1, n_jobs=1, progress=False)} == {os.getpid()}
+
+
+MAIN = """
+from tests import deaths
+from shapae.utils.parallel import parallel_map
+from shapae.utils.signals import exit_on_sigterm
+
+with exit_on_sigterm():
+    for result in parallel_map(deaths.sleeps, lambda number: (number,), 6, n_jobs=2, progress=False):
+        print(result, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_main_process_that_is_ended_leaves_no_worker_and_no_shared_memory(number):
+    """Task 2 sleeps for ever; its worker can't finish by itself."""
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as main:
+        assert main.stdout.readline() == b"0\n"
+        workers = psutil.Process(main.pid).children(recursive=True)
+        assert len(workers) >= 2
+        main.send_signal(number)
+        status = main.wait(30)
+    _, alive = psutil.wait_procs(workers, 15)
+    assert alive == []
+    assert [*Path("/dev/shm").glob(f"*{main.pid}*"), *Path("/tmp").glob(f"*loky*{main.pid}*")] == []
+    assert status == {signal.SIGKILL: -9, signal.SIGTERM: 143}.get(number, status)

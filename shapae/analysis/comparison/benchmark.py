@@ -19,7 +19,7 @@ from shapae.explainer.explanation import Explanation
 from shapae.heads.functions import HeadFunction
 from shapae.models.autoencoder import Autoencoder
 from shapae.tables.table import read_table
-from shapae.utils.parallel import progress_bar
+from shapae.utils.progress import progress_bar
 
 # Backends of shapae, and the corresponding explainers of shap and captum.
 FIRST = "deep"

@@ -24,7 +24,7 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.plots._figure import new_figure
 from shapae.tables.background import read_background
 from shapae.tables.table import Table, read_table
-from shapae.utils.parallel import progress_bar
+from shapae.utils.progress import progress_bar
 
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"

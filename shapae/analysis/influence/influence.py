@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from torch import nn
 
 from shapae.analysis.influence.checkpoints import read_checkpoints
@@ -21,7 +20,8 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
-from shapae.utils.parallel import progress_bar
+from shapae.utils.parallel import count_workers
+from shapae.utils.progress import progress_bar
 from shapae.utils.resumable import Resumable
 
 
@@ -106,7 +106,7 @@ def influence(
         with inference_state(setup.scores, setup.trial, gradients=True), device_memory(size):
             names = choose_parameters(setup.model, parameters, setup.tested, setup.trial)
             gradients = setup.row_gradients(names, projection, seed)
-            jobs = int(effective_n_jobs(n_jobs))
+            jobs = count_workers(n_jobs)
             plan = plan_products(gradients, setup.sizes, setup.trial, memory=size, jobs=jobs)
             task: dict[str, Any] = {"head": head_name(head), "loss": setup.loss_name, "parameters": _plain(parameters)}
             task |= {"projection": _plain(projection), "seed": _plain(seed), "weights": states.weights.tolist()}

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from shapae.analysis.influence.setup import Setup
 from shapae.errors import TooLarge
 from shapae.tables.table import TableStream
 from shapae.utils.memory import BLOCKS_PER_WORKER, MIN_BLOCKS, batches, format_bytes
-from shapae.utils.parallel import parallel_map
+from shapae.utils.parallel import count_workers, parallel_map
 from shapae.utils.resumable import Resumable
 
 T = TypeVar("T")
@@ -165,8 +164,7 @@ def _of_part(tested: RowGradients, rows: TableStream, part: slice, n_jobs: int |
     """Compute the gradients of a part of the tested rows, on all workers."""
     n = part.stop - part.start
     blocks = [
-        slice(part.start + each.start, part.start + each.stop)
-        for each in batches(n, -(-n // int(effective_n_jobs(n_jobs))))
+        slice(part.start + each.start, part.start + each.stop) for each in batches(n, -(-n // count_workers(n_jobs)))
     ]
     return Gradients.concatenate([*_map_blocks(tested, rows, blocks, n_jobs)])
 

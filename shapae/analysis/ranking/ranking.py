@@ -16,7 +16,7 @@ from shapae.analysis.ranking import methods as importances
 from shapae.analysis.ranking.methods import permutation
 from shapae.analysis.ranking.result import SIGNIFICANCE, GlobalRanking
 from shapae.analysis.ranking.task import Fit, RankingTask
-from shapae.errors import DataError, ModelError, RankingWarning, UnknownName
+from shapae.errors import DataError, ModelError, RankingWarning, ShapaeError, UnknownName
 from shapae.heads import ReconstructionError
 from shapae.heads.checks import check_finite_scores, check_fitted_names, check_score
 from shapae.heads.score import Score, make_score
@@ -73,12 +73,13 @@ def rank_features(
 
     Returns:
         One line for each group, and for each feature in no group. A ``RankingWarning`` is issued if permutation
-        importance underestimates correlated features.
+        importance underestimates correlated features, and for each method that was asked for and fails: the others are
+        kept, and ``left_out`` has the reason.
 
     Raises:
         DataError: A table has other than finite numbers, or ``groups``, ``repeats`` or ``sample`` is invalid.
-        ModelError: The model is random in eval mode, mixes rows or returns NaN; or a method named in ``methods`` does
-            not apply to it.
+        ModelError: The model is random in eval mode, mixes rows or returns NaN; or no method works, or the only one
+            in ``methods`` does not apply to the model.
         UnknownName: There is no such method, or it has no such quantity.
 
     >>> import torch, shapae
@@ -89,6 +90,8 @@ def rank_features(
     """
     start, requested = time.perf_counter(), _requested_quantities(methods, fit)
     inputs = _read_inputs(model, X, background, sample, seed)
+    if "retraining" in requested and fit is None:
+        raise ModelError("retraining needs fit=, a function (model, rows) -> model that trains the model on the rows.")
     ranked = players(groups or {}, inputs.names, disjoint=True)
     task = RankingTask(
         *(inputs.autoencoder, inputs.rows, inputs.background, ranked.positions),
@@ -200,26 +203,37 @@ def _measure_all(
     Args:
         task: Data and settings.
         requested: From methods to quantities.
-        required: Whether a method must apply to the model; if not, it may be left out.
+        required: Whether the methods were asked for by name, so that a failure is worth a warning.
 
     Returns:
         Columns (p, 2) of importances and their standard errors; and the methods left out, with the reasons.
 
     Raises:
-        ModelError: A required method does not apply to the model.
+        ModelError: No method works. The error of the only method is raised as it is.
     """
     columns, left_out = dict[str, NDArray[Any]](), dict[str, str]()
     for name, quantities in requested.items():
         try:
             measures = importances.named(name).measure(task, quantities)
-        except ModelError as error:
-            if required or name == "retraining":  # retraining is requested by passing ``fit``
+        except Exception as error:  # of any kind: the other methods are kept
+            if len(requested) == 1:
                 raise
-            left_out[name] = str(error)
+            left_out[name] = str(error) if isinstance(error, ShapaeError) else f"{type(error).__name__}: {error}"
+            if required or name == "retraining" or not isinstance(error, ModelError):
+                _warn_of_failure(name, left_out[name])
             continue
         labels = [f"{name}:{quantity}" if quantity else name for quantity in quantities]
         columns.update(zip(labels, measures.swapaxes(0, 1), strict=True))
+    if not columns:
+        reasons = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ModelError(f"none of the methods {[*left_out]} works. {reasons}")
     return columns, left_out
+
+
+def _warn_of_failure(name: str, reason: str) -> None:
+    warnings.warn(
+        f"the method {name!r} is left out of the ranking, as it fails: {reason}", RankingWarning, stacklevel=4
+    )
 
 
 def _frame(columns: Mapping[str, NDArray[Any]], names: Sequence[str], statistic: int) -> pd.DataFrame:

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.models.autoencoder import Autoencoder
 from shapae.utils.memory import BLOCKS_PER_WORKER, CHUNK_BYTES, batched, batches, bytes_per_row
-from shapae.utils.parallel import parallel_map
+from shapae.utils.parallel import count_workers, parallel_map
 
 Fit = Callable[[nn.Module, Tensor], nn.Module]
 
@@ -140,7 +139,7 @@ def map_slices(
     Returns:
         (total, ...), the results of all items.
     """
-    workers = effective_n_jobs(task.n_jobs)
+    workers = count_workers(task.n_jobs)
     slices = batches(total, 1 if workers == 1 else -(-total // (BLOCKS_PER_WORKER * workers)))
     call = partial(_without_gradients, function, task)
     results = parallel_map(

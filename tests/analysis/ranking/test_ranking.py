@@ -119,11 +119,31 @@ def test_by_default_all_methods_that_apply_to_the_model_are_used(X):
         rank_features(without_encoder, X, methods=["activations"])
 
 
-def test_a_fit_adds_retraining_whose_errors_are_raised(model, X):
+def test_a_fit_adds_retraining(model, X):
     got = rank_features(model, X, repeats=1, fit=lambda model, rows: cases.fit(model, rows, 1), sample=10)
     assert "retraining:zero" in got.raw
-    with pytest.raises(ModelError, match="fit returned NoneType"):
-        rank_features(model, X, repeats=1, fit=lambda model, rows: None, sample=10)
+
+
+def test_a_method_that_fails_leaves_the_others_and_a_warning_with_its_reason(model, X):
+    def diverges(model, rows):
+        raise ZeroDivisionError("of the user")
+
+    with pytest.warns(RankingWarning, match="'retraining' is left out of the ranking, as it fails: fit returned None"):
+        got = rank_features(model, X, repeats=1, fit=lambda model, rows: None, sample=10)
+    alone = rank_features(model, X, repeats=1, sample=10)
+    pd.testing.assert_frame_equal(got.raw, alone.raw)
+    with pytest.warns(RankingWarning, match="as it fails: ZeroDivisionError: of the user"):
+        got = rank_features(model, X, methods=["retraining", "weights:gedeon"], repeats=1, fit=diverges, sample=10)
+    assert [*got.raw] == ["weights:gedeon"]
+    assert got.left_out == {"retraining": "ZeroDivisionError: of the user"}
+    with pytest.raises(ZeroDivisionError, match="of the user"):
+        rank_features(model, X, methods=["retraining"], repeats=1, fit=diverges, sample=10)
+    without_encoder = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6)).double()
+    with pytest.raises(ModelError, match=r"none of the methods \['activations', 'retraining'\] works. activations: "):
+        with pytest.warns(RankingWarning):
+            rank_features(without_encoder, X, methods=["activations", "retraining"], repeats=1, fit=diverges, sample=10)
+    with pytest.raises(ModelError, match="retraining needs fit="):
+        rank_features(model, X, methods=["weights", "retraining"])
 
 
 @pytest.mark.parametrize("breaks", [False, True])
