@@ -17,6 +17,8 @@ from shapae.tables.anndata import is_anndata, read_matrix
 from shapae.tables.columns import check_unique_names
 from shapae.tables.dataloader import read_batches
 from shapae.tables.frames import REAL, frame_to_array, objects_to_numbers, pandas_to_array
+from shapae.tables.parquet import ParquetTable
+from shapae.tables.stored import StoredRows, as_stored
 from shapae.utils.optional import is_instance_of
 from shapae.utils.text import one_line
 
@@ -52,6 +54,8 @@ def convert(table: Any, what: str) -> NamedArray:
     """
     if is_anndata(table):
         return convert_anndata(table, what)
+    if isinstance(table, ParquetTable):
+        return NamedArray(table.rows, table.names, index_names(table.index))
     if _has_fields(table):
         table = pd.DataFrame({name: _to_array(table[name], what) for name in table.dtype.names})
     if is_instance_of(table, "xarray", "DataArray") and table.ndim == 2:
@@ -118,7 +122,8 @@ def index_names(index: pd.Index) -> NDArray[Any] | None:
 
 
 def _to_array(table: Any, what: str) -> Any:
-    if issparse(table) or is_instance_of(table, "h5py", "Dataset"):  # made dense or read block by block
+    table = as_stored(table)
+    if issparse(table) or isinstance(table, StoredRows):  # made dense or read block by block
         return table
     _refuse_records(table, what)
     try:

@@ -5,7 +5,7 @@ import gzip
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,8 @@ import pandas as pd
 
 from shapae.errors import DataError, MissingPackage, NamesWarning
 from shapae.tables.columns import check_unique_names
-from shapae.utils.optional import import_optional
+from shapae.tables.parquet import open_parquet, read_parquet
+from shapae.tables.stores import open_h5ad, open_zarr, read_h5ad
 from shapae.utils.text import enumerate_names, one_line
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -31,12 +32,12 @@ def is_path(table: object) -> bool:
 
 
 def open_table(table: Any) -> Any:
-    """Load the table of a path; return any other table unchanged.
+    """Open the table of a path, and leave the rows of a large one in its file; return any other table unchanged.
 
     Raises:
         DataError: The table can't be read.
     """
-    return load_table(table) if is_path(table) else table
+    return _read(Path(table), OPENERS) if is_path(table) else table
 
 
 def _extension(path: Path) -> str:
@@ -60,15 +61,18 @@ def load_table(path: str | os.PathLike[str], aside: Sequence[str] = ()) -> Any:
         DataError: The table can't be read, or not without a guess, or has another extension.
         MissingPackage: The table is a .h5ad, and anndata is not installed.
     """
-    path = Path(path)
+    return _read(Path(path), READERS, aside)
+
+
+def _read(path: Path, readers: Mapping[str, Callable[..., Any]], aside: Sequence[str] = ()) -> Any:
     extension = _extension(path)
-    if extension not in READERS:
+    if extension not in readers:
         raise DataError(
-            f"{str(path)!r} is no table, and no path of a table: it must end with {', '.join(READERS)}, got "
+            f"{str(path)!r} is no table, and no path of a table: it must end with {', '.join(readers)}, got "
             f"{extension or 'no extension'!r}."
         )
     try:
-        reader = READERS[extension]
+        reader = readers[extension]
         return reader(path, aside) if reader is _read_text else reader(path)
     except (DataError, MissingPackage):
         raise
@@ -76,10 +80,6 @@ def load_table(path: str | os.PathLike[str], aside: Sequence[str] = ()) -> Any:
         remedy = ". Save it as UTF-8" if isinstance(error, UnicodeError) else ""
         reason = getattr(error, "strerror", None) or one_line(error).rstrip(".")
         raise DataError(f"can't read the table in {path}: {reason}{remedy}.") from error
-
-
-def _read_h5ad(path: Path) -> Any:
-    return import_optional("anndata", "reading a .h5ad").read_h5ad(path)
 
 
 def _read_text(path: Path, aside: Sequence[str] = ()) -> pd.DataFrame:
@@ -235,7 +235,9 @@ def _as_text(column: "pd.Series[Any]") -> "pd.Series[str]":
 
 READERS: dict[str, Any] = {
     **{f"{extension}{gz}": _read_text for extension in (".csv", ".tsv", ".txt") for gz in ("", ".gz")},
-    ".parquet": pd.read_parquet,
-    ".h5ad": _read_h5ad,
+    ".parquet": read_parquet,
+    ".h5ad": read_h5ad,
     ".npy": partial(np.load, mmap_mode="r"),
+    ".zarr": open_zarr,
 }
+OPENERS = READERS | {".parquet": open_parquet, ".h5ad": open_h5ad}

@@ -1,6 +1,7 @@
 """Columns of DataFrames as numbers: of any dtype that holds numbers, and no others."""
 
 import numbers
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -38,13 +39,26 @@ def pandas_to_array(table: Any, what: str) -> Any:
             return array
     columns = [_column_to_array(table.iloc[:, place]) for place in range(len(dtypes))]
     refused = {name: dtype for name, dtype, column in zip(table, dtypes, columns, strict=True) if column is None}
+    refuse_columns(refused, what)
+    return np.stack(columns, axis=1) if columns else np.empty(table.shape)
+
+
+def refuse_columns(refused: Mapping[Any, Any], what: str) -> None:
+    """Refuse columns that hold no numbers.
+
+    Args:
+        refused: Dtypes of the columns, by their names.
+        what: Name of the table in the error message.
+
+    Raises:
+        DataError: There are such columns; they are named.
+    """
     if refused:
         names, kinds = [*refused], ", ".join(sorted({str(dtype) for dtype in refused.values()}))
         raise DataError(
             f"the {what} must be numbers. Drop or convert {enumerate_names(names, 'column')} ({kinds}): "
             f"X.drop(columns={names[:8]}), X[{names[0]!r}].astype(float) for text, or pd.get_dummies(X) for categories."
         )
-    return np.stack(columns, axis=1) if columns else np.empty(table.shape)
 
 
 def _is_zero(fill_value: Any) -> bool:

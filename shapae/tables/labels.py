@@ -13,6 +13,7 @@ from shapae.errors import DataError
 from shapae.tables.anndata import column_of_obs, is_anndata
 from shapae.tables.convert import index_names
 from shapae.tables.files import is_path, open_table
+from shapae.tables.parquet import ParquetTable
 from shapae.tables.table import Table, read_table
 from shapae.utils.text import enumerate_names
 
@@ -137,7 +138,7 @@ def check_same_rows(column: Any, X: Any, rows: Table, what: str, remedy: str) ->
     if not isinstance(column, pd.Series):
         return
     names, expected = index_names(column.index), rows.row_names
-    if names is None and expected is None or (expected is None and not isinstance(X, pd.DataFrame)):
+    if names is None and expected is None or (expected is None and not isinstance(X, pd.DataFrame | ParquetTable)):
         return
     ours, theirs = (np.arange(len(rows)) if each is None else each for each in (names, expected))
     named = names is not None and expected is not None

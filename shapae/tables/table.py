@@ -16,11 +16,12 @@ from shapae.tables.columns import check_expected_names, check_unique_names
 from shapae.tables.convert import NamedArray, convert, convert_anndata
 from shapae.tables.files import is_path, open_table
 from shapae.tables.frames import REAL
+from shapae.tables.stored import SelectedRows, StoredRows, is_large
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
 # Bytes of a block of rows, in float64: a sparse table, or a table in a file, is checked and converted block by block.
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 # Number of rows on which a model is tried.
 TRIAL_ROWS = 8
 
@@ -61,7 +62,8 @@ class Table:
         rows = self.values[block]
         rows = rows.toarray() if issparse(rows) else np.asarray(rows)
         native = np.float64 if rows.dtype == np.longdouble else rows.dtype.newbyteorder("=")
-        return np.array(rows, dtype=native, order="C")
+        is_copy = isinstance(self.values, StoredRows) or issparse(self.values)
+        return np.array(rows, dtype=native, order="C", copy=None if is_copy else True)
 
     def trial_rows(self) -> NDArray[Any]:
         """(8, d): a dense copy of rows from the whole table, on which a model is tried."""
@@ -69,9 +71,11 @@ class Table:
         return np.concatenate([self.dense(slice(row, row + 1)) for row in chosen])
 
     def of(self, chosen: NDArray[Any]) -> "Table":
-        """Copy rows, selected by their positions in increasing order."""
+        """Copy rows, selected by their positions in increasing order; many rows of a large file stay there."""
         names = None if self.row_names is None else self.row_names[chosen]
-        return replace(self, values=self.values[chosen], row_names=names)
+        stays = isinstance(self.values, StoredRows) and is_large((len(chosen), self.shape[1]))
+        values = SelectedRows(self.values, chosen) if stays else self.values[chosen]
+        return replace(self, values=values, row_names=names)
 
     def blocks(self) -> list[slice]:
         """Slice the rows into blocks of bounded size."""

@@ -46,7 +46,7 @@ def test_an_array_of_pickles_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("rows.xlsx", r"must end with \.csv, .*, \.parquet, \.h5ad, \.npy, got '\.xlsx'"),
+        ("rows.xlsx", r"must end with \.csv, .*, \.parquet, \.h5ad, \.npy, \.zarr, got '\.xlsx'"),
         ("rows", r"must end with .*, got 'no extension'"),
         ("gone.csv", r"can't read the table in .*gone\.csv: .*No such file"),
         ("empty.csv", r"can't read the table in .*empty\.csv: it is empty"),
