@@ -23,7 +23,7 @@ from torch import Tensor
 
 from shapae.errors import DataError, TooLarge, UnknownName
 from shapae.tables.files import open_table
-from shapae.tables.labels import read_labels
+from shapae.tables.labels import check_same_rows, read_labels
 from shapae.tables.table import Table, read_table
 from shapae.utils.memory import format_bytes
 from shapae.utils.text import enumerate_names
@@ -103,12 +103,14 @@ def weighted(X: Any, weights: Any) -> Background:
 
     Args:
         X: (b, d), any table.
-        weights: (b,), positive. Only their proportions matter.
+        weights: (b,), positive. Only their proportions matter. The names of a Series must be those of the rows.
 
     Raises:
-        DataError: There are not b weights, or some are not positive numbers.
+        DataError: There are not b weights, or some are not positive numbers, or they have other names than the rows.
     """
+    X = open_table(X)
     rows = read_table(X, "background")
+    check_same_rows(weights, X, rows, "the weights and the table", "Give weights.loc[X.index]")
     return Background(rows, _check_weights(weights, len(rows)), f"{len(rows)} rows with weights")
 
 

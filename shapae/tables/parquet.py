@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from shapae.errors import DataError
+from shapae.errors import DataError, UnknownName
 from shapae.tables.columns import check_unique_names
 from shapae.tables.frames import pandas_to_array, refuse_columns
 from shapae.tables.stored import StoredRows, file_state, is_large
@@ -21,17 +22,33 @@ AHEAD, LEAST_AHEAD = 2**22, 2**12
 BATCH_BYTES = 2**22
 
 
-def read_parquet(path: Path) -> Any:
+def read_parquet(path: Path, row_names: str | None = None) -> Any:
     """Read a table of pandas from a file; or from a folder of files, in the order of the numbers in their names.
+
+    Args:
+        path: Path of the file or the folder.
+        row_names: Name of the column with the names of the rows; None for the index of pandas.
 
     Raises:
         DataError: The files of the folder differ in their columns, or there are none.
+        UnknownName: There is no column of this name.
     """
-    return _concatenate(_files(path)).to_pandas()
+    table = _concatenate(_files(path)).to_pandas()
+    return table if row_names is None else table.set_index(_check_known(row_names, [*table]))
 
 
-def open_parquet(path: Path) -> Any:
+def _check_known(column: str, columns: list[str]) -> str:
+    if column not in columns:
+        raise UnknownName("column", column, columns)
+    return column
+
+
+def open_parquet(path: Path, row_names: str | None = None) -> Any:
     """Open a table as ``read_parquet`` does, but leave the rows of a large one in the file.
+
+    Args:
+        path: See ``read_parquet``.
+        row_names: See ``read_parquet``.
 
     Returns:
         A DataFrame of pandas, or a ``ParquetTable``.
@@ -42,7 +59,7 @@ def open_parquet(path: Path) -> Any:
     parts = _files(path)
     counts = [_counts(each) for each in parts]
     n, d = sum(map(sum, counts)), len(_schema(parts[0]).names)
-    return ParquetTable(path, parts, counts) if is_large((n, d)) else _concatenate(parts).to_pandas()
+    return ParquetTable(path, parts, counts, row_names) if is_large((n, d)) else read_parquet(path, row_names)
 
 
 class ParquetTable:
@@ -52,6 +69,7 @@ class ParquetTable:
         path: The file, or the folder.
         parts: Its files.
         counts: Numbers of rows of the row groups of each file.
+        row_names: Name of the column with the names of the rows; None for the index of pandas.
 
     Attributes:
         rows: (n, d), in the files.
@@ -59,14 +77,19 @@ class ParquetTable:
         index: Index of pandas, the names of the n rows.
     """
 
-    def __init__(self, path: Path, parts: Sequence[Path], counts: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, path: Path, parts: Sequence[Path], counts: Sequence[Sequence[int]], row_names: str | None
+    ) -> None:
         schema = _schema(parts[0])
-        _refuse_text(schema, path)
-        empty = schema.empty_table().to_pandas()
+        empty, columns = schema.empty_table().to_pandas(), [row_names] if row_names else []
+        if row_names is not None:
+            empty = empty.drop(columns=_check_known(row_names, [*empty]))
+        _refuse_text(schema, path, columns)
         self.names = [str(name) for name in empty.columns]
         check_unique_names(self.names, f"columns in {path}")
-        self.index = _concatenate(parts, columns=[], use_pandas_metadata=True).to_pandas().index
-        self.rows = _ParquetRows(path, parts, counts, pandas_to_array(empty, str(path)))
+        table = _concatenate(parts, columns=columns, use_pandas_metadata=True).to_pandas()
+        self.index = table.set_index(row_names).index if row_names else table.index
+        self.rows = _ParquetRows(path, parts, counts, empty)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,15 +158,15 @@ def _concatenate(parts: Sequence[Path], **choice: Any) -> Any:
     return _arrow().concat_tables(tables)
 
 
-def _refuse_text(schema: Any, path: Path) -> None:
-    """Check that all columns but those of the index hold numbers.
+def _refuse_text(schema: Any, path: Path, aside: Sequence[str]) -> None:
+    """Check that all columns but those of the index and some kept aside hold numbers.
 
     Raises:
         DataError: Some columns do not; they are named.
     """
     types, index = _arrow("pyarrow.types"), (schema.pandas_metadata or {}).get("index_columns", [])
     kinds = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
-    fields = [field for field in schema if field.name not in index]
+    fields = [field for field in schema if field.name not in [*index, *aside]]
     refused = {field.name: field.type for field in fields if not any(is_kind(field.type) for is_kind in kinds)}
     refuse_columns(refused, f"table in {path}")
 
@@ -155,16 +178,16 @@ class _ParquetRows(StoredRows):
         path: The file, or the folder.
         parts: Its files.
         counts: Numbers of rows of the row groups of each file.
-        empty: (0, d), in the dtype of the rows.
+        empty: (0, d), the columns that are features.
     """
 
-    def __init__(self, path: Path, parts: Sequence[Path], counts: Sequence[Sequence[int]], empty: NDArray[Any]) -> None:
+    def __init__(self, path: Path, parts: Sequence[Path], counts: Sequence[Sequence[int]], empty: pd.DataFrame) -> None:
         self._groups = [(part, group) for part, each in zip(parts, counts, strict=True) for group in range(len(each))]
         self._bounds = np.cumsum([0, *(count for each in counts for count in each)])
         self._batches: Iterator[NDArray[Any]] | None = None
-        self._held, self._start = empty, 0
+        self._columns, self._held, self._start = empty.columns, pandas_to_array(empty, str(path)), 0
         n, d = int(self._bounds[-1]), empty.shape[1]
-        super().__init__((n, d), empty.dtype, str(path), lambda: [file_state(part) for part in parts])
+        super().__init__((n, d), self._held.dtype, str(path), lambda: [file_state(part) for part in parts])
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
         batches, self._batches = self._seek(start), None  # kept only if all goes well
@@ -199,5 +222,5 @@ class _ParquetRows(StoredRows):
 
     def _to_array(self, batch: Any) -> NDArray[Any]:
         table = _arrow().Table.from_batches([batch])
-        rows = pandas_to_array(table.to_pandas(), f"rows in {self.where}")
+        rows = pandas_to_array(table.to_pandas()[self._columns], f"rows in {self.where}")
         return np.asarray(rows, np.promote_types(self.dtype, rows.dtype))

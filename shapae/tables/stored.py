@@ -18,7 +18,7 @@ from shapae.utils.text import one_line
 # Bytes of a dense table, in float64, above which the rows of a path stay in the file.
 LARGE = 2**26
 # Bytes of rows that are read from an array at once and kept for the next block; and the most, if its chunks are larger.
-SLAB, LARGEST_SLAB = 2**23, 2**27
+SLAB, LARGEST_SLAB = 2**22, 2**27
 
 
 def is_large(shape: tuple[int, ...]) -> bool:
