@@ -67,6 +67,8 @@ def _read(path: Path, readers: Mapping[str, Callable[..., Any]], aside: Sequence
             f"{str(path)!r} is no table, and no path of a table: it must end with {', '.join(readers)}, got "
             f"{extension or 'no extension'!r}."
         )
+    if path.exists() and not path.is_file() and not path.is_dir():  # a fifo would be waited for
+        raise DataError(f"can't read the table in {path}: it is no file. Give a file or a folder.")
     reader = readers[extension]
     if row_names is not None and reader is not read_text and extension != ".parquet":
         raise DataError(

@@ -54,6 +54,8 @@ def read_labelled(table: Any, what: str) -> Any:
 def _from_narwhals(table: Any, what: str) -> Any:
     if isinstance(table, np.ndarray | Tensor):
         return table
+    if hasattr(table, "compute") and hasattr(table, "columns"):  # of dask, which narwhals reads with a warning
+        raise DataError(f"the {what} must be in memory, got {kind_of(table)}. Give X.compute().")
     try:
         frame = nw.from_native(table, pass_through=True, allow_series=True)
     except Exception as error:  # of the package of the table, about names that are repeated

@@ -80,16 +80,15 @@ class ParquetTable:
     def __init__(
         self, path: Path, parts: Sequence[Path], counts: Sequence[Sequence[int]], row_names: str | None
     ) -> None:
-        schema = _schema(parts[0])
+        schema = _common_schema(parts)
         empty, columns = schema.empty_table().to_pandas(), [row_names] if row_names else []
         if row_names is not None:
             empty = empty.drop(columns=_check_known(row_names, [*empty]))
         _refuse_text(schema, path, columns)
         self.names = [str(name) for name in empty.columns]
         check_unique_names(self.names, f"columns in {path}")
-        table = _concatenate(parts, columns=columns, use_pandas_metadata=True).to_pandas()
-        self.index = table.set_index(row_names).index if row_names else table.index
         self.rows = _ParquetRows(path, parts, counts, empty)
+        self.index = _index(parts, schema, len(self.rows), row_names)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -138,8 +137,8 @@ def _arrow(module: str = "pyarrow") -> Any:
     return import_optional(module, "reading a .parquet", "parquet")
 
 
-def _concatenate(parts: Sequence[Path], **choice: Any) -> Any:
-    """Read files, or some of their columns, as one table of Arrow.
+def _common_schema(parts: Sequence[Path]) -> Any:
+    """Return the schema of all files.
 
     Raises:
         DataError: Some files have other columns than the first.
@@ -151,11 +150,28 @@ def _concatenate(parts: Sequence[Path], **choice: Any) -> Any:
             f"the files in {parts[0].parent} must have the same columns, in one order and of one type, but those of "
             f"{enumerate_names(others, 'file')} differ from {parts[0].name}."
         )
+    return schema
+
+
+def _concatenate(parts: Sequence[Path], **choice: Any) -> Any:
+    """Read files, or some of their columns, as one table of Arrow."""
+    _common_schema(parts)
     tables = []
     for part in parts:
         with _open(part) as file:
             tables.append(file.read(**choice))
     return _arrow().concat_tables(tables)
+
+
+def _index(parts: Sequence[Path], schema: Any, n: int, row_names: str | None) -> Any:
+    """Read the names of n rows: a column, the index of pandas, or the positions."""
+    if row_names is not None:
+        return pd.Index(_concatenate(parts, columns=[row_names]).to_pandas()[row_names])
+    described = (schema.pandas_metadata or {}).get("index_columns", [])
+    if any(isinstance(each, str) for each in described):
+        return _concatenate(parts, columns=[], use_pandas_metadata=True).to_pandas().index
+    ranges = [pd.RangeIndex(each["start"], each["stop"], each["step"]) for each in described]
+    return next((each for each in ranges if len(each) == n), pd.RangeIndex(n))
 
 
 def _refuse_text(schema: Any, path: Path, aside: Sequence[str]) -> None:

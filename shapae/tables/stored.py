@@ -1,5 +1,6 @@
 """Rows that stay in a file, and are read block by block: a table larger than memory is never held as a whole."""
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from shapae.utils.text import one_line
 LARGE = 2**26
 # Bytes of rows that are read from an array at once and kept for the next block; and the most, if its chunks are larger.
 SLAB, LARGEST_SLAB = 2**22, 2**27
+# Files that describe a Zarr array or group; and the largest number of folders of chunks whose changes are noticed.
+DESCRIPTIONS, WATCHED = ("zarr.json", ".zarray", ".zgroup"), 1000
 
 
 def is_large(shape: tuple[int, ...]) -> bool:
@@ -156,6 +159,18 @@ def file_state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _folder_state(folder: Path) -> list[Any]:
+    """Return the state of the description of a Zarr array, and of the folders of its chunks if these are not too many.
+
+    A chunk that is gone would read as zeros.
+    """
+    chunks = folder / "c" if (folder / "c").is_dir() else folder
+    folders = [chunks, *(Path(each) for each in os.scandir(chunks) if each.is_dir())]
+    described = [each for each in map(folder.joinpath, DESCRIPTIONS) if each.is_file()]
+    watched = folders if len(folders) <= WATCHED else folders[:1]
+    return [folder.exists(), len(folders), *map(file_state, [*described, *watched])]
+
+
 def as_stored(array: Any) -> Any:
     """Return an array of h5py or zarr with two axes as stored rows; anything else unchanged."""
     is_array = is_instance_of(array, "h5py", "Dataset") or is_instance_of(array, "zarr", "Array")
@@ -181,5 +196,4 @@ def _place(array: Any) -> tuple[str, Callable[[], Any]]:
         return str(path), partial(file_state, path) if array.file.mode == "r" else tuple
     root = getattr(array.store, "root", None) or getattr(array.store, "path", None)
     folder = Path(root or "", array.path)
-    described = [each for each in map(folder.joinpath, ("zarr.json", ".zarray", ".zgroup")) if root and each.is_file()]
-    return str(folder if root else array.store), lambda: [file_state(each) for each in described]
+    return (str(folder), partial(_folder_state, folder)) if root else (str(array.store), tuple)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TextIO
 import pandas as pd
 
 from shapae.errors import DataError, NamesWarning, UnknownName
+from shapae.tables.frames import refuse_lost_digits
 from shapae.tables.headings import check_headings
 from shapae.utils.text import enumerate_names
 
@@ -84,16 +85,17 @@ def read_text(path: Path, aside: Sequence[str] = (), row_names: str | None = Non
     text = _inspect(path)
     if row_names is not None and row_names not in text.names:
         raise UnknownName("column", row_names, text.names)
-    as_text = {name: str for name in (*aside, row_names) if name is not None}
-    table = text.frame(converters=as_text) if row_names is not None else text.frame(dtype=as_text)
-    table = _drop_empty(table, text.names)
-    kept = table.loc[:, [name in aside and name != row_names for name in table.columns]]
+    as_text = dict.fromkeys((name for name in aside if name != row_names), str)
+    table = _drop_empty(text.frame(dtype=as_text, converters={row_names: str} if row_names else None), text.names)
+    kept = table.loc[:, [name in as_text for name in table.columns]]
     table = table.drop(columns=kept.columns)
     if table.columns.empty:
         raise DataError(f"{path} has no other columns than those that are kept aside. Keep fewer columns aside.")
+    if row_names is not None:
+        table = _as_names(table, text, row_names)
     _check_decimals(table, text)
-    table = _name_rows(table, text, asks=not aside) if row_names is None else _as_names(table, text, row_names)
-    table = _check_cells(table, text)
+    table = _name_rows(table, text, asks=not aside) if row_names is None else table
+    _check_cells(table, text)
     return pd.concat([table, kept.set_axis(table.index)], axis=1) if len(kept.columns) else table
 
 
@@ -200,8 +202,8 @@ def _check_decimals(table: pd.DataFrame, text: _Text) -> None:
         )
 
 
-def _check_cells(table: pd.DataFrame, text: _Text) -> pd.DataFrame:
-    """Check that columns with numbers hold nothing else; numbers of more digits than pandas reads become floats.
+def _check_cells(table: pd.DataFrame, text: _Text) -> None:
+    """Check that columns with numbers hold nothing else.
 
     Raises:
         DataError: Some cells are no numbers; the first of each column is named with its line.
@@ -214,13 +216,12 @@ def _check_cells(table: pd.DataFrame, text: _Text) -> pd.DataFrame:
         if is_number.any() and len(bad):
             found.append(f"{cells[bad[0]]!r} in line {text.line(bad[0])}, column {name}")
         elif is_number.any():
-            table = table.assign(**{name: cells.astype(float).to_numpy()})
+            refuse_lost_digits([name], f"rows in {text.path}")
     if found:
         raise DataError(
             f"{text.path} has cells that are no numbers: {enumerate_names(found, 'cell')}. Mend or empty the cells, or "
             f"leave the columns out. {text.by_hand()}"
         )
-    return table
 
 
 def _name_rows(table: pd.DataFrame, text: _Text, *, asks: bool) -> pd.DataFrame:
