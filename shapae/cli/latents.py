@@ -101,7 +101,7 @@ def _read_text(path: Path, rows: Any) -> Any:
     import pandas as pd
 
     from shapae.errors import DataError
-    from shapae.tables.files import SEPARATORS
+    from shapae.tables.text import SEPARATORS
     from shapae.utils.text import enumerate_names, one_line
 
     try:

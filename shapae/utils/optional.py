@@ -8,12 +8,12 @@ from shapae.errors import MissingPackage
 
 
 def import_optional(package: str, what: str, extra: str | None = None) -> Any:
-    """Import ``package``, which an extra of shapae installs.
+    """Import ``package``, which an extra installs.
 
     Args:
-        package: Name of the package.
+        package: Name of the package, or of a module of it.
         what: Feature that needs the package, for the message.
-        extra: Name of the extra; None for that of the package.
+        extra: Name of the extra; None for the name of the package.
 
     Raises:
         MissingPackage: The package is not installed.
@@ -21,9 +21,8 @@ def import_optional(package: str, what: str, extra: str | None = None) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise MissingPackage(
-            f"{what} needs the package {package}: pip install 'shapae[{extra or package}]'."
-        ) from error
+        name = package.partition(".")[0]
+        raise MissingPackage(f"{what} needs the package {name}: pip install 'shapae[{extra or name}]'.") from error
 
 
 def is_instance_of(thing: object, package: str, kind: str) -> bool:
