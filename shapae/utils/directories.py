@@ -1,7 +1,7 @@
 """Atomic output folders and files: written completely or not at all, and nothing else is touched."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shapae.errors import OutputError
@@ -70,15 +70,20 @@ def _check_folder(folder: Path, target: Path, replaces: Collection[str], remedy:
         if target.exists():
             raise OutputError(f"{folder} is a {kind_of(target)}. Give a new or empty folder.")
         return {}
-    if Path.cwd().is_relative_to(target):
-        verb = "is" if Path.cwd() == target else "holds"
-        raise OutputError(f"{folder} {verb} the working directory, which can't be replaced. Give a folder inside it.")
+    with suppress(FileNotFoundError):  # a working directory that was deleted
+        _refuse_working_directory(folder, target)
     found = dict(entries(target, replaces))
     stays = (scratch_prefix(target.name), OF_VOLUMES)
     other = [path for path, is_ours in found.items() if not is_ours and not path.startswith(stays)]
     if other:
         raise OutputError(f"{folder} already exists and holds {', '.join(other[:5])}. {remedy}")
     return {path: identify(target / path) for path, is_ours in found.items() if is_ours}
+
+
+def _refuse_working_directory(folder: Path, target: Path) -> None:
+    if Path.cwd().is_relative_to(target):
+        verb = "is" if Path.cwd() == target else "holds"
+        raise OutputError(f"{folder} {verb} the working directory, which can't be replaced. Give a folder inside it.")
 
 
 @contextmanager

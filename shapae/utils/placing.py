@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
 from typing import TypeAlias
 
@@ -143,7 +144,7 @@ def _put_whole(scratch: Scratch, folder: Path, known: Mapping[str, Identity | No
     if folder.exists():
         shutil.copymode(folder, finished)
         moves.move(folder, earlier)
-        for path, is_ours in [*entries(earlier, known)]:
+        for path, is_ours in [*entries(earlier, [*map(escape, known)])]:
             if not (is_ours and identify(earlier / path) == known[path]):
                 moves.move(earlier / path, finished / path)
     moves.move(finished, folder)
