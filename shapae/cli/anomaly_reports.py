@@ -147,7 +147,9 @@ def report_anomalies(anomalies: Anomalies, *, pictures: int) -> Report:
     lines = {SENTENCES: lambda: "".join(f"{line}\n" for line in anomalies.sentences())}
     lines |= {SUMMARY: lambda: f"{json.dumps(plain(summarize(anomalies)), indent=1, ensure_ascii=False)}\n"}
     files |= {name: partial(_write_text, make) for name, make in lines.items()}
-    drawn: Pictures = {_picture(place): partial(anomalies.plot, place) for place in range(min(pictures, len(anomalies)))}
+    drawn: Pictures = {
+        _picture(place): partial(anomalies.plot, place) for place in range(min(pictures, len(anomalies)))
+    }
     return Report(files, drawn)
 
 

@@ -124,8 +124,8 @@ def _keeping(scratch: Scratch, place: Path) -> Iterator[Moves]:
         scratch.is_needed = True
         try:
             moves.undo()
-        finally:
-            moves.undo()  # the rest, after Ctrl-C again
+        except BaseException:  # Ctrl-C again
+            moves.undo()
         if not _holds_files(scratch.folder):  # they are in their place
             scratch.is_needed = False
             raise
