@@ -93,8 +93,15 @@ def _files(name: str) -> tuple[str, str]:
 
 
 def _plain(name: str, part: Any) -> Any:
-    """Convert an entry to what JSON can hold; objects of the user's become the names of their types."""
-    return plain(_plain_names(part) if name in NAMES else part, type_name, name)
+    """Convert an entry to what JSON can hold; objects of the user's become the names of their types.
+
+    Raises:
+        OutputError: It holds itself.
+    """
+    try:
+        return plain(_plain_names(part) if name in NAMES else part, type_name, name)
+    except RecursionError as error:
+        raise OutputError(f"{name} can't be saved: it holds itself, or is nested too deeply.") from error
 
 
 def _plain_names(names: Any) -> Any:

@@ -8,6 +8,8 @@ from shapae.errors import OutputError
 from shapae.utils.placing import Identity, entries, identify, kind_of, put_file, put_folder
 from shapae.utils.scratch import scratch_folder, scratch_prefix
 
+# Largest number of characters of a path in a message.
+LONGEST_PATH = 200
 # Folder that some file systems put into an empty volume.
 OF_VOLUMES = "lost+found"
 
@@ -34,26 +36,28 @@ def atomic_directory(
         OutputError: ``folder`` holds other files, is no folder, or can't be written to. Or the finished results can't
             be put there: then it says where they are.
     """
-    target = _resolve(folder)
-    known = _check_folder(folder, target, replaces, remedy)
+    with _looking_up(folder):
+        target = folder.resolve()
+        known = _check_folder(folder, target, replaces, remedy)
     with scratch_folder(target) as scratch:
         yield scratch.unfinished
         put_folder(scratch, target, known)
 
 
-def _resolve(path: Path) -> Path:
-    """Follow the links of a path; a link to nothing gives the path of what it would be.
+@contextmanager
+def _looking_up(path: Path) -> Iterator[None]:
+    """Say of which path an error is.
 
     Raises:
         OutputError: The path can't be looked up.
     """
     try:
-        resolved = path.resolve()
-        identify(resolved)
-        return resolved
+        yield
+    except OutputError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links, a name that no file can have
         shown, reason = ascii(str(path)), getattr(error, "strerror", None) or error
-        shown = shown if len(shown) < 200 else f"{shown[:200]}..."
+        shown = shown if len(shown) < LONGEST_PATH else f"{shown[:LONGEST_PATH]}..."
         raise OutputError(f"no results can be written to {shown}: {reason}. Give another name.") from error
 
 
@@ -67,7 +71,7 @@ def _check_folder(folder: Path, target: Path, replaces: Collection[str], remedy:
         OutputError: ``folder`` holds other files, is no folder, or is the working directory.
     """
     if not target.is_dir():
-        if target.exists():
+        if identify(target) is not None:
             raise OutputError(f"{folder} is a {kind_of(target)}. Give a new or empty folder.")
         return {}
     with suppress(FileNotFoundError):  # a working directory that was deleted
@@ -102,15 +106,29 @@ def atomic_file(path: Path, *, replaces: str | None = None, remedy: str = "Give 
         OutputError: ``path`` is a folder, or a file that is not replaced, or can't be made. Or the finished file can't
             be put there: then it says where it is.
     """
-    target = _resolve(path)
+    with _looking_up(path):
+        target = path.resolve()
+        known = _check_file(path, target, replaces, remedy)
+    with scratch_folder(target) as scratch:
+        yield scratch.unfinished / target.name
+        put_file(scratch, target, known)
+
+
+def _check_file(path: Path, target: Path, replaces: str | None, remedy: str) -> Identity | None:
+    """Check that ``path`` is no file, or one that is replaced; the arguments are those of ``atomic_file``.
+
+    Returns:
+        The file that is replaced; None if there is none.
+
+    Raises:
+        OutputError: ``path`` is a folder, or another file.
+    """
     if target.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of a file.")
     known = identify(target)
     if known is not None and not (replaces is not None and target.is_file() and _begins_with(target, replaces)):
         raise OutputError(f"{path} already exists{'' if replaces is None else ' and holds something else'}. {remedy}")
-    with scratch_folder(target) as scratch:
-        yield scratch.unfinished / target.name
-        put_file(scratch, target, known)
+    return known
 
 
 def _begins_with(path: Path, text: str) -> bool:

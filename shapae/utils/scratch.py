@@ -68,7 +68,6 @@ def scratch_folder(target: Path) -> Iterator[Scratch]:
     scratch = None
     try:
         scratch = Scratch(_make(target))
-        scratch.unfinished.mkdir()
         yield scratch
     finally:
         if scratch is not None and not scratch.is_needed:
@@ -99,13 +98,14 @@ def _try(home: Path, target: Path) -> Path:
         if target.is_dir():
             moved = target / probe.name
             probe.rename(moved)
+        moved.unlink()
+        (scratch / UNFINISHED).mkdir()
         return scratch
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            moved.unlink()
         raise
-    finally:
-        for path in (probe, moved):
-            path.unlink(missing_ok=True)
 
 
 def _report_left_behind(target: Path) -> None:

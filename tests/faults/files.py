@@ -1,9 +1,11 @@
 """Faults of files: places that can't be written to, and odd places that can be."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -271,6 +273,27 @@ WRITTEN = {
 }
 
 
+def of_another_user(mode, inner, check):
+    """Somebody without rights writes to a folder of root."""
+
+    def cause(folder):
+        if os.geteuid():
+            pytest.skip("only root can become somebody else")
+        home = Path(tempfile.mkdtemp())  # others can't enter the folder of the tests
+        save(home / "it")
+        (home / "it").chmod(mode)
+        home.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            save(home / inner)
+        finally:
+            os.seteuid(0)
+            check(home)
+            shutil.rmtree(home)
+
+    return cause
+
+
 def begins_early(write, place):
     """A place that can't be written to is refused before the work."""
 
@@ -321,6 +344,22 @@ FAULTS += [
         "drives/holiday.png": r"drives/holiday\.png",
         "mine/bar.png": "mine",
     }.items()
+]
+FAULTS += [
+    Fault("files", f"the output is {name}", of_another_user(*how), says, RIGHT)
+    for name, how, says in [
+        ("in a folder of another user", (0o755, "new", lambda home: None), "can't write to the folder .*Permission"),
+        (
+            "a folder of another user",
+            (0o755, "it", lambda home: loads(home / "it", explanation())),
+            "Permission denied",
+        ),
+        (
+            "a folder that only its owner reads",
+            (0o700, "it", lambda home: None),
+            "no results can be .*Permission denied",
+        ),
+    ]
 ]
 FAULTS += [Fault("files", f"the output is {name}", cause, None, "written") for name, cause in WRITTEN.items()]
 FAULTS += [

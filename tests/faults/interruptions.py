@@ -158,6 +158,18 @@ def left_behind(*inner, says=None):
     return cause
 
 
+def stopped(error):
+    """The work stops with an error; the folders above the results are made for them, and go."""
+
+    def cause(folder):
+        with pytest.raises(type(error)), atomic_directory(folder / "a" / "b" / "it") as fresh:
+            (fresh / "half").write_text("half")
+            raise error
+        assert [*folder.iterdir()] == []
+
+    return cause
+
+
 @contextmanager
 def full_disk(size=1000):
     """No file may be longer than a number of bytes, as on a disk that is almost full."""
@@ -345,4 +357,8 @@ def _report_once(place):
 FAULTS += [
     Fault("interruptions", f"a command gets {number.name}", ended(number), None, "no scratch files")
     for number in (signal.SIGTERM,)
+]
+FAULTS += [
+    Fault("interruptions", f"{type(error).__name__} during the work", stopped(error), None, "nothing is left")
+    for error in (KeyboardInterrupt(), SystemExit(143), ValueError("bad"), MemoryError())
 ]

@@ -294,6 +294,12 @@ FAULTS += [
 ]
 
 
+def _circle(folder):
+    whole = explanation()
+    whole.made_by["itself"] = whole.made_by
+    whole.save(folder / "out")
+
+
 class Colour(enum.Enum):
     RED = "red"
 
@@ -388,4 +394,5 @@ FAULTS += [Fault("records", f"a name is {name}", _named(each), None, "it comes b
 FAULTS += [
     Fault("records", f"names of rows are {name}", _indexed(each), None, "saved") for name, each in INDICES.items()
 ]
+FAULTS += [Fault("records", "a setting holds itself", _circle, "made_by can't be saved: it holds itself", REFUSED)]
 FAULTS += [Fault("records", "settings of an explainer are of numpy", _explainer_setting, None, "they come back")]
