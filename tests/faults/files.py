@@ -273,6 +273,11 @@ WRITTEN = {
 }
 
 
+def is_whole(home):
+    loads(home / "it", explanation())
+    assert [path.name for path in home.iterdir()] == ["it"]
+
+
 def of_another_user(mode, inner, check):
     """Somebody without rights writes to a folder of root."""
 
@@ -348,15 +353,15 @@ FAULTS += [
 FAULTS += [
     Fault("files", f"the output is {name}", of_another_user(*how), says, RIGHT)
     for name, how, says in [
-        ("in a folder of another user", (0o755, "new", lambda home: None), "can't write to the folder .*Permission"),
+        ("in a folder of another user", (0o755, "new", is_whole), "can't write to the folder .*Permission"),
         (
             "a folder of another user",
-            (0o755, "it", lambda home: loads(home / "it", explanation())),
+            (0o755, "it", is_whole),
             "Permission denied",
         ),
         (
             "a folder that only its owner reads",
-            (0o700, "it", lambda home: None),
+            (0o700, "it", is_whole),
             "no results can be .*Permission denied",
         ),
     ]
