@@ -232,7 +232,8 @@ class Importance:
         Raises:
             OutputError: The folder holds other files.
         """
-        arrays = self.over.to_arrays() | {"residual": self.residual, "used": self.used}
+        used = None if self.used is None else np.atleast_1d(self.used)  # of a single row
+        arrays = self.over.to_arrays() | {"residual": self.residual, "used": used}
         record = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
         return save_result(folder, "importance", arrays, record | {"rows": self.rows, "made_by": self.made_by})
 

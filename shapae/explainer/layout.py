@@ -77,7 +77,7 @@ class Layout:
             axes, shape = [axis for axis in self.axes[name] if axis not in gone], np.shape(parts[name])
             if len(axes) == len(shape):
                 sizes |= {axis: size for axis, size in zip(axes, shape, strict=True) if axis not in sizes}
-            if shape != (expected := tuple(sizes.get(axis, -1) for axis in axes)):
+            if shape != (expected := tuple(sizes.get(axis, f"number of {axis}s") for axis in axes)):
                 return f"{name} has the shape {shape}, where {expected} is expected for ({', '.join(axes)})"
         return None
 

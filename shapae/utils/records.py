@@ -115,8 +115,7 @@ def read_record(path: Path, *, format: int, files: Collection[str]) -> dict[str,
     Raises:
         OutputError: A file is missing or damaged, or was written by a later version.
     """
-    for name in (path.name, *files):
-        check_file(path.with_name(name))
+    check_file(path)
     data = path.read_bytes()
     record = _parse(data, path.name)
     known = record.get(FORMAT, 1)
@@ -126,6 +125,8 @@ def read_record(path: Path, *, format: int, files: Collection[str]) -> dict[str,
             f"{path.name} was written by shapae {author} in format {known}, and this is shapae {__version__}, which "
             f"reads format {format}. Update: pip install --upgrade shapae."
         )
+    for name in files:
+        check_file(path.with_name(name))
     if known == 1 and not {FILES, CHECKSUM, WRITTEN_BY} & record.keys():  # of a version that wrote no checksums
         return record | {FORMAT: 1}
     _check_sums(data, record, path)

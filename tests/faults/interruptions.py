@@ -23,6 +23,7 @@ from shapae.cli.output import Report, write_report
 from shapae.utils.directories import atomic_directory
 from tests.explainer.explanations import explanation
 from tests.faults.files import EARLIER, file, loads, mounted, save
+from tests.faults.saved import RESULTS
 from tests.faults.table import Fault
 
 # Things that happen during the work.
@@ -183,6 +184,22 @@ def full_disk(size=1000):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def full_for_an_explainer(size):
+    """The disk is full when an explainer is saved: the earlier one is in place."""
+
+    def cause(folder):
+        explainer = RESULTS["explainer"]()
+        explainer.save(folder / "it")
+        before = {path.name: path.read_bytes() for path in (folder / "it").iterdir()}
+        try:
+            with full_disk(size):
+                explainer.save(folder / "it")
+        finally:
+            assert {path.name: path.read_bytes() for path in (folder / "it").iterdir()} == before
+
+    return cause
 
 
 def _save_long_names(place):
@@ -365,4 +382,14 @@ FAULTS += [
 FAULTS += [
     Fault("interruptions", f"{type(error).__name__} during the work", stopped(error), None, "nothing is left")
     for error in (KeyboardInterrupt(), SystemExit(143), ValueError("bad"), MemoryError())
+]
+FAULTS += [
+    Fault(
+        "interruptions",
+        f"the disk is full after {size} bytes of an explainer",
+        full_for_an_explainer(size),
+        "can't write to the folder .*File too large",
+        "the earlier explainer is in place",
+    )
+    for size in (100, 1200)
 ]
