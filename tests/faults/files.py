@@ -299,7 +299,7 @@ def of_another_user(mode, inner, check):
     return cause
 
 
-def begins_early(write, place):
+def begins_early(write):
     """A place that can't be written to is refused before the work."""
 
     def cause(folder):
@@ -400,8 +400,20 @@ FAULTS += [
         "the earlier results are in place",
     ),
 ]
+
+
+def _to_full_volume(folder, begun):
+    with mounted(folder / "volume", "size=4k") as volume:
+        (volume / "mine").write_bytes(bytes(4096))
+        try:
+            write_report(volume / "it", (), lambda: begun.append(1) or Report({}))
+        finally:
+            assert [path.name for path in volume.iterdir()] == ["mine"]
+
+
+FAULTS += [Fault("files", "a command writes to a full volume", begins_early(_to_full_volume), "No space left", RIGHT)]
 FAULTS += [
-    Fault("files", f"a command writes to {name}", begins_early(_report_to(place), None), says, RIGHT)
+    Fault("files", f"a command writes to {name}", begins_early(_report_to(place)), says, RIGHT)
     for name, place, says in [
         ("a file", file, "is a file"),
         ("a folder in a file", lambda folder: file(folder) / "in", "can't write"),
