@@ -17,6 +17,7 @@
     AdditivityWarning        values whose residual exceeds the tolerance of their backend
     MemoryWarning            a device that ran out of memory, so that smaller blocks are computed
     NamesWarning             repeated names, which were made unique
+    OutputWarning            a picture that can't be drawn, or files that a killed process left behind
     RankingWarning           a ranking method that underestimates some features
     ReferenceWarning         a reference of a comparison that another estimate contradicts
     ReconstructionWarning    a model that reconstructs its rows worse than their mean does
@@ -33,6 +34,7 @@ __all__ = [
     "ModelError",
     "NamesWarning",
     "OutputError",
+    "OutputWarning",
     "RankingWarning",
     "ReconstructionWarning",
     "ReferenceWarning",
@@ -139,6 +141,10 @@ class MemoryWarning(UserWarning):
 
 class NamesWarning(UserWarning):
     """Repeated names, which were made unique."""
+
+
+class OutputWarning(UserWarning):
+    """A picture that can't be drawn beside results that are written, or files that a killed process left behind."""
 
 
 class RankingWarning(UserWarning):

@@ -16,7 +16,6 @@ from shapae.cli.commands import (
     Seed,
     Weights,
     app,
-    new_folder,
     split_names,
 )
 
@@ -83,18 +82,23 @@ def anomalies(
 
     The exit code is 0 also if there are anomalies, but 3 with --fail-if-found.
     """
-    from shapae.cli.anomaly_reports import NAMES, Job, describe, write_anomalies
+    from shapae.cli.anomaly_reports import NAMES, Job, describe, report_anomalies
+    from shapae.cli.output import Report, write_report
 
     settings: dict[str, Any] = {"backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     aside = split_names(keep_aside or None) or []
     job = Job(model, weights, background, aside, loss=loss, groups=groups, count=background_rows, settings=settings)
     choice = {"top": top, "worst": worst} | _limit(threshold, above)
-    with new_folder(out, NAMES if force else ()) as folder:
-        found = job.find(data, choice)
-        write_anomalies(found, folder, pictures=pictures)
-    typer.echo(describe(found, out))
+    found: list[Any] = []
+
+    def report() -> Report:
+        found.append(job.find(data, choice))
+        return report_anomalies(found[0], pictures=pictures)
+
+    _, files = write_report(out, NAMES if force else (), report)
+    typer.echo(describe(found[0], files, out))
     if fail_if_found:
-        _exit(found.found)
+        _exit(found[0].found)
 
 
 def _limit(threshold: float | None, above: float | None) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """Folders of anomalies: tables, sentences, pictures and a summary."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pandas as pd
 
 from shapae.analysis.anomalies.explain import explain_anomalies
 from shapae.analysis.anomalies.result import Anomalies
-from shapae.cli.reports import escape_formula, save_picture
+from shapae.cli.output import Files, Pictures, Report
+from shapae.cli.reports import escape_formula
 from shapae.errors import DataError
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
@@ -22,6 +24,7 @@ from shapae.tables.background import Background, sample
 from shapae.tables.files import load_table
 from shapae.tables.groups import one_hot
 from shapae.tables.table import read_table
+from shapae.utils.records import plain
 from shapae.utils.text import enumerate_names, one_line
 from shapae.utils.version import __version__
 
@@ -36,8 +39,8 @@ def _picture(place: int) -> str:
     return f"anomaly_{place + 1:03d}.png"
 
 
-# Names of all files: only these may be replaced by new results.
-NAMES = (f"{TABLE}.csv", f"{TABLE}.parquet", SENTENCES, SUMMARY, *map(_picture, range(PICTURES)))
+# Patterns of all files: only these may be replaced by new results.
+NAMES = (f"{TABLE}.csv", f"{TABLE}.parquet", SENTENCES, SUMMARY, "anomaly_[0-9]*.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,28 +134,45 @@ def refuse_text(path: Path, aside: Sequence[str]) -> None:
             )
 
 
-def write_anomalies(anomalies: Anomalies, folder: Path, *, pictures: int) -> None:
-    """Write the table as .csv and .parquet, the sentences, a summary and some pictures.
+def report_anomalies(anomalies: Anomalies, *, pictures: int) -> Report:
+    """Report on anomalies: the table as .csv and .parquet, the sentences, a summary and some pictures.
 
     Args:
         anomalies: Any number of anomalies, also none.
-        folder: Empty folder, such as that of ``utils.directories.atomic_directory``.
         pictures: Largest number of pictures.
     """
+    files: Files = {f"{TABLE}.csv": partial(_write_csv, anomalies)}
+    if find_spec("pyarrow"):
+        files[f"{TABLE}.parquet"] = partial(_write_parquet, anomalies)
+    lines = {SENTENCES: lambda: "".join(f"{line}\n" for line in anomalies.sentences())}
+    lines |= {SUMMARY: lambda: f"{json.dumps(plain(summarize(anomalies)), indent=1, ensure_ascii=False)}\n"}
+    files |= {name: partial(_write_text, make) for name, make in lines.items()}
+    drawn: Pictures = {
+        _picture(place): partial(anomalies.plot, place) for place in range(min(pictures, len(anomalies)))
+    }
+    return Report(files, drawn)
+
+
+def _write_text(make: Callable[[], str], path: Path) -> None:
+    path.write_text(make(), encoding="utf-8", errors="backslashreplace")
+
+
+def _write_csv(anomalies: Anomalies, path: Path) -> None:
+    escaped = _table(anomalies).rename(columns=escape_formula).map(_escape_cell)
+    escaped.to_csv(path, index=False, encoding="utf-8", errors="backslashreplace")
+
+
+def _write_parquet(anomalies: Anomalies, path: Path) -> None:
+    table = _table(anomalies)
+    texts = table.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"])
+    table[texts.columns] = texts.map(_as_text)
+    table.to_parquet(path, index=False)
+
+
+def _table(anomalies: Anomalies) -> pd.DataFrame:
     table = anomalies.table.reset_index()
     kept = table.columns[2 : 2 + anomalies.aside.shape[1]]
-    table = table[["row", *kept, "feature", *table.columns[2 + len(kept) :]]]
-    escaped = table.rename(columns=escape_formula).map(_escape_cell)
-    escaped.to_csv(folder / f"{TABLE}.csv", index=False)
-    if find_spec("pyarrow"):
-        texts = table.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"])
-        table[texts.columns] = texts.map(_as_text)
-        table.to_parquet(folder / f"{TABLE}.parquet", index=False)
-    (folder / SENTENCES).write_text("".join(f"{line}\n" for line in anomalies.sentences()), encoding="utf-8")
-    summary = json.dumps(summarize(anomalies), indent=1, ensure_ascii=False)
-    (folder / SUMMARY).write_text(f"{summary}\n", encoding="utf-8")
-    for place in range(min(pictures, len(anomalies))):
-        save_picture(anomalies.plot(place), folder / _picture(place))
+    return table[["row", *kept, "feature", *table.columns[2 + len(kept) :]]]
 
 
 def _escape_cell(cell: Any) -> Any:
@@ -168,7 +188,9 @@ def _escape_cell(cell: Any) -> Any:
 
 def _as_text(cell: Any) -> str | None:
     """Convert a cell of a column of several types to text, as Parquet needs it; missing cells stay missing."""
-    return None if cell is None or (np.ndim(cell) == 0 and pd.isna(cell)) else str(cell)
+    if cell is None or (np.ndim(cell) == 0 and pd.isna(cell)):
+        return None
+    return str(cell).encode(errors="backslashreplace").decode()  # halves of surrogate pairs are no UTF-8
 
 
 def summarize(anomalies: Anomalies) -> dict[str, Any]:
@@ -184,8 +206,7 @@ def summarize(anomalies: Anomalies) -> dict[str, Any]:
     }
 
 
-def describe(anomalies: Anomalies, out: Path) -> str:
-    """Describe a run in words: the number of anomalies, their sentences and the files."""
-    files = sorted(path.name for path in out.iterdir())
+def describe(anomalies: Anomalies, files: Sequence[str], out: Path) -> str:
+    """Describe a run in words: the number of anomalies, their sentences and the files that were written to ``out``."""
     others = [] if f"{TABLE}.parquet" in files else ["for anomalies.parquet, pip install 'shapae[parquet]'"]
     return "\n".join([repr(anomalies), *others, f"wrote {', '.join(files)} to {out}"])

@@ -1,17 +1,20 @@
 """Command line. Each command calls one public function; slow imports are inside of the functions."""
 
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shapae.utils.version import __version__
+
+if TYPE_CHECKING:
+    from shapae.cli.output import Report
 
 # Environment variables that say how the idle threads of OpenMP wait: of the standard, of GNU's library and of LLVM's.
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -98,41 +101,40 @@ def explain(
 
 
 def _with_explainer(
-    write: Callable[[Any, Any, Path], None], model: str, weights: Path, background: str, settings: dict[str, Any]
-) -> Callable[[Any, Path], None]:
-    """Make a function that runs an explainer on rows and writes the results to a folder."""
+    report: Callable[[Any, Any], "Report"], model: str, weights: Path, background: str, settings: dict[str, Any]
+) -> Callable[[Any], "Report"]:
+    """Make a function that runs an explainer on rows and reports on the results."""
 
-    def explain_and_write(rows: Any, folder: Path) -> None:
+    def explain_and_report(rows: Any) -> "Report":
         from shapae.explainer.explainer import Explainer
         from shapae.models.files import load_model
 
         inputs = load_model(model, weights), load_background(background, rows, settings["seed"])
         explainer = Explainer(*inputs, **settings)
         typer.echo(repr(explainer))
-        write(explainer, rows, folder)
+        return report(explainer, rows)
 
-    return explain_and_write
-
-
-def _explain(explainer: Any, rows: Any, folder: Path) -> None:
-    from shapae.cli.reports import write_results
-
-    write_results(explainer(rows), folder)
+    return explain_and_report
 
 
-def _summarize(explainer: Any, rows: Any, folder: Path, *, data: Path, by: str | None) -> None:
-    from shapae.cli.reports import write_grouped_importance, write_importance
+def _explain(explainer: Any, rows: Any) -> "Report":
+    from shapae.cli.reports import report_explanation
+
+    return report_explanation(explainer(rows))
+
+
+def _summarize(explainer: Any, rows: Any, *, data: Path, by: str | None) -> "Report":
+    from shapae.cli.reports import report_grouped_importance, report_importance
 
     if by is None:
-        write_importance(explainer.summarize(rows), folder)
-    else:  # the file again, as the rows alone have no labels
-        write_grouped_importance(explainer.summarize(data, by=by), folder)
+        return report_importance(explainer.summarize(rows))
+    return report_grouped_importance(explainer.summarize(data, by=by))  # the file again: the rows have no labels
 
 
-def _interact(explainer: Any, rows: Any, folder: Path, *, top: int) -> None:
-    from shapae.cli.reports import write_interactions
+def _interact(explainer: Any, rows: Any, *, top: int) -> "Report":
+    from shapae.cli.reports import report_interactions
 
-    write_interactions(explainer.interactions(rows, top), folder)
+    return report_interactions(explainer.interactions(rows, top))
 
 
 @app.command()
@@ -154,8 +156,8 @@ def summarize(
     """Average attributions over all rows of a table of any length; write tables of importances to a folder."""
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
-    write = partial(_summarize, data=data, by=by)
-    write_to_folder(data, out, force, _with_explainer(write, model, weights, background, settings))
+    report = partial(_summarize, data=data, by=by)
+    write_to_folder(data, out, force, _with_explainer(report, model, weights, background, settings))
 
 
 @app.command()
@@ -198,15 +200,15 @@ def rank(
     options: dict[str, Any] = {"repeats": repeats, "sample": sample, "n_jobs": n_jobs, "seed": seed}
     options["methods"] = split_names(methods)
 
-    def write(rows: Any, folder: Path) -> None:
+    def report(rows: Any) -> "Report":
         from shapae.analysis.ranking.ranking import rank_features
-        from shapae.cli.reports import write_ranking
+        from shapae.cli.reports import report_ranking
         from shapae.models.files import load_model
 
         reference = load_background(background, rows, seed)
-        write_ranking(rank_features(load_model(model, weights), rows, background=reference, **options), folder)
+        return report_ranking(rank_features(load_model(model, weights), rows, background=reference, **options))
 
-    write_to_folder(data, out, force, write)
+    write_to_folder(data, out, force, report)
 
 
 @app.command()
@@ -228,15 +230,15 @@ def compare(
     options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     options["backends"] = split_names(backends or None)
 
-    def write(rows: Any, folder: Path) -> None:
+    def report(rows: Any) -> "Report":
         from shapae.analysis.comparison.comparison import compare
-        from shapae.cli.reports import write_comparison
+        from shapae.cli.reports import report_comparison
         from shapae.models.files import load_model
 
-        comparison = compare(load_model(model, weights), load_background(background, rows, seed), rows, **options)
-        write_comparison(comparison.table, comparison.plot(), folder)
+        reference_rows = load_background(background, rows, seed)
+        return report_comparison(compare(load_model(model, weights), reference_rows, rows, **options))
 
-    write_to_folder(data, out, force, write)
+    write_to_folder(data, out, force, report)
 
 
 @app.command()
@@ -284,22 +286,16 @@ def split_names(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",")]
 
 
-def write_to_folder(data: Path, out: Path, force: bool, write: Callable[[Any, Path], None]) -> None:
-    """Read the table ``data`` and write its results to the folder ``out`` as a whole or not at all."""
+def write_to_folder(data: Path, out: Path, force: bool, report: Callable[[Any], "Report"]) -> None:
+    """Read the table ``data`` and write the report on it to the folder ``out``."""
+    from shapae.cli.output import write_report
     from shapae.cli.reports import NAMES
     from shapae.tables.table import read_table
 
-    with new_folder(out, NAMES if force else ()) as fresh:
-        write(read_table(data, "rows"), fresh)
-    typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
-
-
-def new_folder(out: Path, replaces: Collection[str]) -> AbstractContextManager[Path]:
-    """Create the folder ``out`` as a whole or not at all; files with names in ``replaces`` are replaced."""
-    from shapae.utils.directories import atomic_directory
-
-    remedy = "Give a new or empty folder, or --force to replace the results of an earlier run."
-    return atomic_directory(out, replaces=replaces, remedy=remedy)
+    written, names = write_report(out, NAMES if force else (), lambda: report(read_table(data, "rows")))
+    if written.text is not None:
+        typer.echo(written.text)
+    typer.echo(f"wrote {', '.join(names)} to {out}")
 
 
 def load_background(background: str, rows: Any, seed: int) -> Any:
@@ -321,11 +317,19 @@ def wait_passively() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
+def end_cleanly(number: int, _: Any) -> None:
+    """End after a signal as after an error, so that scratch files and workers go; the exit code is that of shells."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
     wait_passively()
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup lets a command go on
+            signal.signal(number, end_cleanly)
     warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
     sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:

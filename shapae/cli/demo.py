@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from shapae import datasets, heads, plots
-from shapae.cli.reports import NAMES, save_picture, write_results
+from shapae.cli.output import Report, write_report
+from shapae.cli.reports import NAMES, report_explanation
 from shapae.datasets.synthetic import EncoderDecoder
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
 from shapae.utils.context import preserve_rng
-from shapae.utils.directories import atomic_directory
 from shapae.utils.progress import progress_bar
 
 __all__ = ["GeneAutoencoder", "run", "train"]
@@ -68,17 +68,24 @@ def run(folder: Path, *, force: bool = False) -> str:
     Raises:
         OutputError: ``folder`` holds other files.
     """
-    with atomic_directory(folder, replaces=NAMES if force else ()) as fresh:
+    found: list[Explanation] = []
+
+    def explain() -> Report:
         genes = datasets.pbmc68k().X
         model = train(genes)
         background = genes.sample(100, random_state=0)
         error = Explainer(model, background)(genes)
-        write_results(error, fresh)
-        save_picture(plots.waterfall(error[int(error.scores.argmax())]), fresh / "waterfall.png")
         latents = _explain_latents(model, genes, background)
-        latents.save(fresh / "latents")
-        save_picture(plots.latents(latents), fresh / "latents.png")
-    return _report(error, folder)
+        found.append(error)
+        report = report_explanation(error)
+        pictures = report.pictures | {
+            "waterfall.png": lambda: plots.waterfall(error[int(error.scores.argmax())]),
+            "latents.png": lambda: plots.latents(latents),
+        }
+        return Report(report.files | {"latents": latents.save}, pictures)
+
+    write_report(folder, NAMES if force else (), explain)
+    return _describe(found[0], folder)
 
 
 def _explain_latents(model: GeneAutoencoder, genes: pd.DataFrame, background: pd.DataFrame) -> Explanation:
@@ -88,7 +95,7 @@ def _explain_latents(model: GeneAutoencoder, genes: pd.DataFrame, background: pd
     return Explainer(model, background, head=heads.Latent(units.tolist()))(genes.sample(100, random_state=1))
 
 
-def _report(error: Explanation, folder: Path) -> str:
+def _describe(error: Explanation, folder: Path) -> str:
     table = Importance.of(error).table.head(10)
     genes = enumerate(table["mean_abs_value"].items(), start=1)
     lines = [f"  {rank:2}  {gene:10} {size:.2e}" for rank, (gene, size) in genes]

@@ -1,6 +1,7 @@
 """The command ``shapae influence``. Slow imports are inside of the functions."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from shapae.cli.commands import Force, Head, Jobs, Memory, Model, Out, Seed, Wei
 
 if TYPE_CHECKING:
     from shapae.analysis.influence.result import Influence
+    from shapae.cli.output import Report
 
 # Number of training rows that are listed for each row.
 LISTED = 10
@@ -59,41 +61,44 @@ def influence(
     if learning_rates is not None:
         settings["learning_rates"] = split_names(learning_rates)
 
-    def write(table: Any, folder: Path) -> None:
+    def report(table: Any) -> "Report":
         from shapae.analysis.influence.influence import influence
         from shapae.models.files import load_model
 
         found = influence(load_model(model, weights), table, table if rows is None else rows, **settings)
-        typer.echo(repr(found))
-        write_influence(found, folder, pictures)
+        return report_influence(found, pictures)
 
-    write_to_folder(train, out, force, write)
+    write_to_folder(train, out, force, report)
 
 
-def write_influence(influence: "Influence", folder: Path, pictures: int) -> None:
-    """Write the arrays, tables of proponents, opponents and self influence, and pictures.
+def report_influence(influence: "Influence", pictures: int) -> "Report":
+    """Report on influences: arrays, tables of proponents, opponents and self influence, and pictures.
 
     Args:
         influence: Influences.
-        folder: Empty folder, see ``cli.reports.write_results``.
         pictures: Number of rows that are drawn, those with the largest scores.
     """
     import numpy as np
     import pandas as pd
 
     from shapae import plots
-    from shapae.cli.reports import INFLUENCE, save_picture, write_csv
+    from shapae.cli.output import Files, Pictures, Report
+    from shapae.cli.reports import INFLUENCE, write_csv
 
-    influence.save(folder / INFLUENCE)
     listed = min(LISTED, len(influence.losses))
-    for name, table in {"proponents": influence.proponents(listed), "opponents": influence.opponents(listed)}.items():
-        write_csv(table.reset_index("rank"), folder / f"{name}.csv")
     columns = {"self_influence": influence.self_influence, "loss": influence.losses}
     own = pd.DataFrame(columns, influence.train_index).sort_values("self_influence", ascending=False, kind="stable")
-    write_csv(own, folder / "self_influence.csv")
-    save_picture(plots.self_influence(influence), folder / "self_influence.png")
-    (folder / "rows").mkdir()
-    if not influence.row_index.is_unique:  # then rows are found by their numbers
-        influence = replace(influence, row_names=None)
-    for rank, place in enumerate(np.argsort(-influence.scores, kind="stable")[:pictures].tolist(), start=1):
-        save_picture(plots.influence(influence, influence.row_index[place]), folder / "rows" / f"{rank:02}.png")
+    files: Files = {
+        INFLUENCE: influence.save,
+        "proponents.csv": lambda path: write_csv(influence.proponents(listed).reset_index("rank"), path),
+        "opponents.csv": lambda path: write_csv(influence.opponents(listed).reset_index("rank"), path),
+        "self_influence.csv": partial(write_csv, own),
+    }
+    # Rows are found by their numbers if several have one name.
+    drawn = influence if influence.row_index.is_unique else replace(influence, row_names=None)
+    worst = np.argsort(-influence.scores, kind="stable")[:pictures].tolist()
+    rows: Pictures = {
+        f"rows/{rank:02}.png": partial(plots.influence, drawn, drawn.row_index[place])
+        for rank, place in enumerate(worst, start=1)
+    }
+    return Report(files, {"self_influence.png": partial(plots.self_influence, influence)} | rows, repr(influence))

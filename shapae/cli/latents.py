@@ -1,5 +1,7 @@
 """The command ``shapae latents``. Slow imports are inside of the functions."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +26,7 @@ from shapae.cli.commands import (
 
 if TYPE_CHECKING:
     from shapae.analysis.latents.report import LatentReport
+    from shapae.cli.output import Report
 
 # Number of active units of which pictures are drawn, by their variance.
 PICTURES = 12
@@ -52,7 +55,7 @@ def latents(
     """Report on the latent units: which are used, what drives them, what they do; write tables and pictures."""
     settings: dict[str, Any] = {"backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
 
-    def write(rows: Any, folder: Path) -> None:
+    def report(rows: Any) -> "Report":
         from shapae.analysis.latents.latents import latents
         from shapae.models.files import load_model
         from shapae.tables.groups import read_gmt
@@ -62,11 +65,10 @@ def latents(
             read_gmt(gene_sets, rows.names)  # refused before the work, if no gene is in the table
         causes = None if covariates is None else _load_covariates(covariates, data, rows)
         reference = load_background(background, rows, seed)
-        report = latents(load_model(model, weights), rows, background=reference, covariates=causes, **settings)
-        typer.echo(repr(report))
-        _write_report(report, sets, folder)
+        found = latents(load_model(model, weights), rows, background=reference, covariates=causes, **settings)
+        return _report_latents(found, sets)
 
-    write_to_folder(data, out, force, write)
+    write_to_folder(data, out, force, report)
 
 
 def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
@@ -149,27 +151,38 @@ def _refuse_shuffled(path: Path, numbers: list[str]) -> None:
         )
 
 
-def _write_report(report: "LatentReport", sets: dict[str, list[str]] | None, folder: Path) -> None:
-    """Write the tables, and pictures of the first active units; see ``cli.reports.write_results`` for the folder."""
+def _report_latents(report: "LatentReport", sets: dict[str, list[str]] | None) -> "Report":
+    """Report on latent units: tables, and pictures of the first active units."""
     import pandas as pd
 
     from shapae import plots
     from shapae.analysis.latents.decoding import Decoder
-    from shapae.cli.reports import save_picture, write_csv
+    from shapae.cli.output import Files, Pictures, Report
 
-    moves = pd.DataFrame(report.moves, report.signed.index, report.signed.columns)
-    tables = {"units": report.table, "drives": report.signed, "moves": moves, "top": report.top()}
-    if report.causes is not None:
-        tables |= {"covariates": report.causes.table, "covariates_of_units": report.causes.units}
-        tables |= {"groups": report.by_group}
+    tables: dict[str, Callable[[], Any]] = {
+        "units": lambda: report.table,
+        "drives": lambda: report.signed,
+        "moves": lambda: pd.DataFrame(report.moves, report.signed.index, report.signed.columns),
+        "top": report.top,
+    }
+    if (causes := report.causes) is not None:
+        tables |= {"covariates": lambda: causes.table, "covariates_of_units": lambda: causes.units}
+        tables |= {"groups": lambda: report.by_group}
     if sets is not None and report.active:
-        tables["sets"] = report.enrichment(sets)
-    for name, table in tables.items():
-        write_csv(table, folder / f"latent_{name}.csv")
-    if report.causes is not None and report.active and len(report.by_group):
-        save_picture(plots.latent_map(report), folder / "latent_map.png")
-    drawn = {"drives": plots.drives} | ({"sweeps": plots.sweep} if isinstance(report.decoder, Decoder) else {})
-    for name, draw in drawn.items() if report.active else ():
-        (folder / name).mkdir()
-        for unit in report.active[:PICTURES]:
-            save_picture(draw(report, unit), folder / name / f"{unit.replace(' ', '_')}.png")
+        tables["sets"] = lambda: report.enrichment(sets)
+    files: Files = {f"latent_{name}.csv": partial(_write_table, make) for name, make in tables.items()}
+    draws = {"drives": plots.drives} | ({"sweeps": plots.sweep} if isinstance(report.decoder, Decoder) else {})
+    pictures: Pictures = {
+        f"{name}/{unit.replace(' ', '_')}.png": partial(draw, report, unit)
+        for name, draw in draws.items()
+        for unit in report.active[:PICTURES]
+    }
+    if causes is not None and report.active and len(report.by_group):
+        pictures = {"latent_map.png": lambda: plots.latent_map(report)} | pictures
+    return Report(files, pictures, repr(report))
+
+
+def _write_table(make: Callable[[], Any], path: Path) -> None:
+    from shapae.cli.reports import write_csv
+
+    write_csv(make(), path)

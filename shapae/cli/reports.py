@@ -3,38 +3,42 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from shapae import plots
 from shapae.analysis.comparison.benchmark import Benchmark
+from shapae.analysis.comparison.comparison import Comparison
 from shapae.analysis.ranking.result import GlobalRanking
+from shapae.cli.output import Files, Report, write_or_rescue
 from shapae.errors import OutputError
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
-from shapae.plots._figure import parent_figure
 from shapae.utils.directories import atomic_file
+from shapae.utils.records import plain
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
 INTERACTIONS, NETWORK, GROUPS = "interactions", "interaction_network.png", "groups"
 INFLUENCE = "influence"
 LATENT_TABLES = ("units", "drives", "moves", "top", "covariates", "covariates_of_units", "groups", "sets")
-# Names of all files and folders of results: only these may be replaced by new results.
+# Patterns of the paths of all files of results: only these may be replaced by new results.
 NAMES = (
-    *(EXPLANATION, TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png", "latents"),
+    *(f"{folder}/{EXPLANATION}.*" for folder in (EXPLANATION, "latents")),
+    *(TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png"),
     *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
-    *(INTERACTIONS, f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK, f"{GROUPS}.csv", f"{GROUPS}.png"),
-    *(INFLUENCE, "proponents.csv", "opponents.csv", "self_influence.csv", "self_influence.png", "rows"),
-    *(*(f"latent_{name}.csv" for name in LATENT_TABLES), "latent_map.png", "drives", "sweeps"),
+    *(f"{INTERACTIONS}/{INTERACTIONS}.*", f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),
+    *(f"{GROUPS}.csv", f"{GROUPS}.png"),
+    *(f"{INFLUENCE}/{INFLUENCE}.*", "proponents.csv", "opponents.csv", "self_influence.csv", "self_influence.png"),
+    *("rows/[0-9][0-9]*.png", "drives/latent_[0-9]*.png", "sweeps/latent_[0-9]*.png"),
+    *(*(f"latent_{name}.csv" for name in LATENT_TABLES), "latent_map.png"),
 )
 
 # Beginnings of the files of benchmarks, by their suffixes: only files that begin so may be replaced by new results.
@@ -43,7 +47,8 @@ BENCHMARKS = {".json": '{\n "shapae benchmark": ', ".csv": "backend,time (s),tim
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write ``table``, with an apostrophe before names that a spreadsheet would run as a formula."""
-    table.rename(index=escape_formula, columns=escape_formula).to_csv(path)
+    escaped = table.rename(index=escape_formula, columns=escape_formula)
+    escaped.to_csv(path, encoding="utf-8", errors="backslashreplace")  # names may hold halves of surrogate pairs
 
 
 def escape_formula(name: object) -> str:
@@ -51,62 +56,60 @@ def escape_formula(name: object) -> str:
     return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
 
 
-def write_results(explanation: Explanation, folder: Path) -> None:
-    """Write the explanation, its importances and its pictures.
-
-    Args:
-        explanation: Explanation of one output or several.
-        folder: Empty folder, such as that of ``utils.directories.atomic_directory``.
-    """
-    explanation.save(folder / EXPLANATION)
-    write_csv(Importance.of(explanation).table, folder / TABLE)
-    for name in ["latents"] if explanation.values.ndim == 3 else ["summary", "bar"]:
-        save_picture(getattr(plots, name)(explanation), folder / f"{name}.png")
+def report_explanation(explanation: Explanation) -> Report:
+    """Report on an explanation of one output or several: the explanation, its importances and its pictures."""
+    files: Files = {
+        EXPLANATION: explanation.save,
+        TABLE: lambda path: write_csv(Importance.of(explanation).table, path),
+    }
+    names = ["latents"] if explanation.values.ndim == 3 else ["summary", "bar"]
+    return Report(files, {f"{name}.png": partial(getattr(plots, name), explanation) for name in names})
 
 
-def write_importance(importance: Importance, folder: Path) -> None:
-    """Write the table of importances, and the most important features of each output.
-
-    Args:
-        importance: Importances for one output or several.
-        folder: See ``write_results``.
-    """
-    write_csv(importance.table, folder / TABLE)
-    write_csv(importance.top(), folder / TOP)
+def report_importance(importance: Importance) -> Report:
+    """Report on importances for one output or several: their table, and the most important features of each output."""
+    return Report({
+        TABLE: lambda path: write_csv(importance.table, path),
+        TOP: lambda path: write_csv(importance.top(), path),
+    })
 
 
-def write_grouped_importance(grouped: GroupedImportance, folder: Path) -> None:
-    """Write tables of all rows and of each group, the most important features of each, and a picture of one output.
-
-    Args:
-        grouped: Importances of groups of rows, for one output or several.
-        folder: See ``write_results``.
-    """
-    write_csv(grouped.overall.table, folder / TABLE)
-    write_csv(grouped.table, folder / f"{GROUPS}.csv")
-    write_csv(grouped.top(), folder / TOP)
-    if len(grouped.output_names) == 1:
-        save_picture(plots.groups(grouped), folder / f"{GROUPS}.png")
+def report_grouped_importance(grouped: GroupedImportance) -> Report:
+    """Report on groups of rows: tables of all rows and of each group, top features, and a picture of one output."""
+    files = report_importance(grouped.overall).files | {
+        f"{GROUPS}.csv": lambda path: write_csv(grouped.table, path),
+        TOP: lambda path: write_csv(grouped.top(), path),
+    }
+    return Report(files, {f"{GROUPS}.png": lambda: plots.groups(grouped)} if len(grouped.output_names) == 1 else {})
 
 
-def write_interactions(interactions: Interactions, folder: Path) -> None:
-    """Write the interactions, a table of all pairs averaged over the rows, and pictures; see ``write_results``."""
-    interactions.save(folder / INTERACTIONS)
-    write_csv(interactions.top(len(interactions.feature_names) ** 2), folder / f"{INTERACTIONS}.csv")
-    save_picture(plots.interactions(interactions), folder / f"{INTERACTIONS}.png")
-    save_picture(plots.interaction_network(interactions), folder / NETWORK)
+def report_interactions(interactions: Interactions) -> Report:
+    """Report on interactions: the arrays, a table of all pairs averaged over the rows, and pictures."""
+    pairs = len(interactions.feature_names) ** 2
+    files: Files = {
+        INTERACTIONS: interactions.save,
+        f"{INTERACTIONS}.csv": lambda path: write_csv(interactions.top(pairs), path),
+    }
+    pictures = {
+        f"{INTERACTIONS}.png": lambda: plots.interactions(interactions),
+        NETWORK: lambda: plots.interaction_network(interactions),
+    }
+    return Report(files, pictures)
 
 
-def write_comparison(table: pd.DataFrame, picture: Figure, folder: Path) -> None:
-    """Write the table of a comparison and its picture.
+def report_comparison(comparison: Comparison) -> Report:
+    """Report on a comparison of backends: its table and its picture."""
+    files: Files = {f"{COMPARISON}.csv": lambda path: write_csv(comparison.table, path)}
+    return Report(files, {f"{COMPARISON}.png": comparison.plot})
 
-    Args:
-        table: One row for each backend.
-        picture: Figure of a ``Comparison``.
-        folder: See ``write_results``.
-    """
-    write_csv(table, folder / f"{COMPARISON}.csv")
-    picture.savefig(folder / f"{COMPARISON}.png", dpi=150)
+
+def report_ranking(ranking: GlobalRanking) -> Report:
+    """Report on a ranking: its tables and its pictures."""
+    tables = {RANKING: ranking.table, f"{RANKING}_raw": ranking.raw, f"{RANKING}_errors": ranking.errors}
+    tables |= {AGREEMENT: ranking.agreement}
+    files: Files = {f"{name}.csv": partial(write_csv, table) for name, table in tables.items()}
+    files |= {} if ranking.together is None else {CORRELATED: partial(write_csv, ranking.together)}
+    return Report(files, {f"{RANKING}.png": ranking.plot, f"{AGREEMENT}.png": ranking.plot_agreement})
 
 
 @contextmanager
@@ -129,13 +132,13 @@ def new_benchmark(path: Path, *, force: bool) -> Iterator[Callable[[Benchmark], 
     remedy = "Give the name of a new file, or --force to replace the results of an earlier run."
     write = _write_benchmark_json if kind == ".json" else _write_benchmark_csv
     with atomic_file(path, replaces=BENCHMARKS[kind] if force else None, remedy=remedy) as fresh:
-        yield lambda benchmark: write(benchmark, fresh)
+        yield lambda benchmark: write_or_rescue(Report({fresh.name: partial(write, benchmark)}), fresh.parent, path)
 
 
 def _write_benchmark_json(benchmark: Benchmark, path: Path) -> None:
     records = benchmark.table.reset_index().to_dict("records")
-    methods = [{str(name): _number_or_none(each) for name, each in record.items()} for record in records]
-    parts = {"shapae benchmark": methods, "task": benchmark.task, "machine": benchmark.machine}
+    methods = [{str(name): plain(_number_or_none(each)) for name, each in record.items()} for record in records]
+    parts = {"shapae benchmark": methods, "task": plain(benchmark.task), "machine": plain(benchmark.machine)}
     path.write_text(json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -162,19 +165,3 @@ def describe_benchmark(benchmark: Benchmark) -> str:
         f"reference: {task['reference']}, relative error {known}",
         *failed,
     ])
-
-
-def write_ranking(ranking: GlobalRanking, folder: Path) -> None:
-    """Write the tables and the pictures of a ranking; see ``write_results`` for the folder."""
-    for suffix, frame in {"": ranking.table, "_raw": ranking.raw, "_errors": ranking.errors}.items():
-        write_csv(frame, folder / f"{RANKING}{suffix}.csv")
-    write_csv(ranking.agreement, folder / f"{AGREEMENT}.csv")
-    if ranking.together is not None:
-        write_csv(ranking.together, folder / CORRELATED)
-    save_picture(ranking.plot(), folder / f"{RANKING}.png")
-    save_picture(ranking.plot_agreement(), folder / f"{AGREEMENT}.png")
-
-
-def save_picture(ax: Axes, path: Path) -> None:
-    """Save the figure of ``ax`` as a PNG."""
-    parent_figure(ax).savefig(path, dpi=150)

@@ -17,6 +17,7 @@ from shapae.explainer.export import ExplanationArrays, axis_names, to_anndata, t
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.importance import Importance
 from shapae.explainer.indexing import AXES, axes_of, resolve, take
+from shapae.explainer.layout import adds_up
 from shapae.explainer.record import describe_errors
 from shapae.tables.players import players
 
@@ -249,7 +250,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         """
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
         record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by", "row_names")}
-        return save_result(folder, "explanation", arrays, record)
+        return save_result(folder, "explanation", arrays, record | {"complete": adds_up(arrays | record)})
 
     @classmethod
     def load(cls, folder: str | Path) -> "Explanation":
@@ -258,7 +259,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
-        return load_result(folder, "explanation", cls)
+        return load_result(folder, "explanation", lambda complete=None, **parts: cls(**parts))
 
     def __getitem__(self, item: Any) -> "Explanation":
         """Index all arrays and lists of names alike, as numpy indexes arrays.

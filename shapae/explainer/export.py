@@ -1,6 +1,5 @@
 """Explanations as tables of other libraries: pandas, xarray, AnnData."""
 
-import json
 import re
 import warnings
 from collections import Counter
@@ -16,6 +15,7 @@ from shapae.errors import DataError
 from shapae.explainer.indexing import axes_of
 from shapae.tables import anndata as annotated
 from shapae.utils.optional import import_optional
+from shapae.utils.records import to_json
 from shapae.utils.text import enumerate_names
 
 
@@ -90,7 +90,7 @@ def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
     names = {axis: list(names) for axis, names in zip(axes, (rows, parts.features, parts.outputs), strict=True)}
     xarray = import_optional("xarray", "to_xarray()")
     copies = {name: (dims, array.copy()) for name, (dims, array) in arrays.items()}
-    return xarray.Dataset(copies, names, {"made_by": json.dumps(made_by)})
+    return xarray.Dataset(copies, names, {"made_by": to_json(made_by)})
 
 
 def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
@@ -103,7 +103,7 @@ def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, na
     out.varm["shap_mean_abs"] = sizes.mean(axis=0) if len(sizes) else np.full(sizes.shape[1:], np.nan)
     out.obsm[_keys("X_", [name or _snake(str(made_by.get("head", "score")))])[0]] = parts.scores.copy()
     out.obsm["shap_base_values"] = parts.base_values.copy()
-    record = {"made_by": json.dumps(made_by), "output_names": parts.outputs, "layers": keys}
+    record = {"made_by": to_json(made_by), "output_names": parts.outputs, "layers": keys}
     out.uns["shapae"] = {key: value if isinstance(value, str) else np.array(value) for key, value in record.items()}
     return out
 

@@ -1,6 +1,5 @@
 """Importance of each feature for each output, in each group of rows."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -19,6 +18,7 @@ from shapae.explainer.files import load_result, plain_name, save_result
 from shapae.explainer.importance import MEASURES, Importance, RowAverages, average_groups
 from shapae.tables.labels import RowGroups, read_groups
 from shapae.tables.table import Table
+from shapae.utils.records import to_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ class GroupedImportance(Mapping[Any, Importance]):
             for key, array in zip(keys[measure], self._stack(measure).transpose(2, 1, 0), strict=True)
         }
         record = {
-            "made_by": json.dumps(self.made_by),
+            "made_by": to_json(self.made_by),
             "output_names": np.array([*self.output_names]),
             "groups": np.array([str(label) for label in self.labels]),
             "group_rows": self.counts,

@@ -1,6 +1,5 @@
 """Importance of each feature for each output, averaged over many rows."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -20,6 +19,7 @@ from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
 from shapae.utils.counts import check_count
 from shapae.utils.moments import Array, Moments, concatenate
+from shapae.utils.records import to_json
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
@@ -224,7 +224,7 @@ class Importance:
             MissingPackage: anndata is not installed.
         """
         arrays = {f"shap_{measure}": getattr(self, measure) for measure in MEASURES}
-        record = {"made_by": json.dumps(self.made_by), "output_names": np.array([*self.output_names])}
+        record = {"made_by": to_json(self.made_by), "output_names": np.array([*self.output_names])}
         return averages_to_anndata(self.feature_names, arrays, record, adata)
 
     def merge(self, *others: "Importance") -> "Importance":
@@ -261,7 +261,8 @@ class Importance:
         Raises:
             OutputError: The folder holds other files.
         """
-        arrays = self.over.to_arrays() | {"residual": self.residual, "used": self.used}
+        used = None if self.used is None else np.atleast_1d(self.used)  # of a single row
+        arrays = self.over.to_arrays() | {"residual": self.residual, "used": used}
         record = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
         return save_result(folder, "importance", arrays, record | {"rows": self.rows, "made_by": self.made_by})
 

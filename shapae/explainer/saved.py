@@ -3,7 +3,6 @@
 Nothing in the files is run but the factory, which is imported by its name.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 
 from shapae.backends import Backend, as_backend
 from shapae.errors import DataError, ModelError, OutputError, ShapaeError
+from shapae.explainer.files import writing
 from shapae.explainer.record import versions
 from shapae.explainer.twins import Saved
 from shapae.heads.arguments import describe_head, make_head
@@ -24,10 +24,11 @@ from shapae.models.unwrapping import parameters_and_buffers
 from shapae.tables.background import Background
 from shapae.tables.table import read_table, resolve_feature_names
 from shapae.utils.arguments import read_arguments
+from shapae.utils.records import plain, read_record, write_record
 from shapae.utils.text import one_line
 
-# Number of the format, which a change of the files must raise.
-FORMAT = 1
+# Number of the format, which a change of the files must raise. The first one had no checksums.
+FORMAT = 2
 # The record of the explainer, the state_dict of its model, and all other tensors.
 FILES = RECORD, WEIGHTS, TENSORS = "explainer.json", "model.safetensors", "explainer.safetensors"
 # Prefix of the tensors of the preprocessing.
@@ -49,7 +50,7 @@ def write_folder(saved: Saved, factory: str | Callable[[], Any] | None, folder: 
 
     Raises:
         ModelError: The factory can't be imported by its name.
-        OutputError: The state_dict of the model holds more than dense tensors.
+        OutputError: The state_dict of the model holds more than dense tensors; or a setting or a file can't be written.
     """
     settings = dict(saved.arguments)
     autoencoder, background = settings.pop("model"), settings.pop("background")
@@ -57,7 +58,6 @@ def write_folder(saved: Saved, factory: str | Callable[[], Any] | None, folder: 
     settings |= {"head": _describe_head(settings["head"]), "backend": _describe_backend(settings["backend"])}
     described, preprocess = describe_autoencoder(autoencoder)
     record = {
-        "format": FORMAT,
         "factory": factory if isinstance(factory, str) else name_factory(factory or type(autoencoder.model)),
         "autoencoder": described,
         "settings": settings,
@@ -70,10 +70,11 @@ def write_folder(saved: Saved, factory: str | Callable[[], Any] | None, folder: 
     tensors = {f"{PREPROCESS}{name}": each for name, each in preprocess.items()}
     tensors |= {"background": torch.from_numpy(background.rows.values), "scores": saved.scores}
     tensors |= {} if background.weights is None else {"weights": torch.from_numpy(background.weights)}
-    write_state(autoencoder.model.state_dict(), folder / WEIGHTS)
-    write_state(tensors, folder / TENSORS)
-    text = json.dumps(record, indent=1, ensure_ascii=False, default=lambda number: number.item())
-    (folder / RECORD).write_text(text, encoding="utf-8")
+    with writing(folder):
+        write_state(autoencoder.model.state_dict(), folder / WEIGHTS)
+        write_state(tensors, folder / TENSORS)
+        entries = {name: plain(part, None, name) for name, part in record.items()}
+        write_record(folder / RECORD, entries, format=FORMAT, files=(WEIGHTS, TENSORS))
     return [name for name in OBJECTS if settings[name] is None]
 
 
@@ -102,12 +103,12 @@ def read_folder(folder: Path, changes: Mapping[str, Any], device: Any) -> Saved:
         device: Device of the model; None for the one on which its factory makes it.
 
     Raises:
-        OutputError: The folder is of another format; or an object of the user's own is not among the changes.
+        OutputError: The files are missing, damaged or of a later version; or an object of the user's own is not among
+            the changes.
         ModelError: The factory can't be imported, or makes another model.
-        Exception: The files are missing, or they are not files of ``write_folder``.
+        Exception: The files are not files of ``write_folder``.
     """
-    record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    _check_format(record)
+    record = read_record(folder / RECORD, format=FORMAT, files=(WEIGHTS, TENSORS))
     settings, tensors = record["settings"] | changes, load_file(folder / TENSORS)
     for name in OBJECTS:
         if settings[name] is None:
@@ -129,14 +130,6 @@ def read_folder(folder: Path, changes: Mapping[str, Any], device: Any) -> Saved:
         model.to(device)
     made = settings | {"model": model, "background": background}
     return Saved(made, tensors["scores"], tuple(record["question"]), record["parts"])
-
-
-def _check_format(record: Mapping[str, Any]) -> None:
-    if record["format"] != FORMAT:
-        raise OutputError(
-            f"its format {record['format']!r} is that of shapae {record['versions']['shapae']}, and this version reads "
-            f"format {FORMAT}. Install that version, or save the explainer again."
-        )
 
 
 def check_changes(changes: Mapping[str, Any]) -> None:

@@ -26,6 +26,8 @@ from shapae.utils.context import preserve_rng
 
 # Width of a character of a name, in inches.
 CHARACTER = 0.105
+# Largest number of characters of a name: matplotlib draws a name of 100 000 for minutes.
+LONGEST_LABEL = 120
 # Colours of values that raise a score, and of those that lower it, which are those of shap.
 RAISES, LOWERS = "#ff0051", "#008bfb"
 
@@ -79,7 +81,7 @@ def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str]
 
 def width_of(names: Sequence[str]) -> float:
     """Estimate the width of the longest name, in inches."""
-    return CHARACTER * max(map(len, names), default=0)
+    return CHARACTER * min(max(map(len, names), default=0), LONGEST_LABEL)
 
 
 def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:
@@ -131,8 +133,8 @@ def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Ex
 
 
 def escape(name: str) -> str:
-    """Escape a name, so that matplotlib prints it literally."""
-    return str(name).replace("$", r"\$")
+    """Escape a name, so that matplotlib prints it literally; a name that no picture has room for is shortened."""
+    return shorten(str(name), LONGEST_LABEL).replace("$", r"\$")
 
 
 def shorten(name: str, most: int = 28) -> str:

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import shapae
-from shapae.cli.anomaly_reports import write_anomalies
+from shapae.cli.anomaly_reports import report_anomalies
 
 SHAPAE = Path(sys.executable).parent / "shapae"
 NAMES = ["pressure", "=temp", "flow", "goods_fuel", "goods_rent"]
@@ -196,7 +196,7 @@ def test_cells_of_any_kind_are_written(work, tmp_path):
     )
     explainer = shapae.Explainer(autoencoder, payments(50, 3))
     options = {"rows": range(4), "worst": 1, "keep_aside": ["note", "code", "day"]}
-    write_anomalies(shapae.explain_anomalies(explainer, rows, **options), tmp_path, pictures=0)
+    assert report_anomalies(shapae.explain_anomalies(explainer, rows, **options), pictures=0).write(tmp_path) == {}
     text = pd.read_csv(tmp_path / "anomalies.csv", dtype=str, keep_default_na=False)
     assert text["row"].tolist() == ["a", "7", "2.5", "'=x"]
     assert text["note"].tolist() == ["'=1+1", "", "3", ""]

@@ -40,6 +40,13 @@ def test_an_importance_comes_back_as_it_was(k, tmp_path):
     assert Importance.load(tmp_path / "it").rows == 2
 
 
+def test_the_importance_of_a_single_row_comes_back(model, tmp_path):
+    row = Explainer(model, cases.table(300, seed=2), tolerance=0.2)(cases.table(3))[1]
+    loaded = Importance.load(Importance.of(row).save(tmp_path / "it"))
+    np.testing.assert_array_equal(loaded.mean_abs[:, 0], np.abs(row.values))
+    assert loaded.used.tolist() == [row.used]
+
+
 @pytest.mark.parametrize("kind", LABELS)
 @pytest.mark.parametrize("k", [None, 3])
 def test_groups_come_back_as_they_were(k, kind, tmp_path):

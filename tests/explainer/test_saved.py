@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -19,6 +20,8 @@ from torch import nn
 
 from shapae import Autoencoder, Explainer, backends, background, heads
 from shapae.errors import DataError, ModelError, OutputError
+from shapae.utils.records import read_record, write_record
+from shapae.utils.version import __version__
 from tests import cases
 from tests.explainer import factories
 
@@ -446,14 +449,19 @@ def test_no_pickle_is_read(tmp_path, rows, background, monkeypatch):
 
 
 def edit(change):
-    """A damage: the record of the folder, changed by a function."""
+    """A damage: the record of the folder, changed by a function, with the checksums of a record that was written so."""
 
     def damage(folder):
-        record = json.loads((folder / RECORD).read_text())
+        record = read_record(folder / RECORD, format=2, files=(WEIGHTS, TENSORS))
         change(record)
-        (folder / RECORD).write_text(json.dumps(record))
+        write_record(folder / RECORD, record, format=record.pop("format"), files=(WEIGHTS, TENSORS))
 
     return damage
+
+
+def edit_text(old, new):
+    """A damage: some text of the record, changed by hand."""
+    return lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace(old, new, 1))
 
 
 def truncate(name):
@@ -461,14 +469,19 @@ def truncate(name):
 
 
 DAMAGES = {
-    "a later format": (edit(lambda r: r.update(format=9)), r"its format 9 is that of shapae .* reads format 1"),
-    "no record": (lambda folder: (folder / RECORD).unlink(), "No such file"),
-    "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "can't read the weights in .*model.safetensors"),
-    "no tensors": (lambda folder: (folder / TENSORS).unlink(), "No such file"),
+    "a later format": (
+        lambda folder: [edit(lambda r: r.update(format=9))(folder), edit_text(__version__, "9.1")(folder)],
+        r"was written by shapae 9\.1 in format 9, .* reads format 2\. Update: pip install",
+    ),
+    "another format": (edit(lambda r: r.update(format=0)), "is not a record of .* in format 2"),
+    "no record": (lambda folder: (folder / RECORD).unlink(), r"there is no explainer\.json"),
+    "no weights": (lambda folder: (folder / WEIGHTS).unlink(), r"there is no model\.safetensors"),
+    "no tensors": (lambda folder: (folder / TENSORS).unlink(), r"there is no explainer\.safetensors"),
     "half a record": (truncate(RECORD), "JSONDecodeError"),
-    "half the weights": (truncate(WEIGHTS), "can't read the weights"),
-    "half the tensors": (truncate(TENSORS), "SafetensorError"),
-    "a list": (lambda folder: (folder / RECORD).write_text("[]"), "TypeError"),
+    "half the weights": (truncate(WEIGHTS), r"model\.safetensors is damaged, or of another result"),
+    "half the tensors": (truncate(TENSORS), r"explainer\.safetensors is damaged, or of another result"),
+    "a list": (lambda folder: (folder / RECORD).write_text("[]"), "holds a list, not an object"),
+    "another seed by hand": (edit_text('"seed": 0', '"seed": 1'), r"explainer\.json is damaged: .* by its checksum"),
     "no settings": (edit(lambda r: r.pop("settings")), "KeyError: 'settings'"),
     "another class of heads": (edit(lambda r: r["settings"].update(head={"class": "Nope"})), "class of heads"),
     "no such factory": (edit(lambda r: r.update(factory="gone:Model")), "can't find 'gone:Model'.*Run in the folder"),
@@ -485,6 +498,37 @@ def test_a_folder_that_is_not_as_it_was_is_an_error(damage, text, tmp_path, back
     with pytest.raises(OutputError, match=text) as caught:
         Explainer.load(folder)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TENSORS])
+def test_a_flipped_bit_in_the_last_number_is_noticed(name, tmp_path, background):
+    folder = Explainer(trained(factories.Plain()), background).save(tmp_path / "out")
+    data = bytearray((folder / name).read_bytes())
+    data[-8] ^= 1  # of the mantissa: the scores are the same within rounding
+    (folder / name).write_bytes(data)
+    with pytest.raises(OutputError, match=f"{name} is damaged"):
+        Explainer.load(folder)
+
+
+def test_a_folder_of_the_first_format_is_loaded(tmp_path, rows, background):
+    """Versions before the checksums wrote these entries."""
+    explainer = Explainer(trained(factories.Plain()), background)
+    folder = explainer.save(tmp_path / "out")
+    record = json.loads((folder / RECORD).read_text())
+    for name in ("written_by", "files", "checksum"):
+        del record[name]
+    (folder / RECORD).write_text(json.dumps(record | {"format": 1}))
+    assert_same(Explainer.load(folder), explainer, rows)
+
+
+def test_files_can_be_read_by_whom_the_user_lets_read(tmp_path, background):
+    before = os.umask(0o027)
+    try:
+        folder = Explainer(factories.Plain(), background).save(tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
+    assert folder.stat().st_mode & 0o777 == 0o750
 
 
 def test_a_folder_of_something_else_is_an_error(tmp_path, rows, background):

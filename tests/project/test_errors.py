@@ -36,6 +36,7 @@ def test_the_docstring_names_them_all():
         "AdditivityWarning",
         "MemoryWarning",
         "NamesWarning",
+        "OutputWarning",
         "RankingWarning",
         "ReconstructionWarning",
         "ReferenceWarning",

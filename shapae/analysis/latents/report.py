@@ -1,6 +1,5 @@
 """The report on the latent units of an autoencoder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from shapae.analysis.latents.sweep import QUANTILES, Sweep, check_quantiles, pat
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.explainer.export import select_rows
 from shapae.utils.counts import check_count
+from shapae.utils.records import to_json
 
 # Number of features that a line of ``LatentReport.table`` names.
 NAMED = 3
@@ -266,7 +266,7 @@ class LatentReport:
         record = {"names": np.array(self.unit_names, dtype=object), "units": plain_table(self.table)}
         if self.causes is not None:
             record |= {"causes": plain_table(self.causes.table), "groups": plain_table(self.causes.groups)}
-        out.uns["latents"] = record | {"made_by": json.dumps(self.made_by)}
+        out.uns["latents"] = record | {"made_by": to_json(self.made_by)}
         return out
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import shapae
 from benchmarks import _influence_tasks as tasks
 from shapae import Autoencoder, plots
-from shapae.cli.influence import write_influence
+from shapae.cli.influence import report_influence
 from shapae.errors import DataError, OutputError, UnknownName
 from tests import cases
 
@@ -241,6 +241,6 @@ def test_titles_with_long_names_fit_the_figure():
 def test_the_command_draws_each_row_also_if_several_have_one_name(tmp_path):
     rows = table().set_axis(["same"] * 8 + ["other"])
     found = shapae.influence(model(), table(), rows)
-    write_influence(found, tmp_path, 9)
+    report_influence(found, 9).draw(tmp_path)
     pictures = {path.read_bytes() for path in (tmp_path / "rows").iterdir()}
     assert len(pictures) == 9
