@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 from shapae.errors import DataError, NamesWarning, UnknownName
+from shapae.tables.stored import as_stored_sparse
 from shapae.utils.optional import import_optional, is_instance_of
 from shapae.utils.text import enumerate_names
 
@@ -39,7 +40,8 @@ def read_matrix(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str
     if matrix is None:
         raise DataError("this AnnData has no X. Choose a layer, as in shapae.from_anndata(adata, layer='counts').")
     if hasattr(matrix, "to_memory"):  # a sparse matrix in a file
-        matrix = matrix.to_memory()
+        stored = as_stored_sparse(matrix)
+        matrix = matrix.to_memory() if stored is None else stored
     return matrix, unique_names(source.var_names)
 
 

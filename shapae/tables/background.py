@@ -9,6 +9,7 @@ Any table is a background, with all of its rows. These functions make smaller ba
 Background of 4 rows: 4 centres of k-means of 50 rows, seed 0, by the sizes of their clusters
 """
 
+import math
 import numbers
 import warnings
 from dataclasses import dataclass
@@ -23,11 +24,14 @@ from torch import Tensor
 
 from shapae.errors import DataError, TooLarge, UnknownName
 from shapae.tables.files import open_table
-from shapae.tables.labels import read_labels
+from shapae.tables.labels import check_same_rows, read_labels
+from shapae.tables.stored import StoredRows
 from shapae.tables.table import Table, read_table
 from shapae.utils.memory import format_bytes
 from shapae.utils.text import enumerate_names
 
+# Bytes of rows in a file, in float64, up to which they are read as a whole for k-means.
+LARGEST_CLUSTERED = 2**30
 __all__ = ["Background", "contrast", "kmeans", "sample", "stratified", "weighted"]
 
 
@@ -103,12 +107,14 @@ def weighted(X: Any, weights: Any) -> Background:
 
     Args:
         X: (b, d), any table.
-        weights: (b,), positive. Only their proportions matter.
+        weights: (b,), positive. Only their proportions matter. The names of a Series must be those of the rows.
 
     Raises:
-        DataError: There are not b weights, or some are not positive numbers.
+        DataError: There are not b weights, or some are not positive numbers, or they have other names than the rows.
     """
+    X = open_table(X)
     rows = read_table(X, "background")
+    check_same_rows(weights, X, rows, "the weights and the table", "Give weights.loc[X.index]")
     return Background(rows, _check_weights(weights, len(rows)), f"{len(rows)} rows with weights")
 
 
@@ -202,6 +208,7 @@ def kmeans(X: Any, k: int, *, seed: int = 0) -> Background:
 
     Raises:
         DataError: There are fewer than ``k`` different rows.
+        TooLarge: The rows are in a file, and take more than 1 GiB.
 
     Reference:
         Lloyd, 1982, https://doi.org/10.1109/TIT.1982.1056489, as in scikit-learn
@@ -210,7 +217,12 @@ def kmeans(X: Any, k: int, *, seed: int = 0) -> Background:
     from sklearn.exceptions import ConvergenceWarning
 
     rows = read_table(X, "background")
-    n = len(rows)
+    n, size = len(rows), 8 * math.prod(rows.shape)
+    if isinstance(rows.values, StoredRows) and size > LARGEST_CLUSTERED:
+        raise TooLarge(
+            f"k-means holds all rows at once, but these {n} rows take {format_bytes(size)}. Draw some of them first: "
+            f"shapae.background.kmeans(shapae.background.sample(X, 10_000).rows, {k})."
+        )
     if not 1 <= k <= n:
         raise DataError(f"k-means finds 1 to {n} centres of {n} rows, got k={k}.")
     data = csr_array(rows.values) if issparse(rows.values) else rows.dense(slice(None))

@@ -1,6 +1,5 @@
 """Conversion of users' tables to arrays, with the names of their columns and rows."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import narwhals.stable.v2 as nw
@@ -17,6 +16,9 @@ from shapae.tables.anndata import is_anndata, read_matrix
 from shapae.tables.columns import check_unique_names
 from shapae.tables.dataloader import read_batches
 from shapae.tables.frames import REAL, frame_to_array, objects_to_numbers, pandas_to_array
+from shapae.tables.labelled import order_axes, read_labelled, refuse_records
+from shapae.tables.parquet import ParquetTable
+from shapae.tables.stored import StoredRows, as_stored
 from shapae.utils.optional import is_instance_of
 from shapae.utils.text import one_line
 
@@ -52,18 +54,28 @@ def convert(table: Any, what: str) -> NamedArray:
     """
     if is_anndata(table):
         return convert_anndata(table, what)
+    if isinstance(table, ParquetTable):
+        return NamedArray(table.rows, table.names, index_names(table.index))
     if _has_fields(table):
         table = pd.DataFrame({name: _to_array(table[name], what) for name in table.dtype.names})
     if is_instance_of(table, "xarray", "DataArray") and table.ndim == 2:
-        array = convert(table.to_pandas(), what)
+        table = order_axes(table, what)
+        array = _convert_pandas(table.to_pandas(), what)
         return array if table.dims[1] in table.coords else array._replace(names=None)
-    if isinstance(table, pd.DataFrame):
-        check_unique_names([str(name) for name in table.columns], what, KEEP_FIRST)
-        return NamedArray(pandas_to_array(table, what), [str(name) for name in table.columns], index_names(table.index))
-    frame = _as_frame(table, what)
+    frame = table if isinstance(table, DataLoader | Dataset) else read_labelled(as_stored(table), what)
+    if isinstance(frame, pd.DataFrame):
+        return _convert_pandas(frame, what, KEEP_FIRST if frame is table else "")
     if isinstance(frame, nw.DataFrame):
-        return NamedArray(frame_to_array(frame, what), [str(name) for name in frame.columns])
-    return NamedArray(_to_array(read_batches(table, what) if isinstance(table, DataLoader | Dataset) else table, what))
+        names = [str(name) for name in frame.columns]
+        check_unique_names(names, what)
+        return NamedArray(frame_to_array(frame, what), names)
+    return NamedArray(_to_array(read_batches(frame, what) if isinstance(frame, DataLoader | Dataset) else frame, what))
+
+
+def _convert_pandas(table: pd.DataFrame, what: str, remedy: str = "") -> NamedArray:
+    names = [str(name) for name in table.columns]
+    check_unique_names(names, what, remedy)
+    return NamedArray(pandas_to_array(table, what), names, index_names(table.index))
 
 
 def _has_fields(table: Any) -> bool:
@@ -71,30 +83,6 @@ def _has_fields(table: Any) -> bool:
     if not isinstance(table, np.ndarray) or table.dtype.names is None or table.ndim != 1:
         return False
     return all(field.shape == () and field.names is None for field, *_ in table.dtype.fields.values())
-
-
-def _as_frame(table: Any, what: str) -> Any:
-    """Return ``table`` as a DataFrame of narwhals; unchanged if it is no DataFrame.
-
-    Raises:
-        DataError: Two columns have one name, or the table is not in memory.
-    """
-    if isinstance(table, np.ndarray | Tensor):
-        return table
-    try:
-        frame = nw.from_native(table, pass_through=True)
-        names = frame.columns if isinstance(frame, nw.DataFrame) else []
-    except Exception as error:  # of the package of the table, about names that are repeated
-        raise DataError(f"the {what} can't be read as a table: {one_line(error)}") from error
-    check_unique_names([str(name) for name in names], what)
-    if isinstance(frame, nw.LazyFrame):
-        method = "compute" if hasattr(table, "compute") else "collect"
-        raise DataError(f"the {what} must be in memory, got {_kind(table)}. Give X.{method}().")
-    return frame
-
-
-def _kind(table: Any) -> str:
-    return f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
 
 
 def convert_anndata(adata: Any, what: str, layer: str | None = None, raw: bool = False) -> NamedArray:
@@ -118,31 +106,16 @@ def index_names(index: pd.Index) -> NDArray[Any] | None:
 
 
 def _to_array(table: Any, what: str) -> Any:
-    if issparse(table) or is_instance_of(table, "h5py", "Dataset"):  # made dense or read block by block
+    table = as_stored(table)
+    if issparse(table) or isinstance(table, StoredRows):  # made dense or read block by block
         return table
-    _refuse_records(table, what)
+    refuse_records(table, what)
     try:
         array = _dense_array(table)
     except Exception as error:
         raise DataError(f"the {what} must be a table (n, d), got {type(table).__name__}: {one_line(error)}") from error
     numbers = objects_to_numbers(array) if array.dtype == object and array.ndim else None
     return array if numbers is None else numbers
-
-
-def _refuse_records(table: Any, what: str) -> None:
-    if isinstance(table, pd.Series):
-        raise DataError(
-            f"the {what} must have two axes, got shape {table.shape}, a Series. A single row is "
-            f"row.to_frame().T, or X.iloc[[0]] of its DataFrame. A single column is column.to_frame()."
-        )
-    first = next(iter(table), None) if isinstance(table, list | tuple) else table
-    if isinstance(first, Mapping | pd.Series):
-        is_row = isinstance(table, Mapping) and all(map(np.isscalar, table.values()))
-        raise DataError(
-            f"the {what} must be a table (n, d), got {type(table).__name__}"
-            f"{'' if first is table else ' of ' + type(first).__name__}. Give a DataFrame: "
-            f"pd.DataFrame({'[row]' if is_row else 'rows'})."
-        )
 
 
 def _dense_array(table: Any) -> NDArray[Any]:

@@ -13,7 +13,10 @@ from shapae.errors import DataError
 from shapae.tables.anndata import column_of_obs, is_anndata
 from shapae.tables.convert import index_names
 from shapae.tables.files import is_path, open_table
+from shapae.tables.labelled import kind_of
+from shapae.tables.parquet import ParquetTable
 from shapae.tables.table import Table, read_table
+from shapae.utils.optional import is_instance_of
 from shapae.utils.text import enumerate_names
 
 
@@ -119,25 +122,26 @@ def read_labels(X: Any, rows: Table, by: Any) -> NDArray[Any]:
 
 
 def check_same_rows(column: Any, X: Any, rows: Table, what: str, remedy: str) -> None:
-    """Check that a Series has the names of the rows in their order, if both have names.
+    """Check that a Series of any package has the names of the rows in their order, if both have names.
 
     The positions of the rows are names, too, if the other side has the same positions in another order: a shuffled
     Series beside a DataFrame with numbered rows, or a Series with numbered rows beside a shuffled DataFrame.
 
     Args:
-        column: Anything; only a Series is checked.
+        column: Anything; only what has names of rows is checked.
         X: The table as the user gave it, not a path.
         rows: The same table, n rows.
         what: The column and the table, in words.
         remedy: How to bring the column into the order of the rows, as code.
 
     Raises:
-        DataError: The names are others, or in another order.
+        DataError: The names are others, or in another order, or not in memory.
     """
+    column = _named_series(column, what)
     if not isinstance(column, pd.Series):
         return
     names, expected = index_names(column.index), rows.row_names
-    if names is None and expected is None or (expected is None and not isinstance(X, pd.DataFrame)):
+    if names is None and expected is None or (expected is None and not isinstance(X, pd.DataFrame | ParquetTable)):
         return
     ours, theirs = (np.arange(len(rows)) if each is None else each for each in (names, expected))
     named = names is not None and expected is not None
@@ -145,6 +149,21 @@ def check_same_rows(column: Any, X: Any, rows: Table, what: str, remedy: str) ->
         raise DataError(
             f"{what} have different row names. {remedy}, or .to_numpy() of it if it is in the order of the rows."
         )
+
+
+def _named_series(column: Any, what: str) -> Any:
+    """Return a Series of another package, or a DataArray with an index, as a Series of pandas; others unchanged.
+
+    Raises:
+        DataError: The Series is not in memory.
+    """
+    if is_instance_of(column, "xarray", "DataArray"):
+        return column.to_series() if column.ndim == 1 and column.dims[0] in column.indexes else column
+    if isinstance(column, pd.Series | np.ndarray | Tensor) or callable(getattr(column, "index", callable)):
+        return column
+    if hasattr(column, "compute"):
+        raise DataError(f"{what} must be in memory, got {kind_of(column)}. Give labels.compute().")
+    return column.to_pandas() if hasattr(column, "to_pandas") else column
 
 
 def _as_objects(labels: Any) -> NDArray[Any]:

@@ -15,20 +15,21 @@ from shapae.tables.anndata import is_anndata
 from shapae.tables.columns import check_expected_names, check_unique_names
 from shapae.tables.convert import NamedArray, convert, convert_anndata
 from shapae.tables.files import is_path, open_table
-from shapae.tables.frames import REAL
+from shapae.tables.frames import REAL, lose_digits, refuse_lost_digits
+from shapae.tables.stored import SelectedRows, StoredRows, is_large
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
 # Bytes of a block of rows, in float64: a sparse table, or a table in a file, is checked and converted block by block.
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 # Number of rows on which a model is tried.
 TRIAL_ROWS = 8
 
 # Advice for arrays of other kinds than numbers, by the kind of their dtype.
 REMEDIES = {
     "c": "Give X.real, X.imag, or np.hstack([X.real, X.imag]).",
-    "M": "Convert times to numbers: X.astype('int64').",
-    "m": "Convert times to numbers: X.astype('int64').",
+    "M": "Convert times to numbers: X.astype('datetime64[s]').astype('int64').",
+    "m": "Convert times to numbers: X.astype('timedelta64[s]').astype('int64').",
     "V": "Give a DataFrame with one column for each number.",
 }
 
@@ -61,7 +62,9 @@ class Table:
         rows = self.values[block]
         rows = rows.toarray() if issparse(rows) else np.asarray(rows)
         native = np.float64 if rows.dtype == np.longdouble else rows.dtype.newbyteorder("=")
-        return np.array(rows, dtype=native, order="C")
+        is_copy = isinstance(self.values, StoredRows) or issparse(self.values)
+        with np.errstate(over="ignore"):  # long doubles become infinite, which is refused
+            return np.array(rows, dtype=native, order="C", copy=None if is_copy else True)
 
     def trial_rows(self) -> NDArray[Any]:
         """(8, d): a dense copy of rows from the whole table, on which a model is tried."""
@@ -69,9 +72,11 @@ class Table:
         return np.concatenate([self.dense(slice(row, row + 1)) for row in chosen])
 
     def of(self, chosen: NDArray[Any]) -> "Table":
-        """Copy rows, selected by their positions in increasing order."""
+        """Copy rows, selected by their positions in increasing order; many rows of a large file stay there."""
         names = None if self.row_names is None else self.row_names[chosen]
-        return replace(self, values=self.values[chosen], row_names=names)
+        stays = isinstance(self.values, StoredRows) and is_large((len(chosen), self.shape[1]))
+        values = SelectedRows(self.values, chosen) if stays else self.values[chosen]
+        return replace(self, values=values, row_names=names)
 
     def blocks(self) -> list[slice]:
         """Slice the rows into blocks of bounded size."""
@@ -215,21 +220,35 @@ def _axes_remedy(shape: tuple[int, ...], kind: str) -> str:
 
 
 def _check_finite(table: Table, what: str) -> None:
-    if issparse(table.values) and np.isfinite(table.values.data).all():
+    if issparse(table.values) and _is_sound(table.values.data):
         return
     (n, d), count, rows, columns = table.shape, 0, [], np.zeros(table.shape[1], dtype=bool)
     for block in table.blocks():
-        bad = ~np.isfinite(table.dense(block))
+        part = table.dense(block)
+        if part.dtype.kind in "iu" and part.dtype.itemsize == 8:
+            lost = [lose_digits(*bounds) for bounds in zip(part.min(axis=0), part.max(axis=0), strict=True)]
+            refuse_lost_digits(_names_of(table, np.flatnonzero(lost)), what)
+        bad = ~np.isfinite(part)
         if bad.any():
             count += int(bad.sum())
             rows += (block.start + np.flatnonzero(bad.any(axis=1))).tolist()
             columns |= bad.any(axis=0)
     if count:
-        names = [table.names[column] if table.names else column for column in np.flatnonzero(columns).tolist()]
+        names = _names_of(table, np.flatnonzero(columns))
         raise DataError(
             f"the {what} must be finite, but {count} of {n * d} numbers are NaN or infinite, in "
             f"{enumerate_names(rows, 'row')} and {enumerate_names(names, 'column')}. Fill them in or drop them."
         )
+
+
+def _is_sound(numbers: NDArray[Any]) -> bool:
+    """Return whether numbers are finite, and no integers that lose digits."""
+    has_digits = numbers.dtype.kind not in "iu" or not numbers.size or not lose_digits(numbers.min(), numbers.max())
+    return has_digits and bool(np.isfinite(numbers).all())
+
+
+def _names_of(table: Table, columns: NDArray[Any]) -> list[Any]:
+    return [table.names[column] if table.names else column for column in columns.tolist()]
 
 
 def check_n_features(rows: Table, width: int, what: str) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 from shapae.errors import MissingPackage
 
 
-def import_optional(package: str, what: str) -> Any:
-    """Import ``package``, which the extra of its name installs.
+def import_optional(package: str, what: str, extra: str | None = None) -> Any:
+    """Import ``package``, which an extra installs.
 
     Args:
-        package: Name of the package and of the extra.
+        package: Name of the package, or of a module of it.
         what: Feature that needs the package, for the message.
+        extra: Name of the extra; None for the name of the package.
 
     Raises:
         MissingPackage: The package is not installed.
@@ -20,7 +21,8 @@ def import_optional(package: str, what: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise MissingPackage(f"{what} needs the package {package}: pip install 'shapae[{package}]'.") from error
+        name = package.partition(".")[0]
+        raise MissingPackage(f"{what} needs the package {name}: pip install 'shapae[{extra or name}]'.") from error
 
 
 def is_instance_of(thing: object, package: str, kind: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from shapae import Explainer
-from shapae.errors import DataError, MissingPackage, NamesWarning
+from shapae.errors import DataError, MissingPackage
 from shapae.tables import files
 from shapae.tables.background import contrast, kmeans, sample, stratified
 from shapae.tables.table import read_table
@@ -46,7 +46,7 @@ def test_an_array_of_pickles_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("rows.xlsx", r"must end with \.csv, .*, \.parquet, \.h5ad, \.npy, got '\.xlsx'"),
+        ("rows.xlsx", r"must end with \.csv, .*, \.parquet, \.h5ad, \.npy, \.zarr, got '\.xlsx'"),
         ("rows", r"must end with .*, got 'no extension'"),
         ("gone.csv", r"can't read the table in .*gone\.csv: .*No such file"),
         ("empty.csv", r"can't read the table in .*empty\.csv: it is empty"),
@@ -161,7 +161,10 @@ REFUSED = {
     "numbers of rows without a name": ('"a","b"\n"1",1,2\n"2",3,4\n', "give the first column a name"),
     "separators at the ends of rows only": ("a,b\n1,2,\n3,4,\n", "Remove separators at the ends of lines"),
     "a text among numbers": ("a,b\n1,2\n?,4\n", "first column 'a' of .* holds numbers and text, .*index_col=0"),
-    "a text among other numbers": ("a,b\n1,2\n3,?\n", r"rows in .*must be numbers\. Drop or convert column b"),
+    "a text among other numbers": (
+        "a,b\n1,2\n3,?\n",
+        r"are no numbers: cell '\?' in line 3, column b\. Mend",
+    ),
     "two separators": ("a;b,c\n1;2,5\n3;4,6\n", r"separator of .* may be ',' and ';'\. Read it yourself"),
     "another separator": ("a b\n1 2\n3 4\n", r"no columns of numbers .*sep=' '\)"),
     "repeated names": ("a;b;a\n1;2;3\n", r"names of the columns in .* must be unique, but column a came"),
@@ -181,12 +184,13 @@ def test_a_text_file_that_would_be_a_guess_is_refused(kind, tmp_path):
         read_table(tmp_path / "x.csv", "rows")
 
 
-@pytest.mark.parametrize("line", ["0.5,-1.5,2", "0.25,1.5,2", "3,2,1", "x,0.5,-1"])
-def test_a_first_line_of_numbers_is_read_as_names_with_a_warning(line, tmp_path):
+@pytest.mark.parametrize("line", ["0.5,-1.5,2", "0.25,1.5,2", "3,2,1", "x,0.5,-1", "1,5,8", "5.1,NA,0", "1,2,4"])
+def test_a_first_line_of_numbers_is_refused_unless_it_is_in_quotes(line, tmp_path):
     (tmp_path / "x.csv").write_text(f"{line}\n1,2,3\n")
-    with pytest.warns(NamesWarning, match=r"first line of .*x\.csv holds numbers, .*pd\.read_csv\('.*', header=None\)"):
-        names = read_table(tmp_path / "x.csv", "rows").names
-    assert names == line.split(",")
+    with pytest.raises(DataError, match=r"first line of .*x\.csv holds numbers, .*pd\.read_csv\('.*', header=None\)"):
+        read_table(tmp_path / "x.csv", "rows")
+    (tmp_path / "x.csv").write_text(",".join(f'"{name}"' for name in line.split(",")) + "\n1,2,3\n")
+    assert read_table(tmp_path / "x.csv", "rows").names == line.split(",")
 
 
 @pytest.mark.parametrize("line", ["0,1,2", "400,402,404", "cell,400.5,402.5", ",0,1", "a,1,b"])
