@@ -180,6 +180,13 @@ BY = {
 }
 
 
+def _index_of_arrow(folder):
+    for make in (READ["Table of pyarrow"], READ["RecordBatch of pyarrow"], Stream):
+        for index in (ROWS, range(7, 12)):
+            rows = read_table(make(with_rows(index)), "rows")
+            assert (rows.names, [*rows.row_names]) == (NAMES, [*index])
+
+
 def _group_by(make):
     return lambda folder: read_groups(with_rows(ROWS), make())
 
@@ -289,6 +296,7 @@ FAULTS = [
         )
         for kind, make in BY.items()
     ),
+    Fault("tables", "an index of pandas in a table of Arrow", _index_of_arrow, None, "names of rows, and no feature"),
     Fault(
         "tables",
         "labels: a Series of dask",
