@@ -16,8 +16,8 @@ from shapae.cli.commands import (
     Seed,
     Weights,
     app,
-    split_names,
 )
+from shapae.cli.inputs import split_names
 
 # Exit code of --fail-if-found; 1 and 2 are those of errors.
 FOUND = 3

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shapae.cli.inputs import load_background, read_rows, split_names
 from shapae.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of
 Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .tsv, .txt, .parquet, .h5ad or .npy.")]
 Background = Annotated[
     str, typer.Option(help="Number of rows drawn from the data (all rows, if there are fewer), or a file.")
+]
+RowNames = Annotated[
+    str | None, typer.Option(help="Column of the text or .parquet files that names the rows, and is no feature.")
 ]
 Head = Annotated[str, typer.Option(help="Score to explain, such as latent:3.")]
 Backend = Annotated[str, typer.Option(help="Attribution method.")]
@@ -92,16 +96,24 @@ def explain(
     memory: Memory = "1GB",
     seed: Seed = 0,
     tolerance: Tolerance = None,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Explain a model on a table; write the explanation, a table of importances and pictures to a folder."""
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
-    write_to_folder(data, out, force, _with_explainer(_explain, model, weights, background, settings))
+    write_to_folder(
+        data, out, force, _with_explainer(_explain, model, weights, background, settings, row_names), row_names
+    )
 
 
 def _with_explainer(
-    report: Callable[[Any, Any], "Report"], model: str, weights: Path, background: str, settings: dict[str, Any]
+    report: Callable[[Any, Any], "Report"],
+    model: str,
+    weights: Path,
+    background: str,
+    settings: dict[str, Any],
+    row_names: str | None,
 ) -> Callable[[Any], "Report"]:
     """Make a function that runs an explainer on rows and reports on the results."""
 
@@ -109,7 +121,7 @@ def _with_explainer(
         from shapae.explainer.explainer import Explainer
         from shapae.models.files import load_model
 
-        inputs = load_model(model, weights), load_background(background, rows, settings["seed"])
+        inputs = load_model(model, weights), load_background(background, rows, settings["seed"], row_names)
         explainer = Explainer(*inputs, **settings)
         typer.echo(repr(explainer))
         return report(explainer, rows)
@@ -151,13 +163,16 @@ def summarize(
     memory: Memory = "1GB",
     seed: Seed = 0,
     tolerance: Tolerance = None,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Average attributions over all rows of a table of any length; write tables of importances to a folder."""
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
     report = partial(_summarize, data=data, by=by)
-    write_to_folder(data, out, force, _with_explainer(report, model, weights, background, settings))
+    write_to_folder(
+        data, out, force, _with_explainer(report, model, weights, background, settings, row_names), row_names
+    )
 
 
 @app.command()
@@ -173,12 +188,17 @@ def interactions(
     n_jobs: Jobs = None,
     memory: Memory = "1GB",
     seed: Seed = 0,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Compute how pairs of the most important features interact; write arrays, a table and pictures to a folder."""
     settings = {"head": head, "backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     write_to_folder(
-        data, out, force, _with_explainer(partial(_interact, top=top), model, weights, background, settings)
+        data,
+        out,
+        force,
+        _with_explainer(partial(_interact, top=top), model, weights, background, settings, row_names),
+        row_names,
     )
 
 
@@ -194,6 +214,7 @@ def rank(
     sample: Sample = None,
     n_jobs: Jobs = None,
     seed: Seed = 0,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Rank the features by several methods; write tables and pictures of importances and agreement to a folder."""
@@ -205,10 +226,10 @@ def rank(
         from shapae.cli.reports import report_ranking
         from shapae.models.files import load_model
 
-        reference = load_background(background, rows, seed)
+        reference = load_background(background, rows, seed, row_names)
         return report_ranking(rank_features(load_model(model, weights), rows, background=reference, **options))
 
-    write_to_folder(data, out, force, report)
+    write_to_folder(data, out, force, report, row_names)
 
 
 @app.command()
@@ -224,6 +245,7 @@ def compare(
     n_jobs: Jobs = None,
     memory: Memory = "1GB",
     seed: Seed = 0,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Compare backends with a reference; write a table and a picture to a folder."""
@@ -235,10 +257,10 @@ def compare(
         from shapae.cli.reports import report_comparison
         from shapae.models.files import load_model
 
-        reference_rows = load_background(background, rows, seed)
+        reference_rows = load_background(background, rows, seed, row_names)
         return report_comparison(compare(load_model(model, weights), reference_rows, rows, **options))
 
-    write_to_folder(data, out, force, report)
+    write_to_folder(data, out, force, report, row_names)
 
 
 @app.command()
@@ -256,6 +278,7 @@ def benchmark(
     n_jobs: Jobs = None,
     memory: Memory = "1GB",
     seed: Seed = 0,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Measure the seconds, residuals and errors of backends, shap and captum on this machine; write a file."""
@@ -263,7 +286,6 @@ def benchmark(
     from shapae.cli.reports import describe_benchmark, new_benchmark
     from shapae.models.files import load_model
     from shapae.tables.background import sample
-    from shapae.tables.table import read_table
 
     options: dict[str, Any] = {
         "head": head,
@@ -273,38 +295,25 @@ def benchmark(
     }
     options |= {"n_jobs": n_jobs, "memory": memory, "seed": seed}
     with new_benchmark(out, force=force) as write:
-        table = read_table(data, "rows")
-        reference = load_background(background, table, seed)
+        table = read_rows(data, row_names)
+        reference = load_background(background, table, seed, row_names)
         chosen = sample(table, min(rows, len(table)), seed=seed + 1).rows  # not those of the background
         found = benchmark(load_model(model, weights), reference, chosen, **options)
         write(found)
     typer.echo(f"{describe_benchmark(found)}\nwrote {out}")
 
 
-def split_names(names: str | None) -> list[str] | None:
-    """Split names at commas."""
-    return None if names is None else [name.strip() for name in names.split(",")]
-
-
-def write_to_folder(data: Path, out: Path, force: bool, report: Callable[[Any], "Report"]) -> None:
+def write_to_folder(
+    data: Path, out: Path, force: bool, report: Callable[[Any], "Report"], row_names: str | None = None
+) -> None:
     """Read the table ``data`` and write the report on it to the folder ``out``."""
     from shapae.cli.output import write_report
     from shapae.cli.reports import NAMES
-    from shapae.tables.table import read_table
 
-    written, names = write_report(out, NAMES if force else (), lambda: report(read_table(data, "rows")))
+    written, names = write_report(out, NAMES if force else (), lambda: report(read_rows(data, row_names)))
     if written.text is not None:
         typer.echo(written.text)
     typer.echo(f"wrote {', '.join(names)} to {out}")
-
-
-def load_background(background: str, rows: Any, seed: int) -> Any:
-    """Draw a number of rows, or load a file."""
-    from shapae.tables.background import read_background, sample
-
-    if background.isdecimal():
-        return sample(rows, min(int(background), len(rows)), seed=seed)
-    return read_background(background)
 
 
 def wait_passively() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shapae.cli.commands import Force, Head, Jobs, Memory, Model, Out, Seed, Weights, app, split_names, write_to_folder
+from shapae.cli.commands import Force, Head, Jobs, Memory, Model, Out, Seed, Weights, app, write_to_folder
+from shapae.cli.inputs import split_names
 
 if TYPE_CHECKING:
     from shapae.analysis.influence.result import Influence

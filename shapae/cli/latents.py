@@ -16,13 +16,13 @@ from shapae.cli.commands import (
     Memory,
     Model,
     Out,
+    RowNames,
     Seed,
     Weights,
     app,
-    load_background,
-    split_names,
     write_to_folder,
 )
+from shapae.cli.inputs import load_background, split_names
 
 if TYPE_CHECKING:
     from shapae.analysis.latents.report import LatentReport
@@ -50,6 +50,7 @@ def latents(
     n_jobs: Jobs = None,
     memory: Memory = "1GB",
     seed: Seed = 0,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Report on the latent units: which are used, what drives them, what they do; write tables and pictures."""
@@ -64,11 +65,11 @@ def latents(
         if gene_sets is not None and rows.names is not None:
             read_gmt(gene_sets, rows.names)  # refused before the work, if no gene is in the table
         causes = None if covariates is None else _load_covariates(covariates, data, rows)
-        reference = load_background(background, rows, seed)
+        reference = load_background(background, rows, seed, row_names)
         found = latents(load_model(model, weights), rows, background=reference, covariates=causes, **settings)
         return _report_latents(found, sets)
 
-    write_to_folder(data, out, force, report)
+    write_to_folder(data, out, force, report, row_names)
 
 
 def _load_covariates(covariates: str, data: Path, rows: Any) -> Any:
