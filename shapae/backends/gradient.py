@@ -15,7 +15,7 @@ from shapae.backends.differentiation import count_outputs, gradients, points_at_
 from shapae.backends.game import Game
 from shapae.backends.sampling import sample_background
 from shapae.utils.memory import batches
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Moments, gather
 
 
 class ExpectedGradients(Backend):
@@ -79,14 +79,16 @@ class Gradient(ExpectedGradients):
 
     def _attribute(self, game: Game, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
         size = points_at_once(game, count_outputs(game, *anchors))
-        parts = []
-        for few in batches(len(rows), max(1, size // self.samples(game))):
-            draws = self._sample_visits(game, *seeds[few])
-            chosen, t, share = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*draws, strict=True))
-            tables = (t.to(rows), rows[few], *(each[few] for each in anchors))
-            changes = _changes(game, game.background[chosen], *tables, batch_size=size)
-            parts.append(_moments(changes, t.to(rows), share[0].to(rows)))
-        return concatenate(parts, axis=0)
+        tables, blocks = (rows, *anchors), batches(len(rows), max(1, size // self.samples(game)))
+        parts = (self._attribute_rows(game, seeds[few], size, *(each[few] for each in tables)) for few in blocks)
+        return gather(parts, len(rows))
+
+    def _attribute_rows(self, game: Game, seeds: Sequence[int], size: int, *tables: Tensor) -> Moments:
+        """Attribute the scores of some rows, with their anchors, of which ``size`` points are scored at once."""
+        rows, draws = tables[0], self._sample_visits(game, *seeds)
+        chosen, t, share = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*draws, strict=True))
+        changes = _changes(game, game.background[chosen], t.to(rows), *tables, batch_size=size)
+        return _moments(changes, t.to(rows), share[0].to(rows))
 
 
 def _sample_visits(weights: NDArray[Any], n_twos: int, generator: np.random.Generator) -> tuple[NDArray[Any], ...]:
