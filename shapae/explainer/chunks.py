@@ -47,6 +47,11 @@ class Settings:
     progress: bool | None
     tolerance: float | None
 
+    @property
+    def jobs(self) -> int:
+        """Number of workers, of the joblib backend that is in use."""
+        return int(effective_n_jobs(self.n_jobs))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -83,7 +88,7 @@ def plan_chunks(backend: Backend, game: Game, n: int, settings: Settings, reserv
     Raises:
         TooLarge: Not even one row against one background row fits.
     """
-    jobs, background = int(effective_n_jobs(settings.n_jobs)), game.background
+    jobs, background = settings.jobs, game.background
     row_bytes, room = game.row_bytes(), _room(game, settings, reserved) / jobs
     players = game.n_players if backend.supports_groups else game.n_features
     blocks, parts = cut(
@@ -111,7 +116,7 @@ def plan_rows(game: Game, n: int, settings: Settings, reserved: float) -> Plan:
     Raises:
         TooLarge: Not even one row can be scored.
     """
-    jobs = int(effective_n_jobs(settings.n_jobs))
+    jobs = settings.jobs
     row_bytes, room = game.row_bytes(), _room(game, settings, reserved) / jobs
     if row_bytes > room:
         raise TooLarge(

@@ -38,8 +38,8 @@ BACKGROUND_BATCH = 16
 # Largest number of rounds of samples.
 MAX_ROUNDS = 64
 # Size of the averages over a group of rows beside that of the values of one row: means and spreads of values and of
-# their sizes, in float64, and room for the averages that are being merged.
-AVERAGES = 16
+# their sizes, in float64. They are held once merged, and once for each worker.
+AVERAGES = 8
 
 
 def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> Attributions:
@@ -88,7 +88,7 @@ def average_rows(
         TooLarge: The averages take more than half of the memory, or the smallest chunk does not fit.
     """
     numbers = np.broadcast_to(np.int64(0), len(rows)) if groups is None else groups.numbers
-    reserved = _averages_bytes(game, groups, settings.memory)
+    reserved = _averages_bytes(game, groups, settings)
     reserved += _all_sums_bytes(game, len(rows), settings.memory, reserved)
     plan = plan_chunks(backend, game, len(rows), settings, reserved)
     game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
@@ -107,19 +107,20 @@ def average_rows(
     return averages, sums
 
 
-def _averages_bytes(game: Game, groups: RowGroups | None, memory: float) -> int:
+def _averages_bytes(game: Game, groups: RowGroups | None, settings: Settings) -> int:
     """Count the bytes of the averages over the rows of each group, and over all rows.
 
     Raises:
         TooLarge: They take more than half of the memory.
     """
-    g = 1 if groups is None else len(groups.labels)
-    needed = AVERAGES * result_bytes(game) * (g + (g > 1))
+    g, jobs, memory = 1 if groups is None else len(groups.labels), settings.jobs, settings.memory
+    needed = AVERAGES * (1 + jobs) * result_bytes(game) * (g + (g > 1))
     which, fewer = (f" of each of {g} groups", "outputs or groups") if g > 1 else ("", "outputs")
+    lower = "Lower n_jobs=, s" if jobs > 1 else "S"
     if needed > memory / 2:
         raise TooLarge(
             f"the averages over the rows{which} need {format_bytes(needed)}, but only half of "
-            f"memory='{format_bytes(memory)}' may be used for them. Select fewer {fewer}, or set "
+            f"memory='{format_bytes(memory)}' may be used for them. {lower}elect fewer {fewer}, or set "
             f"memory='{format_bytes(3 * needed)}'."
         )
     return needed
