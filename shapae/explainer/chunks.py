@@ -21,9 +21,9 @@ COPIES = 4
 # Part of the room that the results of a block of rows may take, with their copies: the rest is for the rows that are
 # scored at once.
 RESULT_SHARE = 4
-# Numbers that are held for each row and output beside the values: score, sum of the values with its standard error,
-# base value, residual, and some while they are compared.
-NUMBERS = 8
+# Numbers that are held for each row and output beside the values: score, sum of the values, base value, residual, and
+# the standard error of the sum, or a copy while they are compared.
+NUMBERS = 5
 # Bytes below which a block of rows is not cut further if one process does all the work: the fixed cost of a block
 # would be large beside it, and such a block takes so little time that a progress bar needs no more blocks.
 MIN_BLOCK_BYTES = 2**30
