@@ -209,7 +209,7 @@ def _background_used(backend: Backend, game: Game, sums: Additivity, settings: S
     """Count the background rows that each row was compared with: (n,). Samples come from all background rows."""
     if settings.tolerance is not None and backend.splits_background and sums.used is not None:
         return sums.used
-    return np.full(len(sums.scores), len(game.background))
+    return np.broadcast_to(np.int64(len(game.background)), len(sums.scores))
 
 
 def _attribute_blocks(
