@@ -10,7 +10,7 @@ from joblib import parallel_config
 from shapae import Autoencoder, Explainer, backends, heads
 from shapae.backends import Backend
 from shapae.backends.coalitions import Coalitions
-from shapae.explainer.chunks import COPIES
+from shapae.explainer.chunks import COPIES, explanation_bytes
 from shapae.utils.memory import bytes_per_row
 from tests import cases
 
@@ -190,11 +190,11 @@ def test_the_number_of_jobs_makes_no_difference(backend, head, where, model, row
         assert_same(explain(model, background, rows, head=head, backend=backend, n_jobs=2), alone)
 
 
-def memory_for(explainer, n, b, outputs=1):
-    """Bytes that are just enough for the values of ``n`` rows, and one row against ``b`` background rows at once."""
+def memory_for(explainer, n, b):
+    """Bytes that are just enough for the explanation of ``n`` rows, and one row against ``b`` background rows at once."""
     per_row = bytes_per_row(explainer.score, explainer.background[[0, -1]])
     held = backends.named(explainer.backend).rows_in_memory(b, cases.D)
-    return held * per_row * COPIES + 2 * n * cases.D * outputs * 8
+    return held * per_row * COPIES + n * explanation_bytes(backends.named(explainer.backend), explainer._game)
 
 
 @pytest.mark.parametrize("backend", IN_PARTS)

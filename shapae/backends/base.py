@@ -13,7 +13,7 @@ from shapae.backends.game import Game
 from shapae.errors import ShapeError
 from shapae.heads.score import Score
 from shapae.tables.players import Players
-from shapae.utils.moments import Array, Moments, concatenate
+from shapae.utils.moments import Array, Moments, gather
 
 # Samples per row in the first round until convergence.
 FIRST_SAMPLES = 100
@@ -59,6 +59,7 @@ class Backend(ABC):
         quantity: Name of the quantity that the values are, or estimate; by default the name of the backend.
         n_samples: Approximate number of samples per row; 0 if nothing is sampled.
         unit: Name of the samples.
+        has_background_errors: Whether ``Moments.background_variance`` may be known; the memory for it is counted then.
         supports_groups: Whether ``Game.players`` are taken as players. Otherwise the values of their features are
             summed.
     """
@@ -70,6 +71,7 @@ class Backend(ABC):
     quantity: str = ""
     n_samples: int = 0
     unit: str = "samples"
+    has_background_errors: bool = False
     supports_groups: bool = False
 
     def __init_subclass__(cls) -> None:
@@ -164,7 +166,7 @@ class RowwiseBackend(Backend):
 
     def _attribute_rows(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
         parts = (self._check_row(self.attribute_row(game, *pair), game, rows) for pair in zip(rows, seeds, strict=True))
-        return concatenate([*parts], axis=0)
+        return gather(parts, len(rows))
 
     def _check_row(self, moments: Moments, game: Game, rows: Tensor) -> Moments:
         outputs = np.shape(moments.mean)[2:] if isinstance(moments, Moments) else ()
@@ -205,7 +207,7 @@ def _attribute_one_by_one(
     assert isinstance(score, Score)
     games = (replace(game, score=score.anchored_at(anchor), kept=None) for anchor in anchors)
     triples = zip(games, rows, seeds, strict=True)
-    return concatenate([bind(each)(row.unsqueeze(0), seeds=[seed]) for each, row, seed in triples], axis=0)
+    return gather((bind(each)(row.unsqueeze(0), seeds=[seed]) for each, row, seed in triples), len(rows))
 
 
 def _attribute(

@@ -16,7 +16,7 @@ from shapae.backends.sampling import Sampling
 from shapae.deepshap import ManyOutputs
 from shapae.errors import DataError
 from shapae.utils.memory import batches
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Moments, gather
 
 # Largest number of players that "sampling" explains better at its own price: there the step of one player is so large a
 # part of the whole way that the trapezoid rule is biased (benchmarks/shapley_error.py).
@@ -61,6 +61,7 @@ class Coalitions(Backend):
 
     name = "coalitions"
     supports_groups = True
+    has_background_errors = True
     needs_gradients = True
     hint = "The score may depend on more than its rows."
     quantity = "Shapley values by coalitions"
@@ -126,16 +127,17 @@ class Coalitions(Backend):
         base_value = lru_cache(maxsize=1)(partial(_base_values, game))
         k = count_outputs(game, *anchors)
         size = points_at_once(game, k)
-        parts = []
-        for few in batches(len(rows), max(1, size // self.samples(game))):
+
+        def attribute(few: slice) -> Moments:
             tables = [rows[few], *(each[few] for each in anchors)]
             base = _base_values(game, *tables[1:]) if anchors else base_value()
             draws = Draws(game, self.pairs_per_row(game), seeds[few])
             found = average_outputs(draws, outputs, tables[0]) if outputs and k >= MANY_OUTPUTS else None
             found = average_draws(draws, *tables, batch_size=size) if found is None else found
             gaps = _score(game.score, *tables, batch_size=size) - base
-            parts.append(add_up(draws, tables[0], found, gaps))
-        return concatenate(parts, axis=0)
+            return add_up(draws, tables[0], found, gaps)
+
+        return gather(map(attribute, batches(len(rows), max(1, size // self.samples(game)))), len(rows))
 
 
 def _base_values(game: Game, *anchors: Tensor) -> Tensor:

@@ -25,6 +25,26 @@ class Differentiable(nn.Module):
         return numbers
 
 
+class SomeOutputs(nn.Module):
+    """Some of the outputs of a score."""
+
+    def __init__(self, score: nn.Module, chosen: slice) -> None:
+        super().__init__()
+        self.score, self.chosen = score, chosen
+
+    def forward(self, rows: Tensor, *anchors: Tensor) -> Tensor:
+        """(n, d) -> (n, outputs)."""
+        numbers: Tensor = self.score(rows, *anchors)[:, self.chosen]
+        return numbers
+
+
+def outputs_at_once(game: Game, k: int, points: int) -> list[slice]:
+    """Cut k outputs into blocks whose gradients at all ``points`` of one row are held at once."""
+    like = game.background
+    size = block_bytes(GRADIENT_BYTES, like) // (game.n_features * points * like.element_size())
+    return batches(k, max(1, size))
+
+
 def points_at_once(game: Game, k: int) -> int:
     """Compute the number of points whose gradients, (d, k) each, are computed at once."""
     like = game.background

@@ -1,6 +1,7 @@
 """Expected gradients, for any score that has a gradient: no rules are needed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,11 @@ from torch import Tensor
 
 from shapae.backends._intervals import widen
 from shapae.backends.base import AnchoredAttribution, Attribution, Backend
-from shapae.backends.differentiation import count_outputs, gradients, points_at_once
+from shapae.backends.differentiation import SomeOutputs, count_outputs, gradients, outputs_at_once, points_at_once
 from shapae.backends.game import Game
 from shapae.backends.sampling import sample_background
 from shapae.utils.memory import batches
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Moments, concatenate, gather
 
 
 class ExpectedGradients(Backend):
@@ -78,15 +79,24 @@ class Gradient(ExpectedGradients):
         return partial(self._attribute, game)
 
     def _attribute(self, game: Game, rows: Tensor, *anchors: Tensor, seeds: Sequence[int]) -> Moments:
-        size = points_at_once(game, count_outputs(game, *anchors))
-        parts = []
-        for few in batches(len(rows), max(1, size // self.samples(game))):
+        k, samples = count_outputs(game, *anchors), self.samples(game)
+        size, outputs = points_at_once(game, k), outputs_at_once(game, k, samples)
+        games = [replace(game, score=SomeOutputs(game.score, few)) for few in outputs] if len(outputs) > 1 else [game]
+
+        def attribute(few: slice) -> Moments:
             draws = self._sample_visits(game, *seeds[few])
-            chosen, t, share = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*draws, strict=True))
-            tables = (t.to(rows), rows[few], *(each[few] for each in anchors))
-            changes = _changes(game, game.background[chosen], *tables, batch_size=size)
-            parts.append(_moments(changes, t.to(rows), share[0].to(rows)))
-        return concatenate(parts, axis=0)
+            tables = [each[few] for each in (rows, *anchors)]
+            return concatenate([_average_visits(each, draws, *tables, batch_size=size) for each in games], axis=2)
+
+        return gather(map(attribute, batches(len(rows), max(1, size // samples))), len(rows))
+
+
+def _average_visits(game: Game, visits: list[tuple[NDArray[Any], ...]], *tables: Tensor, batch_size: int) -> Moments:
+    """Average the changes of the score over the visits of some rows; see ``_sample_visits`` and ``_changes``."""
+    rows = tables[0]
+    chosen, t, share = (torch.from_numpy(np.stack(each)).to(rows.device) for each in zip(*visits, strict=True))
+    changes = _changes(game, game.background[chosen], t.to(rows), *tables, batch_size=batch_size)
+    return _moments(changes, t.to(rows), share[0].to(rows))
 
 
 def _sample_visits(weights: NDArray[Any], n_twos: int, generator: np.random.Generator) -> tuple[NDArray[Any], ...]:

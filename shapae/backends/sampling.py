@@ -12,7 +12,7 @@ from torch import Tensor
 from shapae.backends.base import Attribution, Backend
 from shapae.backends.game import Game
 from shapae.utils.memory import batched, batches
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Moments, gather
 
 # Number of rows that are scored at once.
 BATCH_ROWS = 2**11
@@ -56,7 +56,7 @@ class Sampling(Backend):
     def _attribute(self, game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
         scores = _score_rows(game, game.background)
         blocks = batches(len(rows), max(1, game.rows_at_once(BATCH_ROWS) // (4 * self._pairs(game) * game.n_players)))
-        return concatenate([self._attribute_rows(game, rows[few], seeds[few], scores) for few in blocks], axis=0)
+        return gather((self._attribute_rows(game, rows[few], seeds[few], scores) for few in blocks), len(rows))
 
     def _attribute_rows(self, game: Game, rows: Tensor, seeds: Sequence[int], scores: Tensor) -> Moments:
         """Attribute the scores of ``rows`` at once, against a background of these ``scores``."""

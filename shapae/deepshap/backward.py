@@ -19,7 +19,7 @@ from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
 from shapae.errors import WITHOUT_GRADIENTS, ModelError
 from shapae.utils.blocks import block_bytes
 from shapae.utils.memory import batches
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Moments, concatenate, gather
 
 # Bytes of the widest value in one block of pairs, chosen so that a few such values fit into the cache of a processor.
 BLOCK_BYTES = 2**22
@@ -227,13 +227,11 @@ def _sum_products(m: Terms, delta: Tensor) -> Tensor:
 def _attribute_outputs(start: BackwardPass, n_rows: int, n_background: int) -> Moments:
     shared = start.advance_shared()
     row_blocks, background_blocks = batches(len(shared.x[0]), n_rows), batches(shared.b[0].shape[1], n_background)
-    moments = concatenate(
-        [
-            reduce(add, (_attribute_block(shared.select(rows, background)) for background in background_blocks))
-            for rows in row_blocks
-        ],
-        axis=0,
+    parts = (
+        reduce(add, (_attribute_block(shared.select(rows, background)) for background in background_blocks))
+        for rows in row_blocks
     )
+    moments = gather(parts, len(shared.x[0]))
     if not torch.isfinite(torch.as_tensor(moments.mean)).all():
         for rows, background in product(row_blocks, background_blocks):
             start.select(rows, background).advance(callback=_check_finite)

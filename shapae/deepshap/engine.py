@@ -25,7 +25,7 @@ from shapae.utils.additivity import additivity_tolerance, residual_message
 from shapae.utils.blocks import block_bytes
 from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.memory import MIN_BLOCKS
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Moments, gather
 from shapae.utils.torch_trace import Function
 
 # Bytes of a block that is allocated and freed once, so that glibc raises the size up to which it reuses freed memory.
@@ -107,9 +107,8 @@ class DeepShap(Recording):
         torch.empty(MALLOC_BYTES, dtype=torch.uint8)
         slow = ignore_batching_warnings() if self.integrates else nullcontext()
         with torch.no_grad(), slow:
-            return concatenate(
-                [self._attribute_batch(*batch) for batch in split_tables(self._batch_size, rows, *anchors)], axis=0
-            )
+            batches = split_tables(self._batch_size, rows, *anchors)
+            return gather((self._attribute_batch(*batch) for batch in batches), len(rows))
 
     def _warn_of_residual(self, moments: Moments, rows: Tensor, *anchors: Tensor) -> None:
         """Warn the caller of the caller, if the values do not add up to the scores of the function."""

@@ -14,7 +14,7 @@ from shapae.backends.game import Game
 from shapae.errors import TooLarge
 from shapae.explainer.additivity import Additivity, Sums
 from shapae.explainer.attributions import Attributions
-from shapae.explainer.chunks import Plan, Settings, plan_chunks, result_bytes
+from shapae.explainer.chunks import Plan, Settings, explanation_bytes, plan_chunks, result_bytes, score_of, sums_bytes
 from shapae.explainer.importance import RowAverages, merge_groups
 from shapae.explainer.scores import base_values, score_rows
 from shapae.explainer.worker import (
@@ -24,7 +24,6 @@ from shapae.explainer.worker import (
     average_block,
     average_until_converged,
 )
-from shapae.heads.score import Score
 from shapae.tables.labels import RowGroups
 from shapae.tables.table import TableStream
 from shapae.utils.blocks import Room, current_room
@@ -39,8 +38,8 @@ BACKGROUND_BATCH = 16
 # Largest number of rounds of samples.
 MAX_ROUNDS = 64
 # Size of the averages over a group of rows beside that of the values of one row: means and spreads of values and of
-# their sizes, in float64, and room for the averages that are being merged.
-AVERAGES = 16
+# their sizes, in float64. They are held once merged, and once for each worker.
+AVERAGES = 8
 
 
 def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> Attributions:
@@ -56,8 +55,8 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
         TooLarge: The result takes more than half of the memory, or the smallest chunk does not fit.
     """
     n = len(rows)
-    check_result_fits(game, n, settings.memory)
-    plan = plan_chunks(backend, game, n, settings, reserved=2 * n * result_bytes(game))
+    check_result_fits(backend, game, n, settings.memory)
+    plan = plan_chunks(backend, game, n, settings, reserved=n * explanation_bytes(backend, game))
     game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
     result = Attributions(scores, game.n_players)
     for block, moments in zip(plan.blocks, _attribute_blocks(backend, game, rows, plan, settings), strict=True):
@@ -88,12 +87,13 @@ def average_rows(
     Raises:
         TooLarge: The averages take more than half of the memory, or the smallest chunk does not fit.
     """
-    numbers = np.zeros(len(rows), np.int64) if groups is None else groups.numbers
-    reserved = _averages_bytes(game, groups, settings.memory)
+    numbers = np.broadcast_to(np.int64(0), len(rows)) if groups is None else groups.numbers
+    reserved = _averages_bytes(game, groups, settings)
+    reserved += _all_sums_bytes(game, len(rows), settings.memory, reserved)
     plan = plan_chunks(backend, game, len(rows), settings, reserved)
     game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
     if settings.tolerance is None:
-        games, draws = [game.slice(part) for part in plan.parts], _score_of(game).draws
+        games, draws = [game.slice(part) for part in plan.parts], score_of(game).draws
         work: Callable[..., tuple[dict[int, RowAverages], Sums]] = partial(average_block, draws=draws)
     else:
         games, work = rounds(backend, game), partial(average_until_converged, tolerance=settings.tolerance)
@@ -107,20 +107,38 @@ def average_rows(
     return averages, sums
 
 
-def _averages_bytes(game: Game, groups: RowGroups | None, memory: float) -> int:
+def _averages_bytes(game: Game, groups: RowGroups | None, settings: Settings) -> int:
     """Count the bytes of the averages over the rows of each group, and over all rows.
 
     Raises:
         TooLarge: They take more than half of the memory.
     """
-    g = 1 if groups is None else len(groups.labels)
-    needed = AVERAGES * result_bytes(game) * (g + (g > 1))
+    g, jobs, memory = 1 if groups is None else len(groups.labels), settings.jobs, settings.memory
+    needed = AVERAGES * (1 + jobs) * result_bytes(game) * (g + (g > 1))
     which, fewer = (f" of each of {g} groups", "outputs or groups") if g > 1 else ("", "outputs")
+    lower = "Lower n_jobs=, s" if jobs > 1 else "S"
     if needed > memory / 2:
         raise TooLarge(
             f"the averages over the rows{which} need {format_bytes(needed)}, but only half of "
-            f"memory='{format_bytes(memory)}' may be used for them. Select fewer {fewer}, or set "
+            f"memory='{format_bytes(memory)}' may be used for them. {lower}elect fewer {fewer}, or set "
             f"memory='{format_bytes(3 * needed)}'."
+        )
+    return needed
+
+
+def _all_sums_bytes(game: Game, n: int, memory: float, averages: int) -> int:
+    """Count the bytes of the scores of n rows and of the sums of their values: all that grows with n in averages.
+
+    Raises:
+        TooLarge: With the ``averages``, they take more than three quarters of the memory.
+    """
+    needed, left = n * sums_bytes(game), 0.75 * memory - averages
+    if needed > left:
+        raise TooLarge(
+            f"the scores of {n} rows and the sums of their values need {format_bytes(needed)}, but only "
+            f"{format_bytes(left)} of memory='{format_bytes(memory)}' may be used for them. Summarize at most "
+            f"{max(1, int(left // sums_bytes(game)))} rows at a time, select fewer outputs, or set "
+            f"memory='{format_bytes(2 * (needed + averages))}'."
         )
     return needed
 
@@ -133,7 +151,7 @@ def _put_sums(sums: Additivity, block: slice, part: tuple[dict[int, RowAverages]
 def self_scores(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> NDArray[Any]:
     """Score all rows, each of which is its own anchor: (n, k)."""
     plan = plan_chunks(backend, game, len(rows), settings, reserved=0)
-    return score_rows(_score_of(game).self_scores, rows, plan.batch_size)
+    return score_rows(score_of(game).self_scores, rows, plan.batch_size)
 
 
 def trial(backend: Backend, game: Game, rows: TableStream, settings: Settings) -> Callable[[int], None]:
@@ -152,19 +170,20 @@ def trial(backend: Backend, game: Game, rows: TableStream, settings: Settings) -
     return run
 
 
-def check_result_fits(game: Game, n: int, memory: float) -> None:
-    """Check that the values of n rows, and their standard errors, take at most half of the memory.
+def check_result_fits(backend: Backend, game: Game, n: int, memory: float) -> None:
+    """Check that the explanation of n rows takes at most half of the memory; see ``explanation_bytes``.
 
     Raises:
-        TooLarge: They take more.
+        TooLarge: It takes more.
     """
-    result, most = 2 * n * result_bytes(game), int(memory / 4 // result_bytes(game))
+    each = explanation_bytes(backend, game)
+    result, most = n * each, int(memory / 2 // each)
     if result > memory / 2:
         raise TooLarge(
-            f"the values of {n} rows and their standard errors need {format_bytes(result)}, but only half of "
-            f"memory='{format_bytes(memory)}' may be used for them. Explain at most {max(1, most)} rows at a time, "
-            f"select fewer outputs, or set memory='{format_bytes(3 * result)}'. If averages over rows are enough, "
-            f"summarize(X) needs no such array."
+            f"the values of {n} rows and their standard errors need {format_bytes(result)}, with the rows and their "
+            f"scores, but only half of memory='{format_bytes(memory)}' may be used for them. Explain at most "
+            f"{max(1, most)} rows at a time, select fewer outputs, or set memory='{format_bytes(3 * result)}'. If "
+            f"averages over rows are enough, summarize(X) needs no such array."
         )
 
 
@@ -177,14 +196,9 @@ def rounds(backend: Backend, game: Game) -> list[Game]:
     return [games[count] for count in counts]
 
 
-def _score_of(game: Game) -> Score:
-    assert isinstance(game.score, Score)
-    return game.score
-
-
 def score_all(game: Game, rows: TableStream, plan: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
     """Score the rows and the background: (n, k) and (b, k)."""
-    scores = score_rows(_score_of(game).self_scores, rows, plan.batch_size)
+    scores = score_rows(score_of(game).self_scores, rows, plan.batch_size)
     background_scores = score_rows(game.score, game.background, plan.batch_size, "background rows")
     if game.kept is not None:
         game.kept.check_scores(background_scores)
@@ -195,7 +209,7 @@ def _background_used(backend: Backend, game: Game, sums: Additivity, settings: S
     """Count the background rows that each row was compared with: (n,). Samples come from all background rows."""
     if settings.tolerance is not None and backend.splits_background and sums.used is not None:
         return sums.used
-    return np.full(len(sums.scores), len(game.background))
+    return np.broadcast_to(np.int64(len(game.background)), len(sums.scores))
 
 
 def _attribute_blocks(
@@ -211,7 +225,7 @@ def _attribute_blocks(
     chunks = _run(attribute_block, backend, rows, tasks, plan, settings)
     for _ in plan.blocks:
         merged = reduce(add, islice(chunks, len(games)))
-        yield merged.average_outputs() if _score_of(game).draws else merged
+        yield merged.average_outputs() if score_of(game).draws else merged
 
 
 def _run(

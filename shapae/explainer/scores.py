@@ -57,9 +57,9 @@ def base_values(
     score = game.score
     if isinstance(score, Score) and score.anchored:
         many = len(rows) >= MIN_RECORDED and (used == len(game.background)).all()
-        means = _mean_scores(game, score, rows, batch_size) if many else None
-        if means is not None:
-            return means.astype(background_scores.dtype)
+        means = np.empty((len(rows) if many else 0, background_scores.shape[1]), background_scores.dtype)
+        if many and _fill_means(means, game, score, rows, batch_size):
+            return means
         parts = zip(_each_row(rows, batch_size), (game.background[:count] for count in used.tolist()), strict=True)
         scores = (score_rows(score.anchored_at(row), part, batch_size, "background rows") for row, part in parts)
         return np.stack([_mean(each, weights) for each in scores])
@@ -70,18 +70,29 @@ def base_values(
     return np.asarray(means[used - 1], background_scores.dtype)
 
 
-def _mean_scores(game: Game, score: Score, rows: Tensor | TableStream, batch_size: int) -> NDArray[Any] | None:
+def _fill_means(means: NDArray[Any], game: Game, score: Score, rows: Tensor | TableStream, batch_size: int) -> bool:
     """Compute the mean score of the whole background with each row as anchor, from the operators of the score.
 
+    Args:
+        means: (n, k), to be filled.
+        game: See ``base_values``.
+        score: The score of the game.
+        rows: (n, d).
+        batch_size: See ``base_values``.
+
     Returns:
-        (n, k), float64. None if the score itself must be run on all pairs: it can't be recorded, or not all is finite.
+        False if the score itself must be run on all pairs: it can't be recorded, or not all is finite.
     """
     engine = game.recording(DeepShap, score.default_anchors(game.background))
-    try:
-        means = torch.cat([engine.mean_scores(rows[batch]) for batch in batches(len(rows), batch_size)])
-    except Exception:  # torch may fail in many ways at operators that the score itself can run
-        return None
-    return np.asarray(means.cpu()) if means.isfinite().all() else None
+    for batch in batches(len(rows), batch_size):
+        try:
+            part = engine.mean_scores(rows[batch])
+        except Exception:  # torch may fail in many ways at operators that the score itself can run
+            return False
+        if not part.isfinite().all():
+            return False
+        means[batch] = part.cpu().numpy()
+    return True
 
 
 def _each_row(rows: Tensor | TableStream, batch_size: int) -> Iterator[Tensor]:

@@ -17,7 +17,8 @@ def additivity_tolerance(
         sizes: (k,). Sum of the absolute values of a row.
         eps: Relative rounding error of the scores.
     """
-    spread, few = np.ptp(np.concatenate([scores, base]), axis=0), min(100 * eps, eps**0.5)
+    ends = [np.stack([each.min(axis=0), each.max(axis=0)]) for each in (scores, base)]
+    spread, few = np.ptp(np.concatenate(ends), axis=0), min(100 * eps, eps**0.5)
     return spread, eps**0.5 * spread + few * (np.abs(scores).max(axis=0) + sizes)
 
 

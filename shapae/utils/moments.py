@@ -1,7 +1,8 @@
 """Means and their standard errors, which can be computed in parts and merged, on any device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,48 @@ def concatenate(parts: Sequence[Moments], axis: int) -> Moments:
         concatenate(sums, axis) if len(sums) == len(parts) else None,
         concatenate_known([part.background_variance for part in parts], axis),
     )
+
+
+def gather(parts: Iterable[Moments], n: int) -> Moments:
+    """Write the moments of blocks of n rows, in their order, into arrays that are allocated once.
+
+    The result is that of ``concatenate``, without a list of the parts: small arrays that live beside large temporary
+    ones are scattered over the heap, whose gaps between them then grow with the number of rows.
+
+    Raises:
+        ValueError: The parts are means over different numbers of items.
+    """
+    parts = iter(parts)
+    first = next(parts)
+    if len(first.mean) == n:  # without a copy
+        return first
+    whole, start = _allocate(first, n), 0
+    for part in chain([first], parts):
+        stop = start + len(part.mean)
+        whole, start = _write(whole, slice(start, stop), part), stop
+    return whole
+
+
+def _allocate(like: Moments, n: int) -> Moments:
+    arrays = {name: None if part is None else _empty(part, n) for name, part in like._arrays.items()}
+    return replace(like, sums=like.sums and _allocate(like.sums, n), **arrays)
+
+
+def _empty(like: Array, n: int) -> Array:
+    shape = (n, *like.shape[1:])
+    return like.new_empty(shape) if isinstance(like, Tensor) else np.empty_like(like, shape=shape)
+
+
+def _write(whole: Moments, rows: slice, part: Moments) -> Moments:
+    """Write some rows, and return the moments without the arrays that ``part`` lacks."""
+    counts = [(each.count, each.n_groups) for each in (whole, part)]
+    _join_counts(counts)
+    unknown = {name: None for name, array in part._arrays.items() if array is None}
+    for name, array in whole._arrays.items():
+        if array is not None and name not in unknown:
+            array[rows] = getattr(part, name)
+    sums = None if whole.sums is None or part.sums is None else _write(whole.sums, rows, part.sums)
+    return replace(whole, sums=sums, **unknown)
 
 
 def concatenate_known(arrays: Sequence[Array | None], axis: int) -> Array | None:

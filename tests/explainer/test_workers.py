@@ -12,6 +12,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from shapae import Autoencoder, Explainer, backends, heads
 from shapae.errors import ModelError, TooLarge
+from shapae.explainer.chunks import NUMBERS
 from shapae.utils.memory import parse_bytes
 from tests import cases
 
@@ -37,7 +38,8 @@ def test_a_result_that_does_not_fit_is_refused_with_two_ways_that_work(head, n, 
         Explainer(model, background, head=head, memory=memory)(rows)
     count = int(re.search(r"Explain at most (\d+) rows at a time", str(error.value))[1])
     advised = parse_bytes(re.search(r"set memory='(.*?)'", str(error.value))[1])
-    per_row = 2 * 6 * 8 * (6 if head == "reconstruction" else 1)
+    outputs = 6 if head == "reconstruction" else 1
+    per_row = 8 * (2 * 6 * outputs + 6 + NUMBERS * outputs) + 8  # values and errors, the row itself, scores; ``used``
     assert count == parse_bytes(memory) / 2 // per_row
     assert n * per_row <= advised / 2
     if n > 5:  # nothing else fits into 400 bytes

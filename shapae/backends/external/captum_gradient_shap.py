@@ -1,7 +1,6 @@
 """captum's GradientShap: expected gradients, sampled for one row and one output at a time."""
 
 import numpy as np
-import torch
 from captum.attr import GradientShap
 from torch import Tensor
 
@@ -9,7 +8,7 @@ from shapae.backends.base import RowwiseBackend
 from shapae.backends.external._captum import patched_copy
 from shapae.backends.game import Game
 from shapae.backends.gradient import ExpectedGradients
-from shapae.utils.moments import Moments
+from shapae.utils.moments import Moments, concatenate
 
 # Number of rows that stand for a weighted background, since captum weights all rows equally.
 POOL = 2**14
@@ -28,5 +27,6 @@ class CaptumGradientShap(ExpectedGradients, RowwiseBackend):
             values = []
             for output in range(copy(row[None]).shape[1]):
                 np.random.seed(seed)  # noqa: NPY002 (captum draws from it; the same samples for all outputs)
-                values.append(GradientShap(copy).attribute(samples, background, n_samples=1, target=output))
-        return Moments.of_samples(torch.stack(values, dim=-1).detach().cpu().numpy())
+                found = GradientShap(copy).attribute(samples, background, n_samples=1, target=output)
+                values.append(Moments.of_samples(found.detach().cpu().numpy()[..., None]))
+        return concatenate(values, axis=2)

@@ -15,7 +15,7 @@ from shapae.backends.base import Attribution, Backend
 from shapae.backends.external._common import BATCH_ROWS
 from shapae.backends.external._shap import Masker, copy_as_function
 from shapae.backends.game import Game
-from shapae.utils.moments import Moments, concatenate
+from shapae.utils.moments import Moments, gather
 
 # Number of coalitions that are evaluated; the rest of a cluster is shared out evenly then.
 COALITIONS = 500
@@ -46,7 +46,7 @@ class ShapPartition(Backend):
 
 def _attribute(game: Game, rows: Tensor, *, seeds: Sequence[int]) -> Moments:
     masker = Masker(game, _clusters(game.background.cpu().numpy()))
-    return concatenate([_attribute_row(game, masker, *each) for each in zip(rows, seeds, strict=True)], axis=0)
+    return gather((_attribute_row(game, masker, *each) for each in zip(rows, seeds, strict=True)), len(rows))
 
 
 def _attribute_row(game: Game, masker: Masker, row: Tensor, seed: int) -> Moments:
