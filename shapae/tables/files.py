@@ -18,10 +18,13 @@ from shapae.errors import DataError, MissingPackage, NamesWarning
 from shapae.tables.columns import check_unique_names
 from shapae.utils.optional import import_optional
 from shapae.utils.text import enumerate_names, one_line
+from shapae.utils.version import major_minor
 
 SEPARATORS = (",", ";", "\t", "|")
 # Number of lines of a text file in which the separator is looked for.
 TESTED_LINES = 50
+# Options of pandas that read numbers to the last bit, as pandas 3.1 does always, where the option is deprecated.
+EXACT: dict[str, Any] = {} if major_minor(pd.__version__) >= (3, 1) else {"float_precision": "round_trip"}
 DECIMAL_COMMA = r"[+-]?[\d.' ]*\d,\d+(?:[eE][+-]?\d+)?"
 
 
@@ -97,9 +100,9 @@ def _read_text(path: Path, aside: Sequence[str] = ()) -> pd.DataFrame:
         skiprows=skipped,
         skipinitialspace=True,
         encoding="utf-8-sig",
-        float_precision="round_trip",
         low_memory=False,
         dtype=dict.fromkeys(aside, str),
+        **EXACT,
     )
     table = _drop_empty(table, names)
     kept = table.loc[:, [name in aside for name in table.columns]]
