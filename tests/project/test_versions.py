@@ -178,7 +178,22 @@ def test_private_names_of_torch_are_in_one_file_and_those_of_others_are_known(pa
 def test_every_operator_that_writes_into_its_first_argument_is_seen():
     """The schema in words has "!" at an argument that is written into."""
     aten, seen = torch.ops.aten, 0
-    for name in ("add_", "copy_", "add", "mul", "normal_", "squeeze_", "index_put_", "sort", "cat", "fill_", "set_"):
+    for name in (
+        "add_",
+        "copy_",
+        "add",
+        "mul",
+        "normal_",
+        "squeeze_",
+        "index_put_",
+        "sort",
+        "cat",
+        "fill_",
+        "set_",
+        "view",
+        "t",
+        "unbind",
+    ):
         packet = getattr(aten, name)
         for op in (getattr(packet, overload) for overload in packet.overloads()):
             first = str(op._schema).partition("(")[2].split(",")[0]
