@@ -77,7 +77,8 @@ def load_table(path: str | os.PathLike[str], aside: Sequence[str] = ()) -> Any:
         raise
     except Exception as error:
         remedy = ". Save it as UTF-8" if isinstance(error, UnicodeError) else ""
-        reason = getattr(error, "strerror", None) or one_line(error).rstrip(".")
+        missing = "No such file or directory" if isinstance(error, FileNotFoundError) else None
+        reason = getattr(error, "strerror", None) or missing or one_line(error).rstrip(".")
         raise DataError(f"can't read the table in {path}: {reason}{remedy}.") from error
 
 
@@ -92,7 +93,7 @@ def _read_text(path: Path, aside: Sequence[str] = ()) -> pd.DataFrame:
         raise DataError(f"can't read the table in {path}: it is empty.")
     skipped = _count_comments(lines)
     separator = _separator(lines[skipped:], path)
-    names = next(csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True))
+    names, *rows = csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True)
     _check_names(names, path)
     table = pd.read_csv(
         path,
@@ -104,6 +105,8 @@ def _read_text(path: Path, aside: Sequence[str] = ()) -> pd.DataFrame:
         dtype=dict.fromkeys(aside, str),
         **EXACT,
     )
+    if any(len(row) > len(names) for row in rows) and isinstance(table.index, pd.RangeIndex):
+        table.index = pd.Index([*table.index])  # fields before the columns, of which pandas 3.1 makes a range
     table = _drop_empty(table, names)
     kept = table.loc[:, [name in aside for name in table.columns]]
     table = table.drop(columns=kept.columns)
