@@ -6,7 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-distributed lint bench bench-long clean
+# Python of `make test-newest`: shap needs 3.12 or newer since 0.52.
+NEWEST_PYTHON ?= python3.13
+# A core of tests for other versions of the dependencies: laws over heads x backends, tables, results, plots, commands.
+CORE := tests/project/test_versions.py tests/test_laws.py tests/tables tests/plots tests/cli/test_latents.py \
+	$(addprefix tests/explainer/test_,explanation.py export.py indexing.py pickling.py explanation_files.py)
+
+.PHONY: demo test test-distributed test-oldest test-newest lint bench bench-long clean
 
 demo: $(VENV)/core
 	$(BIN)/shapae demo --out demo --force
@@ -17,6 +23,13 @@ test: lint
 # Dask, Ray and Spark with real processes: three minutes. Spark takes Java; without an engine its tests are skipped.
 test-distributed: $(VENV)/engines
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/distributed
+
+# 5 GB each, since the packages of torch for x86-64 bring CUDA along.
+test-oldest: .venv-oldest/core
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(WORKERS) $(CORE)
+
+test-newest: .venv-newest/core
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n $(WORKERS) $(CORE)
 
 lint: $(VENV)/all
 	$(BIN)/ruff check
@@ -60,5 +73,12 @@ $(VENV)/engines: $(VENV)/all
 	$(INSTALL) -e '.[dask,ray,spark]'
 	touch $@
 
+.venv-newest/core: PYTHON := $(NEWEST_PYTHON)
+.venv-%/core: pyproject.toml constraints-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check -c constraints-$*.txt \
+		-e '.[anndata,captum,parquet,xarray]' hypothesis packaging polars pytest pytest-xdist
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .venv-oldest .venv-newest demo

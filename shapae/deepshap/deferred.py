@@ -11,12 +11,12 @@ from operator import add
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from shapae.deepshap.rules import is_nonlinearity, rule_of
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.rules.terms import Terms, sum_terms
 from shapae.deepshap.tracing.tape import Step, Values
+from shapae.utils.torch_private import tree_leaves
 
 
 @dataclass(frozen=True, eq=False)

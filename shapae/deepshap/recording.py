@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 
 from shapae.deepshap.feedforward.chain import FeedForward, as_feedforward
 from shapae.deepshap.rules import rule_for, steps_without_rule
@@ -18,6 +17,7 @@ from shapae.errors import WITHOUT_GRADIENTS, DataError, ModelError, ShapeError, 
 from shapae.utils.blocks import block_bytes
 from shapae.utils.context import ignore_batching_warnings
 from shapae.utils.rounding import rounding_error
+from shapae.utils.torch_private import OpOverload
 from shapae.utils.torch_trace import Function
 
 # Bytes of all values of one batch of rows in a replay on a processor, chosen to bound the memory.

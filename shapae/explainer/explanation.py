@@ -284,6 +284,17 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         part.clustering = None  # shap's tree of all features
         return part
 
+    def sample(self, max_samples: int, replace: bool = False, random_state: int = 0) -> "Explanation":
+        """Draw rows at random: the same rows as shap, in its order, without its use of the global generator.
+
+        Args:
+            max_samples: Number of rows; all rows if there are fewer and ``replace`` is false.
+            replace: Whether rows may be drawn several times.
+            random_state: Random seed.
+        """
+        n, draw = len(self.values), np.random.RandomState(random_state).choice  # noqa: NPY002 (shap draws from it)
+        return self[draw(n, min(max_samples, n), replace=replace)]
+
     def _evaluate(self, index: Any) -> Any:
         """Take the values of an index that shap computes: another explanation, or shap.Explanation.abs.mean(0)."""
         index = index.apply(self) if isinstance(index, OpChain) else index

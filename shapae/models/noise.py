@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from shapae.utils.dispatch import DispatchMode
+from shapae.utils.torch_private import set_grad_enabled
 
 # (like, n, call) -> standard normal noise, in the shape and dtype and on the device of ``like``, for the ``call``-th
 # request for noise by a part that runs on n rows.
@@ -71,7 +72,7 @@ class ForwardMode(TorchFunctionMode):
     ) -> Any:
         """Run ``function`` or its replacement."""
         kwargs = kwargs or {}
-        if function is torch._C._set_grad_enabled and self.grad_enabled and not args[0]:
+        if function is set_grad_enabled and self.grad_enabled and not args[0]:
             return None
         if torch.is_inference_mode_enabled() and not self.inference:
             with torch.inference_mode(False), torch.set_grad_enabled(self.grad_enabled):

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.utils.reachable import NUMBERS_AND_TEXT, reachable
+from shapae.utils.torch_private import ORIGINAL, is_compiled
 
 M = TypeVar("M", bound=nn.Module)
 # Attributes in which wrappers of torch.compile, Lightning and Fabric hold the model; and wrappers that hold it as
 # ``module``, a name that is too common to be looked for in other classes.
-INNER = ("_orig_mod", "_original_module", "_forward_module")
+INNER = (ORIGINAL, "_original_module", "_forward_module")
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
 # Objects that deepcopy surely takes, and of which there may be many.
 COPYABLE = (*NUMBERS_AND_TEXT, type, FunctionType, BuiltinFunctionType, nn.Module, list, tuple, dict, set)
@@ -96,11 +97,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     """
     while (inner := _inner_model(model)) is not None:
         model = inner
-    if not any(_is_compiled(module) for module in model.modules()):
+    if not any(is_compiled(module) for module in model.modules()):
         return model
     memo: dict[int, Any] = {id(each): each for each in parameters_and_buffers(model)}
     for module in list(model.modules())[::-1]:  # inner modules before outer modules
-        if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+        if isinstance(inner := getattr(module, ORIGINAL, None), nn.Module):
             memo[id(module)] = _copy(inner, memo)
     return _copy(model, memo)
 
@@ -108,10 +109,6 @@ def unwrap(model: nn.Module) -> nn.Module:
 def _inner_model(model: nn.Module) -> nn.Module | None:
     names = (*INNER, *(["module"] if isinstance(model, WRAPPERS) else []))
     return next((part for name in names if isinstance(part := getattr(model, name, None), nn.Module)), None)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or vars(module).get("_compiled_call_impl") is not None
 
 
 def parameters_and_buffers(module: nn.Module) -> list[Tensor]:

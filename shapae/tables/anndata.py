@@ -34,7 +34,8 @@ def read_matrix(adata: Any, layer: str | None, raw: bool) -> tuple[Any, list[str
     if raw and adata.raw is None:
         raise DataError("this AnnData has no .raw. Leave raw=True out, or give layer=.")
     if layer is not None and layer not in adata.layers:
-        raise UnknownName("layer", layer, list(adata.layers))
+        names = [name for name in adata.layers if name is not None]  # None is X, since anndata 0.13
+        raise UnknownName("layer", layer, names)
     source = adata.raw if raw else adata
     matrix = source.X if layer is None else adata.layers[layer]
     if matrix is None:

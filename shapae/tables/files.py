@@ -82,7 +82,8 @@ def _read(path: Path, readers: Mapping[str, Callable[..., Any]], aside: Sequence
         raise
     except Exception as error:
         remedy = ". Save it as UTF-8" if isinstance(error, UnicodeError) else ""
-        reason = getattr(error, "strerror", None) or one_line(error).rstrip(".")
+        missing = "No such file or directory" if isinstance(error, FileNotFoundError) else None
+        reason = getattr(error, "strerror", None) or missing or one_line(error).rstrip(".")
         raise DataError(f"can't read the table in {path}: {reason}{remedy}.") from error
 
 

@@ -16,6 +16,7 @@ from shapae.errors import DataError, NamesWarning, UnknownName
 from shapae.tables.frames import refuse_lost_digits
 from shapae.tables.headings import check_headings
 from shapae.utils.text import enumerate_names
+from shapae.utils.version import major_minor
 
 SEPARATORS = (",", ";", "\t", "|")
 # Number of lines of a text file in which the separator is looked for.
@@ -29,6 +30,8 @@ PIECE = 2**20
 NUMBERS_ROWS = re.compile(r"unnamed: 0|index|idx|id|#|nr|no|row|row[_ .]?(id|index|nr|no|number)", re.IGNORECASE)
 # Number of rows from which on 0, 1, 2 are taken for numbers of the rows.
 FEW = 3
+# Options of pandas that read numbers to the last bit, as pandas 3.1 does always, where the option is deprecated.
+EXACT: dict[str, Any] = {} if major_minor(pd.__version__) >= (3, 1) else {"float_precision": "round_trip"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class _Text:
             skipinitialspace=True,
             encoding=self.encoding,
             low_memory=False,
-            float_precision="round_trip",
+            **EXACT,
             **settings,
         )
         return table

@@ -1,6 +1,6 @@
 """The base class of dispatch modes."""
 
-from torch.utils._python_dispatch import TorchDispatchMode
+from shapae.utils.torch_private import TorchDispatchMode
 
 
 class DispatchMode(TorchDispatchMode):

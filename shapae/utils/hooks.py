@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+
+from shapae.utils.torch_private import HOOKS, tree_leaves
 
 Hook = Callable[..., Any]
-HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def hide_constants(root: nn.Module) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from shapae.utils.dispatch import DispatchMode
+from shapae.utils.torch_private import is_mutable, tree_leaves
 from shapae.utils.torch_trace import Function, ModuleNames
 
 
@@ -26,7 +26,7 @@ class RandomTracer(DispatchMode):
         """Run the operator, and list it if it is random."""
         if torch.Tag.nondeterministic_seeded not in op.tags:
             return op(*args, **(kwargs or {}))
-        inputs = [] if op._schema.is_mutable else _copies((args, kwargs))
+        inputs = [] if is_mutable(op) else _copies((args, kwargs))
         out = op(*args, **(kwargs or {}))
         self.calls.append((op, self.module_names.here(), inputs, _copies(out)))
         return out

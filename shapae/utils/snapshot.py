@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.modules import module as modules
 
 from shapae.utils.reachable import LEAVES
 from shapae.utils.rounding import matmul_precision
+from shapae.utils.torch_private import global_hooks
 
 # Packages whose classes and functions do not change.
 LIBRARIES = {*sys.stdlib_module_names, "torch", "numpy", "shapae"}
@@ -224,10 +224,9 @@ def _is_same_array(each: Any, state: tuple[Any, Any]) -> bool:
 def _torch_settings() -> tuple[Any, ...]:
     """Return what decides, for the whole process or thread, how torch computes: hooks and the environment, too."""
     kinds = ("cpu", "cuda")
-    hooks = (each for name, each in vars(modules).items() if name.startswith("_global_") and isinstance(each, dict))
     return (
         dict(os.environ),
-        [[*each.values()] for each in hooks],
+        [[*each.values()] for each in global_hooks()],
         torch.get_default_dtype(),
         torch.get_default_device(),
         torch.get_num_threads(),

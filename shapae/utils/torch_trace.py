@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from shapae.utils.dispatch import DispatchMode
+from shapae.utils.torch_private import tree_leaves
 
 Function = Callable[..., Tensor]
 # Parts of the names of operators whose products cuDNN computes.

@@ -14,9 +14,10 @@ from shapae.errors import DataError, ModelError
 from shapae.models.files import read_state
 from shapae.utils.counts import is_count
 from shapae.utils.text import one_line
+from shapae.utils.torch_private import ORIGINAL
 
 # Prefixes that wrappers of torch.compile, DataParallel and Lightning put before the names of parameters.
-PREFIXES = ("_orig_mod.", "module.", "model.")
+PREFIXES = (f"{ORIGINAL}.", "module.", "model.")
 
 
 @dataclass(frozen=True, eq=False)

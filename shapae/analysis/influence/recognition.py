@@ -19,6 +19,7 @@ from shapae.analysis.influence.factors import (
 )
 from shapae.analysis.influence.gradients import RowGradients
 from shapae.heads.score import Score
+from shapae.utils.torch_private import has_hooks, next_nodes, own_parameters
 
 
 def find_row_gradients(scores: Sequence[Score], names: Sequence[str], rows: Tensor) -> list[RowGradients]:
@@ -53,7 +54,7 @@ def _linear_layers(score: Score, names: Sequence[str]) -> list[LinearLayer]:
     layers = []
     for path, module in score.named_modules():
         if isinstance(module, nn.Linear) and _runs_as_linear(module):
-            own = module._parameters  # not those that are computed, as by torch.nn.utils.parametrizations
+            own = own_parameters(module)
             weight, bias = (id(own.get(name)) in chosen for name in ("weight", "bias"))
             layers += [LinearLayer(path, weight, bias)] if weight or bias else []
     return layers
@@ -62,7 +63,7 @@ def _linear_layers(score: Score, names: Sequence[str]) -> list[LinearLayer]:
 def _runs_as_linear(module: nn.Linear) -> bool:
     """Return whether the call of a layer is that of torch: no other forward of a subclass, and no hooks of the user."""
     own = getattr(module.forward, "__func__", None) is nn.Linear.forward
-    return own and not (module._forward_hooks or module._forward_pre_hooks)
+    return own and not has_hooks(module)
 
 
 def _names(layer: LinearLayer, score: Score) -> list[str]:
@@ -118,7 +119,7 @@ def _count_uses(scores: Tensor) -> Counter[int]:
         node = found.pop()
         if node is not None and node not in seen:
             seen.add(node)
-            following = [each for each, _ in node.next_functions]
+            following = next_nodes(node)
             counts.update(id(getattr(each, "variable", None)) for each in following)
             found += following
     return counts

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.loss import _Loss
 
 from shapae.analysis.influence.checkpoints import Checkpoints
 from shapae.analysis.influence.examples import Sketch
@@ -32,6 +31,7 @@ from shapae.utils.counts import is_count
 from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
+from shapae.utils.torch_private import TorchLoss
 
 # Number of rows on which each score is checked.
 CHECKED_ROWS = 64
@@ -233,7 +233,7 @@ def _as_loss_head(loss: str | nn.Module | HeadFunction | None, head: nn.Module) 
     """
     if loss is None:
         return head if isinstance(head, ReconstructionError | ELBO) else ReconstructionError()
-    if isinstance(loss, Loss | _Loss) or (isinstance(loss, str) and loss in list(LOSSES)):
+    if isinstance(loss, Loss | TorchLoss) or (isinstance(loss, str) and loss in list(LOSSES)):
         return ReconstructionError(loss)
     if isinstance(loss, str) and loss.partition(":")[0] not in HEADS:
         raise UnknownName("loss", loss, [*LOSSES, *HEADS])

@@ -7,11 +7,11 @@ from math import prod
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from shapae.deepshap.rules import is_affine, is_nonlinearity
 from shapae.deepshap.tracing.tape import Step, Tape, Values, Variable
 from shapae.deepshap.tracing.transpose import transpose_of
+from shapae.utils.torch_private import tree_leaves
 
 # Number of random sign vectors that distinguish a diagonal matrix from others, so large that chance plays no role.
 SIGN_VECTORS = 32

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch._ops import OpOverload
 
 import shapae.deepshap.rules.reductions  # noqa: F401 (it fills the table)
 from shapae.deepshap.rules.elementwise import cast, is_square, power, rescale, two_player_shapley
@@ -12,12 +11,13 @@ from shapae.deepshap.rules.path import integrated_gradients
 from shapae.deepshap.rules.slopes import SLOPES
 from shapae.deepshap.rules.terms import RULES, Rule
 from shapae.deepshap.tracing.tape import Step, Tape, plain_name
+from shapae.utils.torch_private import OpOverload, is_mutable
 
 
 def rule_for(op: OpOverload, dtypes: Sequence[torch.dtype]) -> Rule | None:
     """Look up the rule of an operator with variable arguments of these dtypes; None if there is no rule."""
     name = plain_name(op)
-    if op._schema.is_mutable or (name in INDEXING and not all(dtype.is_floating_point for dtype in dtypes)):
+    if is_mutable(op) or (name in INDEXING and not all(dtype.is_floating_point for dtype in dtypes)):
         return None
     if name in RULES:
         return RULES[name]

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from shapae.deepshap.rules.slopes import Pair
 from shapae.deepshap.tracing.tape import Step
 from shapae.utils.registry import Registry
+from shapae.utils.torch_private import tree_map
 
 Terms = list[Tensor]
 Rule = Callable[[Step, Terms, Pair, list[Pair]], list[Terms]]

@@ -8,6 +8,7 @@ from torch.overrides import TorchFunctionMode
 
 from shapae.errors import ModelError
 from shapae.utils.text import LEAVES_TORCH
+from shapae.utils.torch_private import is_functional_tensor
 from shapae.utils.torch_trace import ModuleNames
 
 LEAVING = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist, torch.Tensor.__dlpack__}
@@ -34,7 +35,7 @@ class Boundary(TorchFunctionMode):
             RuntimeError: The tensor is functional, so that it has no memory to be read; ``record`` tries without.
             ModelError: The numbers depend on the row.
         """
-        if function in LEAVING and torch._is_functional_tensor(args[0]):
+        if function in LEAVING and is_functional_tensor(args[0]):
             raise RuntimeError("a tensor under functionalization can't be read.")
         if function in LEAVING and id(args[0]) in self.variables:
             raise ModelError(f"{self.module_names.here()} {LEAVES_TORCH}")

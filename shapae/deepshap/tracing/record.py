@@ -11,10 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import decomposition_table
-from torch._dispatch.python import enable_python_dispatcher
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves, tree_map
 
 from shapae.deepshap.tracing.boundary import Boundary
 from shapae.deepshap.tracing.decompositions import DECOMPOSITIONS
@@ -22,6 +18,16 @@ from shapae.deepshap.tracing.quantiles import QuantilesReplaced
 from shapae.deepshap.tracing.tape import Step, Tape, Variable, plain_name
 from shapae.errors import UnsupportedOperator
 from shapae.utils.dispatch import DispatchMode
+from shapae.utils.torch_private import (
+    OpOverload,
+    argument_types,
+    decomposition_table,
+    enable_python_dispatcher,
+    is_mutable,
+    tree_leaves,
+    tree_map,
+    writes_into_first,
+)
 from shapae.utils.torch_trace import Function, ModuleNames
 
 IsPrimitive = Callable[[OpOverload, list[torch.dtype]], bool]
@@ -117,7 +123,7 @@ class Recorder(DispatchMode):
             new = op(*args, **kwargs)
             self.allocated[new.untyped_storage().data_ptr()] = new
             return new
-        if _writes(op) and (functional := _out_of_place(op)) is not None:
+        if writes_into_first(op) and (functional := _out_of_place(op)) is not None:
             if torch.Tag.inplace_view in op.tags:
                 return self._reshape(op, functional, args, kwargs)
             return self._write(functional, args, kwargs)
@@ -139,7 +145,7 @@ class Recorder(DispatchMode):
         """Yield functions that compute ``op`` by simpler operators, best first."""
         if plain_name(op) in DECOMPOSITIONS:
             yield DECOMPOSITIONS[plain_name(op)]
-        if not self.is_primitive(op, dtypes) and not op._schema.is_mutable and plain_name(op) not in ALIASES:
+        if not self.is_primitive(op, dtypes) and not is_mutable(op) and plain_name(op) not in ALIASES:
             if op in decomposition_table:
                 yield decomposition_table[op]
             yield op.decompose
@@ -204,17 +210,8 @@ def _out_of_place(op: OpOverload) -> OpOverload | None:
     """Find the operator that returns a new tensor instead of writing into its first argument: add for add_."""
     packet = getattr(torch.ops.aten, op.overloadpacket.__name__.removesuffix("_"), None)
     overloads = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
-    matches = (each for each in overloads if not _writes(each) and _argument_types(each) == _argument_types(op))
+    matches = (each for each in overloads if not writes_into_first(each) and argument_types(each) == argument_types(op))
     return next(matches, None)
-
-
-def _writes(op: OpOverload) -> bool:
-    arguments = op._schema.arguments
-    return bool(arguments) and bool(arguments[0].is_write)
-
-
-def _argument_types(op: OpOverload) -> list[str]:
-    return [str(argument.type) for argument in op._schema.arguments]
 
 
 def _write_view(base: Tensor, value: Tensor, view: Tensor) -> Tensor:

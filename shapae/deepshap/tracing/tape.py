@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves, tree_map
+
+from shapae.utils.torch_private import OpOverload, tree_leaves, tree_map
 
 Values = dict[int, Tensor]
 
