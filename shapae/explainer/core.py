@@ -99,7 +99,7 @@ class Core(Picklable):
         names = resolve_feature_names(table, self._names or (None if free else self._feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
         lent = self._store.lend(self._score, len(table), self.memory)
-        state = inference_state(self._score, self.background, gradients=True)
+        state = inference_state(self._score, self.background, gradients=True, draws=self._score.draws_globally)
         with lent as kept, state, device_memory(self.memory):
             rows = TableStream(table, self.background, "rows")
             some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))

@@ -1,6 +1,5 @@
 """Evaluation of one backend against a reference."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +30,7 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import deep_copy
 from shapae.tables.background import Background, weighted
 from shapae.tables.table import Table
-from shapae.utils.context import inference_state
+from shapae.utils.context import ignored_warnings, inference_state
 from shapae.utils.text import one_line
 
 # Number of steps of the deletion and insertion curves, and of random subsets of features per row for the infidelity:
@@ -78,9 +77,7 @@ class Setup:
             The explanation. A residual is not warned of, because the comparison reports it.
         """
         settings = {"model": self.model, "background": self.background, **self.settings, "progress": False, **changed}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AdditivityWarning)
-            warnings.simplefilter("ignore", ReconstructionWarning)  # the first Explainer has said it
+        with ignored_warnings(AdditivityWarning, ReconstructionWarning):  # the first Explainer has said the second
             return Explainer(backend=self.backends.get(backend, backend), **settings)(rows)
 
     def explain_and_measure(self, backend: str) -> tuple[Usage, Explanation]:
