@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models import outputs
-from shapae.models.accessors import Accessor, Field, Part, hookable, recorded
+from shapae.models.accessors import Accessor, Field, Part, hookable
 from shapae.models.noise import ForwardMode, Noise
+from shapae.models.recordings import recorded
 from shapae.utils.context import ignored_warnings
 from shapae.utils.rounding import rounding_error
 
