@@ -160,9 +160,9 @@ def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
     bad = np.flatnonzero(~np.isfinite(sums).all(axis=1))
     if len(bad):
         raise ModelError(
-            f"the values of {len(bad)} of {len(sums)} rows are NaN or infinite, first in row {start + bad[0]}, "
-            f"although their scores are finite. The model may overflow for mixtures of rows: scale the columns, or "
-            f"compare another backend."
+            f"the sums of the values of {len(bad)} of {len(sums)} rows are NaN or infinite, first in row "
+            f"{start + bad[0]}, although their scores are finite: the values are too large to be added up in "
+            f"{sums.dtype}. Scale the columns, or use a model in float64."
         )
 
 

@@ -32,6 +32,7 @@ from shapae.tables.table import Table, TableStream, check_n_features, read_table
 from shapae.utils.arguments import alike
 from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
+from shapae.utils.failures import model_failures
 
 
 class Core(Picklable):
@@ -103,10 +104,11 @@ class Core(Picklable):
         with lent as kept, state, device_memory(self.memory):
             rows = TableStream(table, self.background, "rows")
             some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))
-            if kept.from_earlier_call:
-                check_more_rows(self._score, some, others)
-            else:
-                check_score(self._score, torch.cat([some, others]))
+            with model_failures(self._score, lambda part: self._score(some[part]), len(some)):
+                if kept.from_earlier_call:
+                    check_more_rows(self._score, some, others)
+                else:
+                    check_score(self._score, torch.cat([some, others]))
             yield names or self._feature_names, rows, replace(self._ordered_game, kept=kept)
 
     @property

@@ -14,6 +14,7 @@ from shapae.backends.base import Attribution
 from shapae.explainer.additivity import Sums
 from shapae.explainer.importance import RowAverages, average_groups, merge_groups
 from shapae.utils.blocks import Room, memory_bound
+from shapae.utils.failures import model_failures
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
 from shapae.utils.random import round_seed
@@ -24,23 +25,31 @@ MIN_GROUPS = 8
 T = TypeVar("T")
 
 
-def attempt(room: Room, work: Callable[..., T], bound: Sequence[Attribution], rows: Tensor, *per_row: Any) -> T:
+def attempt(
+    room: Room, work: Callable[..., T], bound: Sequence[Attribution], start: int, rows: Tensor, *per_row: Any
+) -> T:
     """Do ``work`` on rows within the room; where the device runs out of memory, again on halves of the rows.
 
     Args:
         room: Bytes that may be held.
         work: Function of the other arguments.
         bound: Attributions against the parts of the background.
+        start: Number of the first row.
         rows: (n, d).
         *per_row: n random seeds, and what else belongs to the rows.
     """
+
+    def run(part: slice) -> T:
+        return work(bound, *(each[part] for each in (rows, *per_row)))
+
     try:
-        with memory_bound(room):
+        with memory_bound(room), model_failures(bound[0], run, len(rows), start=start):
             return work(bound, rows, *per_row)
     except torch.cuda.OutOfMemoryError as error:
         room.halve(error)
     halves = batches(len(rows), -(-len(rows) // 2))  # not within the except clause, whose traceback holds tensors
-    result: T = _merge([attempt(room, work, bound, *(part[half] for part in (rows, *per_row))) for half in halves])
+    parts = [(start + half.start, *(part[half] for part in (rows, *per_row))) for half in halves]
+    result: T = _merge([attempt(room, work, bound, *part) for part in parts])
     return result
 
 

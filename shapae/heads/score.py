@@ -109,6 +109,11 @@ class Score(nn.Module):
         return inputs if self.source == "input" else self.original.expand(len(inputs), -1)
 
     @property
+    def feature_names(self) -> list[str]:
+        """Names of the d features that the score was made with."""
+        return self._features
+
+    @property
     def width(self) -> int:
         """k."""
         return len(np.arange(self._width)[self._columns])

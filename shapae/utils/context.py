@@ -1,6 +1,7 @@
 """Contexts that change the state of a model or of the process, and restore it, also after an exception."""
 
 import random
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.utils.failures import model_failures
 from shapae.utils.loans import Loans, Restore
 from shapae.utils.reachable import results_removed
 from shapae.utils.snapshot import same_bits
@@ -149,6 +151,7 @@ class _InThisThread:
 
     def __init__(self, start: str) -> None:
         self.start, self.thread = start, get_ident()
+        self.pattern = re.escape(start)  # for libraries that hand filters to their workers
 
     def match(self, text: str) -> bool:
         """Return whether a warning with this text is one of them."""
@@ -197,5 +200,5 @@ def inference_state(module: nn.Module, like: Tensor, *, gradients: bool = False,
     """
     rng = preserve_rng(like) if draws or active_count() == 1 else nullcontext()
     with eval_mode(module), results_removed(module), rng:
-        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients), model_failures(module):
             yield
