@@ -234,7 +234,7 @@ def _run(
     attribution: Callable[[Game], Attribution] = partial(bind, backend)
     if len(plan.parts) == 1:  # then all blocks share what is bound; otherwise one part is held at a time
         attribution = cache(attribution)
-    work = partial(attempt, Room(plan.room, current_room().said), work)
+    work = partial(attempt, Room(plan.room, current_room().said), work, tasks[0][0][0].score)
     parts = (rows, seeds, *per_row)
     arguments = (([*map(attribution, games)], block.start, *(part[block] for part in parts)) for games, block in tasks)
     return parallel_map(work, arguments, len(tasks), n_jobs=settings.n_jobs, progress=settings.progress)

@@ -36,7 +36,9 @@ def score_rows(
         DataError: A loss does not take the rows.
         ModelError: Some scores are NaN or infinite, or a loss does not take the reconstructions.
     """
-    failures = model_failures(score, lambda part: batched(score, rows[part], batch_size), len(rows), what=what)
+    failures = model_failures(
+        score, lambda part: batched(score, rows[part], batch_size), len(rows), named=f"{what.removesuffix('s')} {{}}"
+    )
     with torch.no_grad(), checked_losses(score), failures:
         scores = batched(score, rows, batch_size)
     check_finite_scores(score, rows, scores, what)

@@ -1,6 +1,7 @@
 """The operator that makes infinity or NaN of mixtures of rows, each of which has a finite score."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from shapae.utils.torch_trace import Function, ModuleNames, first_nonfinite_of
 
 # Number of background rows that a row is mixed with, and of mixtures with each of them.
 N_BACKGROUND, N_MIXTURES = 128, 96
+# Number of rows of which one is looked for.
+N_ROWS = 16
 # Steps of the path from a background row to the row.
 STEPS = 9
 
@@ -25,7 +28,7 @@ def first_in_mixtures(score: Score, row: Tensor, anchor: Tensor, background: Ten
         players: (d,), number of the player of each feature.
 
     Returns:
-        A sentence that names the operator and its place; "" if none was found.
+        Sentences that name the operator and its place; "" if none was found.
     """
 
     def scores(rows: Tensor) -> Tensor:
@@ -37,34 +40,39 @@ def first_in_mixtures(score: Score, row: Tensor, anchor: Tensor, background: Ten
             leaf = rows.detach().requires_grad_()
             return torch.autograd.grad(scores(leaf).sum(), leaf)[0]
 
-    found = _search(scores, score, row, background, players)
-    if found:
-        return f"Mixtures of this row and {found}. {ADVICE}"
-    try:
-        found = _search(gradients, score, row, background, players)
-    except RuntimeError:  # no gradients
-        found = ""
-    return f"The gradients of mixtures of this row and {found}. {ADVICE}" if found else ""
-
-
-ADVICE = (
-    "A head or model that only takes some rows, such as compositions, must be finite for their mixtures, too: clamp "
-    "the input of this operator."
-)
-
-
-def _search(function: Function, score: Score, row: Tensor, background: Tensor, players: Tensor) -> str:
-    names = ModuleNames(score)
-    for number in range(0, len(background), -(-len(background) // N_BACKGROUND)):
-        other = background[number : number + 1]
-        mixed = torch.cat([*mixtures(row, other, players, seed=number)])
-        if torch.isfinite(function(mixed)).all():
-            continue
-        finite = torch.cat([row, other]).repeat(-(-len(mixed) // 2), 1)[: len(mixed)]
-        first = first_nonfinite_of(function, mixed, finite, names)
-        if first:
-            return f"background row {number} are not finite: look at {first}"
+    for what, function in {"scores": scores, "gradients": gradients}.items():
+        with suppress(RuntimeError):  # of a score that has no gradients
+            for number, mixed in _all_mixtures(row, background, players):
+                found = _first(function, score, mixed, torch.cat([row, background[number : number + 1]]))
+                if found:
+                    return (
+                        f"The {what} of its mixtures with background row {number} are not: look at {found}. The model "
+                        f"and the head must be finite for all mixtures: clamp the input of this operator."
+                    )
     return ""
+
+
+def first_in_rows(score: Score, rows: Tensor, background: Tensor, players: Tensor) -> str:
+    """Find the operator for some of the rows (n, d), each of which is its own anchor; see ``first_in_mixtures``."""
+    for number in range(min(N_ROWS, len(rows))):
+        row = rows[number : number + 1]
+        found = first_in_mixtures(score, score.inputs(row), row, background, players)
+        if found:
+            return f"Row {number} is finite. {found}"
+    return "The rows themselves have finite scores: scale the columns, so that no number overflows."
+
+
+def _first(function: Function, score: Score, mixed: Tensor, ends: Tensor) -> str:
+    """Find the first operator that is not finite for mixed rows; ``ends`` are finite rows. "" if all is finite."""
+    if torch.isfinite(function(mixed)).all():
+        return ""
+    finite = ends.repeat(-(-len(mixed) // len(ends)), 1)[: len(mixed)]
+    return first_nonfinite_of(function, mixed, finite, ModuleNames(score))
+
+
+def _all_mixtures(row: Tensor, background: Tensor, players: Tensor) -> Iterator[tuple[int, Tensor]]:
+    for number in range(0, len(background), -(-len(background) // N_BACKGROUND)):
+        yield number, torch.cat([*mixtures(row, background[number : number + 1], players, seed=number)])
 
 
 def mixtures(row: Tensor, other: Tensor, players: Tensor, *, seed: int) -> Iterator[Tensor]:

@@ -18,7 +18,7 @@ PASSED_ON = (MemoryError, torch.cuda.OutOfMemoryError, Warning)
 
 @contextmanager
 def model_failures(
-    function: Any, run: Callable[[slice], Any] | None = None, n: int = 0, *, start: int = 0, what: str = "rows"
+    function: Any, run: Callable[[slice], Any] | None = None, n: int = 0, *, start: int = 0, named: str = "row {}"
 ) -> Iterator[None]:
     """Turn an exception that a model or head raises inside into a ModelError, from that exception.
 
@@ -28,7 +28,7 @@ def model_failures(
             known.
         n: Number of rows.
         start: Number of the first row.
-        what: Name of the rows.
+        named: Name of a row, with braces for its number.
 
     Raises:
         ModelError: The model or the head raised another exception than one of shapae.
@@ -42,16 +42,12 @@ def model_failures(
         place = _place(function, cause.__traceback__)
         if place is None:
             raise
-        row = None if run is None else start + _first_failing(run, n)
-        raise ModelError(_describe(cause, place, row, what)) from cause
-
-
-def _describe(error: Exception, place: str, row: int | None, what: str) -> str:
-    rows = "" if row is None else f" for {what.removesuffix('s')} {row}, or for a mixture of it with background rows"
-    return (
-        f"the model or the head raised {type(error).__name__}{rows}, in {place}: {one_line(error)} All rows, and their "
-        f"mixtures, must get a score. Leave out the rows that have none, or return a number for them."
-    )
+        row = None if run is None else first_failing(run, n)
+        rows = "" if row is None else f" for {named.format(start + row)}"
+        raise ModelError(
+            f"the model or the head raised {type(cause).__name__}{rows}, in {place}: {one_line(cause).rstrip('.')}. "
+            f"All rows, and their mixtures, must get a score: leave out the rows that have none, or return a number."
+        ) from cause
 
 
 def _place(function: Any, traceback: TracebackType | None) -> str | None:
@@ -65,15 +61,18 @@ def _place(function: Any, traceback: TracebackType | None) -> str | None:
     return None if module is None else ModuleNames(function).name(module)
 
 
-def _first_failing(run: Callable[[slice], Any], n: int) -> int:
-    """Find a row that fails by itself, by halves."""
+def first_failing(run: Callable[[slice], Any], n: int) -> int | None:
+    """Find a row that fails by itself, by halves; None if none does."""
     low, high = 0, n
     while high - low > 1:
         middle = (low + high) // 2
-        try:
-            run(slice(low, middle))
-        except Exception:  # any kind: the first one is reported
-            high = middle
-        else:
-            low = middle
-    return low
+        low, high = (low, middle) if _fails(run, slice(low, middle)) else (middle, high)
+    return low if _fails(run, slice(low, high)) else None
+
+
+def _fails(run: Callable[[slice], Any], rows: slice) -> bool:
+    try:
+        run(rows)
+    except Exception:  # of any kind: the first one is reported
+        return True
+    return False

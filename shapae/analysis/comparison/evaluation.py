@@ -22,9 +22,10 @@ from shapae.analysis.comparison.metrics import (
 )
 from shapae.analysis.comparison.resources import Usage, measure_usage
 from shapae.backends import Backend
-from shapae.errors import AdditivityWarning, ReconstructionWarning
+from shapae.errors import AdditivityWarning, ModelError, ReconstructionWarning
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
+from shapae.heads.nonfinite import first_in_rows
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import deep_copy
@@ -206,9 +207,20 @@ class Evaluator:
         )
 
     def _coalition_values(self, coalitions: NDArray[Any]) -> NDArray[Any]:
-        """Compute the worths of coalitions (probes, m, d) of the probes' features: (probes, m)."""
+        """Compute the worths of coalitions (probes, m, d) of the probes' features: (probes, m).
+
+        Raises:
+            ModelError: Some are NaN or infinite.
+        """
         with inference_state(self.score, self.background):
-            return worths(self.score.anchored_at, self.probes, self.background, coalitions, self.weights)
+            found = worths(self.score.anchored_at, self.probes, self.background, coalitions, self.weights)
+            if not np.isfinite(found).all():
+                features = torch.arange(self.probes.shape[1], device=self.probes.device)
+                raise ModelError(
+                    f"scores are NaN or infinite when features are removed, as deletion, insertion and infidelity do. "
+                    f"{first_in_rows(self.score, self.probes, self.background, features)}"
+                )
+        return found
 
     def _curves(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Compute the probes' mean scores during the deletion and insertion of features: (points,) each."""
