@@ -23,7 +23,9 @@ of shapae that says how to go on. The list is made by `tests/faults/page.py`.
 def all_faults() -> list[Fault]:
     """The faults of all modules of this folder, kind by kind."""
     own = ("table", "page")
-    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in own and not path.stem.startswith("test_"))
+    names = sorted(
+        path.stem for path in HERE.glob("*.py") if path.stem not in own and not path.stem.startswith("test_")
+    )
     return [fault for name in names for fault in import_module(f"tests.faults.{name}").FAULTS]
 
 
