@@ -84,7 +84,7 @@ FAULTS = [
     ),
     *(
         Fault("numbers", f"{kind}, by {backend}", partial(_finite, kind, backend), None, "all values are finite")
-        for kind in (LOG, "infinity above 1")
+        for kind in (LOG, "sqrt(1 - sum)")
         for backend in OTHERS
     ),
     *(
