@@ -49,7 +49,8 @@ class Sums:
         values = torch.as_tensor(moments.mean)
         size = max(1, block_bytes(CACHE_BYTES, values) // max(1, values[:1].nbytes))
         parts = [values[part] for part in batches(len(values), size)]
-        sums, sizes = (np.concatenate([*map(each, parts)]) for each in (_sum, _size))
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by ``check_finite_values``
+            sums, sizes = (np.concatenate([*map(each, parts)]) for each in (_sum, _size))
         errors = None if moments.sums is None else moments.sums.standard_error
         groups = 0 if moments.sums is None else float(np.min(moments.sums.n_groups))
         used = np.rint(moments.count).astype(np.int64).reshape(-1) if np.ndim(moments.count) else None

@@ -61,8 +61,9 @@ class FiniteResults:
     def check_arrays(self, start: int, parts: dict[str, Array | None]) -> None:
         """Check arrays (m, p, ...) of rows from ``start`` on; see ``check``."""
         for what, part in parts.items():
-            if part is None or np.isfinite(float(part.sum())):  # NaN and infinity stay in a sum
-                continue
+            with np.errstate(over="ignore", invalid="ignore"):
+                if part is None or np.isfinite(float(part.sum())):  # NaN and infinity stay in a sum
+                    continue
             rows = _bad(part, axes=tuple(range(1, part.ndim)))
             if rows.any():
                 raise self._error(what, start, rows, _bad(part, axes=(0, *range(2, part.ndim))))
