@@ -14,7 +14,7 @@ from shapae.datasets.synthetic import EncoderDecoder
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
-from shapae.utils.context import preserve_rng
+from shapae.utils.context import seeded
 from shapae.utils.progress import progress_bar
 
 __all__ = ["GeneAutoencoder", "run", "train"]
@@ -43,8 +43,7 @@ def train(X: Any, *, epochs: int = 20, seed: int = 0) -> GeneAutoencoder:
         The model, in eval mode.
     """
     rows = torch.tensor(pd.DataFrame(X).to_numpy(), dtype=torch.float32)
-    with preserve_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = GeneAutoencoder(rows.shape[1])
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         for _ in progress_bar(range(epochs), epochs, None, "training"):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.utils.context import preserve_rng
+from shapae.utils.context import seeded
 
 
 class EncoderDecoder(nn.Module):
@@ -144,7 +144,7 @@ def _random_weights(rng: np.random.Generator, mask: NDArray[Any]) -> NDArray[Any
 
 
 def _linear_layer(weight: NDArray[Any], bias: NDArray[Any]) -> nn.Linear:
-    with preserve_rng():  # torch draws the initial weights
+    with seeded(None):  # torch draws the initial weights
         layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         layer.weight.copy_(torch.as_tensor(weight))

@@ -253,9 +253,13 @@ def _rows_first(values: Tensor) -> Tensor:
     return values.permute(1, 2, 0)
 
 
+class NonFiniteMultipliers(ModelError):
+    """Multipliers of some rows are NaN or infinite."""
+
+
 def _check_finite(step: Step | LinearSegment, terms: Terms, parts: list[Terms]) -> None:
     if not all(torch.isfinite(term).all() for part in parts for term in part):
-        raise ModelError(
+        raise NonFiniteMultipliers(
             f"the scores are finite, but the multipliers of {step.op} in {step.place} are not. An intermediate value "
             f"is infinite or NaN without effect on the scores, or overflows between a row and a background row. "
             f"Prevent such values where they arise (clamp before a log, not after it), or use {WITHOUT_GRADIENTS}."

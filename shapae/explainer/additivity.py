@@ -49,7 +49,8 @@ class Sums:
         values = torch.as_tensor(moments.mean)
         size = max(1, block_bytes(CACHE_BYTES, values) // max(1, values[:1].nbytes))
         parts = [values[part] for part in batches(len(values), size)]
-        sums, sizes = (np.concatenate([*map(each, parts)]) for each in (_sum, _size))
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by ``check_finite_values``
+            sums, sizes = (np.concatenate([*map(each, parts)]) for each in (_sum, _size))
         errors = None if moments.sums is None else moments.sums.standard_error
         groups = 0 if moments.sums is None else float(np.min(moments.sums.n_groups))
         used = np.rint(moments.count).astype(np.int64).reshape(-1) if np.ndim(moments.count) else None
@@ -160,9 +161,9 @@ def check_finite_values(sums: NDArray[Any], start: int = 0) -> None:
     bad = np.flatnonzero(~np.isfinite(sums).all(axis=1))
     if len(bad):
         raise ModelError(
-            f"the values of {len(bad)} of {len(sums)} rows are NaN or infinite, first in row {start + bad[0]}, "
-            f"although their scores are finite. The model may overflow for mixtures of rows: scale the columns, or "
-            f"compare another backend."
+            f"the sums of the values of {len(bad)} of {len(sums)} rows are NaN or infinite, first in row "
+            f"{start + bad[0]}, although their scores are finite: the values are too large to be added up in "
+            f"{sums.dtype}. Scale the columns, or use a model in float64."
         )
 
 

@@ -14,6 +14,7 @@ from shapae.tables.background import Background, tensors
 from shapae.tables.columns import numbered_features
 from shapae.tables.players import players
 from shapae.utils.context import inference_state
+from shapae.utils.failures import model_failures
 
 # Number of rows, of those to explain and of the background, on which the score is checked.
 CHECKED_ROWS = 64
@@ -49,7 +50,9 @@ def bind_game(
     with inference_state(score, score.original):
         rows, weights = tensors(background, score.original, memory)
         inputs = score.inputs(rows)
-        check_score(score, inputs[:CHECKED_ROWS])
+        some = inputs[:CHECKED_ROWS]
+        with model_failures(score, lambda part: score(some[part]), len(some), named="background row {}"):
+            check_score(score, some)
         warn_of_poor_reconstruction(score.autoencoder, rows, stacklevel=3)
     named = input_names(score, list(features), inputs.shape[1])
     return Game(score, inputs, weights, players(groups, named, disjoint=True) if groups else None), rows

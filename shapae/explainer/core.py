@@ -36,6 +36,7 @@ from shapae.tables.table import Table, TableStream, check_n_features, read_table
 from shapae.utils.arguments import alike
 from shapae.utils.blocks import device_memory
 from shapae.utils.context import inference_state
+from shapae.utils.failures import model_failures
 
 if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
@@ -106,14 +107,15 @@ class Core(Picklable):
         names = resolve_feature_names(table, self._names or (None if free else self._feature_names), "rows")
         check_n_features(table, self.background.shape[1], "rows")
         lent = self._store.lend(self._score, len(table), self.memory)
-        state = inference_state(self._score, self.background, gradients=True)
+        state = inference_state(self._score, self.background, gradients=True, draws=self._score.draws_globally)
         with lent as kept, state, device_memory(self.memory):
             rows = TableStream(table, self.background, "rows")
             some, others = (self._score.inputs(each[:CHECKED_ROWS]) for each in (rows, self.background))
-            if kept.from_earlier_call:
-                check_more_rows(self._score, some, others)
-            else:
-                check_score(self._score, torch.cat([some, others]))
+            with model_failures(self._score, lambda part: self._score(some[part]), len(some)):
+                if kept.from_earlier_call:
+                    check_more_rows(self._score, some, others)
+                else:
+                    check_score(self._score, torch.cat([some, others]))
             yield names or self._feature_names, rows, replace(self._ordered_game, kept=kept)
 
     @property

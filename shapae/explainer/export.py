@@ -1,7 +1,6 @@
 """Explanations as tables of other libraries: pandas, xarray, AnnData."""
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from shapae.errors import DataError
 from shapae.explainer.indexing import axes_of
 from shapae.tables import anndata as annotated
+from shapae.utils.context import ignored_warnings
 from shapae.utils.optional import import_optional
 from shapae.utils.records import to_json
 from shapae.utils.text import enumerate_names
@@ -171,8 +171,7 @@ def _copy(adata: Any, rows: Any, features: Sequence[str]) -> Any:
     """Copy rows and the columns of the features, which get unique names."""
     _check_anndata(adata)
     columns = _places(annotated.make_unique(adata.var_names), features, "column")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Variable names are not unique")  # they are made so
+    with ignored_warnings(start="Variable names are not unique"):  # they are made so
         out = adata[rows, columns].copy()
     out.var_names = [*features]
     return out

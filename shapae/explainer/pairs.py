@@ -15,9 +15,9 @@ from shapae.backends.exact import MAX_PLAYERS
 from shapae.backends.game import Game
 from shapae.backends.interactions import N_COALITIONS, interact
 from shapae.errors import DataError, TooLarge, UnknownName
-from shapae.explainer.additivity import check_finite_values
 from shapae.explainer.chunks import Settings, plan_rows
 from shapae.explainer.inputs import player_data
+from shapae.explainer.nonfinite import FiniteResults
 from shapae.explainer.record import OF_SAMPLES
 from shapae.explainer.run import average_rows, score_all
 from shapae.explainer.scores import base_values
@@ -121,9 +121,10 @@ def interact_rows(game: Game, rows: TableStream, settings: Settings, chosen: lis
 
     results = parallel_map(work, arguments, len(plan.blocks), n_jobs=settings.n_jobs, progress=settings.progress)
     values, errors = np.empty((2, n, m, m), scores.dtype)
+    finite = FiniteResults(game, rows, chosen)
     for block, result in zip(plan.blocks, results, strict=True):
         values[block], errors[block] = result
-        check_finite_values(values[block].sum(axis=2), block.start)
+        finite.check_arrays(block.start, {"values": values[block], "standard errors": errors[block]})
     parts = {"values": values, "standard_errors": errors, "scores": scores[:, 0], "base_values": base[:, 0]}
     return parts | {"data": player_data(game, rows)[:, chosen], "row_names": rows.rows.row_names}
 

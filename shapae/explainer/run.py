@@ -16,6 +16,7 @@ from shapae.explainer.additivity import Additivity, Sums
 from shapae.explainer.attributions import Attributions
 from shapae.explainer.chunks import Plan, Settings, explanation_bytes, plan_chunks, result_bytes, score_of, sums_bytes
 from shapae.explainer.importance import RowAverages, merge_groups
+from shapae.explainer.nonfinite import FiniteResults
 from shapae.explainer.scores import base_values, score_rows
 from shapae.explainer.worker import (
     attempt,
@@ -58,8 +59,9 @@ def attribute_rows(backend: Backend, game: Game, rows: TableStream, settings: Se
     check_result_fits(backend, game, n, settings.memory)
     plan = plan_chunks(backend, game, n, settings, reserved=n * explanation_bytes(backend, game))
     game, (scores, background_scores) = plan.limit(game), score_all(game, rows, plan)
-    result = Attributions(scores, game.n_players)
+    result, finite = Attributions(scores, game.n_players), FiniteResults(game, rows)
     for block, moments in zip(plan.blocks, _attribute_blocks(backend, game, rows, plan, settings), strict=True):
+        finite.check(block.start, moments)
         result.put_values(block, moments)
     used = _background_used(backend, game, result, settings)
     result.base_values = base_values(
@@ -99,7 +101,8 @@ def average_rows(
         games, work = rounds(backend, game), partial(average_until_converged, tolerance=settings.tolerance)
     tasks = [(games, block) for block in plan.blocks]
     sums, parts = Additivity(scores), _run(work, backend, rows, tasks, plan, settings, numbers)
-    averages = merge_groups(_put_sums(sums, block, part) for block, part in zip(plan.blocks, parts, strict=True))
+    put = partial(_put_sums, sums, FiniteResults(game, rows))
+    averages = merge_groups(put(block, part) for block, part in zip(plan.blocks, parts, strict=True))
     used = _background_used(backend, game, sums, settings)
     sums.base_values = base_values(
         game, rows, background_scores=background_scores, used=used, batch_size=plan.batch_size
@@ -143,7 +146,10 @@ def _all_sums_bytes(game: Game, n: int, memory: float, averages: int) -> int:
     return needed
 
 
-def _put_sums(sums: Additivity, block: slice, part: tuple[dict[int, RowAverages], Sums]) -> dict[int, RowAverages]:
+def _put_sums(
+    sums: Additivity, finite: FiniteResults, block: slice, part: tuple[dict[int, RowAverages], Sums]
+) -> dict[int, RowAverages]:
+    finite.check_averages(block.start, *part)
     sums.put(block, part[1])
     return part[0]
 
@@ -242,11 +248,11 @@ def _run(
     attribution: Callable[[Game], Attribution] = partial(bind, backend)
     if len(plan.parts) == 1:  # then all blocks share what is bound; otherwise one part is held at a time
         attribution = cache(attribution)
-    work = partial(attempt, Room(plan.room, current_room().said), work)
+    work = partial(attempt, Room(plan.room, current_room().said), work, tasks[0][0][0].score)
     parts = (rows, seeds, *per_row)
 
     def arguments(number: int) -> tuple[Any, ...]:
         games, block = tasks[number]
-        return [*map(attribution, games)], *(part[block] for part in parts)
+        return [*map(attribution, games)], block.start, *(part[block] for part in parts)
 
     return parallel_map(work, arguments, len(tasks), n_jobs=settings.n_jobs, progress=settings.progress)

@@ -14,6 +14,7 @@ from shapae.heads.checks import check_finite_scores
 from shapae.heads.losses import checked_losses
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
+from shapae.utils.failures import model_failures
 from shapae.utils.memory import batched, batches
 
 # Smallest number of rows for which an anchored score is recorded: fewer are scored with the background in less time.
@@ -35,7 +36,10 @@ def score_rows(
         DataError: A loss does not take the rows.
         ModelError: Some scores are NaN or infinite, or a loss does not take the reconstructions.
     """
-    with torch.no_grad(), checked_losses(score):
+    failures = model_failures(
+        score, lambda part: batched(score, rows[part], batch_size), len(rows), named=f"{what.removesuffix('s')} {{}}"
+    )
+    with torch.no_grad(), checked_losses(score), failures:
         scores = batched(score, rows, batch_size)
     check_finite_scores(score, rows, scores, what)
     return np.asarray(scores.cpu())

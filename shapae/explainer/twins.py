@@ -1,6 +1,5 @@
 """Twins of an explainer, made again of its parts, and whether they give the same scores."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from torch import Tensor
 from shapae.errors import ModelError, ReconstructionWarning
 from shapae.explainer.binding import CHECKED_ROWS
 from shapae.heads.checks import ROUNDING, rounding_tolerance
+from shapae.utils.context import ignored_warnings
 
 T = TypeVar("T")
 # Advice for models that differ when they are saved, and for those that differ when they are loaded.
@@ -54,8 +54,7 @@ def probe_rows(background: Tensor) -> Tensor:
 
 def make_twin(kind: Callable[..., T], saved: Saved) -> T:
     """Make the explainer again, without the warning that was given when it was made at first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ReconstructionWarning)
+    with ignored_warnings(ReconstructionWarning):
         return kind(**saved.arguments)
 
 

@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from shapae.backends.base import Attribution
+from shapae.deepshap.backward import NonFiniteMultipliers
+from shapae.errors import ModelError
 from shapae.explainer.additivity import Sums
 from shapae.explainer.importance import RowAverages, average_groups, merge_groups
 from shapae.utils.blocks import Room, memory_bound
+from shapae.utils.failures import first_failing, model_failures
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, concatenate
 from shapae.utils.random import round_seed
@@ -21,26 +24,48 @@ from shapae.utils.random import round_seed
 # Minimum number of background rows, batches or pairs of samples before convergence is tested: from fewer of them a
 # standard error is not known well enough.
 MIN_GROUPS = 8
+MIXED = "row {}, or for mixtures of it and the background"
 T = TypeVar("T")
 
 
-def attempt(room: Room, work: Callable[..., T], bound: Sequence[Attribution], rows: Tensor, *per_row: Any) -> T:
+def attempt(
+    room: Room,
+    work: Callable[..., T],
+    score: nn.Module,
+    bound: Sequence[Attribution],
+    start: int,
+    rows: Tensor,
+    *per_row: Any,
+) -> T:
     """Do ``work`` on rows within the room; where the device runs out of memory, again on halves of the rows.
 
     Args:
         room: Bytes that may be held.
         work: Function of the other arguments.
+        score: The score that is attributed, for messages.
         bound: Attributions against the parts of the background.
+        start: Number of the first row.
         rows: (n, d).
         *per_row: n random seeds, and what else belongs to the rows.
+
+    Raises:
+        ModelError: The model or the head raises an exception for some rows, or has multipliers that are not finite.
     """
+
+    def run(part: slice) -> T:
+        return work(bound, *(each[part] for each in (rows, *per_row)))
+
     try:
-        with memory_bound(room):
+        with memory_bound(room), model_failures(score, run, len(rows), start=start, named=MIXED):
             return work(bound, rows, *per_row)
+    except NonFiniteMultipliers as error:
+        row = first_failing(run, len(rows))
+        raise ModelError(f"in row {start + (row or 0)}, {error}") from error
     except torch.cuda.OutOfMemoryError as error:
         room.halve(error)
     halves = batches(len(rows), -(-len(rows) // 2))  # not within the except clause, whose traceback holds tensors
-    result: T = _merge([attempt(room, work, bound, *(part[half] for part in (rows, *per_row))) for half in halves])
+    parts = [(start + half.start, *(part[half] for part in (rows, *per_row))) for half in halves]
+    result: T = _merge([attempt(room, work, score, bound, *part) for part in parts])
     return result
 
 

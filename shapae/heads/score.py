@@ -22,6 +22,7 @@ from shapae.tables.table import check_n_features, read_table, resolve_feature_na
 from shapae.utils.context import evaluate, inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
+from shapae.utils.random_trace import draws_globally
 from shapae.utils.rounding import rounding_error
 from shapae.utils.torch_trace import coarsest_dtype, runs_on_cudnn
 
@@ -39,6 +40,8 @@ class Score(nn.Module):
             from as their anchors.
 
     Attributes:
+        draws_globally: Whether it draws from the global generators of Python, numpy or torch.
+
     Raises:
         ShapeError: The head returns neither (n,) nor (n, k).
         ModelError: No output was chosen, or one output twice; or there is no such source.
@@ -60,6 +63,7 @@ class Score(nn.Module):
         self._columns: slice | list[int] = slice(None)
         inputs = self.inputs(rows)
         self._width = self._try(inputs).shape[1]
+        self.draws_globally = draws_globally(self, inputs)
         self._coarsest, self._on_cudnn = coarsest_dtype(self, inputs), runs_on_cudnn(self, inputs)
         self._features = list(features)
         names = output_names(head, features, self._width)
@@ -103,6 +107,11 @@ class Score(nn.Module):
     def default_anchors(self, inputs: Tensor) -> Tensor:
         """Choose anchors for inputs without anchors: the inputs themselves; for latents, one row of the background."""
         return inputs if self.source == "input" else self.original.expand(len(inputs), -1)
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the d features that the score was made with."""
+        return self._features
 
     @property
     def width(self) -> int:

@@ -4,12 +4,10 @@ Accessors are small callable objects, not closures, so that copies and worker pr
 ``str`` of an accessor says what it runs, and ``code`` is the Python expression of it for the argument ``x``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import getattr_static
 from operator import attrgetter
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models import outputs
+from shapae.models.recordings import recorded
 
 Accessor = Callable[[Any, Tensor], Any]
 
@@ -278,38 +277,3 @@ def _depth(path: str) -> int:
 def hookable(model: nn.Module, part: Part) -> bool:
     """Return whether the calls of a part can be recorded: modules that are scripted take no hooks."""
     return not isinstance(attrgetter(part.path)(model), torch.jit.ScriptModule)
-
-
-@contextmanager
-def recorded(model: nn.Module, path: str) -> Iterator[list[tuple[Tensor, Any]]]:
-    """Record the first tensor of each call of a method or module of ``model`` in this thread, and what it returns."""
-    part, calls, thread = attrgetter(path)(model), list[tuple[Tensor, Any]](), get_ident()
-
-    def record(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if get_ident() == thread:
-            calls.extend([(each, output) for each in (*args, *kwargs.values()) if isinstance(each, Tensor)][:1])
-
-    if isinstance(part, nn.Module):
-        hook = part.register_forward_hook(lambda _, *call: record(*call), with_kwargs=True)
-        try:
-            yield calls
-        finally:
-            hook.remove()
-        return
-
-    def recording(*args: Any, **kwargs: Any) -> Any:
-        output = part(*args, **kwargs)
-        record(args, kwargs, output)
-        return output
-
-    owner, _, name = path.rpartition(".")
-    attributes = vars(attrgetter(owner)(model) if owner else model)
-    own = name in attributes
-    try:
-        attributes[name] = recording  # hides the method of the class
-        yield calls
-    finally:
-        if own:
-            attributes[name] = part
-        else:
-            del attributes[name]

@@ -103,10 +103,11 @@ class Autoencoder(nn.Module):
             rows = rows.clone()
             runner = Runner(self.model, self.preprocess, None if self._settles_noise else self.noise)
             self._check_strings(runner, rows)
-            self._understanding = understand(runner, self._given, rows, settle_noise=self._settles_noise)
+            understanding = understand(runner, self._given, rows, settle_noise=self._settles_noise)
+        self._understanding = understanding  # not inside, where attributes come back as they were
         if self._settles_noise:
-            self.noise = self._understanding.noise
-        return self._understanding
+            self.noise = understanding.noise
+        return understanding
 
     def understood(self, rows: Tensor) -> "Autoencoder":
         """Return the same autoencoder with its parts found on ``rows`` (n, d); the model itself is shared.

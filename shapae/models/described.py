@@ -12,7 +12,7 @@ from shapae.models.files import load_state, make_model, match_dtypes
 from shapae.models.preprocess import Affine
 from shapae.models.unwrapping import deep_copy, single_precision_template
 from shapae.utils.arguments import PLAIN
-from shapae.utils.context import preserve_rng
+from shapae.utils.context import seeded
 
 
 def describe_autoencoder(autoencoder: Autoencoder) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -50,7 +50,7 @@ def make_autoencoder(
     Raises:
         ModelError: The factory can't be imported, or makes another model.
     """
-    with preserve_rng(), torch.inference_mode(False):
+    with seeded(None), torch.inference_mode(False):
         model = deep_copy(make_model(factory))  # a factory may hand out a model that others use
         if not isinstance(model, Autoencoder):
             _refuse_own_parts(described["own"])

@@ -16,6 +16,7 @@ from shapae.models.refusals import refuse
 from shapae.models.resolver import ENCODERS, Resolver, or_none
 from shapae.models.trials import Candidate, Trials, same
 from shapae.models.unwrapping import deep_copy
+from shapae.utils.context import seeded
 from shapae.utils.rounding import rounding_error
 
 # Meanings of a tensor beside the mean: how its standard deviation and its log variance are computed.
@@ -199,13 +200,13 @@ def _meaning(resolver: Resolver, root: Any, mean: Any, spread: Any) -> str | Non
 
 
 def _seeded(trials: Trials, decoder: Any, whole: Any) -> list[Tensor]:
-    torch.manual_seed(0)  # the same dropout each time; the caller restores the generator
-    return trials.received(decoder, whole)
+    with seeded(0, trials.rows):  # the same dropout each time
+        return trials.received(decoder, whole)
 
 
 def _seeded_output(trials: Trials, root: Any) -> Any:
-    torch.manual_seed(0)
-    return trials.run(root)
+    with seeded(0, trials.rows):
+        return trials.run(root)
 
 
 def _close(difference: Tensor, deviation: Tensor) -> bool:

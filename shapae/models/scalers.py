@@ -1,6 +1,5 @@
 """The affine map of a fitted transformer of scikit-learn; if there is none, the step at fault is named."""
 
-import warnings
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any, NamedTuple, NoReturn
@@ -12,6 +11,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from shapae.errors import ModelError
+from shapae.utils.context import ignored_warnings
 
 # Distance from 0 at which a slope is measured: far enough for columns far from 0, and for clipping to be noticed.
 FAR = 1e15
@@ -179,7 +179,7 @@ def _transform(step: Step, rows: NDArray[Any]) -> NDArray[Any]:
 def _output(transformer: Any, rows: NDArray[Any]) -> NDArray[Any]:
     """Transform a copy of ``rows``, in the form in which the transformer was fitted, to a dense array."""
     names = getattr(transformer, "feature_names_in_", None)
-    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+    with ignored_warnings(), np.errstate(all="ignore"):
         output = transformer.transform(rows.copy() if names is None else pd.DataFrame(rows.copy(), columns=names))
         if issparse(output):
             output = output.toarray()

@@ -1,6 +1,5 @@
 """Runs of the parts of a model on a few rows: the evidence of what the model means."""
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +7,10 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models import outputs
-from shapae.models.accessors import Accessor, Field, Part, hookable, recorded
+from shapae.models.accessors import Accessor, Field, Part, hookable
 from shapae.models.noise import ForwardMode, Noise
+from shapae.models.recordings import recorded
+from shapae.utils.context import ignored_warnings
 from shapae.utils.rounding import rounding_error
 
 # Two tensors are equal if they differ by at most this many times the precision of the largest number: the order of
@@ -112,7 +113,7 @@ class Trials:
     def run(self, accessor: Any) -> Any:
         """Run a part, again; an exception of the model is the result."""
         try:
-            with warnings.catch_warnings(action="ignore"):
+            with ignored_warnings():
                 return self.runner.run(accessor, self.rows)
         except Exception as error:  # the part takes another input than rows
             return error

@@ -5,6 +5,7 @@ from typing import Any
 
 from shapae.errors import DataError, NamesWarning, UnknownName
 from shapae.tables.stored import as_stored_sparse
+from shapae.utils.context import ignored_warnings
 from shapae.utils.optional import import_optional, is_instance_of
 from shapae.utils.text import enumerate_names
 
@@ -77,6 +78,5 @@ def unique_names(names: Any) -> list[str]:
 def make_unique(names: Any) -> list[str]:
     """Make ``names`` unique as scanpy does: the second "CD8A" becomes "CD8A-1"."""
     utils = import_optional("anndata", "AnnData").utils
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Suffix used")  # in names that end with a suffix already
+    with ignored_warnings(start="Suffix used"):  # in names that end with a suffix already
         return [str(name) for name in utils.make_index_unique(names.astype(str))]

@@ -11,7 +11,6 @@ Background of 4 rows: 4 centres of k-means of 50 rows, seed 0, by the sizes of t
 
 import math
 import numbers
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from shapae.tables.files import open_table
 from shapae.tables.labels import check_same_rows, read_labels
 from shapae.tables.stored import StoredRows
 from shapae.tables.table import Table, read_table
+from shapae.utils.context import ignored_warnings
 from shapae.utils.memory import format_bytes
 from shapae.utils.text import enumerate_names
 
@@ -226,8 +226,7 @@ def kmeans(X: Any, k: int, *, seed: int = 0) -> Background:
     if not 1 <= k <= n:
         raise DataError(f"k-means finds 1 to {n} centres of {n} rows, got k={k}.")
     data = csr_array(rows.values) if issparse(rows.values) else rows.dense(slice(None))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # about equal rows, which are an error below
+    with ignored_warnings(ConvergenceWarning):  # about equal rows, which are an error below
         cluster = KMeans(k, n_init=10, random_state=seed).fit(data).labels_
     sizes = np.bincount(cluster, minlength=k)
     if not sizes.all():

@@ -1,15 +1,22 @@
 """Contexts that change the state of a model or of the process, and restore it, also after an exception."""
 
 import random
+import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
+from threading import RLock, active_count, get_ident
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shapae.utils.failures import model_failures
+from shapae.utils.loans import Loans, Restore
 from shapae.utils.reachable import results_removed
+from shapae.utils.snapshot import same_bits
 
 
 def evaluate(model: nn.Module) -> None:
@@ -28,61 +35,170 @@ def _has_fixed_mode(module: nn.Module) -> bool:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module into eval mode; afterwards each module has its own mode again, and no graph on its buffers."""
-    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
-    buffers = [buffer for buffer in model.buffers() if buffer.grad_fn is None]
-    try:
+    """Put every module into eval mode; afterwards each module has its own mode, attributes and buffers again.
+
+    What the model itself writes comes back, too: the numbers of buffers, without a graph, and attributes that were
+    replaced. Modules are shared by threads, see ``Loans``: they stay in eval mode until the last thread leaves.
+    """
+    with _MODULES.lent(model.modules()):
         evaluate(model)
         yield
-    finally:
-        for module, mode in modes:
+
+
+def _keep_module(module: nn.Module) -> Restore:
+    """Keep the attributes of a module, its mode among them, and the numbers of its buffers and of other tensors."""
+    attributes, buffers = dict(vars(module)), dict(module._buffers.items())
+    mode = getattr(module, "training", None)
+    tensors = [each for each in (*buffers.values(), *attributes.values()) if isinstance(each, Tensor)]
+    numbers = [(each, each.detach().clone(), each.grad_fn is None) for each in tensors]
+
+    def restore() -> None:
+        for tensor, before, is_leaf in numbers:
+            if is_leaf and tensor.grad_fn is not None:
+                tensor.detach_()
+            if not same_bits(tensor, before):
+                _write(tensor, before)
+        for name, buffer in buffers.items():
+            if name not in module._buffers or module._buffers[name] is not buffer:
+                setattr(module, name, buffer)
+        for name, value in attributes.items():
+            if vars(module).get(name) is not value:
+                vars(module)[name] = value
+        if mode is not None:
             module.training = mode
-        for buffer in buffers:
-            if buffer.grad_fn is not None:
-                buffer.detach_()
+
+    return restore
+
+
+def _write(tensor: Tensor, numbers: Tensor) -> None:
+    with torch.inference_mode(False), torch.no_grad():
+        tensor.copy_(numbers)
+
+
+_MODULES = Loans(_keep_module)
 
 
 @contextmanager
 def preserve_rng(like: Tensor | None = None) -> Iterator[None]:
-    """Preserve the global generators of Python, numpy and torch, and torch's generator of the device of ``like``."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (others draw from it)
-    devices = [like.device] if like is not None and like.is_cuda else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
+    """Preserve the global generators of Python, numpy and torch, and torch's generator of the device of ``like``.
+
+    Threads that are inside at the same time share this: the last one restores the states that the first one found.
+    """
+    with _GENERATORS.lent(_generators(like)):
+        yield
+
+
+@contextmanager
+def seeded(seed: int | None, like: Tensor | None = None) -> Iterator[None]:
+    """Let one thread at a time draw from the global generators, which are preserved as by ``preserve_rng``.
+
+    A thread of other software that draws meanwhile draws the numbers of this seed: the generators are global.
+
+    Args:
+        seed: Random seed of all of them; None to go on from their states.
+        like: See ``preserve_rng``.
+    """
+    generators = _generators(like)
+    with _DRAWING, ExitStack() as restored:
+        for each in generators:
+            restored.callback(_keep_generator(each))
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 (others draw from it)
+            for each in generators[2:]:
+                each.manual_seed(seed)
+        yield
+
+
+def _generators(like: Tensor | None) -> list[Any]:
+    devices = [like.get_device()] if like is not None and like.is_cuda else []
+    return [random, np.random, torch.default_generator, *(torch.cuda.default_generators[each] for each in devices)]
+
+
+def _keep_generator(generator: Any) -> Restore:
+    """Keep the state of a generator, or of the global generator of a module."""
+    if generator is random:
+        return partial(random.setstate, random.getstate())
+    if generator is np.random:
+        return partial(np.random.set_state, np.random.get_state())  # noqa: NPY002 (others draw from it)
+    return partial(generator.set_state, generator.get_state())
+
+
+_GENERATORS, _DRAWING = Loans(_keep_generator), RLock()
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute with ``count`` threads."""
-    before = torch.get_num_threads()
-    try:
+    """Let torch compute with ``count`` threads; the last thread that leaves restores the number."""
+    with _TORCH.lent([torch]):
         torch.set_num_threads(count)
         yield
+
+
+def _keep_threads(torch: Any) -> Restore:
+    return partial(torch.set_num_threads, torch.get_num_threads())
+
+
+_TORCH = Loans(_keep_threads)
+
+
+class _InThisThread:
+    """Pattern of warnings that matches them in the thread in which it was made.
+
+    ``warnings.catch_warnings`` would ignore warnings of other threads, and leave its filters behind if two threads
+    overlap.
+    """
+
+    def __init__(self, start: str) -> None:
+        self.start, self.thread = start, get_ident()
+        self.pattern = re.escape(start)  # for libraries that hand filters to their workers
+
+    def match(self, text: str) -> bool:
+        """Return whether a warning with this text is one of them."""
+        return get_ident() == self.thread and text.startswith(self.start)
+
+
+@contextmanager
+def ignored_warnings(*categories: type[Warning], start: str = "") -> Iterator[None]:
+    """Ignore warnings of this thread inside.
+
+    Args:
+        categories: Kinds of warnings; none for all kinds.
+        start: Start of their texts.
+    """
+    filters: list[Any] = warnings.filters  # type: ignore[assignment]
+    mine = [("ignore", _InThisThread(start), category, None, 0) for category in categories or (Warning,)]
+    filters[:0] = mine
+    try:
+        yield
     finally:
-        torch.set_num_threads(before)
+        for each in mine:
+            with suppress(ValueError):  # somebody has reset the filters
+                filters.remove(each)
 
 
 @contextmanager
 def ignore_batching_warnings() -> Iterator[None]:
     """Ignore torch's warning that ``torch.vmap`` runs an operator in a loop over the rows."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+    with ignored_warnings(start="There is a performance drop because we have not yet implemented"):
         yield
 
 
 @contextmanager
-def inference_state(module: nn.Module, like: Tensor, *, gradients: bool = False) -> Iterator[None]:
+def inference_state(module: nn.Module, like: Tensor, *, gradients: bool = False, draws: bool = True) -> Iterator[None]:
     """Run a user's model inside: in eval mode and outside of ``torch.inference_mode``; afterwards all is as it was.
+
+    Any number of threads may be inside with the same model, or with models that share modules. A thread that trains
+    the model, or sets its mode, meanwhile is not among them: the state that the first thread found comes back.
 
     Args:
         module: The model, or a module that holds it.
         like: A tensor on the device of the model, whose random generator is preserved.
         gradients: Whether gradients are recorded.
+        draws: Whether the model may draw from the global generators. If it does not, and there are other threads, the
+            generators are left alone: a change would be theirs.
     """
-    with eval_mode(module), results_removed(module), preserve_rng(like):
-        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+    rng = preserve_rng(like) if draws or active_count() == 1 else nullcontext()
+    with eval_mode(module), results_removed(module), rng:
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients), model_failures(module):
             yield

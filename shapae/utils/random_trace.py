@@ -40,6 +40,14 @@ def _equal(tensors: list[Tensor], others: list[Tensor]) -> bool:
     return len(tensors) == len(others) and all(map(torch.equal, tensors, others))
 
 
+def draws_globally(function: Function, rows: Tensor) -> bool:
+    """Return whether ``function`` draws from a global generator, as far as this can be told from some rows."""
+    before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002 (the function may draw from it)
+    with torch.no_grad(), RandomTracer(function) as tracer:
+        function(rows)
+    return bool(tracer.calls) or before != (random.getstate(), repr(np.random.get_state()))  # noqa: NPY002
+
+
 def random_operators(function: Function, rows: Tensor) -> dict[str, str]:
     """Find what draws random numbers that differ between two runs of ``function``.
 

@@ -5,16 +5,21 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from operator import is_
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
 from torch import Tensor
 
+from shapae.utils.loans import Loans, Restore
+
 # Objects whose references are not followed: they hold nothing, or they refer to the whole process.
 NUMBERS_AND_TEXT = (str, bytes, int, float, complex, type(None))
 OF_THE_PROCESS = (type, FunctionType, BuiltinFunctionType, ModuleType, FrameType, GeneratorType, logging.Logger)
 LEAVES = (*NUMBERS_AND_TEXT, *OF_THE_PROCESS, Tensor)
+# Containers that may collect results.
+KINDS = (list, dict, set, deque)
 
 
 def reachable(root: Any) -> Iterator[Any]:
@@ -33,15 +38,17 @@ def reachable(root: Any) -> Iterator[Any]:
 
 @contextmanager
 def results_removed(root: Any) -> Iterator[None]:
-    """Afterwards, take the tensors that came in meanwhile out of the lists, dicts, sets and deques in ``root``."""
-    kinds = (list, dict, set, deque)
-    before = [(each, _copied(each)) for each in reachable(root) if isinstance(each, kinds)]
-    try:
+    """Afterwards, take the tensors that came in meanwhile out of the lists, dicts, sets and deques in ``root``.
+
+    Items that were replaced come back. Containers are shared by threads, see ``Loans``.
+    """
+    with _CONTAINERS.lent(each for each in reachable(root) if isinstance(each, KINDS)):
         yield
-    finally:
-        for container, items in before:
-            if container or items:  # most containers of a module are empty
-                _remove_results(container, items)
+
+
+def _keep_items(container: Any) -> Restore:
+    """Keep the items of a container; most containers of a module are empty."""
+    return partial(_remove_results, container, _copied(container) if container else ())
 
 
 def _copied(container: Any) -> Any:
@@ -49,27 +56,32 @@ def _copied(container: Any) -> Any:
 
 
 def _has_same_items(container: Any, items: Any) -> bool:
-    if isinstance(container, dict):
-        return bool(container.keys() == items.keys())
+    if isinstance(items, dict):
+        return container.keys() == items.keys() and all(map(is_, container.values(), items.values()))
     return len(container) == len(items) and all(map(is_, container, items))
 
 
 def _remove_results(container: Any, items: Any) -> None:
-    """Remove what was added to ``container``, with ``items`` before, if there are tensors in it."""
-    if _has_same_items(container, items):  # nearly always, and there may be hundreds of containers
+    """Restore ``container``, with ``items`` before, if there are tensors among what came in."""
+    if not container and not items or _has_same_items(container, items):  # nearly always, of hundreds of containers
         return
-    if isinstance(container, dict):  # a new value of an old key is no addition: it replaces another result
-        added = {key: container[key] for key in container.keys() - items.keys()}
+    if isinstance(container, dict):
+        items = dict(items)
+        added = {key: each for key, each in container.items() if items.get(key, items) is not each}
     else:
         known = set(map(id, items))
         added = {id(item): item for item in container if id(item) not in known}
     if not any(isinstance(each, Tensor) for each in reachable(added)):
         return
     if isinstance(container, dict):
-        for key in added:
+        for key in added.keys() - items.keys():
             del container[key]
+        container.update({key: items[key] for key in added.keys() & items.keys()})
     elif isinstance(container, set):
         container.difference_update(added.values())
     else:
         container.clear()
         container.extend(items)
+
+
+_CONTAINERS = Loans(_keep_items)

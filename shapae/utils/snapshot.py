@@ -193,6 +193,13 @@ def _bits(tensor: Tensor) -> Tensor:
     return flat.view(torch.int64 if flat.nbytes % 8 == 0 else torch.uint8)
 
 
+def same_bits(tensor: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors have the same numbers, to the last bit; False where this can't be told."""
+    if tensor.shape != other.shape or tensor.dtype != other.dtype or tensor.layout != torch.strided:
+        return False
+    return torch.equal(_bits(tensor), _bits(other))
+
+
 def _is_same_tensor(tensor: Tensor, state: tuple[Any, Tensor]) -> bool:
     traits, bits = state
     return bool(traits == _traits(tensor) and torch.equal(_bits(tensor), bits))

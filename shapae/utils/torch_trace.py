@@ -3,6 +3,8 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
 from types import FrameType
 from typing import Any
 
@@ -31,8 +33,12 @@ class ModuleNames:
         for frame in _frames(sys._getframe(1)):
             module = frame.f_locals.get("self")
             if isinstance(module, nn.Module):
-                return self._names.get(id(module)) or type(module).__name__
+                return self.name(module)
         return "the function"
+
+    def name(self, module: nn.Module) -> str:
+        """Return the name of a module."""
+        return self._names.get(id(module)) or type(module).__name__
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
@@ -73,6 +79,60 @@ def first_nonfinite(function: Function, rows: Tensor) -> dict[str, str]:
     with torch.no_grad(), tracer:
         function(rows)
     return tracer.first
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One call of an operator: its name, the module in which it runs, and what its result holds."""
+
+    op: str
+    place: str
+    holds: frozenset[str]
+
+
+class NonFiniteLog(DispatchMode):
+    """Dispatch mode that lists all calls of operators, and whether their results hold infinity or NaN."""
+
+    def __init__(self, names: ModuleNames) -> None:
+        super().__init__()
+        self.module_names, self.calls = names, list[_Made]()
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator and list it."""
+        out = op(*args, **(kwargs or {}))
+        holds = frozenset(kind for kind, test in NonFiniteTracer.KINDS.items() if _any(test, out))
+        self.calls.append(_Made(str(op), self.module_names.here(), holds))
+        return out
+
+
+def first_nonfinite_of(function: Function, rows: Tensor, finite: Tensor, names: ModuleNames) -> str:
+    """Find the first operator whose result holds infinity or NaN for some rows, and not for others.
+
+    Constants that are infinite, such as masks, are so for all rows.
+
+    Args:
+        function: See ``first_nonfinite``.
+        rows: (n, d).
+        finite: (n, d), rows for which the function is finite.
+        names: Names of its modules.
+
+    Returns:
+        The operator and its module in words; "" if there is none.
+    """
+    logs = []
+    for each in (rows, finite):
+        with torch.no_grad(), NonFiniteLog(names) as log:
+            function(each)
+        logs.append(log.calls)
+    for made, other in zip_longest(*logs):
+        if made is None or (other is not None and made.op != other.op):
+            break
+        kinds = made.holds - (other.holds if other else frozenset())
+        if kinds:
+            return f"{made.op} in {made.place}, the first to make {' and '.join(sorted(kinds))}"
+    return ""
 
 
 class ResultBytes(DispatchMode):

@@ -97,7 +97,9 @@ def test_where_a_device_runs_out_of_memory_the_labels_are_halved_with_their_rows
         return {}, Sums(np.zeros((2, 1)), np.zeros((2, 1)))
 
     with pytest.warns(match="ran out of memory"):
-        attempt(Room(2**30), work, [], torch.arange(4.0)[:, None], range(4), np.array([7, 8, 9, 7]))
+        attempt(
+            Room(2**30), work, torch.nn.Identity(), [], 0, torch.arange(4.0)[:, None], range(4), np.array([7, 8, 9, 7])
+        )
     assert seen == [([0, 1], [0, 1], [7, 8]), ([2, 3], [2, 3], [9, 7])]
 
 

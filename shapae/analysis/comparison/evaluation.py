@@ -1,6 +1,5 @@
 """Evaluation of one backend against a reference."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,15 +22,16 @@ from shapae.analysis.comparison.metrics import (
 )
 from shapae.analysis.comparison.resources import Usage, measure_usage
 from shapae.backends import Backend
-from shapae.errors import AdditivityWarning, ReconstructionWarning
+from shapae.errors import AdditivityWarning, ModelError, ReconstructionWarning
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
+from shapae.heads.nonfinite import first_in_rows
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import deep_copy
 from shapae.tables.background import Background, weighted
 from shapae.tables.table import Table
-from shapae.utils.context import inference_state
+from shapae.utils.context import ignored_warnings, inference_state
 from shapae.utils.text import one_line
 
 # Number of steps of the deletion and insertion curves, and of random subsets of features per row for the infidelity:
@@ -78,9 +78,7 @@ class Setup:
             The explanation. A residual is not warned of, because the comparison reports it.
         """
         settings = {"model": self.model, "background": self.background, **self.settings, "progress": False, **changed}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AdditivityWarning)
-            warnings.simplefilter("ignore", ReconstructionWarning)  # the first Explainer has said it
+        with ignored_warnings(AdditivityWarning, ReconstructionWarning):  # the first Explainer has said the second
             return Explainer(backend=self.backends.get(backend, backend), **settings)(rows)
 
     def explain_and_measure(self, backend: str) -> tuple[Usage, Explanation]:
@@ -209,9 +207,20 @@ class Evaluator:
         )
 
     def _coalition_values(self, coalitions: NDArray[Any]) -> NDArray[Any]:
-        """Compute the worths of coalitions (probes, m, d) of the probes' features: (probes, m)."""
+        """Compute the worths of coalitions (probes, m, d) of the probes' features: (probes, m).
+
+        Raises:
+            ModelError: Some are NaN or infinite.
+        """
         with inference_state(self.score, self.background):
-            return worths(self.score.anchored_at, self.probes, self.background, coalitions, self.weights)
+            found = worths(self.score.anchored_at, self.probes, self.background, coalitions, self.weights)
+            if not np.isfinite(found).all():
+                features = torch.arange(self.probes.shape[1], device=self.probes.device)
+                raise ModelError(
+                    f"scores are NaN or infinite when features are removed, as deletion, insertion and infidelity do. "
+                    f"{first_in_rows(self.score, self.probes, self.background, features)}"
+                )
+        return found
 
     def _curves(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Compute the probes' mean scores during the deletion and insertion of features: (points,) each."""

@@ -133,8 +133,10 @@ class Setup:
             ModelError: Some influences are NaN or infinite.
         """
         bad = ~np.isfinite(arrays["values"])
-        if bad.any():
-            tested, trained = (np.flatnonzero(bad.any(axis=axis)).tolist() for axis in (1, 0))
+        bad_train = bad.any(axis=0) | ~np.isfinite(arrays["self_influence"]) | ~np.isfinite(arrays["losses"])
+        bad_rows = bad.any(axis=1) | ~np.isfinite(arrays["scores"])
+        if bad_rows.any() or bad_train.any():
+            tested, trained = (np.flatnonzero(each).tolist() for each in (bad_rows, bad_train))
             raise ModelError(
                 f"the influences are NaN or infinite for {enumerate_names(tested, 'row')} and "
                 f"{enumerate_names(trained, 'training row')}: a gradient is not finite there, as that of a square root "

@@ -13,7 +13,8 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.models.preprocess import Affine
 from shapae.utils.context import inference_state
 from shapae.utils.memory import batched
-from shapae.utils.text import one_line
+from shapae.utils.text import enumerate_names, one_line
+from shapae.utils.torch_trace import first_nonfinite
 
 # Number of latents that are decoded at once.
 BATCH = 1024
@@ -64,7 +65,7 @@ class Decoder:
         """(q, m) -> (q, d), float64.
 
         Raises:
-            ModelError: The model has changed since the report was made.
+            ModelError: The model has changed since the report was made, or is not finite for these latents.
         """
         rows, _ = _decode(self.autoencoder, self.like, np.vstack([self.probes, latents]))
         decoded, rows = np.split(rows, [len(self.probes)])
@@ -74,7 +75,19 @@ class Decoder:
                 "the model has changed since this report was made: it decodes the same latents otherwise. Make the "
                 "report again: shapae.latents(model, X)."
             )
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=0)).tolist()
+        if bad:
+            raise ModelError(
+                f"the decoder gives NaN or infinity for mixtures of latents, in {enumerate_names(bad, 'column')}: "
+                f"{self._cause(latents)}. Look at narrower quantiles, or at units that are less far apart."
+            )
         return rows
+
+    def _cause(self, latents: NDArray[Any]) -> str:
+        """Name the operators that made NaN or infinity of the latents (q, m)."""
+        with inference_state(self.autoencoder, self.like):
+            first = first_nonfinite(self.autoencoder.decode, torch.as_tensor(latents).to(self.like))
+        return " and ".join(f"{place} is the first to make {kind}" for kind, place in first.items()) or "it overflows"
 
 
 def _decode(autoencoder: Autoencoder, like: Tensor, latents: NDArray[Any]) -> tuple[NDArray[Any], str]:

@@ -87,12 +87,12 @@ def latents(
     kl, log_variances = _distribution(explainer, table, encoded.shape)
     activity = measure_activity(encoded, kl, explainer._score.eps)
     drives = measure_drives(explainer, table, _center(explainer, reference))
-    decoder = _decoder(explainer, encoded)
+    decoder, moves = _moves(_decoder(explainer, encoded), encoded, drives.signed.shape)
     names = pd.DataFrame(encoded, columns=list(drives.importance.output_names))
     active = [names.columns[unit] for unit in activity.order if activity.active[unit]]
     return LatentReport(
         *(encoded, log_variances, activity, drives, decoder),
-        moves=_moves(decoder, encoded, drives.signed.shape),
+        moves=moves,
         causes=relate(names, log_variances, known, active=active, seed=seed) if known else None,
         unit_names=list(names.columns),
         feature_names=list(drives.importance.feature_names),
@@ -140,6 +140,13 @@ def _decoder(explainer: Explainer, encoded: NDArray[Any]) -> Decoder | ModelErro
         return error
 
 
-def _moves(decoder: Decoder | ModelError, encoded: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Measure the effects of all units, (d, m); NaN without a decoder."""
-    return np.full(shape, np.nan) if isinstance(decoder, ModelError) else measure_effects(decoder, encoded)
+def _moves(
+    decoder: Decoder | ModelError, encoded: NDArray[Any], shape: tuple[int, ...]
+) -> tuple[Decoder | ModelError, NDArray[Any]]:
+    """Measure the effects of all units, (d, m): NaN without a decoder, or with one that is not finite for them."""
+    try:
+        if not isinstance(decoder, ModelError):
+            return decoder, measure_effects(decoder, encoded)
+    except ModelError as error:
+        decoder = error
+    return decoder, np.full(shape, np.nan)

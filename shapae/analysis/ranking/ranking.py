@@ -2,11 +2,13 @@
 
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from shapae.analysis.ranking.task import Fit, RankingTask
 from shapae.errors import DataError, ModelError, RankingWarning, ShapaeError, UnknownName
 from shapae.heads import ReconstructionError
 from shapae.heads.checks import check_finite_scores, check_fitted_names, check_score
+from shapae.heads.nonfinite import first_in_rows
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
@@ -30,6 +33,7 @@ from shapae.tables.players import players
 from shapae.tables.table import Table, check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
 from shapae.utils.memory import batched
+from shapae.utils.text import enumerate_names
 
 # Number of rows drawn as the background if none is given: the default of the command line, too.
 BACKGROUND_ROWS = 100
@@ -103,8 +107,9 @@ def rank_features(
         folder=None if folder is None else Path(folder),
     )
     with inference_state(task.autoencoder, task.rows):
-        _check_scores(task, inputs.names)
-        columns, left_out = _measure_all(task, requested, required=methods is not None)
+        score = _check_scores(task, inputs.names)
+        check = partial(_check_measures, task, score, ranked.names)
+        columns, left_out = _measure_all(task, requested, check, required=methods is not None)
         raw, errors = (_frame(columns, ranked.names, statistic) for statistic in (0, 1))
         clusters = [] if groups or len(task.rows) < MIN_ROWS else correlated_clusters(task.rows.cpu().numpy())
         members = _cluster_members(clusters, inputs.names)
@@ -187,22 +192,49 @@ def _check_positive(number: int, name: str) -> int:
     return number
 
 
-def _check_scores(task: RankingTask, names: Sequence[str]) -> None:
-    """Check that each row has a finite reconstruction error of its own."""
+def _check_scores(task: RankingTask, names: Sequence[str]) -> Score:
+    """Check that each row has a finite reconstruction error of its own, and return this score."""
     score = Score(task.autoencoder, ReconstructionError(), names, task.rows[[0, -1]])
     check_score(score, task.rows[:64])
     for kind, rows in {"rows": task.rows, "background rows": task.background}.items():
         check_finite_scores(score, rows, batched(score, rows, task.batch_size), kind)
+    return score
+
+
+def _check_measures(
+    task: RankingTask, score: Score, names: Sequence[str], method: str, measures: NDArray[Any]
+) -> NDArray[Any]:
+    """Check that the importances (p, q, 2) of a method are finite; a standard error may be unknown, and is NaN then.
+
+    Raises:
+        ModelError: Some are NaN or infinite.
+    """
+    bad = ~np.isfinite(measures[..., 0]) | np.isinf(measures[..., 1])
+    if bad.any():
+        at = np.flatnonzero(bad.any(axis=1)).tolist()
+        baselines = torch.stack([task.background_mean, torch.zeros_like(task.background_mean)])
+        others = torch.cat([baselines, task.background, task.rows])
+        raise ModelError(
+            f"the method {method!r} gives NaN or infinite importances of "
+            f"{enumerate_names([names[each] for each in at], 'feature')}, although all rows have finite errors. "
+            f"{first_in_rows(score, task.rows, others, task.player_of_feature)}"
+        )
+    return measures
 
 
 def _measure_all(
-    task: RankingTask, requested: Mapping[str, Sequence[str]], *, required: bool
+    task: RankingTask,
+    requested: Mapping[str, Sequence[str]],
+    check: Callable[[str, NDArray[Any]], NDArray[Any]],
+    *,
+    required: bool,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Measure all requested quantities.
 
     Args:
         task: Data and settings.
         requested: From methods to quantities.
+        check: Check of the name of a method and its measures.
         required: Whether the methods were asked for by name, so that a failure is worth a warning.
 
     Returns:
@@ -214,7 +246,7 @@ def _measure_all(
     columns, left_out = dict[str, NDArray[Any]](), dict[str, str]()
     for name, quantities in requested.items():
         try:
-            measures = importances.named(name).measure(task, quantities)
+            measures = check(name, importances.named(name).measure(task, quantities))
         except Exception as error:  # of any kind: the other methods are kept
             if len(requested) == 1:
                 raise

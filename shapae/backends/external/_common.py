@@ -1,13 +1,11 @@
 """Keep other libraries harmless: one thread at a time, generators and log as they were, no output."""
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock, RLock
+from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +13,7 @@ from shapae.backends.differentiation import Differentiable
 from shapae.errors import ModelError, ShapaeError
 from shapae.heads.losses import Elementwise
 from shapae.models.unwrapping import deep_copy
-from shapae.utils.context import preserve_rng
+from shapae.utils.context import ignored_warnings, seeded
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import batched
 
@@ -28,9 +26,6 @@ ACTIVATIONS = (
 # Number of rows that are scored at once if a library asks for more.
 BATCH_ROWS = 2**11
 
-# The tables of the libraries, and the generators that they draw from, belong to the whole process.
-_LOCK = RLock()
-
 
 @contextmanager
 def exclusive(seed: int | None = None) -> Iterator[None]:
@@ -41,13 +36,9 @@ def exclusive(seed: int | None = None) -> Iterator[None]:
         ShapaeError: An error of shapae, as it is.
     """
     log = logging.getLogger("shap")
-    with _LOCK, preserve_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with seeded(seed), ignored_warnings():
         before, log.disabled = log.disabled, True
         try:
-            if seed is not None:
-                np.random.seed(seed)  # noqa: NPY002 (the libraries draw from it)
-                torch.default_generator.manual_seed(seed)
             yield
         except ShapaeError:
             raise

@@ -17,7 +17,7 @@ from shapae.analysis.ranking.task import Player, RankingTask
 from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unwrapping import deep_copy
-from shapae.utils.context import inference_state, preserve_rng
+from shapae.utils.context import inference_state, seeded
 from shapae.utils.parallel import parallel_map
 from shapae.utils.random import generator
 
@@ -174,8 +174,7 @@ def _retrain(task: RankingTask, rows: Tensor, hide: HideFeatures, seed: int) -> 
 
 def _run_fit(task: RankingTask, model: nn.Module, rows: Tensor, seed: int) -> nn.Module:
     assert task.fit is not None
-    with preserve_rng(rows), torch.inference_mode(False), torch.enable_grad():
-        torch.manual_seed(seed)
+    with seeded(seed, rows), torch.inference_mode(False), torch.enable_grad():
         fitted = task.fit(model.train(), rows.clone())
     if not isinstance(fitted, nn.Module):
         raise ModelError(f"fit returned {type(fitted).__name__}. It must return the trained model: return model.")
