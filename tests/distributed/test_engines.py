@@ -132,7 +132,7 @@ def test_a_module_that_workers_do_not_have_is_a_clear_error(engine, monkeypatch)
         [*parallel_map(module.square, lambda number: (number,), 4, n_jobs=None, progress=False)]
 
 
-def test_a_scheduler_that_retires_a_worker_loses_nothing():
+def test_a_scheduler_of_dask_that_retires_a_worker_loses_nothing():
     with on_dask() as client:
         got = parallel_map(pid_and_square, lambda number: (number,), 12, n_jobs=None, progress=False)
         first = next(got)[1]
