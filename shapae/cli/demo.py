@@ -13,6 +13,7 @@ from shapae.datasets.synthetic import EncoderDecoder
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
+from shapae.utils.constraints import check_arguments
 from shapae.utils.context import preserve_rng
 from shapae.utils.directories import atomic_directory
 from shapae.utils.parallel import progress_bar
@@ -42,6 +43,7 @@ def train(X: Any, *, epochs: int = 20, seed: int = 0) -> GeneAutoencoder:
     Returns:
         The model, in eval mode.
     """
+    check_arguments(epochs=epochs, seed=seed)
     rows = torch.tensor(pd.DataFrame(X).to_numpy(), dtype=torch.float32)
     with preserve_rng():
         torch.manual_seed(seed)
@@ -68,7 +70,8 @@ def run(folder: Path, *, force: bool = False) -> str:
     Raises:
         OutputError: ``folder`` holds other files.
     """
-    with atomic_directory(folder, replaces=NAMES if force else ()) as fresh:
+    check_arguments(folder=folder, force=force)
+    with atomic_directory(Path(folder), replaces=NAMES if force else ()) as fresh:
         genes = datasets.pbmc68k().X
         model = train(genes)
         background = genes.sample(100, random_state=0)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from shapae.utils.constraints import check_arguments
+
 # Goods and their mean log amounts; see ``transactions``.
 GOODS = {"groceries": 3.5, "fuel": 4.0, "travel": 6.0, "electronics": 6.5, "rent": 7.0}
 # Payment methods and their mean hours.
@@ -62,6 +64,7 @@ def sensors(
         noise: Standard deviation of the independent noise of each sensor.
         seed: Random seed.
     """
+    check_arguments(n=n, d=d, faulty=faulty, most=most, shift=shift, drivers=drivers, noise=noise, seed=seed)
     rng = np.random.default_rng(seed)
     weights, latents = rng.standard_normal((drivers, d)), rng.standard_normal((n + faulty, drivers))
     table = np.tanh(latents @ weights) + noise * rng.standard_normal((n + faulty, d))
@@ -90,6 +93,7 @@ def transactions(
         shift: See ``sensors``.
         seed: Random seed.
     """
+    check_arguments(n=n, faulty=faulty, most=most, shift=shift, seed=seed)
     rng = np.random.default_rng(seed)
     total, noise = n + faulty, rng.standard_normal((n + faulty, 3))
     goods = rng.choice(len(GOODS), total)

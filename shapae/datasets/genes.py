@@ -6,6 +6,8 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from shapae.utils.constraints import check_arguments
+
 
 @dataclass(frozen=True, eq=False)
 class Genes:
@@ -76,6 +78,7 @@ def gene_modules(
     Raises:
         ValueError: There are fewer than two genes per module, or fewer genes in modules than ``duplicates``.
     """
+    check_arguments(n=n, d=d, modules=modules, noise=noise, duplicates=duplicates, seed=seed)
     if d < 2 * modules:
         raise ValueError(
             f"{modules} modules need at least {2 * modules} genes, got d={d}. Set d={2 * modules} or larger."

@@ -19,6 +19,7 @@ from shapae.explainer.importance import Importance
 from shapae.explainer.indexing import AXES, axes_of, resolve, take
 from shapae.explainer.record import describe_errors
 from shapae.tables.players import players
+from shapae.utils.constraints import check_arguments, check_optional
 
 _KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
 
@@ -147,6 +148,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
                 f"the values of one feature, {self.feature_names!r}, can't be grouped. Group the explanation of all "
                 f"features."
             )
+        check_arguments(groups=groups)
         by = players(groups, axis_names(self.feature_names), disjoint=False)
         axis = np.ndim(self.data) - 1
         values = by.sums(self.values, axis)
@@ -177,6 +179,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
                 f"there is only one output, {self.output_names!r}. Explain several outputs, as with "
                 f"head='feature_error'."
             )
+        check_arguments(groups=groups)
         by = players(groups, axis_names(self.output_names), disjoint=False)
         sums: dict[str, Any] = {
             name: by.sums(getattr(self, name), np.ndim(self.scores) - 1)
@@ -236,6 +239,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             DataError: ``adata`` does not have the explained rows or columns, or it is backed by a file.
             MissingPackage: anndata is not installed.
         """
+        check_optional(name=name)
         return to_anndata(ExplanationArrays.of(self), self.made_by, adata, name)
 
     def save(self, folder: str | Path) -> Path:
@@ -247,6 +251,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             OutputError: The folder holds other files.
         """
+        check_arguments(folder=folder)
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
         record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by", "row_names")}
         return save_result(folder, "explanation", arrays, record)
@@ -258,6 +263,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
+        check_arguments(folder=folder)
         return load_result(folder, "explanation", cls)
 
     def __getitem__(self, item: Any) -> "Explanation":

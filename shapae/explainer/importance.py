@@ -16,7 +16,7 @@ from shapae.explainer.export import ExplanationArrays, averages_to_anndata
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import check_arguments
 from shapae.utils.moments import Array, Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
@@ -201,7 +201,8 @@ class Importance:
         Raises:
             DataError: ``most`` is not an integer, or less than 1.
         """
-        tables = {name: self.output(name).head(check_count("most", most)) for name in self.output_names}
+        check_arguments(most=most)
+        tables = {name: self.output(name).head(most) for name in self.output_names}
         return pd.concat(tables, names=["output", "feature"])
 
     def to_anndata(self, adata: Any = None) -> Any:
@@ -232,6 +233,7 @@ class Importance:
         Raises:
             OutputError: The folder holds other files.
         """
+        check_arguments(folder=folder)
         arrays = self.over.to_arrays() | {"residual": self.residual, "used": self.used}
         record = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
         return save_result(folder, "importance", arrays, record | {"rows": self.rows, "made_by": self.made_by})
@@ -243,6 +245,7 @@ class Importance:
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
+        check_arguments(folder=folder)
         return load_result(folder, "importance", cls._of_arrays)
 
     @classmethod

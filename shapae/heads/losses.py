@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import DataError, ModelError
+from shapae.utils.constraints import check_arguments
 from shapae.utils.registry import Registry
 
 __all__ = [
@@ -115,7 +116,7 @@ class Huber(ElementwiseLoss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        _check_positive("delta", delta)
+        check_arguments(delta=delta)
         super().__init__(_Huber(delta))
 
 

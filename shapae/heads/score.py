@@ -19,6 +19,7 @@ from shapae.models.precision import run_in_precision
 from shapae.models.unwrapping import share_parameters
 from shapae.tables.columns import numbered_features
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
+from shapae.utils.constraints import check_optional
 from shapae.utils.context import evaluate, inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
@@ -249,6 +250,7 @@ def score(
     >>> shap.GradientExplainer(shapae.score(model, table), table).shap_values(table[:2]).shape
     (2, 3, 1)
     """
+    check_optional(feature_names=feature_names)
     autoencoder, module = as_autoencoder(model), as_head(head)
     table = read_table(X, "rows")
     names = resolve_feature_names(table, feature_names, "rows")

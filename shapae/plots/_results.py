@@ -1,18 +1,26 @@
 """Results that plots take, and the plots of other results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import shap
+from matplotlib.axes import Axes
 
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import CONSTRAINTS, Kind
 
+# Tables, and what the arguments of plots may be besides.
+TABLE = Kind(pd.DataFrame, "a DataFrame")
+CONSTRAINTS |= {
+    "ax": Kind(Axes, "matplotlib Axes, such as plt.subplots()[1]"),
+    "clusters": Kind(Mapping, "a dict from names to lists of features"),
+    **dict.fromkeys(("curves", "costs", "sure"), TABLE),
+}
 # Number of standard errors from zero beyond which a mean has a sure direction: two, about 95 % confidence.
 SIGNIFICANCE = 2
 
@@ -105,10 +113,17 @@ def check_row_labels(labels: Sequence[Any] | None, count: int) -> None:
         raise DataError(f"there must be one label for each of the {count} training rows, got {len(labels)}.")
 
 
-def check_display(most: int, name: str = "max_display") -> int:
-    """Check the number of features, units or outputs to display.
+def check_has(result: Any, attribute: str, takes: str, call: str) -> None:
+    """Check that a result is of a class that this room does not know, by an attribute that no other class has.
+
+    Args:
+        result: Any object.
+        attribute: The attribute.
+        takes: The class, with its article.
+        call: Code that makes such a result.
 
     Raises:
-        DataError: It is not an integer, or less than 1.
+        DataError: It is another result.
     """
-    return check_count(name, most)
+    if not hasattr(type(result), attribute):
+        raise DataError(f"this plot takes {takes}, got {type(result).__name__}. It is the result of {call}.")

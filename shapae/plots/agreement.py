@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError
 from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes
+from shapae.utils.constraints import check_optional
 
 
 def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) -> Axes:
@@ -25,6 +26,7 @@ def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) ->
     Raises:
         DataError: This is another result.
     """
+    check_optional(label=label, ax=ax)
     if not isinstance(agreement, pd.DataFrame):
         agreement, label = _correlations(agreement), label or "Spearman's rank correlation"
     order = cluster_order(agreement.fillna(0).to_numpy())

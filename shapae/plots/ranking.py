@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError
 from shapae.plots._figure import add_colorbar, draw_matrix, escape, new_axes
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 class Ranking(Protocol):
@@ -52,6 +53,8 @@ def draw(
     Raises:
         DataError: This is another result.
     """
+    check_arguments(max_display=max_display)
+    check_optional(sure=sure, clusters=clusters, ax=ax)
     if not isinstance(table, pd.DataFrame):
         if not hasattr(table, "significant"):
             raise DataError(

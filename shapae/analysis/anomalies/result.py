@@ -14,7 +14,7 @@ from shapae.analysis.anomalies.readings import Readings
 from shapae.analysis.anomalies.sentences import Fault, number, write_sentence
 from shapae.errors import WrongIndex
 from shapae.explainer.explanation import Explanation
-from shapae.plots._results import check_display
+from shapae.utils.constraints import check_arguments
 
 # Columns of the table that only groups have.
 OF_GROUPS = ("member", "category", "expected_category")
@@ -158,7 +158,8 @@ class Anomalies:
             WrongIndex: There is no such anomaly.
             DataError: ``max_display`` is less than 1.
         """
-        row, most = _check_place(place, len(self)), check_display(max_display)
+        check_arguments(max_display=max_display)
+        row, most = _check_place(place, len(self)), max_display
         errors, values = self.feature_errors.to_numpy()[row], self.explanation.values[row]
         shown = np.argsort(-np.maximum(_shares(errors), _shares(values)), kind="stable")[:most]
         features = pd.DataFrame([self._drawn(row, self.feature_errors.columns[at]) for at in shown])

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.errors import DataError, ModelError
+from shapae.errors import ModelError
 from shapae.heads.functions import as_head
 from shapae.heads.score import Score, make_score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.tables.columns import numbered_features
 from shapae.tables.table import TableStream, read_table, resolve_feature_names
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.context import inference_state
 from shapae.utils.memory import batched
 
@@ -51,8 +52,8 @@ def generate_rows(
     >>> generate_rows(model, torch.randn(10, 4), 3).shape
     (3, 4)
     """
-    if n < 1:
-        raise DataError(f"the number of generated rows must be at least 1, got {n}.")
+    check_arguments(n=n, seed=seed)
+    check_optional(feature_names=feature_names)
     table = read_table(X, "rows")
     names = resolve_feature_names(table, feature_names, "rows") or numbered_features(table.shape[1])
     score = make_score(as_autoencoder(model), as_head("latent"), names, table.trial_rows())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapae.errors import DataError
 from shapae.tables.files import is_path
 from shapae.tables.groups import read_gmt
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import check_arguments
 from shapae.utils.memory import batches
 from shapae.utils.random import generator
 from shapae.utils.text import enumerate_names
@@ -54,7 +54,7 @@ def enrich(
     """
     from scipy.stats import false_discovery_control, rankdata
 
-    check_count("permutations", permutations)
+    check_arguments(permutations=permutations)
     sets = _read_sets(gene_sets)
     members = _membership(sets, [str(name) for name in importances.index])
     d, sizes = len(importances), members.sum(axis=1)
