@@ -88,11 +88,6 @@ def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Playe
 
 
 def _check_groups(groups: Groups, features: set[str]) -> None:
-    if not isinstance(groups, Mapping):
-        raise DataError(
-            f"groups must be a dict from names to lists of features, got {type(groups).__name__}. "
-            f"Write {{'colour': ['colour_red', 'colour_blue']}}."
-        )
     for name, members in groups.items():
         if isinstance(members, str) or not len(members):
             raise DataError(f"the group {name!r} must be a list of one feature or more, got {members!r}.")

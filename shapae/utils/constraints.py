@@ -68,6 +68,7 @@ class Number:
     least: float = -float_info.max
     most: float = float_info.max
     above: float | None = None
+    example: str = ""
 
     def accepts(self, given: Any) -> bool:
         """Return whether ``given`` is in the range."""
@@ -76,11 +77,12 @@ class Number:
         return bool(self.least <= given <= self.most) and (self.above is None or bool(given > self.above))
 
     def __str__(self) -> str:
+        example = self.example and f", such as {self.example}"
         if self.most < float_info.max:
-            lower = f"from {self.least}" if self.above is None else f"above {self.above}"
-            return f"a number {lower} to {self.most}"
+            lower = f"from {self.least} to" if self.above is None else f"above {self.above} and at most"
+            return f"a number {lower} {self.most}{example}"
         if self.above is not None:
-            return "a positive number" if self.above == 0 else f"a number above {self.above}"
+            return f"a positive number{example}" if self.above == 0 else f"a number above {self.above}{example}"
         return f"a number, at least {self.least}" if self.least > -float_info.max else "a finite number"
 
 
@@ -209,15 +211,15 @@ CONSTRAINTS: dict[str, Constraint] = {
     **dict.fromkeys(("latents", "modules", "blocks", "size", "hidden", "drivers"), COUNT),
     **dict.fromkeys(("repeats", "sample", "permutations", "projection", "batch_size", "pairs", "d", "epochs"), COUNT),
     **dict.fromkeys(("draws", "named", "batch", "min_players", "duplicates", "unused", "faulty", "passed"), Integer(0)),
-    **dict.fromkeys(("tolerance", "variance", "delta", "budget"), Number(above=0)),
+    "tolerance": Number(above=0, example="0.05"),
+    **dict.fromkeys(("delta", "budget"), Number(above=0)),
     **dict.fromkeys(("threshold", "reference_error"), Number()),
     **dict.fromkeys(("beta", "noise"), Number(0)),
     "shift": Several(Number(), "the smallest and the largest number, (1.0, 2.0)", count=2),
     **dict.fromkeys(("row", "unit"), Label()),
     "factory": Kind((str, Callable), "a function, or its name, 'package.module:name'"),
     "device": Kind((str, int, torch.device), "a device, such as 'cpu' or 'cuda:0'"),
-    "quantile": Number(0, 1),
-    "quantiles": Several(Number(0, 1), "a list of numbers from 0 to 1"),
+    "quantile": Number(0, 1, example="0.99"),
     "feature_names": NAMES,
     **dict.fromkeys(("keep_aside", "controls"), NAMES),
     **dict.fromkeys(("units", "features", "chosen"), OUTPUTS),

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from shapae import Autoencoder, heads
-from shapae.errors import ModelError, UnknownName
+from shapae.errors import DataError, ModelError, UnknownName
 from shapae.heads import losses
 from tests import cases
 
@@ -67,7 +67,7 @@ def test_a_loss_may_be_a_module(model):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: losses.Huber(0), "delta must be positive, got 0"),
+        (lambda: losses.Huber(0), "delta must be a positive number, got 0"),
         (lambda: losses.GaussianNLL([1, -2]), r"variance must be positive, got \[1\.0, -2\.0\]"),
         (lambda: losses.GaussianNLL(np.nan), "variance must be positive, got nan"),
         (lambda: losses.as_loss(len), "must be a name or a torch.nn.Module of .reconstruction, target., got <built-in"),
@@ -79,7 +79,7 @@ def test_a_loss_may_be_a_module(model):
     ],
 )
 def test_other_losses_are_refused(make, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises((DataError, ModelError), match=message):
         make()
 
 
