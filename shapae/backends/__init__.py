@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from shapae.backends.base import Attribution, Backend, RowwiseBackend
 from shapae.backends.game import Game
 from shapae.errors import MissingPackage, ModelError, UnknownName
+from shapae.utils.constraints import check_argument, check_arguments
+from shapae.utils.kinds import Text
 from shapae.utils.moments import Moments
 
 if TYPE_CHECKING:
@@ -75,10 +77,10 @@ def register(name: str, make: Callable[[], Backend]) -> None:
         make: Called without arguments, such as a class; it returns the backend.
 
     Raises:
-        ModelError: The name is no string, or belongs to a backend of shapae; or ``make`` does not make a backend.
+        DataError: The name is no string, or it is empty.
+        ModelError: The name belongs to a backend of shapae; or ``make`` does not make a backend.
     """
-    if not isinstance(name, str) or not name:
-        raise ModelError(f"the name of a backend must be a string that is not empty, got {name!r}.")
+    check_argument("name", name, Text(1))
     if name in _BUILT_IN:
         raise ModelError(f"the name {name!r} belongs to a backend of shapae. Register yours under another name.")
     if not callable(make):
@@ -98,6 +100,7 @@ def named(name: str) -> Backend:
         MissingPackage: The backend needs a library that is not installed, but could be.
         ModuleNotFoundError: Another package is not installed.
     """
+    check_arguments(name=name)
     if name in _REGISTERED:
         return as_backend(_REGISTERED[name]())
     if name not in _BUILT_IN:

@@ -25,6 +25,7 @@ class GeneAutoencoder(EncoderDecoder):
     """Autoencoder of d -> 0.75 d -> 0.5 d -> 0.75 d -> d units, with ReLU between the layers of each half."""
 
     def __init__(self, d: int = 765) -> None:
+        check_arguments(d=d)
         hidden, latent = int(0.75 * d), int(0.5 * d)
         super().__init__(
             nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, latent)),

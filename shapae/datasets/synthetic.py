@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.utils.constraints import Integer, check_argument, check_arguments
+from shapae.utils.constraints import check_argument, check_arguments
 from shapae.utils.context import preserve_rng
+from shapae.utils.kinds import Integer
 
 
 class EncoderDecoder(nn.Module):

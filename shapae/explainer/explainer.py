@@ -34,8 +34,9 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.tables.background import read_background
 from shapae.tables.labels import read_groups
 from shapae.tables.table import resolve_feature_names
-from shapae.utils.constraints import Integer, check_argument, check_arguments, check_optional, plain
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
 from shapae.utils.directories import atomic_directory
+from shapae.utils.kinds import Integer, plain
 from shapae.utils.memory import parse_bytes
 
 if TYPE_CHECKING:

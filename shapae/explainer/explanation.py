@@ -123,8 +123,9 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             UnknownName: There is no such output.
         """
+        check_arguments(name=name)
         names = axis_names(self.output_names)
-        if not isinstance(name, str) or name not in names:
+        if name not in names:
             raise UnknownName("output", name, names)
         return self if isinstance(self.output_names, str) else self[..., name]
 
@@ -143,12 +144,12 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             DataError: A group is empty, or names a missing feature; or this is an explanation of one feature.
         """
+        check_arguments(groups=groups)
         if isinstance(self.feature_names, str):
             raise DataError(
                 f"the values of one feature, {self.feature_names!r}, can't be grouped. Group the explanation of all "
                 f"features."
             )
-        check_arguments(groups=groups)
         by = players(groups, axis_names(self.feature_names), disjoint=False)
         axis = np.ndim(self.data) - 1
         values = by.sums(self.values, axis)
@@ -174,12 +175,12 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             DataError: A group is empty, or names a missing output; or this is an explanation of one output.
         """
+        check_arguments(groups=groups)
         if isinstance(self.output_names, str):
             raise DataError(
                 f"there is only one output, {self.output_names!r}. Explain several outputs, as with "
                 f"head='feature_error'."
             )
-        check_arguments(groups=groups)
         by = players(groups, axis_names(self.output_names), disjoint=False)
         sums: dict[str, Any] = {
             name: by.sums(getattr(self, name), np.ndim(self.scores) - 1)

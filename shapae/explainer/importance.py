@@ -176,6 +176,7 @@ class Importance:
         Raises:
             UnknownName: There is no such output.
         """
+        check_arguments(name=name)
         if name not in self.output_names:
             raise UnknownName("output", name, list(self.output_names))
         at = list(self.output_names).index(name)

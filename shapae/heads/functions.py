@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.heads.base import HEADS, Head
+from shapae.utils.constraints import check_arguments
 from shapae.utils.text import DEVICES_DIFFER, LEAVES_TORCH, SEVERAL_DEVICES
 
 HeadFunction = Callable[..., Tensor]
@@ -87,6 +88,7 @@ def named(name: str) -> Head:
     Raises:
         UnknownName: There is no such head; the message lists all names.
     """
+    check_arguments(name=name)
     kind, colon, choice = name.partition(":")
     head = HEADS[kind]()
     if colon:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
+from shapae.utils.constraints import check_arguments
 
 __all__ = ["pyod", "scvi"]
 
@@ -89,6 +90,7 @@ def scvi(model: Any, *, batch: int = 0) -> Autoencoder:
         model: The trained model.
         batch: Number of the batch that all rows are assigned to.
     """
+    check_arguments(batch=batch)
     latents = _Latents(batch)
     return Autoencoder(
         model.module, reconstruct=_Counts(batch), encode=latents, latent_distribution=latents, noise="mean"

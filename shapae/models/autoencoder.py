@@ -19,6 +19,7 @@ from shapae.models.trials import Runner, Trials
 from shapae.models.understanding import Understanding, understand
 from shapae.models.unwrapping import single_precision_template, unwrap
 from shapae.utils.context import inference_state
+from shapae.utils.kinds import Integer, written
 
 # Example of the code of each part, for errors.
 WHOLES = {"reconstruct": "m", "encode": "m.encoder", "decode": "m.decoder"}
@@ -268,12 +269,14 @@ def arguments(autoencoder: Autoencoder) -> dict[str, Any]:
 def _as_noise(noise: str | int | Noise | None) -> Noise | None:
     if noise == "mean":
         return zero_noise
-    if isinstance(noise, int):
+    if isinstance(noise, int) and Integer(0).accepts(noise):
         return FixedNoise(noise)
     if noise == "auto" or noise is None:
         return None
-    if isinstance(noise, str) or not callable(noise):
-        raise ModelError(f"noise must be 'auto', 'mean', the number of a draw, a function or None, got {noise!r}.")
+    if isinstance(noise, str | type) or not callable(noise):
+        raise ModelError(
+            f"noise must be 'auto', 'mean', the number of a draw, a function or None, got {written(noise)}."
+        )
     return noise
 
 

@@ -12,7 +12,8 @@ from shapae.errors import DataError
 from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import escape
 from shapae.plots._results import remedy
-from shapae.utils.constraints import Integer, check_argument, written
+from shapae.utils.constraints import check_argument
+from shapae.utils.kinds import Integer, written
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +40,8 @@ class ShownPairs:
         if not isinstance(interactions, Interactions):
             raise DataError(f"this plot takes Interactions, got {type(interactions).__name__}. {remedy(interactions)}")
         n, m = interactions.data.shape
-        if row is not None and not Integer(-n, n - 1).accepts(row):
-            raise DataError(f"there is no row {written(row)}: these are the interactions of {n} rows, 0 to {n - 1}.")
+        if row is not None:
+            check_argument("row", row, Integer(-n, n - 1), ", or None")
         check_argument("max_display", most, Integer(2))
         parts = (interactions.values if row is None else interactions.values[[row]]) * (2 - np.eye(m))
         size = np.abs(parts).mean(axis=0)

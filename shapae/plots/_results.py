@@ -12,7 +12,8 @@ from shapae.explainer.explanation import Explanation
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
-from shapae.utils.constraints import CONSTRAINTS, Kind
+from shapae.utils.constraints import CONSTRAINTS
+from shapae.utils.kinds import Kind
 
 # Tables, and what the arguments of plots may be besides.
 TABLE = Kind(pd.DataFrame, "a DataFrame")

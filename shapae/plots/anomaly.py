@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from shapae.plots._figure import LOWERS, RAISES, escape, new_axes
 from shapae.plots._results import TABLE
-from shapae.utils.constraints import OneOf, check_argument, check_arguments, check_optional
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.kinds import OneOf
 
 # Left and right ends of the three columns of the picture, and the room for a number beside a bar.
 READINGS, ERRORS, CONTRIBUTIONS, NUMBER = (0.0, 1.0), (1.08, 1.5), (1.58, 2.1), 0.13

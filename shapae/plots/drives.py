@@ -32,7 +32,7 @@ def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | N
         DataError: No feature drives the unit, or ``max_display`` is less than 1.
         UnknownName: There is no such unit.
     """
-    check_arguments(max_display=max_display)
+    check_arguments(unit=unit, max_display=max_display)
     check_optional(ax=ax)
     check_has(report, "drivers", "a LatentReport", "shapae.latents(model, X)")
     table = report.drivers(unit, max(1, max_display // 2))

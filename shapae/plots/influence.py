@@ -33,7 +33,7 @@ def draw(
         DataError: There are not m labels, or ``k`` is less than 1.
         UnknownName: There is no such row.
     """
-    check_arguments(k=k)
+    check_arguments(row=row, k=k)
     check_optional(ax=ax)
     check_has(influence, "proponents", "an Influence", "shapae.influence(model, train, rows)")
     place = influence.position(row)

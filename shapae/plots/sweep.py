@@ -35,7 +35,7 @@ def draw(report: Report, unit: str | int, *, row: Any = None, max_display: int =
         UnknownName: There is no such unit.
         ModelError: The model has no known decoder.
     """
-    check_arguments(max_display=max_display)
+    check_arguments(unit=unit, max_display=max_display)
     check_optional(row=row, ax=ax)
     check_has(report, "drivers", "a LatentReport", "shapae.latents(model, X)")
     sweep = report.sweep(unit, row=row)

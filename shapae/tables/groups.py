@@ -24,7 +24,8 @@ from scipy.sparse.csgraph import connected_components
 
 from shapae.errors import DataError, TooLarge
 from shapae.tables.table import Table, read_table
-from shapae.utils.constraints import NAMES, Number, check_argument, check_arguments
+from shapae.utils.constraints import NAMES, check_argument, check_arguments
+from shapae.utils.kinds import Number
 from shapae.utils.memory import batches, format_bytes, parse_bytes
 from shapae.utils.text import enumerate_names, one_line
 
@@ -52,6 +53,7 @@ def one_hot(X: Any, *, separator: str = "_") -> dict[str, list[str]]:
     Raises:
         DataError: The columns have no names.
     """
+    check_arguments(separator=separator)
     table = _read_named_table(X)
     names = table.names or []
     binary, ungrouped, groups = _is_binary(table), set(names), {}

@@ -67,7 +67,7 @@ def explain_anomalies(
     Reference:
         Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407
     """
-    check_arguments(worst=worst)
+    check_arguments(worst=worst, keep_aside=keep_aside)
     check_optional(top=top, threshold=threshold, quantile=quantile)
     _check_explainer(explainer)
     choice = _Choice(top, rows, threshold, quantile)

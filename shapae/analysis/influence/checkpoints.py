@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shapae.errors import DataError, ModelError
 from shapae.models.files import read_state
-from shapae.utils.constraints import Integer, written
+from shapae.utils.kinds import Integer, written
 from shapae.utils.text import one_line
 
 # Prefixes that wrappers of torch.compile, DataParallel and Lightning put before the names of parameters.

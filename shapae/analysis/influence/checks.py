@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shapae import plots
 from shapae.errors import DataError
-from shapae.utils.constraints import Integer, written
+from shapae.utils.kinds import Integer, written
 from shapae.utils.text import enumerate_names
 
 # Relative rounding error of an influence, within which copies of a row have the same.

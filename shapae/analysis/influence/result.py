@@ -16,7 +16,8 @@ from shapae.analysis.influence import checks
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
-from shapae.utils.constraints import Integer, check_arguments, written
+from shapae.utils.constraints import check_arguments
+from shapae.utils.kinds import Integer, written
 from shapae.utils.optional import import_optional
 
 _ARRAYS = ("values", "self_influence", "scores", "losses", "places", "latents", "train_latents")

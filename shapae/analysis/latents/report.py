@@ -167,6 +167,7 @@ class LatentReport:
         Raises:
             UnknownName: There is no such unit.
         """
+        check_arguments(unit=unit)
         names = list(self.unit_names)
         if isinstance(unit, str) and unit in names:
             return names.index(unit)
