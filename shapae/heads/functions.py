@@ -128,6 +128,8 @@ def output_names(head: nn.Module, features: Sequence[str], width: int) -> list[s
 KNOWN_ERRORS = {
     **dict.fromkeys(DEVICES_DIFFER, SEVERAL_DEVICES),
     "Can't call numpy()": LEAVES_TORCH,
+    "Inference tensors": "has tensors that were made within torch.inference_mode(), with which nothing has a gradient. "
+    "Copy the model outside of it, copy.deepcopy(model), or use backend='sampling', which needs no gradients.",
     "between 0 and 1": "computes a binary cross-entropy of numbers that are not between 0 and 1, which rows with some "
     "replaced features may have even if no row has. If these are logits, use the loss 'bce_with_logits', or "
     "torch.nn.functional.binary_cross_entropy_with_logits.",

@@ -18,6 +18,7 @@ from shapae.models.resolver import DECODERS
 from shapae.models.trials import Runner, Trials
 from shapae.models.understanding import Understanding, understand
 from shapae.models.unwrapping import single_precision_template, unwrap
+from shapae.models.weights import check_weights, hint_at_module
 from shapae.utils.context import inference_state
 from shapae.utils.kinds import Integer, written
 
@@ -81,8 +82,7 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
-            call = f" Did you mean {model.__name__}()?" if isinstance(model, type) else ""
-            raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.{call}")
+            raise ModelError(f"the model must be a torch.nn.Module, got {written(model)}. {hint_at_module(model)}")
         self.model, self.noise = unwrap(model), _as_noise(noise)
         self._settles_noise = noise == "auto"
         self.preprocess = preprocessing.as_module(preprocess, single_precision_template(self.model))
@@ -97,8 +97,9 @@ class Autoencoder(nn.Module):
         """Find the parts of the model on ``rows`` (n, d), again if that was done before.
 
         Raises:
-            ModelError: A part was given by a string that is both a key and a path.
+            ModelError: A part was given by a string that is both a key and a path; or the weights hold no numbers.
         """
+        check_weights(self.model)
         rows = rows[:TRIAL_ROWS].detach()
         with inference_state(self, rows):
             rows = rows.clone()

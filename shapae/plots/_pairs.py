@@ -13,7 +13,7 @@ from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import escape
 from shapae.plots._results import remedy
 from shapae.utils.constraints import check_argument
-from shapae.utils.kinds import Integer, written
+from shapae.utils.kinds import Integer
 
 
 @dataclass(frozen=True, eq=False)

@@ -223,9 +223,7 @@ def written(value: Any) -> str:
         return _short(f"[{', '.join(map(written, value[:WIDTH]))}]")
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if isinstance(getattr(value, "shape", None), tuple):
-        return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-    return f"an object of {type(value).__name__}"
+    return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _short(text: str) -> str:
