@@ -23,8 +23,9 @@ from shapae.backends.base import Attribution, Backend, RowwiseBackend
 from shapae.backends.game import Game
 from shapae.errors import MissingPackage, ModelError, UnknownName
 from shapae.utils.constraints import check_argument, check_arguments
-from shapae.utils.kinds import Text
+from shapae.utils.kinds import Text, written
 from shapae.utils.moments import Moments
+from shapae.utils.text import one_line
 
 if TYPE_CHECKING:
     from shapae.backends.coalitions import Coalitions
@@ -88,7 +89,14 @@ def register(name: str, make: Callable[[], Backend]) -> None:
             f"a backend is registered by its class, got an object of {type(make).__name__}. "
             f"Write register({name!r}, {type(make).__name__}), or hand the object to Explainer(..., backend=...)."
         )
-    as_backend(make())
+    try:
+        made = make()
+    except Exception as error:
+        raise ModelError(
+            f"the backend {name!r} can't be made without arguments: {type(error).__name__}: {one_line(error)}. "
+            f"Register a function that knows them: register({name!r}, lambda: MyBackend(argument))."
+        ) from error
+    as_backend(made)
     _REGISTERED[name] = make
 
 
@@ -127,7 +135,8 @@ def as_backend(backend: str | Backend) -> Backend:
     if not isinstance(backend, Backend):
         call = f" Did you mean {backend.__name__}()?" if isinstance(backend, type) else ""
         raise ModelError(
-            f"the backend must be a name or an object of a subclass of shapae.backends.Backend, got {backend!r}.{call}"
+            f"the backend must be a name or an object of a subclass of shapae.backends.Backend, got {written(backend)}."
+            f"{call}"
         )
     return backend
 

@@ -13,6 +13,7 @@ from shapae.datasets.synthetic import EncoderDecoder
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
+from shapae.tables.table import read_table
 from shapae.utils.constraints import check_arguments
 from shapae.utils.context import preserve_rng
 from shapae.utils.directories import atomic_directory
@@ -45,7 +46,7 @@ def train(X: Any, *, epochs: int = 20, seed: int = 0) -> GeneAutoencoder:
         The model, in eval mode.
     """
     check_arguments(epochs=epochs, seed=seed)
-    rows = torch.tensor(pd.DataFrame(X).to_numpy(), dtype=torch.float32)
+    rows = read_table(X, "rows").tensor(torch.empty(0, dtype=torch.float32), "rows")
     with preserve_rng():
         torch.manual_seed(seed)
         model = GeneAutoencoder(rows.shape[1])

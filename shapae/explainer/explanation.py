@@ -317,6 +317,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
 
     def percentile(self, q: float, axis: int | None = None) -> shap.Explanation:
         """Compute a percentile, as in shap."""
+        check_arguments(q=q)
         return self._plain().percentile(q, axis)
 
 

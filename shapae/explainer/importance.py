@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shap
 import torch
 from numpy.typing import NDArray
 
@@ -16,7 +17,8 @@ from shapae.explainer.export import ExplanationArrays, averages_to_anndata
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
-from shapae.utils.constraints import check_arguments
+from shapae.utils.constraints import check_argument, check_arguments
+from shapae.utils.kinds import Kind
 from shapae.utils.moments import Array, Moments, concatenate
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
@@ -116,8 +118,9 @@ class Importance:
         """Average an ``Explanation`` of one output or several.
 
         Raises:
-            DataError: It has no rows, features or outputs.
+            DataError: It has no rows, features or outputs; or it is another result.
         """
+        check_argument("explanation", explanation, Kind(shap.Explanation, "an Explanation"))
         parts = ExplanationArrays.of(explanation)
         if not parts.values.size:
             n, d, k = parts.values.shape

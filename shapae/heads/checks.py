@@ -76,8 +76,8 @@ def _score_alone(score: Score, rows: Tensor, ends: list[int]) -> Tensor:
     except Exception as error:
         raise ModelError(
             f"the model or the head mixes rows: it runs on {len(rows)} rows, but on a single row it fails, "
-            f"{type(error).__name__}: {one_line(error)}. Each row must be scored by itself, without statistics of a batch, such as BatchNorm "
-            f"with track_running_stats=False."
+            f"{type(error).__name__}: {one_line(error)}. Each row must be scored by itself, without "
+            f"statistics of a batch, such as BatchNorm with track_running_stats=False."
         ) from error
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from shapae.errors import ModelError
 from shapae.heads.base import HEADS, Head
 from shapae.utils.constraints import check_arguments
+from shapae.utils.kinds import written
 from shapae.utils.text import DEVICES_DIFFER, LEAVES_TORCH, SEVERAL_DEVICES
 
 HeadFunction = Callable[..., Tensor]
@@ -74,7 +75,7 @@ def as_head(head: str | nn.Module | HeadFunction) -> nn.Module:
         call = f" Did you mean {head.__name__}()?" if isinstance(head, type) else ""
         raise ModelError(
             f"the head must be a name, a torch.nn.Module, or a function of the autoencoder and the rows, got "
-            f"{head!r}.{call}"
+            f"{written(head)}.{call}"
         )
     return FunctionHead(head)
 

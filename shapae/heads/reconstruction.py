@@ -10,7 +10,8 @@ from shapae.heads.base import HEADS, Choice, Head, ScalarHead
 from shapae.heads.losses import as_loss
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
-from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.kinds import Kind
 
 
 @HEADS.register("reconstruction_error")
@@ -165,6 +166,8 @@ class ErrorFromOthers(_PerFeatureHead):
 
     def __init__(self, worst: int = 5, loss: str | nn.Module = "mse", groups: Tensor | None = None) -> None:
         check_arguments(worst=worst)
+        if groups is not None:
+            check_argument("groups", groups, Kind(Tensor, "a tensor of d integers"), ", or None")
         super().__init__(None, loss, worst)
         self.register_buffer("groups", groups, persistent=False)
 

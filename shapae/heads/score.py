@@ -24,6 +24,7 @@ from shapae.utils.context import evaluate, inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
 from shapae.utils.rounding import rounding_error
+from shapae.utils.text import one_line
 from shapae.utils.torch_trace import coarsest_dtype, runs_on_cudnn
 
 
@@ -87,8 +88,8 @@ class Score(nn.Module):
             raise
         except Exception as error:
             raise ModelError(
-                f"the model or the head {short_name(self.head)} fails on {where}: {type(error).__name__}: {error} "
-                f"A head takes the autoencoder and the rows, and returns (n,) or (n, k)."
+                f"the model or the head {short_name(self.head)} fails on {where}: {type(error).__name__}: "
+                f"{one_line(error).rstrip('.')}. A head takes the autoencoder and the rows, and returns (n,) or (n, k)."
             ) from error
         return numbers
 

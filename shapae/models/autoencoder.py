@@ -84,7 +84,7 @@ class Autoencoder(nn.Module):
         if not isinstance(model, nn.Module):
             raise ModelError(f"the model must be a torch.nn.Module, got {written(model)}. {hint_at_module(model)}")
         self.model, self.noise = unwrap(model), _as_noise(noise)
-        self._settles_noise = noise == "auto"
+        self._settles_noise = isinstance(noise, str) and noise == "auto"
         self.preprocess = preprocessing.as_module(preprocess, single_precision_template(self.model))
         parts = {"reconstruct": reconstruct, "encode": encode, "latent_distribution": latent_distribution}
         self._given = {name: as_accessor(name, part, self.model) for name, part in parts.items()}
@@ -268,11 +268,11 @@ def arguments(autoencoder: Autoencoder) -> dict[str, Any]:
 
 
 def _as_noise(noise: str | int | Noise | None) -> Noise | None:
-    if noise == "mean":
+    if isinstance(noise, str) and noise == "mean":
         return zero_noise
     if isinstance(noise, int) and Integer(0).accepts(noise):
         return FixedNoise(noise)
-    if noise == "auto" or noise is None:
+    if noise is None or (isinstance(noise, str) and noise == "auto"):
         return None
     if isinstance(noise, str | type) or not callable(noise):
         raise ModelError(

@@ -1,6 +1,7 @@
 """Results that plots take, and the plots of other results."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -15,12 +16,54 @@ from shapae.explainer.interactions import Interactions
 from shapae.utils.constraints import CONSTRAINTS
 from shapae.utils.kinds import Kind
 
-# Tables, and what the arguments of plots may be besides.
-TABLE = Kind(pd.DataFrame, "a DataFrame")
+
+class Drawable:
+    """Axes of matplotlib that are on a figure."""
+
+    def accepts(self, given: Any) -> bool:
+        """Return whether ``given`` is Axes, and was not removed from its figure."""
+        return isinstance(given, Axes) and given.get_figure() is not None
+
+    def __str__(self) -> str:
+        return "matplotlib Axes on a figure, such as plt.subplots()[1]"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A DataFrame with some columns, all others of which are numbers.
+
+    Attributes:
+        words: The frame in words.
+        columns: Names of columns that it must have.
+        width: Number of its columns; None for one or more.
+    """
+
+    words: str
+    columns: tuple[str, ...] = ()
+    width: int | None = None
+
+    def accepts(self, given: Any) -> bool:
+        """Return whether ``given`` is such a DataFrame."""
+        if not isinstance(given, pd.DataFrame) or not {*self.columns} <= {*given.columns} or given.empty:
+            return False
+        try:
+            given.drop(columns=[*self.columns]).astype(float)
+        except (TypeError, ValueError):
+            return False
+        return self.width in (None, given.shape[1])
+
+    def __str__(self) -> str:
+        return self.words
+
+
+READINGS = ("reading", "expected", "low", "high", "error", "contribution", "reading_text", "expected_text")
+# What the arguments of plots may be, besides those of the table.
 CONSTRAINTS |= {
-    "ax": Kind(Axes, "matplotlib Axes, such as plt.subplots()[1]"),
+    "ax": Drawable(),
     "clusters": Kind(Mapping, "a dict from names to lists of features"),
-    **dict.fromkeys(("curves", "costs", "sure"), TABLE),
+    "curves": Frame("a DataFrame of numbers, one column for each curve"),
+    "costs": Frame("a DataFrame of two columns of numbers, time and error", width=2),
+    "sure": Frame("a DataFrame of truth values"),
 }
 # Number of standard errors from zero beyond which a mean has a sure direction: two, about 95 % confidence.
 SIGNIFICANCE = 2

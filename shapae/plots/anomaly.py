@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.plots._figure import LOWERS, RAISES, escape, new_axes
-from shapae.plots._results import TABLE
+from shapae.plots._results import READINGS as COLUMNS
+from shapae.plots._results import Frame
 from shapae.utils.constraints import check_argument, check_arguments, check_optional
 from shapae.utils.kinds import OneOf
 
@@ -38,7 +39,7 @@ def draw(features: pd.DataFrame, *, title: str = "", units: str = "table", ax: A
     """
     check_arguments(title=title)
     check_optional(ax=ax)
-    check_argument("features", features, TABLE)
+    check_argument("features", features, Frame(f"a DataFrame with the columns {', '.join(COLUMNS)}", COLUMNS))
     check_argument("units", units, OneOf("table", "model"))
     ax = new_axes(ax, 11, 0.5 * len(features) + 1.5)
     places = np.arange(len(features))

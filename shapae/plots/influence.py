@@ -34,7 +34,7 @@ def draw(
         UnknownName: There is no such row.
     """
     check_arguments(row=row, k=k)
-    check_optional(ax=ax)
+    check_optional(labels=labels, ax=ax)
     check_has(influence, "proponents", "an Influence", "shapae.influence(model, train, rows)")
     place = influence.position(row)
     values, names = influence.values[place], [str(name) for name in influence.train_index]
@@ -46,6 +46,7 @@ def draw(
     kinds = ["opponent" if values[each] < 0 else "proponent" for each in shown]
     palette = {"proponent": LOWERS, "opponent": RAISES}
     if labels is not None:
+        labels = [*labels]  # a Series would be indexed by names
         kinds = [str(labels[each]) for each in shown]
         palette = colors(sorted({*map(str, labels)}))
     ax.barh(range(len(shown)), values[shown], color=[palette[kind] for kind in kinds])

@@ -32,7 +32,7 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
         DataError: There are not m labels.
     """
     check_arguments(named=named)
-    check_optional(ax=ax)
+    check_optional(labels=labels, ax=ax)
     check_has(influence, "proponents", "an Influence", "shapae.influence(model, train, rows)")
     x, y = influence.losses, influence.self_influence
     check_row_labels(labels, len(x))

@@ -31,6 +31,7 @@ COUNT, FLAG = Integer(1), Kind((bool, np.bool_), "True or False")
 PATH = Kind((str, os.PathLike), "a path, such as 'results'")
 NAMES = Several(Name(), "a list of names")
 OUTPUTS = Several(Output(), "a name or a position, or a list of them", alone=True)
+MEMBERS = Several(Label(), "a list of one name or more", least=1, ordered=False)
 # What each argument may be, if it is not None.
 CONSTRAINTS: dict[str, Constraint] = {
     "n_jobs": Integer(excluded=0),
@@ -52,6 +53,11 @@ CONSTRAINTS: dict[str, Constraint] = {
     "feature_names": NAMES,
     **dict.fromkeys(("keep_aside", "controls"), Several(Name(), "a name, or a list of names", alone=True)),
     **dict.fromkeys(("units", "features", "chosen"), OUTPUTS),
+    "q": Number(0, 100),
+    "variance": Several(Number(above=0), "a positive number, or a list of one for each feature", alone=True),
+    "methods": Several(Text(), "a name, or a list of names", alone=True),
+    "labels": Several(Kind(object, "a label"), "a list of labels"),
+    "function": Function(),
     "groups": Kind(Mapping, "a dict from names to lists of features, such as {'colour': ['red', 'blue']}"),
     "separator": Text(1),
     "source": OneOf("input", "latent"),

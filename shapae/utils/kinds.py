@@ -36,9 +36,10 @@ class Integer:
 
     def accepts(self, given: Any) -> bool:
         """Return whether ``given`` is in the range."""
-        if not isinstance(given, int | np.integer) or isinstance(given, bool):
+        number = plain(given)
+        if not isinstance(number, int) or isinstance(number, bool):
             return False
-        return bool(self.least <= given <= self.most) and given != self.excluded
+        return self.least <= number <= self.most and number != self.excluded
 
     def __str__(self) -> str:
         most = "2**32 - 1" if self.most == 2**32 - 1 else self.most
@@ -63,9 +64,10 @@ class Number:
 
     def accepts(self, given: Any) -> bool:
         """Return whether ``given`` is in the range."""
-        if not isinstance(given, int | float | np.integer | np.floating) or isinstance(given, bool):
+        number = plain(given)  # float32 would be compared with the largest float64 in float32
+        if not isinstance(number, int | float) or isinstance(number, bool):
             return False
-        return bool(self.least <= given <= self.most) and (self.above is None or bool(given > self.above))
+        return self.least <= number <= self.most and (self.above is None or number > self.above)
 
     def __str__(self) -> str:
         example = self.example and f", such as {self.example}"
@@ -145,22 +147,28 @@ class Several:
         words: The whole in words.
         alone: Whether a single item stands for a list of it.
         count: Number of items; None for any number.
+        least: Smallest number of items.
+        ordered: Whether the order of the items counts, which a set does not have.
     """
 
     each: Any
     words: str
     alone: bool = False
     count: int | None = None
+    least: int = 0
+    ordered: bool = True
 
     def accepts(self, given: Any) -> bool:
         """Return whether ``given`` is a list of such items."""
         if self.alone and self.each.accepts(given):
             return True
-        if isinstance(given, str | bytes | Mapping | set | frozenset) or not isinstance(given, Collection):
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Collection):
             return False
-        return (
-            getattr(given, "ndim", 1) == 1 and self.count in (None, len(given)) and all(map(self.each.accepts, given))
-        )
+        if self.ordered and isinstance(given, set | frozenset):
+            return False
+        if getattr(given, "ndim", 1) != 1 or self.count not in (None, len(given)) or len(given) < self.least:
+            return False
+        return all(map(self.each.accepts, given))
 
     def __str__(self) -> str:
         return self.words
@@ -182,11 +190,12 @@ class Name:
 
 
 class Output:
-    """A name or a position of an output."""
+    """A name or a position of an output; also a position in a tensor, of which lists are made."""
 
     def accepts(self, given: Any) -> bool:
         """Return whether ``given`` is a string or an integer."""
-        return isinstance(given, str) or Integer().accepts(given)
+        number = given.item() if isinstance(given, Tensor) and given.ndim == 0 else given
+        return isinstance(number, str) or Integer().accepts(number)
 
     def __str__(self) -> str:
         return "a name or a position"

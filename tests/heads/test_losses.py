@@ -68,9 +68,12 @@ def test_a_loss_may_be_a_module(model):
     ("make", "message"),
     [
         (lambda: losses.Huber(0), "delta must be a positive number, got 0"),
-        (lambda: losses.GaussianNLL([1, -2]), r"variance must be positive, got \[1\.0, -2\.0\]"),
-        (lambda: losses.GaussianNLL(np.nan), "variance must be positive, got nan"),
-        (lambda: losses.as_loss(len), "must be a name or a torch.nn.Module of .reconstruction, target., got <built-in"),
+        (lambda: losses.GaussianNLL([1, -2]), r"variance must be a positive number, .* got \[1, -2\]"),
+        (lambda: losses.GaussianNLL(np.nan), "variance must be a positive number, .* got nan"),
+        (
+            lambda: losses.as_loss(len),
+            "must be a name or a torch.nn.Module of .reconstruction, target., got builtin_function_or_method",
+        ),
         (
             lambda: heads.FeatureError(loss="l2"),
             r"'l2' gives one number per row, not one per feature\. Use one of \['mse', 'mae', 'huber', ",

@@ -20,7 +20,8 @@ from shapae.tables import aside as kept
 from shapae.tables.background import read_background
 from shapae.tables.files import is_path
 from shapae.tables.table import Table, read_table
-from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.kinds import Kind
 
 # Number of anomalies if nothing else says how many.
 TOP = 10
@@ -213,8 +214,9 @@ def _check_explainer(explainer: Explainer) -> None:
     """Check that the explainer attributes the reconstruction error to features or groups of them.
 
     Raises:
-        DataError: It explains another head, or latents.
+        DataError: It is none, or explains another head, or latents.
     """
+    check_argument("explainer", explainer, Kind(Explainer, "an Explainer"))
     head = explainer._score.head
     if not isinstance(head, ReconstructionError) or explainer._score.source != "input":
         raise DataError(

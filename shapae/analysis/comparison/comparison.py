@@ -24,9 +24,13 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.plots._figure import new_figure
 from shapae.tables.background import read_background
 from shapae.tables.table import Table, read_table
-from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.constraints import CONSTRAINTS, check_arguments, check_optional
+from shapae.utils.kinds import Kind, Several
 from shapae.utils.parallel import progress_bar
 
+CONSTRAINTS["backends"] = Several(
+    Kind((str, Backend), "a backend"), "a name, a backend, or a list of one of them or more", alone=True, least=1
+)
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"
 
@@ -152,7 +156,7 @@ def compare(
         UnknownName: There is no such backend.
     """
     check_arguments(tolerance=tolerance, probes=probes, top=top, seed=seed, memory=memory)
-    check_optional(n_jobs=n_jobs, progress=progress, feature_names=feature_names)
+    check_optional(n_jobs=n_jobs, progress=progress, feature_names=feature_names, backends=backends)
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     settings["feature_names"] = feature_names
     table = read_table(X, "rows")

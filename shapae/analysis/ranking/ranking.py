@@ -89,7 +89,9 @@ def rank_features(
     ['permutation:error', 'permutation:reconstruction', 'weights:gedeon']
     """
     check_arguments(repeats=repeats, seed=seed)
-    check_optional(n_jobs=n_jobs, progress=progress, sample=sample, groups=groups, fit=fit, folder=folder)
+    check_optional(
+        n_jobs=n_jobs, progress=progress, sample=sample, groups=groups, fit=fit, folder=folder, methods=methods
+    )
     start, requested = time.perf_counter(), _requested_quantities(methods, fit)
     inputs = _read_inputs(model, X, background, sample, seed)
     ranked = players(groups or {}, inputs.names, disjoint=True)
