@@ -57,16 +57,15 @@ def result(name: str) -> Any:
 
 
 def arrays(each: Any, depth: int = 5) -> list[Any]:
-    """All arrays in an object, in the order of its parts."""
-    if isinstance(each, torch.Tensor):
-        return [each.detach().numpy()]
-    if isinstance(each, np.ndarray | pd.DataFrame | pd.Series | pd.Index):
+    """All arrays in an object, in the order of its parts; of an explainer, its values; of a module, its weights."""
+    if isinstance(each, Explainer):
+        return [each(X[:3]).values, each.background.numpy()]
+    if isinstance(each, torch.nn.Module):
+        return [weight.detach().numpy() for weight in each.parameters()]
+    if isinstance(each, np.ndarray | pd.DataFrame | pd.Series | pd.Index | int | float):
         return [np.asarray(each)]
-    parts = (
-        each
-        if isinstance(each, list | tuple)
-        else (each if isinstance(each, dict) else getattr(each, "__dict__", {})).values()
-    )
+    parts = each if isinstance(each, list | tuple) else vars(each) if hasattr(each, "__dict__") else each
+    parts = parts.values() if isinstance(parts, dict) else parts if isinstance(parts, list | tuple) else []
     return [array for part in parts for array in arrays(part, depth - 1)] if depth else []
 
 
@@ -75,13 +74,11 @@ def copied(name: str, how: str) -> Callable[[Path], None]:
         one = result(name)
         other = COPIES[how](one, folder)
         assert type(other) is type(one)
-        assert repr(other) == repr(one) or name == "Estimate"
+        assert repr(other) == repr(one)
         before, after = arrays(one), arrays(other)
-        assert len(before) == len(after) > (name == "Autoencoder")
+        assert len(after) == len(before) > 0
         for got, want in zip(after, before, strict=True):
             np.testing.assert_array_equal(got, want)
-        if isinstance(one, Explainer):
-            np.testing.assert_array_equal(other(X[:3]).values, one(X[:3]).values)
 
     return cause
 
