@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import shap
 import torch
 from numpy.typing import NDArray
 
@@ -120,6 +119,8 @@ class Importance:
         Raises:
             DataError: It has no rows, features or outputs; or it is another result.
         """
+        import shap  # which the explainer does not need
+
         check_argument("explanation", explanation, Kind(shap.Explanation, "an Explanation"))
         parts = ExplanationArrays.of(explanation)
         if not parts.values.size:

@@ -57,7 +57,7 @@ class Frame:
 
 
 READINGS = ("reading", "expected", "low", "high", "error", "contribution", "reading_text", "expected_text")
-# What the arguments of plots may be, besides those of the table.
+# Constraints of arguments of plots, besides those of the table.
 CONSTRAINTS |= {
     "ax": Drawable(),
     "clusters": Kind(Mapping, "a dict from names to lists of features"),

@@ -32,7 +32,7 @@ PATH = Kind((str, os.PathLike), "a path, such as 'results'")
 NAMES = Several(Name(), "a list of names")
 OUTPUTS = Several(Output(), "a name or a position, or a list of them", alone=True)
 MEMBERS = Several(Label(), "a list of one name or more", least=1, ordered=False)
-# What each argument may be, if it is not None.
+# Constraint of each argument by its name, for arguments that are not None.
 CONSTRAINTS: dict[str, Constraint] = {
     "n_jobs": Integer(excluded=0),
     "seed": Integer(0, 2**32 - 1),

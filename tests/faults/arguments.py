@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ import torch
 
 import shapae
 from shapae.errors import ShapaeError
+from shapae.plots._results import Drawable, Frame
 from shapae.utils import kinds
 from shapae.utils.constraints import CONSTRAINTS
 from shapae.utils.memory import ByteCount
@@ -35,6 +37,8 @@ WRONG: dict[Any, list[Any]] = {
     kinds.Function: [5, "abs", int],
     kinds.Several: [{}, {"a": 1}, {"a"}, 1.5, [None], [["a"]], [b"a"], [True], np.eye(2), object()],
     kinds.Label: [[0], {}, np.arange(2), torch.arange(2), True],
+    Frame: [5, [1.0], np.eye(2), pd.DataFrame(), pd.DataFrame({"a": ["x"]})],
+    Drawable: [5, "ax", matplotlib.figure.Figure(), [None]],
     ByteCount: ["x", "", -1, "-1GB", 0, float("nan"), float("inf"), HUGE, "1e400GB", "1.2.3", True, [1], b"1GB"],
 }
 # Reasons why parameters have no constraint, by the name of the parameter.
@@ -119,7 +123,8 @@ def wrong_values(name: str, parameter: inspect.Parameter) -> list[Any]:
     """Values that the constraint of a parameter does not accept."""
     constraint = CONSTRAINTS[parameter.name]
     values = [each for each in WRONG[type(constraint)] if not constraint.accepts(each)]
-    values += [bound + step for bound, step in _ends(constraint) if abs(bound) < 2**40]
+    ends = _ends(constraint) if isinstance(constraint, kinds.Integer | kinds.Number) else []
+    values += [bound + step for bound, step in ends if abs(bound) < 2**40]
     return values + ([None] if parameter.default is not None else [])
 
 

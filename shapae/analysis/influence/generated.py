@@ -44,7 +44,7 @@ def generate_rows(
         (n, d), in the units of ``X``.
 
     Raises:
-        TooLarge: There is no memory for so many rows.
+        TooLarge: The rows do not fit into memory.
         DataError: ``n`` is less than 1, or ``X`` is not a table of finite numbers.
         ModelError: The model has no known encoder or decoder, or its preprocessing can't be undone.
 
