@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, Any
 from shapae.backends.base import Attribution, Backend, RowwiseBackend
 from shapae.backends.game import Game
 from shapae.errors import MissingPackage, ModelError, UnknownName
+from shapae.utils.constraints import check_argument, check_arguments
+from shapae.utils.kinds import Text, written
 from shapae.utils.moments import Moments
+from shapae.utils.text import one_line
 
 if TYPE_CHECKING:
     from shapae.backends.coalitions import Coalitions
@@ -75,10 +78,10 @@ def register(name: str, make: Callable[[], Backend]) -> None:
         make: Called without arguments, such as a class; it returns the backend.
 
     Raises:
-        ModelError: The name is no string, or belongs to a backend of shapae; or ``make`` does not make a backend.
+        DataError: The name is no string, or it is empty.
+        ModelError: The name belongs to a backend of shapae; or ``make`` does not make a backend.
     """
-    if not isinstance(name, str) or not name:
-        raise ModelError(f"the name of a backend must be a string that is not empty, got {name!r}.")
+    check_argument("name", name, Text(1))
     if name in _BUILT_IN:
         raise ModelError(f"the name {name!r} belongs to a backend of shapae. Register yours under another name.")
     if not callable(make):
@@ -86,7 +89,14 @@ def register(name: str, make: Callable[[], Backend]) -> None:
             f"a backend is registered by its class, got an object of {type(make).__name__}. "
             f"Write register({name!r}, {type(make).__name__}), or hand the object to Explainer(..., backend=...)."
         )
-    as_backend(make())
+    try:
+        made = make()
+    except Exception as error:
+        raise ModelError(
+            f"the backend {name!r} can't be made without arguments: {type(error).__name__}: {one_line(error)}. "
+            f"Register a function that knows them: register({name!r}, lambda: MyBackend(argument))."
+        ) from error
+    as_backend(made)
     _REGISTERED[name] = make
 
 
@@ -98,6 +108,7 @@ def named(name: str) -> Backend:
         MissingPackage: The backend needs a library that is not installed, but could be.
         ModuleNotFoundError: Another package is not installed.
     """
+    check_arguments(name=name)
     if name in _REGISTERED:
         return as_backend(_REGISTERED[name]())
     if name not in _BUILT_IN:
@@ -124,7 +135,8 @@ def as_backend(backend: str | Backend) -> Backend:
     if not isinstance(backend, Backend):
         call = f" Did you mean {backend.__name__}()?" if isinstance(backend, type) else ""
         raise ModelError(
-            f"the backend must be a name or an object of a subclass of shapae.backends.Backend, got {backend!r}.{call}"
+            f"the backend must be a name or an object of a subclass of shapae.backends.Backend, got {written(backend)}."
+            f"{call}"
         )
     return backend
 

@@ -14,7 +14,7 @@ from shapae.backends.exact import MAX_PLAYERS, Exact
 from shapae.backends.game import Game
 from shapae.backends.sampling import Sampling
 from shapae.deepshap import ManyOutputs
-from shapae.errors import DataError
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.memory import batches
 from shapae.utils.moments import Moments, gather
 
@@ -69,16 +69,8 @@ class Coalitions(Backend):
     unit = "gradients"
 
     def __init__(self, pairs: int | None = None, *, min_players: int = FEW_PLAYERS + 1) -> None:
-        if pairs is not None and (type(pairs) is not int or pairs < 1):
-            raise DataError(
-                f"pairs is the number of pairs of coalitions for each background row, 1 or more, got {pairs!r}. Write "
-                f"Coalitions(pairs={MIN_PAIRS})."
-            )
-        if type(min_players) is not int:
-            raise DataError(
-                f"min_players is the smallest number of players that are not left to other backends, an integer, got "
-                f"{min_players!r}. Write Coalitions(min_players={FEW_PLAYERS + 1})."
-            )
+        check_optional(pairs=pairs)
+        check_arguments(min_players=min_players)
         self.pairs, self.min_players = pairs, min_players
 
     def for_game(self, game: Game, tolerance: float | None) -> Backend:

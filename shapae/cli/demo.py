@@ -14,6 +14,8 @@ from shapae.datasets.synthetic import EncoderDecoder
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance
+from shapae.tables.table import read_table
+from shapae.utils.constraints import check_arguments
 from shapae.utils.context import seeded
 from shapae.utils.progress import progress_bar
 
@@ -24,6 +26,7 @@ class GeneAutoencoder(EncoderDecoder):
     """Autoencoder of d -> 0.75 d -> 0.5 d -> 0.75 d -> d units, with ReLU between the layers of each half."""
 
     def __init__(self, d: int = 765) -> None:
+        check_arguments(d=d)
         hidden, latent = int(0.75 * d), int(0.5 * d)
         super().__init__(
             nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, latent)),
@@ -42,7 +45,8 @@ def train(X: Any, *, epochs: int = 20, seed: int = 0) -> GeneAutoencoder:
     Returns:
         The model, in eval mode.
     """
-    rows = torch.tensor(pd.DataFrame(X).to_numpy(), dtype=torch.float32)
+    check_arguments(epochs=epochs, seed=seed)
+    rows = read_table(X, "rows").tensor(torch.empty(0, dtype=torch.float32), "rows")
     with seeded(seed):
         model = GeneAutoencoder(rows.shape[1])
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -67,6 +71,7 @@ def run(folder: Path, *, force: bool = False) -> str:
     Raises:
         OutputError: ``folder`` holds other files.
     """
+    check_arguments(folder=folder, force=force)
     found: list[Explanation] = []
 
     def explain() -> Report:

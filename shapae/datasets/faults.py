@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from shapae.errors import DataError
+from shapae.utils.constraints import check_arguments
+
 # Goods and their mean log amounts; see ``transactions``.
 GOODS = {"groceries": 3.5, "fuel": 4.0, "travel": 6.0, "electronics": 6.5, "rent": 7.0}
 # Payment methods and their mean hours.
@@ -62,6 +65,8 @@ def sensors(
         noise: Standard deviation of the independent noise of each sensor.
         seed: Random seed.
     """
+    check_arguments(n=n, d=d, faulty=faulty, most=most, shift=shift, drivers=drivers, noise=noise, seed=seed)
+    _check_shift(shift)
     rng = np.random.default_rng(seed)
     weights, latents = rng.standard_normal((drivers, d)), rng.standard_normal((n + faulty, drivers))
     table = np.tanh(latents @ weights) + noise * rng.standard_normal((n + faulty, d))
@@ -90,6 +95,8 @@ def transactions(
         shift: See ``sensors``.
         seed: Random seed.
     """
+    check_arguments(n=n, faulty=faulty, most=most, shift=shift, seed=seed)
+    _check_shift(shift)
     rng = np.random.default_rng(seed)
     total, noise = n + faulty, rng.standard_normal((n + faulty, 3))
     goods = rng.choice(len(GOODS), total)
@@ -115,6 +122,16 @@ def _random_subsets(rng: np.random.Generator, rows: int, d: int, most: int) -> N
     """Draw a mask (rows, d), bool, with 1 to ``most`` columns in each row."""
     ranks = rng.random((rows, d)).argsort(axis=1).argsort(axis=1)
     return np.asarray(ranks < rng.integers(1, most + 1, size=(rows, 1)))
+
+
+def _check_shift(shift: tuple[float, float]) -> None:
+    """Check that the smallest shift is not larger than the largest one.
+
+    Raises:
+        DataError: It is.
+    """
+    if shift[0] > shift[1]:
+        raise DataError(f"shift must be the smallest and the largest shift, got {shift}.")
 
 
 def _shifts(rng: np.random.Generator, shift: tuple[float, float], shape: Sequence[int]) -> NDArray[Any]:

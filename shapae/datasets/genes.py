@@ -6,6 +6,9 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from shapae.errors import DataError
+from shapae.utils.constraints import check_arguments
+
 
 @dataclass(frozen=True, eq=False)
 class Genes:
@@ -74,17 +77,18 @@ def gene_modules(
         seed: Random seed.
 
     Raises:
-        ValueError: There are fewer than two genes per module, or fewer genes in modules than ``duplicates``.
+        DataError: There are fewer than two genes per module, or fewer genes in modules than ``duplicates``.
     """
+    check_arguments(n=n, d=d, modules=modules, noise=noise, duplicates=duplicates, seed=seed)
     if d < 2 * modules:
-        raise ValueError(
+        raise DataError(
             f"{modules} modules need at least {2 * modules} genes, got d={d}. Set d={2 * modules} or larger."
         )
     rng = np.random.default_rng(seed)
     module = np.arange(d) // (d // (2 * modules))
     drives = module == np.arange(modules)[:, None]
     if duplicates > drives.sum():
-        raise ValueError(
+        raise DataError(
             f"only the {drives.sum()} genes of modules can be duplicated, got duplicates={duplicates}. "
             f"Set duplicates={drives.sum()} or smaller."
         )

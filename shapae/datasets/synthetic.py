@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shapae.utils.constraints import check_argument, check_arguments
 from shapae.utils.context import seeded
+from shapae.utils.kinds import Integer
 
 
 class EncoderDecoder(nn.Module):
@@ -91,6 +93,8 @@ def linear_autoencoder(
         passed: Number of features that are passed through; they are the last features.
         seed: Random seed.
     """
+    check_arguments(n=n, d=d, latents=latents, seed=seed)
+    check_argument("passed", passed, Integer(0, d - 1))
     used, rng = d - passed, np.random.default_rng(seed)
     into, out = np.zeros((latents + passed, d)), np.zeros((d, latents + passed))
     into[:latents, :used] = rng.standard_normal((latents, used)) / used**0.5
@@ -119,6 +123,7 @@ def block_autoencoder(
         hidden: Number of hidden units per block, in the encoder and in the decoder.
         seed: Random seed.
     """
+    check_arguments(n=n, blocks=blocks, size=size, unused=unused, hidden=hidden, seed=seed)
     rng, d = np.random.default_rng(seed), blocks * size + unused
     eye = np.eye(blocks)
     wide, narrow = np.kron(eye, np.ones((hidden, size))), np.kron(eye, np.ones((1, hidden)))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shapae.backends import Backend, as_backend
-from shapae.errors import DataError
 from shapae.explainer.binding import bind_game
 from shapae.explainer.chunks import result_bytes
 from shapae.explainer.estimate import Estimate, estimate
@@ -30,6 +29,8 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.tables.background import read_background
 from shapae.tables.labels import read_groups
 from shapae.tables.table import resolve_feature_names
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.kinds import Integer, plain
 from shapae.utils.memory import parse_bytes
 
 if TYPE_CHECKING:
@@ -90,15 +91,18 @@ class Explainer(InFiles):
         groups: Mapping[str, Sequence[str]] | None = None,
         source: str = "input",
     ) -> None:
-        self._given_backend = as_backend(backend)
+        check_arguments(seed=seed, memory=memory, source=source)
+        check_optional(
+            n_jobs=n_jobs, progress=progress, tolerance=tolerance, groups=groups, feature_names=feature_names
+        )
+        self._given_backend, given_head, autoencoder = as_backend(backend), as_head(head), as_autoencoder(model)
         self.backend = backend if isinstance(backend, str) else backend.name
-        self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
-        self.memory, self.tolerance = parse_bytes(memory), tolerance
-        table = read_background(background)
+        self.n_jobs, self.seed, self.progress, self.tolerance = map(plain, (n_jobs, seed, progress, tolerance))
+        self.memory, table = parse_bytes(memory), read_background(background)
         self._origin, self._names = table.origin, resolve_feature_names(table.rows, feature_names, "background")
         self.head = head_name(head)
         bind = partial(bind_game, names=self._names, source=source, memory=self.memory, groups=groups)
-        self._game, self.background = bind(as_autoencoder(model), as_head(head), table)
+        self._game, self.background = bind(autoencoder, given_head, table)
         self._groups = {str(name): list(members) for name, members in groups.items()} if groups else None
         self._store = Store()
         self._choose_backend()
@@ -210,8 +214,10 @@ class Explainer(InFiles):
             DataError: There are several outputs, or fewer than two features; for others see ``__call__``.
             UnknownName: There is no such feature.
         """
+        check_argument("top", top, Integer(2))
+        check_optional(features=features)
         start, game = time.perf_counter(), self._game
-        check_pairs(game, self.head, top)
+        check_pairs(game, self.head)
         with self._running(X) as (names, rows, ordered):
             players = player_names(game, names)
             chosen = [*range(game.n_players)] if features is None else find_players(features, players)
@@ -236,8 +242,7 @@ class Explainer(InFiles):
             DataError: ``n`` is less than 1.
             TooLarge: Not even one row fits into ``memory``.
         """
-        if n < 1:
-            raise DataError(f"n must be the number of rows to explain, at least 1, got {n}.")
+        check_arguments(n=n)
         with self._running(self.background) as (_, rows, game):
             return estimate(trial(self._backend, game, rows, self._settings), n, 2 * result_bytes(self._game))
 

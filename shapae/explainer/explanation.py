@@ -20,6 +20,7 @@ from shapae.explainer.indexing import AXES, axes_of, resolve, take
 from shapae.explainer.layout import adds_up
 from shapae.explainer.record import describe_errors
 from shapae.tables.players import players
+from shapae.utils.constraints import check_arguments, check_optional
 
 _KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
 
@@ -123,8 +124,9 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             UnknownName: There is no such output.
         """
+        check_arguments(name=name)
         names = axis_names(self.output_names)
-        if not isinstance(name, str) or name not in names:
+        if name not in names:
             raise UnknownName("output", name, names)
         return self if isinstance(self.output_names, str) else self[..., name]
 
@@ -143,6 +145,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             DataError: A group is empty, or names a missing feature; or this is an explanation of one feature.
         """
+        check_arguments(groups=groups)
         if isinstance(self.feature_names, str):
             raise DataError(
                 f"the values of one feature, {self.feature_names!r}, can't be grouped. Group the explanation of all "
@@ -173,6 +176,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             DataError: A group is empty, or names a missing output; or this is an explanation of one output.
         """
+        check_arguments(groups=groups)
         if isinstance(self.output_names, str):
             raise DataError(
                 f"there is only one output, {self.output_names!r}. Explain several outputs, as with "
@@ -237,6 +241,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             DataError: ``adata`` does not have the explained rows or columns, or it is backed by a file.
             MissingPackage: anndata is not installed.
         """
+        check_optional(name=name)
         return to_anndata(ExplanationArrays.of(self), self.made_by, adata, name)
 
     def save(self, folder: str | Path) -> Path:
@@ -248,6 +253,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             OutputError: The folder holds other files.
         """
+        check_arguments(folder=folder)
         arrays = {name: getattr(self, name) for name in ("values", "base_values", "data", *_KEPT)}
         record = {name: getattr(self, name) for name in ("feature_names", "output_names", "made_by", "row_names")}
         return save_result(folder, "explanation", arrays, record | {"complete": adds_up(arrays | record)})
@@ -259,6 +265,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
+        check_arguments(folder=folder)
         return load_result(folder, "explanation", lambda complete=None, **parts: cls(**parts))
 
     def __getitem__(self, item: Any) -> "Explanation":
@@ -322,6 +329,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
 
     def percentile(self, q: float, axis: int | None = None) -> shap.Explanation:
         """Compute a percentile, as in shap."""
+        check_arguments(q=q)
         return self._plain().percentile(q, axis)
 
 

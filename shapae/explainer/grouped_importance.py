@@ -18,6 +18,7 @@ from shapae.explainer.files import load_result, plain_name, save_result
 from shapae.explainer.importance import MEASURES, Importance, RowAverages, average_groups
 from shapae.tables.labels import RowGroups, read_groups
 from shapae.tables.table import Table
+from shapae.utils.constraints import check_arguments
 from shapae.utils.records import to_json
 
 
@@ -205,6 +206,7 @@ class GroupedImportance(Mapping[Any, Importance]):
         Raises:
             OutputError: The folder holds other files.
         """
+        check_arguments(folder=folder)
         parts = [*self.groups.values(), self.overall]
         each = [one.over.to_arrays() | ({} if one.residual is None else {"residual": one.residual}) for one in parts]
         arrays = {name: np.stack([one[name] for one in each]) for name in each[0]}
@@ -222,6 +224,7 @@ class GroupedImportance(Mapping[Any, Importance]):
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
+        check_arguments(folder=folder)
         return load_result(folder, "grouped_importance", cls._of_arrays)
 
     @classmethod

@@ -17,7 +17,8 @@ from shapae.explainer.export import ExplanationArrays, averages_to_anndata
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import check_argument, check_arguments
+from shapae.utils.kinds import Kind
 from shapae.utils.moments import Array, Moments, concatenate
 from shapae.utils.records import to_json
 
@@ -120,8 +121,11 @@ class Importance:
         """Average an ``Explanation`` of one output or several.
 
         Raises:
-            DataError: It has no rows, features or outputs.
+            DataError: It has no rows, features or outputs; or it is another result.
         """
+        import shap  # which the explainer does not need
+
+        check_argument("explanation", explanation, Kind(shap.Explanation, "an Explanation"))
         parts = ExplanationArrays.of(explanation)
         if not parts.values.size:
             n, d, k = parts.values.shape
@@ -180,6 +184,7 @@ class Importance:
         Raises:
             UnknownName: There is no such output.
         """
+        check_arguments(name=name)
         if name not in self.output_names:
             raise UnknownName("output", name, list(self.output_names))
         at = list(self.output_names).index(name)
@@ -205,7 +210,8 @@ class Importance:
         Raises:
             DataError: ``most`` is not an integer, or less than 1.
         """
-        tables = {name: self.output(name).head(check_count("most", most)) for name in self.output_names}
+        check_arguments(most=most)
+        tables = {name: self.output(name).head(most) for name in self.output_names}
         return pd.concat(tables, names=["output", "feature"])
 
     def to_anndata(self, adata: Any = None) -> Any:
@@ -261,6 +267,7 @@ class Importance:
         Raises:
             OutputError: The folder holds other files.
         """
+        check_arguments(folder=folder)
         used = None if self.used is None else np.atleast_1d(self.used)  # of a single row
         arrays = self.over.to_arrays() | {"residual": self.residual, "used": used}
         record = {name: list(getattr(self, name)) for name in ("feature_names", "output_names")}
@@ -273,6 +280,7 @@ class Importance:
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
+        check_arguments(folder=folder)
         return load_result(folder, "importance", cls._of_arrays)
 
     @classmethod

@@ -9,6 +9,7 @@ import torch
 from shapae.explainer.core import Core
 from shapae.explainer.saved import FILES, asking_for_factory, check_changes, read_folder, reading, write_folder
 from shapae.explainer.twins import check_twin, check_unchanged, make_twin
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.directories import atomic_directory
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class InFiles(Core):
             ModelError: The factory can't be imported by its name, or makes another model.
             OutputError: The folder holds other files, or the state_dict holds more than dense tensors.
         """
+        check_arguments(folder=folder)
+        check_optional(factory=factory)
         saved = self._saved()
         with atomic_directory(Path(folder), replaces=FILES) as fresh, asking_for_factory(factory, saved):
             own = write_folder(saved, factory, fresh)
@@ -90,6 +93,8 @@ class InFiles(Core):
                 makes another model by now.
             DataError: The model or the background is among the changes.
         """
+        check_arguments(folder=folder)
+        check_optional(device=device)
         check_changes(changes)
         with reading(folder):
             saved = read_folder(Path(folder), changes, device)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shapae.explainer.files import load_result, save_result
+from shapae.utils.constraints import check_arguments
 
 _ARRAYS = ("values", "standard_errors", "data", "scores", "base_values")
 
@@ -78,6 +79,7 @@ class Interactions:
             At most ``most`` rows, indexed by both features: mean |interaction|, mean interaction, and the standard
             error of the latter over the random coalitions. An interaction is the whole index, both halves together.
         """
+        check_arguments(most=most)
         wholes, errors = (2 * part[:, *self._pairs] for part in (self.values, self.standard_errors))
         columns = {
             "mean_abs_interaction": np.abs(wholes).mean(axis=0),
@@ -112,6 +114,7 @@ class Interactions:
         Raises:
             OutputError: The folder holds other files.
         """
+        check_arguments(folder=folder)
         record = {"feature_names": list(self.feature_names), "made_by": self.made_by, "row_names": self.row_names}
         return save_result(folder, "interactions", {name: getattr(self, name) for name in _ARRAYS}, record)
 
@@ -122,4 +125,5 @@ class Interactions:
         Raises:
             OutputError: The files are missing, or they are not files of ``save``.
         """
+        check_arguments(folder=folder)
         return load_result(folder, "interactions", cls)

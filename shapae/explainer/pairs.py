@@ -29,13 +29,12 @@ from shapae.utils.random import row_seeds
 from shapae.utils.text import enumerate_names
 
 
-def check_pairs(game: Game, head: str, top: int) -> None:
+def check_pairs(game: Game, head: str) -> None:
     """Check that there is one output, and that there are pairs of players.
 
     Args:
         game: Its score is a ``Score``.
         head: Name of the head, for messages.
-        top: Number of players that are wanted.
 
     Raises:
         DataError: There are several outputs, or fewer than two players.
@@ -47,8 +46,6 @@ def check_pairs(game: Game, head: str, top: int) -> None:
             f"interactions are those of one output, but {head} has {score.width}: "
             f"{enumerate_names(score.outputs(), 'output')}. Choose one, such as head='latent:3'."
         )
-    if not isinstance(top, int | np.integer) or top < 2:
-        raise DataError(f"top must be the number of features whose pairs are wanted, at least 2, got {top!r}.")
     if game.n_players < 2:
         raise DataError("interactions need two features, or two groups, but there is one. Explain its values alone.")
 

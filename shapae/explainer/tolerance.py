@@ -1,7 +1,5 @@
 """Whether an explainer can stop at a tolerance."""
 
-import numpy as np
-
 from shapae.backends.base import Backend
 from shapae.backends.game import Game
 from shapae.errors import DataError
@@ -9,7 +7,7 @@ from shapae.heads.score import Score
 
 
 def check_tolerance(tolerance: float | None, backend: Backend, game: Game, head: str) -> None:
-    """Check that a ``tolerance`` is a positive number, and that the standard errors that it is tested by are known.
+    """Check that the standard errors that a ``tolerance`` is tested by are known.
 
     Args:
         tolerance: See ``Explainer``.
@@ -18,12 +16,10 @@ def check_tolerance(tolerance: float | None, backend: Backend, game: Game, head:
         head: Name of the head, for messages.
 
     Raises:
-        DataError: It is not, or they are not.
+        DataError: They are not.
     """
     if tolerance is None:
         return
-    if not 0 < tolerance < np.inf:
-        raise DataError(f"tolerance must be a positive number such as 0.05, or None, got {tolerance!r}.")
     if not backend.splits_background and not backend.n_samples:
         raise DataError(
             f"backend={backend.name!r} needs the whole background at once and samples nothing, so that it can't "

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from torch import Tensor, nn
 
 from shapae.models.autoencoder import Autoencoder
+from shapae.utils.constraints import check_optional
 from shapae.utils.registry import Registry
 
 Choice = str | int | Sequence[str | int] | None
@@ -31,7 +33,8 @@ class Head(nn.Module):
 
     def __init__(self, chosen: Choice = None) -> None:
         super().__init__()
-        if isinstance(chosen, (str, int)):
+        check_optional(chosen=chosen)
+        if isinstance(chosen, str | int | np.integer):
             chosen = [chosen]
         self.chosen = None if chosen is None else [each if isinstance(each, str) else int(each) for each in chosen]
 
@@ -75,6 +78,7 @@ class PerUnitHead(Head):
     quantity = ""
 
     def __init__(self, units: Choice = None) -> None:
+        check_optional(units=units)
         super().__init__(units)
 
     def output_names(self, features: Sequence[str], width: int) -> list[str]:

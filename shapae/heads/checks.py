@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shapae.errors import ModelError
+from shapae.errors import ModelError, ShapaeError
 from shapae.heads.losses import checked_losses
 from shapae.heads.score import Score
 from shapae.models.autoencoder import Autoencoder
@@ -16,6 +16,7 @@ from shapae.models.preprocess import column_names
 from shapae.tables.columns import check_expected_names
 from shapae.tables.table import Table
 from shapae.utils.random_trace import random_operators
+from shapae.utils.text import one_line
 from shapae.utils.torch_trace import first_nonfinite
 
 # Number of rows at each end of a batch that are also scored alone.
@@ -57,11 +58,27 @@ def check_score(score: Score, rows: Tensor) -> None:
         copies = torch.stack([score(rows[row].expand_as(rows))[row] for row in (0, -1)])
         _check_rows_independent(batch[[0, -1]], copies, tolerance)
         ends = [*range(len(rows))[:SCORED_ALONE], *range(len(rows))[-SCORED_ALONE:]]
-        try:
-            alone = torch.cat([score(rows[row : row + 1]) for row in ends])
-        except ValueError:  # batch statistics of a single row
-            alone = torch.full_like(batch[ends], torch.inf)
+        alone = _score_alone(score, rows, ends)
         _check_rows_independent(batch[ends], alone, rounding_tolerance(batch, score.eps, rows))
+
+
+def _score_alone(score: Score, rows: Tensor, ends: list[int]) -> Tensor:
+    """Score some rows, each as a batch of one row.
+
+    Raises:
+        ShapaeError: The score refuses the row.
+        ModelError: The model fails on a single row.
+    """
+    try:
+        return torch.cat([score(rows[row : row + 1]) for row in ends])
+    except ShapaeError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the model or the head mixes rows: it runs on {len(rows)} rows, but on a single row it fails, "
+            f"{type(error).__name__}: {one_line(error)}. Each row must be scored by itself, without "
+            f"statistics of a batch, such as BatchNorm with track_running_stats=False."
+        ) from error
 
 
 def check_more_rows(score: Score, rows: Tensor, others: Tensor) -> None:
@@ -73,7 +90,7 @@ def check_more_rows(score: Score, rows: Tensor, others: Tensor) -> None:
         others: (m, d), some of the rows of before.
     """
     ends, agrees = sorted({*range(len(rows))[:SCORED_ALONE], *range(len(rows))[-SCORED_ALONE:]}), False
-    with torch.no_grad(), checked_losses(score), suppress(ValueError):  # batch statistics of a single row
+    with torch.no_grad(), checked_losses(score), suppress(Exception):  # which the full check describes
         batch = score(torch.cat([rows, others[:SCORED_ALONE]]))
         alone = torch.cat([score(rows[row : row + 1]) for row in ends])
         agrees = bool((batch[ends] - alone).abs().max() <= rounding_tolerance(batch, score.eps, rows))

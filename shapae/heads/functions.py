@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.heads.base import HEADS, Head
+from shapae.utils.constraints import check_arguments
+from shapae.utils.kinds import written
 from shapae.utils.text import DEVICES_DIFFER, LEAVES_TORCH, SEVERAL_DEVICES
 
 HeadFunction = Callable[..., Tensor]
@@ -73,7 +75,7 @@ def as_head(head: str | nn.Module | HeadFunction) -> nn.Module:
         call = f" Did you mean {head.__name__}()?" if isinstance(head, type) else ""
         raise ModelError(
             f"the head must be a name, a torch.nn.Module, or a function of the autoencoder and the rows, got "
-            f"{head!r}.{call}"
+            f"{written(head)}.{call}"
         )
     return FunctionHead(head)
 
@@ -87,6 +89,7 @@ def named(name: str) -> Head:
     Raises:
         UnknownName: There is no such head; the message lists all names.
     """
+    check_arguments(name=name)
     kind, colon, choice = name.partition(":")
     head = HEADS[kind]()
     if colon:
@@ -126,6 +129,8 @@ def output_names(head: nn.Module, features: Sequence[str], width: int) -> list[s
 KNOWN_ERRORS = {
     **dict.fromkeys(DEVICES_DIFFER, SEVERAL_DEVICES),
     "Can't call numpy()": LEAVES_TORCH,
+    "Inference tensors": "has tensors that were made within torch.inference_mode(), with which nothing has a gradient. "
+    "Copy the model outside of it, copy.deepcopy(model), or use backend='sampling', which needs no gradients.",
     "between 0 and 1": "computes a binary cross-entropy of numbers that are not between 0 and 1, which rows with some "
     "replaced features may have even if no row has. If these are logits, use the loss 'bce_with_logits', or "
     "torch.nn.functional.binary_cross_entropy_with_logits.",

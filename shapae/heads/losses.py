@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import DataError, ModelError
+from shapae.utils.constraints import check_arguments
+from shapae.utils.kinds import written
 from shapae.utils.registry import Registry
 
 __all__ = [
@@ -32,6 +34,7 @@ class Elementwise(nn.Module):
     """An elementwise function as a module, so that explainers with hooks detect it."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        check_arguments(function=function)
         super().__init__()
         self.function = function
 
@@ -116,7 +119,7 @@ class Huber(ElementwiseLoss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        _check_positive("delta", delta)
+        check_arguments(delta=delta)
         super().__init__(_Huber(delta))
 
 
@@ -132,8 +135,8 @@ class GaussianNLL(Loss):
 
     def __init__(self, variance: float | Sequence[float] | Tensor = 1.0) -> None:
         super().__init__()
+        check_arguments(variance=variance.tolist() if isinstance(variance, Tensor) else variance)
         self.register_buffer("variance", torch.as_tensor(variance, dtype=torch.float64).clone())
-        _check_positive("variance", self.variance)
         self.square = Elementwise(torch.square)
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
@@ -238,7 +241,9 @@ def as_loss(loss: str | nn.Module, *, by_feature: bool = False) -> nn.Module:
     """
     module = LOSSES[loss]() if isinstance(loss, str) else loss
     if not isinstance(module, nn.Module):
-        raise ModelError(f"the loss must be a name or a torch.nn.Module of (reconstruction, target), got {loss!r}.")
+        raise ModelError(
+            f"the loss must be a name or a torch.nn.Module of (reconstruction, target), got {written(loss)}."
+        )
     if by_feature and not getattr(module, "by_feature", True):
         names = [name for name, kind in LOSSES.items() if getattr(kind, "by_feature", True)]
         raise ModelError(f"the loss {loss!r} gives one number per row, not one per feature. Use one of {names}.")
@@ -328,12 +333,6 @@ def _check_inputs(loss: nn.Module, inputs: tuple[Any, ...]) -> None:
         loss.check(*inputs)
     else:
         check_shares(str(loss), inputs[1], inputs[0] if isinstance(loss, nn.BCELoss) else None)
-
-
-def _check_positive(name: str, number: float | Tensor) -> None:
-    value = torch.as_tensor(number)
-    if not (torch.isfinite(value) & (value > 0)).all():
-        raise ModelError(f"{name} must be positive, got {value.tolist()}.")
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names

@@ -10,6 +10,8 @@ from shapae.heads.base import HEADS, Choice, Head, ScalarHead
 from shapae.heads.losses import as_loss
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.kinds import Kind
 
 
 @HEADS.register("reconstruction_error")
@@ -29,7 +31,7 @@ class ReconstructionError(ScalarHead):
             loss(r_j(z), x_j), so that the values show which features let the model reconstruct this row.
 
     Raises:
-        ModelError: ``target`` is neither "moving" nor "fixed".
+        DataError: ``target`` is neither "moving" nor "fixed".
 
     Reference:
         Antwarg et al., 2021, https://arxiv.org/abs/1903.02407
@@ -39,8 +41,7 @@ class ReconstructionError(ScalarHead):
 
     def __init__(self, loss: str | nn.Module = "mse", target: str = "moving") -> None:
         super().__init__()
-        if target not in ("moving", "fixed"):
-            raise ModelError(f"the target of the reconstruction error must be 'moving' or 'fixed', got {target!r}.")
+        check_arguments(target=target)
         self.loss, self.anchored = as_loss(loss), target == "fixed"
         if loss != "mse":
             self.output = f"reconstruction error ({loss if isinstance(loss, str) else type(loss).__name__})"
@@ -66,12 +67,10 @@ class _PerFeatureHead(Head):
     """
 
     def __init__(self, features: Choice, loss: str | nn.Module, worst: int | None) -> None:
+        check_optional(features=features, worst=worst)
         super().__init__(features)
-        if worst is not None and (features is not None or worst < 1):
-            raise ModelError(
-                f"worst must be at least 1, and can't be combined with features=, got worst={worst!r} and "
-                f"features={features!r}."
-            )
+        if worst is not None and features is not None:
+            raise ModelError(f"worst={worst} and features= can't be combined. Give one of them.")
         self.loss, self.worst, self.anchored = as_loss(loss, by_feature=True), worst, worst is not None
 
     def losses(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
@@ -166,6 +165,9 @@ class ErrorFromOthers(_PerFeatureHead):
     groups: Tensor | None
 
     def __init__(self, worst: int = 5, loss: str | nn.Module = "mse", groups: Tensor | None = None) -> None:
+        check_arguments(worst=worst)
+        if groups is not None:
+            check_argument("groups", groups, Kind(Tensor, "a tensor of d integers"), ", or None")
         super().__init__(None, loss, worst)
         self.register_buffer("groups", groups, persistent=False)
 

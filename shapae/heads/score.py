@@ -19,11 +19,13 @@ from shapae.models.precision import run_in_precision
 from shapae.models.unwrapping import share_parameters
 from shapae.tables.columns import numbered_features
 from shapae.tables.table import check_n_features, read_table, resolve_feature_names
+from shapae.utils.constraints import check_optional
 from shapae.utils.context import evaluate, inference_state
 from shapae.utils.hooks import hide_constants
 from shapae.utils.memory import CHUNK_BYTES, batched, bytes_per_row
 from shapae.utils.random_trace import draws_globally
 from shapae.utils.rounding import rounding_error
+from shapae.utils.text import one_line
 from shapae.utils.torch_trace import coarsest_dtype, runs_on_cudnn
 
 
@@ -90,8 +92,8 @@ class Score(nn.Module):
             raise
         except Exception as error:
             raise ModelError(
-                f"the model or the head {short_name(self.head)} fails on {where}: {type(error).__name__}: {error} "
-                f"A head takes the autoencoder and the rows, and returns (n,) or (n, k)."
+                f"the model or the head {short_name(self.head)} fails on {where}: {type(error).__name__}: "
+                f"{one_line(error).rstrip('.')}. A head takes the autoencoder and the rows, and returns (n,) or (n, k)."
             ) from error
         return numbers
 
@@ -258,6 +260,7 @@ def score(
     >>> shap.GradientExplainer(shapae.score(model, table), table).shap_values(table[:2]).shape
     (2, 3, 1)
     """
+    check_optional(feature_names=feature_names)
     autoencoder, module = as_autoencoder(model), as_head(head)
     table = read_table(X, "rows")
     names = resolve_feature_names(table, feature_names, "rows")

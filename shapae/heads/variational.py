@@ -7,6 +7,7 @@ from shapae.errors import ModelError
 from shapae.heads.base import HEADS, Choice, PerUnitHead, ScalarHead
 from shapae.heads.losses import Elementwise, as_loss
 from shapae.models.autoencoder import Autoencoder
+from shapae.utils.constraints import check_arguments
 
 
 @HEADS.register("latent_mean")
@@ -118,8 +119,9 @@ class ELBO(ScalarHead):
         self, loss: str | nn.Module = "gaussian_nll", *, beta: float = 1.0, draws: int = 0, seed: int = 0
     ) -> None:
         super().__init__()
-        if draws < 0 or draws == 1:
-            raise ModelError(f"draws must be 0 for the mean of the latents, or at least 2, got {draws}.")
+        check_arguments(beta=beta, draws=draws, seed=seed)
+        if draws == 1:
+            raise ModelError("draws must be 0 for the mean of the latents, or at least 2, got 1.")
         self.loss, self.divergence, self.exp = as_loss(loss, by_feature=True), Divergence(), Elementwise(torch.exp)
         self.beta, self.draws, self.seed = beta, draws, seed
 

@@ -226,9 +226,9 @@ def as_accessor(name: str, part: Any, model: nn.Module, *, keys: bool = True) ->
         return Field(FORWARD, rest)
     if isinstance(part, str) and has_path(model, part):
         return Part(part)
-    if keys and isinstance(part, (str, int)):
+    if keys and isinstance(part, str | int) and not isinstance(part, bool):
         return Field(FORWARD, part)
-    if part is not None and (isinstance(part, nn.Module) or not callable(part)):
+    if part is not None and (isinstance(part, nn.Module | type) or not callable(part)):
         got = repr(part) if isinstance(part, str) else type(part).__name__
         raise ModelError(
             f"{name} must be a function of the model and the rows, or the path of a part of the model, got {got}. "

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from shapae.errors import ModelError
 from shapae.models.autoencoder import Autoencoder
+from shapae.utils.constraints import check_arguments
+from shapae.utils.kinds import written
 
 __all__ = ["pyod", "scvi"]
 
@@ -88,7 +90,13 @@ def scvi(model: Any, *, batch: int = 0) -> Autoencoder:
     Args:
         model: The trained model.
         batch: Number of the batch that all rows are assigned to.
+
+    Raises:
+        ModelError: The model is another one.
     """
+    check_arguments(batch=batch)
+    if not all(hasattr(getattr(model, "module", None), each) for each in ("inference", "generative")):
+        raise ModelError(f"the model must be a trained scvi.model.SCVI, got {written(model)}.")
     latents = _Latents(batch)
     return Autoencoder(
         model.module, reconstruct=_Counts(batch), encode=latents, latent_distribution=latents, noise="mean"

@@ -18,7 +18,9 @@ from shapae.models.resolver import DECODERS
 from shapae.models.trials import Runner, Trials
 from shapae.models.understanding import Understanding, understand
 from shapae.models.unwrapping import single_precision_template, unwrap
+from shapae.models.weights import check_weights, hint_at_module
 from shapae.utils.context import inference_state
+from shapae.utils.kinds import Integer, written
 
 # Example of the code of each part, for errors.
 WHOLES = {"reconstruct": "m", "encode": "m.encoder", "decode": "m.decoder"}
@@ -80,10 +82,9 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
-            call = f" Did you mean {model.__name__}()?" if isinstance(model, type) else ""
-            raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}.{call}")
+            raise ModelError(f"the model must be a torch.nn.Module, got {written(model)}. {hint_at_module(model)}")
         self.model, self.noise = unwrap(model), _as_noise(noise)
-        self._settles_noise = noise == "auto"
+        self._settles_noise = isinstance(noise, str) and noise == "auto"
         self.preprocess = preprocessing.as_module(preprocess, single_precision_template(self.model))
         parts = {"reconstruct": reconstruct, "encode": encode, "latent_distribution": latent_distribution}
         self._given = {name: as_accessor(name, part, self.model) for name, part in parts.items()}
@@ -96,8 +97,9 @@ class Autoencoder(nn.Module):
         """Find the parts of the model on ``rows`` (n, d), again if that was done before.
 
         Raises:
-            ModelError: A part was given by a string that is both a key and a path.
+            ModelError: A part was given by a string that is both a key and a path; or the weights hold no numbers.
         """
+        check_weights(self.model)
         rows = rows[:TRIAL_ROWS].detach()
         with inference_state(self, rows):
             rows = rows.clone()
@@ -267,14 +269,16 @@ def arguments(autoencoder: Autoencoder) -> dict[str, Any]:
 
 
 def _as_noise(noise: str | int | Noise | None) -> Noise | None:
-    if noise == "mean":
+    if isinstance(noise, str) and noise == "mean":
         return zero_noise
-    if isinstance(noise, int):
+    if isinstance(noise, int) and Integer(0).accepts(noise):
         return FixedNoise(noise)
-    if noise == "auto" or noise is None:
+    if noise is None or (isinstance(noise, str) and noise == "auto"):
         return None
-    if isinstance(noise, str) or not callable(noise):
-        raise ModelError(f"noise must be 'auto', 'mean', the number of a draw, a function or None, got {noise!r}.")
+    if isinstance(noise, str | type) or not callable(noise):
+        raise ModelError(
+            f"noise must be 'auto', 'mean', the number of a draw, a function or None, got {written(noise)}."
+        )
     return noise
 
 

@@ -1,22 +1,24 @@
 """Models in files: their weights, and the name of the function that makes the model. Files of weights run no code."""
 
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from shapae.errors import ModelError, OutputError
 from shapae.models.autoencoder import Autoencoder
+from shapae.models.unreadable import describe_unreadable, refuse_compressed
+from shapae.utils.context import preserve_rng
 from shapae.utils.text import enumerate_names, one_line
+
+# Names of the state_dict of a model in a checkpoint.
+NESTED = ("state_dict", "model_state_dict")
 
 
 def load_model(factory: str, weights: Path) -> nn.Module:
@@ -45,7 +47,8 @@ def make_model(factory: str) -> nn.Module:
     """
     make = _import_factory(factory)
     try:
-        model = make()
+        with preserve_rng():  # the factory draws initial weights
+            model = make()
     except Exception as error:
         reason = one_line(error).rstrip(".")
         raise ModelError(f"{factory} can't be called without arguments: {type(error).__name__}: {reason}.") from error
@@ -93,19 +96,18 @@ def read_state(path: Path) -> dict[str, Any]:
         ModelError: The file can't be read, or holds something else.
     """
     try:
+        refuse_compressed(path)
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except ModelError:
+        raise
     except Exception as error:
-        if isinstance(error, pickle.UnpicklingError) and is_zipfile(path):
-            raise ModelError(
-                f"{path} holds more than weights: loading it would run "
-                f"{', '.join(get_unsafe_globals_in_checkpoint(path))}. Only a state_dict is loaded. If you trust the "
-                f"file, load it and save the weights: torch.save(model.state_dict(), 'weights.pt')."
-            ) from error
-        raise ModelError(f"can't read the weights in {path}: {one_line(error)}") from error
-    if not isinstance(state, dict):
-        raise ModelError(f"{path} must hold a state_dict, got {type(state).__name__}.")
-    nested = state.get("state_dict")  # of a checkpoint
-    return nested if isinstance(nested, dict) else state
+        raise ModelError(describe_unreadable(path, error)) from error
+    nested = state
+    if isinstance(state, dict):
+        nested = next((state[name] for name in NESTED if isinstance(state.get(name), dict)), state)
+    if not isinstance(nested, dict) or not all(isinstance(name, str) for name in nested):
+        raise ModelError(f"{path} must hold a state_dict, from names to tensors, got {type(nested).__name__}.")
+    return nested
 
 
 def write_state(state: Mapping[str, Any], path: Path) -> None:
@@ -131,7 +133,9 @@ def _is_plain(each: Any) -> bool:
 
 
 def _kind(each: Any) -> str:
-    return f"{each.dtype}, {each.layout}" if isinstance(each, Tensor) else type(each).__name__
+    if not isinstance(each, Tensor):
+        return type(each).__name__
+    return "on the device meta" if each.is_meta else f"{each.dtype}, {each.layout}"
 
 
 def load_state(model: nn.Module, state: Mapping[str, Any], what: str, factory: str) -> None:
@@ -151,15 +155,35 @@ def load_state(model: nn.Module, state: Mapping[str, Any], what: str, factory: s
             each.data = each.data.clone(memory_format=torch.contiguous_format)
     wraps = isinstance(model, Autoencoder) and model.state_dict().keys() != state.keys()
     inner: Any = model.model if wraps else model
+    _check_entries(inner.state_dict(), state, what, factory)
     try:
         missing, unexpected = inner.load_state_dict(state, strict=False)
-    except RuntimeError as error:
+    except Exception as error:  # of entries that a module reads by itself
         raise ModelError(f"{what} do not fit the model of {factory}: {one_line(error)}") from error
     if missing or unexpected:
-        raise ModelError(
-            f"{what} are not of the model of {factory}: {missing or 'none'} are missing, {unexpected or 'none'} are "
-            f"unexpected."
-        )
+        parts = [f"without {enumerate_names(missing, 'entry')}"] if missing else []
+        parts += [f"with unexpected {enumerate_names(unexpected, 'entry')}"] if unexpected else []
+        raise ModelError(f"{what} are not of the model of {factory}: they come {' and '.join(parts)}.")
+
+
+def _check_entries(own: Mapping[str, Any], state: Mapping[str, Any], what: str, factory: str) -> None:
+    """Check that the tensors of a state_dict are of the kinds and the shapes of those of the same names in another one.
+
+    Raises:
+        ModelError: They are not.
+    """
+    start = f"{what} do not fit the model of {factory}"
+    both = [(name, each, state[name]) for name, each in own.items() if name in state and isinstance(each, Tensor)]
+    kinds = [f"{name} ({_kind(given)})" for name, each, given in both if _is_plain(each) and not _is_plain(given)]
+    if kinds:
+        raise ModelError(f"{start}, which takes dense tensors of real numbers: {enumerate_names(kinds, 'entry')}.")
+    shapes = [
+        f"{name} {tuple(given.shape)} instead of {tuple(each.shape)}"
+        for name, each, given in both
+        if not is_lazy(each) and isinstance(given, Tensor) and given.shape != each.shape
+    ]
+    if shapes:
+        raise ModelError(f"{start}, by their shapes: {enumerate_names(shapes, 'entry')}.")
 
 
 def match_dtypes(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -50,11 +50,16 @@ def find_tensors(output: Any, depth: int = DEPTH) -> Iterator[tuple[Keys, Tensor
     """
     if isinstance(output, Distribution):
         yield from (((None, *keys), mean) for keys, mean in find_tensors(output.mean))
-    elif isinstance(output, Tensor) and output.is_floating_point():
+    elif isinstance(output, Tensor) and output.is_floating_point() and is_dense(output):
         yield (), output
     elif depth:
         for key, value in output_fields(output).items():
             yield from (((key, *keys), tensor) for keys, tensor in find_tensors(value, depth - 1))
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Return whether a tensor holds a number at each place: it is neither sparse nor nested nor on the device meta."""
+    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_meta
 
 
 def one_axis_less(tensor: Tensor) -> Tensor:
@@ -114,7 +119,7 @@ def describe_output(output: Any) -> str:
     "dict with 'loss' of shape () and 'code' of shape (4, 2)"
     """
     if isinstance(output, Tensor):
-        return f"shape {tuple(output.shape)}"
+        return _describe_tensor(output)
     fields = [f"{key!r} {_describe_value(value)}" for key, value in output_fields(output).items()]
     if fields:
         return f"{type(output).__name__} with {', '.join(fields[:-1])}{' and ' * (len(fields) > 1)}{fields[-1]}"
@@ -124,7 +129,19 @@ def describe_output(output: Any) -> str:
 
 
 def _describe_value(value: Any) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"({type(value).__name__})"
+    return f"of {_describe_tensor(value)}" if isinstance(value, Tensor) else f"({type(value).__name__})"
+
+
+def _describe_tensor(tensor: Tensor) -> str:
+    """Describe the shape of a tensor, and what keeps it from being a table of numbers."""
+    if tensor.is_nested:
+        return "a nested tensor"
+    faults = [
+        *([] if tensor.is_floating_point() else [str(tensor.dtype)]),
+        *([] if tensor.layout == torch.strided else [f"the layout {tensor.layout}"]),
+        *(["the device meta"] if tensor.is_meta else []),
+    ]
+    return f"shape {tuple(tensor.shape)}{faults and ' and ' or ''}{' and '.join(faults)}"
 
 
 def _has_rows(value: Any, n: int) -> bool:

@@ -8,9 +8,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from shapae.errors import ModelError, ShapaeError
 from shapae.models.unwrapping import deep_copy, parameters_and_buffers
+from shapae.models.weights import COMPUTED
 from shapae.utils.text import enumerate_names
 
 M = TypeVar("M", bound=nn.Module)
@@ -47,7 +49,7 @@ def row_dtypes(module: nn.Module, rows: Tensor) -> list[torch.dtype]:
 def _count_numbers(tensors: Iterable[Tensor]) -> Counter[torch.dtype]:
     counts = Counter[torch.dtype]()
     for each in tensors:
-        if each.is_floating_point():
+        if each.dtype in COMPUTED and not is_lazy(each):
             counts[each.dtype] += each.numel()
     return counts
 

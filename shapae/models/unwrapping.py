@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.errors import ModelError
+from shapae.models.weights import COMPUTED
 from shapae.utils.reachable import NUMBERS_AND_TEXT, reachable
 from shapae.utils.torch_private import ORIGINAL, is_compiled
 
@@ -122,5 +123,6 @@ def _floating(tensors: list[Tensor]) -> Iterator[Tensor]:
 
 def single_precision_template(model: nn.Module) -> Tensor:
     """Make an empty tensor of the dtype and device of ``model``, in at least single precision."""
-    like = next(_floating(parameters_and_buffers(model)), torch.empty(0))
+    known = (each for each in parameters_and_buffers(model) if each.dtype in COMPUTED)
+    like = next(known, torch.empty(0))
     return torch.empty(0, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)

@@ -11,6 +11,9 @@ from scipy.spatial.distance import squareform
 from shapae.errors import DataError
 from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import escape
+from shapae.plots._results import remedy
+from shapae.utils.constraints import check_argument
+from shapae.utils.kinds import Integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +37,12 @@ class ShownPairs:
         Raises:
             DataError: There is no such row, or ``most`` is less than two.
         """
+        if not isinstance(interactions, Interactions):
+            raise DataError(f"this plot takes Interactions, got {type(interactions).__name__}. {remedy(interactions)}")
         n, m = interactions.data.shape
-        if row is not None and not -n <= row < n:
-            raise DataError(f"there is no row {row}: these are the interactions of {n} rows, 0 to {n - 1}.")
-        if most < 2:
-            raise DataError(f"a picture of pairs shows two features or more, got max_display={most}.")
+        if row is not None:
+            check_argument("row", row, Integer(-n, n - 1), ", or None")
+        check_argument("max_display", most, Integer(2))
         parts = (interactions.values if row is None else interactions.values[[row]]) * (2 - np.eye(m))
         size = np.abs(parts).mean(axis=0)
         strength = size * (1 - np.eye(m))

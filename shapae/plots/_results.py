@@ -1,18 +1,70 @@
 """Results that plots take, and the plots of other results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import shap
+from matplotlib.axes import Axes
 
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import CONSTRAINTS
+from shapae.utils.kinds import Kind
 
+
+class Drawable:
+    """Axes of matplotlib that are on a figure."""
+
+    def accepts(self, given: Any) -> bool:
+        """Return whether ``given`` is Axes, and was not removed from its figure."""
+        return isinstance(given, Axes) and given.get_figure() is not None
+
+    def __str__(self) -> str:
+        return "matplotlib Axes on a figure, such as plt.subplots()[1]"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A DataFrame with some columns, all others of which are numbers.
+
+    Attributes:
+        words: The frame in words.
+        columns: Names of columns that it must have.
+        width: Number of its columns; None for one or more.
+    """
+
+    words: str
+    columns: tuple[str, ...] = ()
+    width: int | None = None
+
+    def accepts(self, given: Any) -> bool:
+        """Return whether ``given`` is such a DataFrame."""
+        if not isinstance(given, pd.DataFrame) or not {*self.columns} <= {*given.columns} or given.empty:
+            return False
+        try:
+            given.drop(columns=[*self.columns]).astype(float)
+        except (TypeError, ValueError):
+            return False
+        return self.width in (None, given.shape[1])
+
+    def __str__(self) -> str:
+        return self.words
+
+
+READINGS = ("reading", "expected", "low", "high", "error", "contribution", "reading_text", "expected_text")
+# Constraints of arguments of plots, besides those of the table.
+CONSTRAINTS |= {
+    "ax": Drawable(),
+    "clusters": Kind(Mapping, "a dict from names to lists of features"),
+    "curves": Frame("a DataFrame of numbers, one column for each curve"),
+    "costs": Frame("a DataFrame of two columns of numbers, time and error", width=2),
+    "sure": Frame("a DataFrame of truth values"),
+}
 # Number of standard errors from zero beyond which a mean has a sure direction: two, about 95 % confidence.
 SIGNIFICANCE = 2
 
@@ -105,10 +157,17 @@ def check_row_labels(labels: Sequence[Any] | None, count: int) -> None:
         raise DataError(f"there must be one label for each of the {count} training rows, got {len(labels)}.")
 
 
-def check_display(most: int, name: str = "max_display") -> int:
-    """Check the number of features, units or outputs to display.
+def check_has(result: Any, attribute: str, takes: str, call: str) -> None:
+    """Check that a result is of a class that this room does not know, by an attribute that no other class has.
+
+    Args:
+        result: Any object.
+        attribute: The attribute.
+        takes: The class, with its article.
+        call: Code that makes such a result.
 
     Raises:
-        DataError: It is not an integer, or less than 1.
+        DataError: It is another result.
     """
-    return check_count(name, most)
+    if not hasattr(type(result), attribute):
+        raise DataError(f"this plot takes {takes}, got {type(result).__name__}. It is the result of {call}.")

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError
 from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes
+from shapae.plots._results import Frame
+from shapae.utils.constraints import check_argument, check_optional
 
 
 def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) -> Axes:
@@ -25,8 +27,10 @@ def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) ->
     Raises:
         DataError: This is another result.
     """
+    check_optional(label=label, ax=ax)
     if not isinstance(agreement, pd.DataFrame):
         agreement, label = _correlations(agreement), label or "Spearman's rank correlation"
+    check_argument("agreement", agreement, Frame("a square table of numbers", width=len(agreement)))
     order = cluster_order(agreement.fillna(0).to_numpy())
     shown, names = agreement.to_numpy()[np.ix_(order, order)], [escape(name) for name in agreement.index[order]]
     ax = new_axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)

@@ -8,6 +8,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.plots._figure import LOWERS, RAISES, escape, new_axes
+from shapae.plots._results import READINGS as COLUMNS
+from shapae.plots._results import Frame
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.kinds import OneOf
 
 # Left and right ends of the three columns of the picture, and the room for a number beside a bar.
 READINGS, ERRORS, CONTRIBUTIONS, NUMBER = (0.0, 1.0), (1.08, 1.5), (1.58, 2.1), 0.13
@@ -33,6 +37,10 @@ def draw(features: pd.DataFrame, *, title: str = "", units: str = "table", ax: A
     Returns:
         The Axes; nothing is shown or saved.
     """
+    check_arguments(title=title)
+    check_optional(ax=ax)
+    check_argument("features", features, Frame(f"a DataFrame with the columns {', '.join(COLUMNS)}", COLUMNS))
+    check_argument("units", units, OneOf("table", "model"))
     ax = new_axes(ax, 11, 0.5 * len(features) + 1.5)
     places = np.arange(len(features))
     _draw_readings(ax, features, places)

@@ -7,7 +7,8 @@ from matplotlib.patches import Patch
 
 from shapae.explainer.importance import Importance
 from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, printable, pyplot_axes, relabel_bars, width_of
-from shapae.plots._results import SIGNIFICANCE, check_display, check_explanation, choose_output, select_output
+from shapae.plots._results import SIGNIFICANCE, check_explanation, choose_output, select_output
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Colours of features that raise the output, that lower it, and of all others.
 COLORS = {1: RAISES, -1: LOWERS, 0: "0.6"}
@@ -39,7 +40,8 @@ def draw(
             ``max_display`` is less than 1.
         UnknownName: There is no such output.
     """
-    max_display = check_display(max_display)
+    check_arguments(max_display=max_display)
+    check_optional(output=output, ax=ax)
     if isinstance(explanation, Importance):
         return _draw_importance(explanation, output, max_display, ax)
     check_explanation(explanation, "an Explanation or an Importance")

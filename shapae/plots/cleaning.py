@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import new_axes
+from shapae.utils.constraints import check_arguments, check_optional
 
 STYLES = {
     "self influence": ("tab:blue", "-", 2.5),
@@ -24,6 +25,8 @@ def draw(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns:
         The Axes; nothing is shown or saved.
     """
+    check_arguments(curves=curves)
+    check_optional(ax=ax)
     ax = new_axes(ax, 5.5, 4.5)
     for name, curve in curves.items():
         colour, style, width = STYLES.get(str(name), (None, "-", 1.5))

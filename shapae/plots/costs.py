@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from shapae.plots._figure import colors, escape, new_axes
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Smallest error drawn: smaller errors, among them 0, have no useful place on a logarithmic axis.
 MIN_ERROR = 1e-3
@@ -37,6 +38,8 @@ def draw(
     Returns:
         The Axes; nothing is shown or saved.
     """
+    check_arguments(costs=costs, reference=reference, reference_error=reference_error, controls=controls)
+    check_optional(ax=ax)
     ax = new_axes(ax, 7, 5)
     _scale(ax, costs.iloc[:, 0], costs.iloc[:, 1])
     errors = costs.iloc[:, 1].clip(lower=MIN_ERROR)

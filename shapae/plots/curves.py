@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import colors, escape, new_axes
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(curves: pd.DataFrame, verb: str = "removed", *, controls: Sequence[str] = (), ax: Axes | None = None) -> Axes:
@@ -20,6 +21,8 @@ def draw(curves: pd.DataFrame, verb: str = "removed", *, controls: Sequence[str]
     Returns:
         The Axes; nothing is shown or saved.
     """
+    check_arguments(curves=curves, verb=verb, controls=controls)
+    check_optional(ax=ax)
     ax = new_axes(ax, 7, 5)
     low, colour = verb == "removed", colors(curves.columns, controls)
     for rank, name in enumerate(curves.mean().sort_values(ascending=low).index):

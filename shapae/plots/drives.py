@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from shapae.errors import DataError
 from shapae.plots._figure import escape, new_axes, pyplot_axes, width_of
 from shapae.plots._latents import DOWN, UP, Report
-from shapae.plots._results import check_display
+from shapae.plots._results import check_has
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
@@ -31,7 +32,10 @@ def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | N
         DataError: No feature drives the unit, or ``max_display`` is less than 1.
         UnknownName: There is no such unit.
     """
-    table = report.drivers(unit, max(1, check_display(max_display) // 2))
+    check_arguments(unit=unit, max_display=max_display)
+    check_optional(ax=ax)
+    check_has(report, "drivers", "a LatentReport", "shapae.latents(model, X)")
+    table = report.drivers(unit, max(1, max_display // 2))
     if table.empty:
         raise DataError(f"no feature drives the latent unit {unit!r}. See report.active for units that are used.")
     name = str(table.index.get_level_values("unit")[0])

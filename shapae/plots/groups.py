@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from shapae.explainer.grouped_importance import GroupedImportance
 from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_matrix_axes
-from shapae.plots._results import SIGNIFICANCE, check_display, check_grouped, choose_output
+from shapae.plots._results import SIGNIFICANCE, check_grouped, choose_output
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Part of the sizes of the means below the end of the colours: a single large mean would leave all others pale.
 SATURATED = 0.98
@@ -38,8 +39,9 @@ def draw(
         DataError: There are several outputs and none is chosen; or this is another result.
         UnknownName: There is no such output.
     """
+    check_arguments(max_display=max_display)
+    check_optional(output=output, ax=ax)
     check_grouped(grouped)
-    check_display(max_display)
     at = choose_output(grouped.output_names, output, "shapae.plots.groups(grouped, output={!r})")
     mean, error = grouped.mean[..., at].T, grouped.mean_error[..., at].T  # (d, g)
     chosen = _rank(np.abs(mean))[:max_display]

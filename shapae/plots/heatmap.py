@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError
 from shapae.plots._figure import escape, new_axes, printable, pyplot_axes
-from shapae.plots._results import check_display
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
@@ -22,7 +22,9 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     Raises:
         DataError: The explanation has several outputs, or a single row; or ``max_display`` is less than 1.
     """
-    shown, max_display = printable(explanation, ndim=2), check_display(max_display)
+    check_arguments(max_display=max_display)
+    check_optional(ax=ax)
+    shown = printable(explanation, ndim=2)
     if len(shown.values) < 2:
         raise DataError(
             f"this plot takes 2 rows or more, got {len(shown.values)}. For a single row, use "

@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from shapae.errors import DataError
 from shapae.plots._figure import LOWERS, RAISES, colors, escape, new_axes, shorten
-from shapae.plots._results import check_row_labels
-from shapae.utils.counts import is_count
+from shapae.plots._results import check_has, check_row_labels
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(
@@ -34,11 +33,12 @@ def draw(
         DataError: There are not m labels, or ``k`` is less than 1.
         UnknownName: There is no such row.
     """
+    check_arguments(row=row, k=k)
+    check_optional(labels=labels, ax=ax)
+    check_has(influence, "proponents", "an Influence", "shapae.influence(model, train, rows)")
     place = influence.position(row)
     values, names = influence.values[place], [str(name) for name in influence.train_index]
     check_row_labels(labels, len(values))
-    if not is_count(k, 1):
-        raise DataError(f"k must be at least 1, got {k!r}.")
     own = int(influence.places[place])
     order = [each for each in np.argsort(-values, kind="stable").tolist() if each != own]
     shown = [*order[:k], *(each for each in order[-k:] if each not in order[:k])]
@@ -46,6 +46,7 @@ def draw(
     kinds = ["opponent" if values[each] < 0 else "proponent" for each in shown]
     palette = {"proponent": LOWERS, "opponent": RAISES}
     if labels is not None:
+        labels = [*labels]  # a Series would be indexed by names
         kinds = [str(labels[each]) for each in shown]
         palette = colors(sorted({*map(str, labels)}))
     ax.barh(range(len(shown)), values[shown], color=[palette[kind] for kind in kinds])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import new_axes, parent_figure, width_of
 from shapae.plots._pairs import ShownPairs
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Radius of the whole in inches, and on it the largest width of a line and the largest area of a circle, in points.
 RADIUS, WIDTH, AREA = 2.6, 9.0, 1000.0
@@ -40,6 +41,8 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     Raises:
         DataError: There is no such row.
     """
+    check_arguments(max_display=max_display)
+    check_optional(row=row, ax=ax)
     shown = ShownPairs.of(interactions, row, max_display)
     m = len(shown.names)
     sign = np.divide(shown.mean, shown.size, out=np.zeros_like(shown.mean), where=shown.size > 0)

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from shapae.explainer.interactions import Interactions
 from shapae.plots._figure import add_colorbar, draw_matrix, new_axes, width_of
 from shapae.plots._pairs import ShownPairs
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(interactions: Interactions, *, row: int | None = None, max_display: int = 20, ax: Axes | None = None) -> Axes:
@@ -25,6 +26,8 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     Raises:
         DataError: There is no such row.
     """
+    check_arguments(max_display=max_display)
+    check_optional(row=row, ax=ax)
     shown = ShownPairs.of(interactions, row, max_display)
     m = len(shown.names)
     pairs = np.ma.masked_array(shown.size if row is None else shown.mean, np.eye(m, dtype=bool))

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from shapae.errors import DataError, UnknownName
 from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes, width_of
 from shapae.plots._latents import Report
-from shapae.plots._results import SIGNIFICANCE, check_display
+from shapae.plots._results import SIGNIFICANCE, check_has
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Smallest end of the colours, in standard deviations: the rounding errors of a single group have no colour.
 FAINT = 0.1
@@ -34,7 +35,10 @@ def draw(report: Report, covariate: str | None = None, *, max_display: int = 30,
         DataError: No covariate has groups, no unit is active, or ``max_display`` is less than 1.
         UnknownName: There is no such covariate with groups.
     """
-    covariate, units = _choose(report, covariate), report.active[: check_display(max_display)]
+    check_arguments(max_display=max_display)
+    check_optional(ax=ax)
+    check_has(report, "drivers", "a LatentReport", "shapae.latents(model, X, covariates=labels)")
+    covariate, units = _choose(report, covariate), report.active[:max_display]
     if not units:
         raise DataError("none of the units is active, so that there is nothing to draw. See report.table.")
     shown, errors = _deviations(report, covariate, units)

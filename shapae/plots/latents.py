@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from shapae.errors import DataError
 from shapae.explainer.importance import Importance
 from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_matrix_axes
-from shapae.plots._results import check_display, check_explanation
+from shapae.plots._results import check_explanation
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(
@@ -31,8 +32,10 @@ def draw(
         DataError: The explanation has a single output, or a single row; or this is another result; or
             ``max_display`` or ``max_outputs`` is less than 1.
     """
-    size, max_display = _mean_abs(explanation), check_display(max_display)
-    outputs = np.argsort(-size.sum(axis=0))[: check_display(max_outputs, "max_outputs")]
+    check_arguments(max_display=max_display, max_outputs=max_outputs)
+    check_optional(ax=ax)
+    size = _mean_abs(explanation)
+    outputs = np.argsort(-size.sum(axis=0))[:max_outputs]
     features = np.argsort(-size[:, outputs].max(axis=1))[:max_display]
     size = size[np.ix_(features, outputs)]
     rows, columns = cluster_order(size), cluster_order(size.T)

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 
 from shapae.errors import DataError
 from shapae.plots._figure import add_colorbar, draw_matrix, escape, new_axes
+from shapae.plots._results import Frame
+from shapae.utils.constraints import MEMBERS, check_argument, check_arguments, check_optional
 
 
 class Ranking(Protocol):
@@ -52,6 +54,8 @@ def draw(
     Raises:
         DataError: This is another result.
     """
+    check_arguments(max_display=max_display)
+    check_optional(sure=sure, clusters=clusters, ax=ax)
     if not isinstance(table, pd.DataFrame):
         if not hasattr(table, "significant"):
             raise DataError(
@@ -60,6 +64,11 @@ def draw(
             )
         sure, clusters = table.significant if sure is None else sure, table.clusters if clusters is None else clusters
         table = table.table
+    check_argument("table", table, Frame("a DataFrame of numbers, features x methods"))
+    if sure is not None and not (sure.index.equals(table.index) and sure.columns.equals(table.columns)):
+        raise DataError("sure must be a table with the rows and the columns of the importances.")
+    for name, members in (clusters or {}).items():
+        check_argument(f"the cluster {name!r}", members, MEMBERS)
     cluster_of = {feature: name for name, members in (clusters or {}).items() for feature in members}
     features = _order(table.mean(axis=1), cluster_of)[:max_display]
     largest = table.max().where(table.max() > 0, 1)

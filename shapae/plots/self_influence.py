@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import colors, escape, new_axes, shorten
-from shapae.plots._results import check_row_labels
+from shapae.plots._results import check_has, check_row_labels
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Number of labels in the legend.
 MOST_LABELS = 12
@@ -30,6 +31,9 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
     Raises:
         DataError: There are not m labels.
     """
+    check_arguments(named=named)
+    check_optional(labels=labels, ax=ax)
+    check_has(influence, "proponents", "an Influence", "shapae.influence(model, train, rows)")
     x, y = influence.losses, influence.self_influence
     check_row_labels(labels, len(x))
     ax = new_axes(ax, 7, 5)

@@ -4,7 +4,7 @@ import shap
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import escape, new_axes, printable, pyplot_axes
-from shapae.plots._results import check_display
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | None = None) -> Axes:
@@ -25,7 +25,9 @@ def draw(explanation: shap.Explanation, *, max_display: int = 20, ax: Axes | Non
     Reference:
         Lundberg et al., 2020, https://doi.org/10.1038/s42256-019-0138-9, figure 4
     """
-    shown, max_display = printable(explanation, ndim=2), check_display(max_display)
+    check_arguments(max_display=max_display)
+    check_optional(ax=ax)
+    shown = printable(explanation, ndim=2)
     ax = new_axes(ax, 8, 0.35 * min(max_display, shown.shape[1]) + 1.2)
     with pyplot_axes(ax):
         # Without shap's last line, the sum of all other features: with hundreds of features, it dwarfs each of them.

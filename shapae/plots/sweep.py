@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from shapae.plots._figure import add_colorbar, escape, new_axes, width_of
 from shapae.plots._latents import DOWN, UP, Report
-from shapae.plots._results import check_display
+from shapae.plots._results import check_has
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Area of the circle of the largest importance, in square points; and its distance from the heatmap, in cells.
 AREA, GAP = 110, 1.2
@@ -34,7 +35,10 @@ def draw(report: Report, unit: str | int, *, row: Any = None, max_display: int =
         UnknownName: There is no such unit.
         ModelError: The model has no known decoder.
     """
-    max_display, sweep = check_display(max_display), report.sweep(unit, row=row)
+    check_arguments(unit=unit, max_display=max_display)
+    check_optional(row=row, ax=ax)
+    check_has(report, "drivers", "a LatentReport", "shapae.latents(model, X)")
+    sweep = report.sweep(unit, row=row)
     table = sweep.table
     shown, drives = table.iloc[:max_display, 2:].to_numpy(), table["drives"].iloc[:max_display].to_numpy()
     names = [escape(name) for name in table.index[:max_display]]

@@ -5,7 +5,7 @@ import shap
 from matplotlib.axes import Axes
 
 from shapae.plots._figure import escape, new_axes, printable, pyplot_axes, relabel_bars
-from shapae.plots._results import check_display
+from shapae.utils.constraints import check_arguments, check_optional
 
 
 def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | None = None) -> Axes:
@@ -22,7 +22,9 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     Raises:
         DataError: The explanation has several outputs or rows; or ``max_display`` is less than 1.
     """
-    shown, max_display = printable(explanation, ndim=1), check_display(max_display)
+    check_arguments(max_display=max_display)
+    check_optional(ax=ax)
+    shown = printable(explanation, ndim=1)
     shown.values = shown.values.astype(np.float64)  # shap places two labels 1e-8 apart: too close for float32
     lines = min(max_display, len(shown.values))
     ax = new_axes(ax, 8, 0.5 * lines + 1.5)

@@ -26,6 +26,7 @@ from shapae.tables.files import open_table
 from shapae.tables.labels import check_same_rows, read_labels
 from shapae.tables.stored import StoredRows
 from shapae.tables.table import Table, read_table
+from shapae.utils.constraints import check_arguments
 from shapae.utils.context import ignored_warnings
 from shapae.utils.memory import format_bytes
 from shapae.utils.text import enumerate_names
@@ -148,6 +149,7 @@ def sample(X: Any, count: int, *, seed: int = 0) -> Background:
     Raises:
         DataError: There are fewer than ``count`` rows.
     """
+    check_arguments(count=count, seed=seed)
     rows = read_table(X, "background")
     n = len(rows)
     _check_count(count, n)
@@ -175,6 +177,7 @@ def stratified(X: Any, count: int, *, by: Any, seed: int = 0) -> Background:
         DataError: There are fewer than ``count`` rows, or not one label for each row.
         UnknownName: ``obs`` has no such column.
     """
+    check_arguments(count=count, seed=seed)
     X = open_table(X)
     rows = read_table(X, "background")
     group, kinds = pd.factorize(read_labels(X, rows, by))
@@ -216,6 +219,7 @@ def kmeans(X: Any, k: int, *, seed: int = 0) -> Background:
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
+    check_arguments(k=k, seed=seed)
     rows = read_table(X, "background")
     n, size = len(rows), 8 * math.prod(rows.shape)
     if isinstance(rows.values, StoredRows) and size > LARGEST_CLUSTERED:

@@ -24,6 +24,8 @@ from scipy.sparse.csgraph import connected_components
 
 from shapae.errors import DataError, TooLarge
 from shapae.tables.table import Table, read_table
+from shapae.utils.constraints import NAMES, check_argument, check_arguments
+from shapae.utils.kinds import Number
 from shapae.utils.memory import batches, format_bytes, parse_bytes
 from shapae.utils.text import enumerate_names, one_line
 
@@ -51,6 +53,7 @@ def one_hot(X: Any, *, separator: str = "_") -> dict[str, list[str]]:
     Raises:
         DataError: The columns have no names.
     """
+    check_arguments(separator=separator)
     table = _read_named_table(X)
     names = table.names or []
     binary, ungrouped, groups = _is_binary(table), set(names), {}
@@ -120,9 +123,9 @@ def cluster_features(
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
+    check_arguments(correlation=correlation, memory=memory)
+    check_argument("threshold", threshold, Number(above=0, most=1))
     table = _read_named_table(X)
-    if not 0 < threshold <= 1:
-        raise DataError(f"threshold must be a correlation above 0 and at most 1, got {threshold!r}.")
     if len(table) < 3 or table.shape[1] < 2:
         raise DataError(f"correlations need 3 rows and 2 columns or more, got {len(table)} and {table.shape[1]}.")
     _check_correlations_fit(table, parse_bytes(memory))
@@ -152,15 +155,9 @@ def _check_correlations_fit(table: Table, memory: float) -> None:
 
 
 def _correlations(table: Table, kind: str) -> NDArray[Any]:
-    """(d, d), float64; 0 for constant features.
-
-    Raises:
-        DataError: ``kind`` is neither "spearman" nor "pearson".
-    """
+    """(d, d), float64; 0 for constant features."""
     from scipy.stats import rankdata
 
-    if kind not in ("spearman", "pearson"):
-        raise DataError(f"correlation must be 'spearman' or 'pearson', got {kind!r}.")
     columns = table.dense(slice(None)).astype(np.float64)
     columns = _standardize(rankdata(columns, axis=0) if kind == "spearman" else columns)
     return np.asarray(columns.T @ columns)
@@ -213,6 +210,9 @@ def read_gmt(path: str | Path, features: Sequence[str] | None = None) -> dict[st
     Raises:
         DataError: The file can't be read, a line is not a gene set, a name is repeated, or no gene is in ``features``.
     """
+    check_arguments(path=path)
+    if features is not None:
+        check_argument("features", features, NAMES)
     sets: dict[str, list[str]] = {}
     for number, line in enumerate(_read_lines(path), start=1):
         if not line.strip():

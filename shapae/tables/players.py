@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapae.errors import DataError
+from shapae.utils.constraints import MEMBERS, check_argument
 from shapae.utils.moments import Array
 from shapae.utils.text import enumerate_names
 
@@ -88,14 +89,8 @@ def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Playe
 
 
 def _check_groups(groups: Groups, features: set[str]) -> None:
-    if not isinstance(groups, Mapping):
-        raise DataError(
-            f"groups must be a dict from names to lists of features, got {type(groups).__name__}. "
-            f"Write {{'colour': ['colour_red', 'colour_blue']}}."
-        )
     for name, members in groups.items():
-        if isinstance(members, str) or not len(members):
-            raise DataError(f"the group {name!r} must be a list of one feature or more, got {members!r}.")
+        check_argument(f"the group {name!r}", members, MEMBERS)
         if len({*members}) < len(members):
             raise DataError(f"the group {name!r} names a feature twice: {list(members)}.")
     unknown = [

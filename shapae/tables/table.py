@@ -17,6 +17,7 @@ from shapae.tables.convert import NamedArray, convert, convert_anndata
 from shapae.tables.files import is_path, open_table
 from shapae.tables.frames import REAL, lose_digits, refuse_lost_digits
 from shapae.tables.stored import SelectedRows, StoredRows, is_large
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
 
@@ -179,6 +180,8 @@ def from_anndata(adata: Any, *, layer: str | None = None, raw: bool = False) -> 
         DataError: There is no such matrix, or it does not hold finite numbers.
         UnknownName: There is no such layer.
     """
+    check_arguments(raw=raw)
+    check_optional(layer=layer)
     if not is_anndata(adata):
         raise DataError(f"from_anndata takes an AnnData, got {type(adata).__name__}.")
     return _to_table(convert_anndata(adata, "table", layer, raw), "table", "AnnData")

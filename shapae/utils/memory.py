@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable
-from math import log10
-from typing import Protocol
+from math import inf, log10
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from shapae.errors import DataError
 from shapae.utils.blocks import current_room
+from shapae.utils.constraints import CONSTRAINTS, check_arguments
 from shapae.utils.torch_trace import result_bytes_per_row
 
 # Minimum number of blocks that rows are cut into, so that a progress bar can tell the time left; and minimum number of
@@ -20,6 +20,20 @@ BLOCKS_PER_WORKER = 4
 # in the cache, and the fixed cost of a chunk is small beside it.
 CHUNK_BYTES = 2**27
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+class ByteCount:
+    """A positive number of bytes, with or without a unit."""
+
+    def accepts(self, given: Any) -> bool:
+        """Return whether ``given`` is such a number."""
+        return 0 < _bytes(given) < inf
+
+    def __str__(self) -> str:
+        return "a positive number of bytes such as '1GB' or 10**9"
+
+
+CONSTRAINTS["memory"] = ByteCount()
 
 
 class Sliceable(Protocol):
@@ -83,14 +97,17 @@ def parse_bytes(memory: str | float) -> float:
     Raises:
         DataError: It is not a number of bytes, or not positive.
     """
+    check_arguments(memory=memory)
+    return _bytes(memory)
+
+
+def _bytes(memory: Any) -> float:
+    """Read a number of bytes; 0 if there is none."""
     found = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)\s*([kmgt]?i?)(?:b|bytes)?", str(memory).strip().lower())
     try:
-        size = float(found[1]) * UNITS[found[2]] if found else 0.0
-    except (ValueError, KeyError):
-        size = 0.0
-    if size <= 0:
-        raise DataError(f"memory must be a positive number of bytes such as '1GB' or 10**9, got {memory!r}.")
-    return size
+        return float(found[1]) * UNITS[found[2]] if found else 0.0
+    except (ValueError, KeyError):  # "1.2.3", and integers of more digits than Python reads
+        return 0.0
 
 
 def format_bytes(size: float) -> str:

@@ -24,7 +24,8 @@ def enumerate_names(items: Sequence[object], noun: str) -> str:
     """
     shown = ", ".join(str(item) for item in items[:8])
     more = f" and {len(items) - 8} more" if len(items) > 8 else ""
-    return f"{noun}{'s' if len(items) > 1 else ''} {shown}{more}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{plural if len(items) > 1 else noun} {shown}{more}"
 
 
 def one_line(error: Exception) -> str:

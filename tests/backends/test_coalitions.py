@@ -272,13 +272,13 @@ def test_few_players_with_weights_and_a_tolerance_are_sampled():
 
 @pytest.mark.parametrize("players", [None, "few", 2.5, True])
 def test_a_number_of_players_that_is_none_is_refused(players):
-    with pytest.raises(DataError, match=r"min_players is the smallest number .* got .* Write Coalitions"):
+    with pytest.raises(DataError, match=r"min_players must be an integer, at least 0, got"):
         Coalitions(min_players=players)
 
 
 @pytest.mark.parametrize("pairs", [0, -1, 1.5, "many", True])
 def test_a_number_of_pairs_that_is_none_is_refused(pairs):
-    with pytest.raises(DataError, match=r"number of pairs of coalitions .* got .* Write Coalitions\(pairs=2\)"):
+    with pytest.raises(DataError, match="pairs must be an integer, at least 1, or None, got"):
         Coalitions(pairs)
 
 

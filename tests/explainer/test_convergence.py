@@ -76,7 +76,7 @@ def test_nobody_is_sure_after_a_few_batches(model):
 
 @pytest.mark.parametrize("tolerance", [0, -1, np.nan, np.inf])
 def test_a_tolerance_that_is_none_is_refused(tolerance, model):
-    with pytest.raises(DataError, match=f"tolerance must be a positive number such as 0.05, or None, got {tolerance}"):
+    with pytest.raises(DataError, match=f"tolerance must be a positive number, such as 0.05, or None, got {tolerance}"):
         Explainer(model, MANY, tolerance=tolerance)
 
 
@@ -201,7 +201,7 @@ def test_an_estimate_grows_with_the_rows(backend, model, background):
 
 
 def test_an_estimate_of_no_rows_is_refused(model, background):
-    with pytest.raises(DataError, match="n must be the number of rows to explain, at least 1, got 0"):
+    with pytest.raises(DataError, match="n must be an integer, at least 1, got 0"):
         Explainer(model, background).estimate(0)
 
 

@@ -69,7 +69,7 @@ def test_latents_are_not_explained_by_themselves(head, model, background):
 
 
 def test_an_unknown_source_is_refused(model, background):
-    with pytest.raises(ModelError, match="the source must be 'input' or 'latent', got 'output'"):
+    with pytest.raises(DataError, match="source must be 'input' or 'latent', got 'output'"):
         Explainer(model, background, source="output")
 
 

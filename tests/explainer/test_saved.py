@@ -304,16 +304,16 @@ REFUSED = {
     "a plain Sequential": (
         lambda: nn.Sequential(nn.Linear(6, 6)),
         None,
-        r"\['0\.bias', '0\.weight'\] are unexpected.*def",
+        r"with unexpected entries 0\.bias, 0\.weight.*def",
     ),
     "a lambda": (factories.wide, lambda: factories.wide(), r"no other process can import \S*<lambda>"),
     "no such module": (factories.wide, "nowhere:wide", "can't find 'nowhere:wide': No module named 'nowhere'"),
     "no such function": (factories.wide, f"{HERE}:nothing", "can't find .* has no attribute 'nothing'"),
     "no model": (factories.wide, f"{HERE}:three", "three must return a torch.nn.Module, got int"),
     "a failing function": (factories.wide, f"{HERE}:failing", "failing can't be called .*: ValueError: no such file"),
-    "other shapes": (factories.wide, f"{HERE}:wider", "do not fit the model of .*size mismatch for encoder"),
+    "other shapes": (factories.wide, f"{HERE}:wider", "do not fit the model of .*by their shapes: entr.* encoder"),
     "another function": (factories.Plain, f"{HERE}:steeper", "other scores than the model that was explained"),
-    "another module": (factories.Keyed, f"{HERE}:Plain", "are missing"),
+    "another module": (factories.Keyed, f"{HERE}:Plain", "they come without entries"),
     "other parts": (factories.Plain, f"{HERE}:wrapped", "is understood as .*'latents': 'encode, "),
 }
 
@@ -485,7 +485,7 @@ DAMAGES = {
     "no settings": (edit(lambda r: r.pop("settings")), "KeyError: 'settings'"),
     "another class of heads": (edit(lambda r: r["settings"].update(head={"class": "Nope"})), "class of heads"),
     "no such factory": (edit(lambda r: r.update(factory="gone:Model")), "can't find 'gone:Model'.*Run in the folder"),
-    "other shapes": (edit(lambda r: r.update(factory=f"{HERE}:wider")), "do not fit the model|are missing"),
+    "other shapes": (edit(lambda r: r.update(factory=f"{HERE}:wider")), "do not fit the model|come without"),
     "another model": (edit(lambda r: r.update(factory=f"{HERE}:Bent")), "other scores.*Look whether the code"),
     "other names": (edit(lambda r: r["settings"].update(feature_names=["a"])), "got 6 columns"),
 }

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from shapae import Autoencoder, heads
-from shapae.errors import ModelError, UnknownName
+from shapae.errors import DataError, ModelError, UnknownName
 from shapae.heads import losses
 from tests import cases
 
@@ -67,10 +67,13 @@ def test_a_loss_may_be_a_module(model):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: losses.Huber(0), "delta must be positive, got 0"),
-        (lambda: losses.GaussianNLL([1, -2]), r"variance must be positive, got \[1\.0, -2\.0\]"),
-        (lambda: losses.GaussianNLL(np.nan), "variance must be positive, got nan"),
-        (lambda: losses.as_loss(len), "must be a name or a torch.nn.Module of .reconstruction, target., got <built-in"),
+        (lambda: losses.Huber(0), "delta must be a positive number, got 0"),
+        (lambda: losses.GaussianNLL([1, -2]), r"variance must be a positive number, .* got \[1, -2\]"),
+        (lambda: losses.GaussianNLL(np.nan), "variance must be a positive number, .* got nan"),
+        (
+            lambda: losses.as_loss(len),
+            "must be a name or a torch.nn.Module of .reconstruction, target., got builtin_function_or_method",
+        ),
         (
             lambda: heads.FeatureError(loss="l2"),
             r"'l2' gives one number per row, not one per feature\. Use one of \['mse', 'mae', 'huber', ",
@@ -79,7 +82,7 @@ def test_a_loss_may_be_a_module(model):
     ],
 )
 def test_other_losses_are_refused(make, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises((DataError, ModelError), match=message):
         make()
 
 

@@ -142,11 +142,11 @@ def test_the_process_is_not_changed():
 
 
 REFUSED = {
-    "sample of none": (lambda: sample(TABLE, 0), "from 40 rows 1 to 40 can be drawn, got 0"),
+    "sample of none": (lambda: sample(TABLE, 0), "count must be an integer, at least 1, got 0"),
     "sample of too many": (lambda: sample(TABLE, 41), r"got 41\. For all rows, give the table itself as background"),
     "strata of too many": (lambda: stratified(TABLE, 41, by=LABELS), "from 40 rows 1 to 40 can be drawn, got 41"),
     "more centres than rows": (lambda: kmeans(TABLE, 41), "finds 1 to 40 centres of 40 rows, got k=41"),
-    "no centres": (lambda: kmeans(TABLE, 0), "finds 1 to 40 centres of 40 rows, got k=0"),
+    "no centres": (lambda: kmeans(TABLE, 0), "k must be an integer, at least 1, got 0"),
     "more centres than different rows": (
         lambda: kmeans(np.repeat(TABLE[:3], 4, axis=0), 5),
         r"only 3 different rows for k=5 centres\. Use k=3 or fewer",

@@ -110,7 +110,7 @@ def test_a_sparse_table_has_the_clusters_of_the_dense_table():
 
 
 NO_CLUSTERS = {
-    "threshold": ({"threshold": 0}, "threshold must be a correlation above 0 and at most 1, got 0"),
+    "threshold": ({"threshold": 0}, "threshold must be a number above 0 and at most 1, got 0"),
     "more than one": ({"threshold": 1.5}, "got 1.5"),
     "correlation": ({"correlation": "kendall"}, "correlation must be 'spearman' or 'pearson', got 'kendall'"),
 }

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from numbers import Real
 from typing import Any
 
@@ -21,7 +20,8 @@ from shapae.tables import aside as kept
 from shapae.tables.background import read_background
 from shapae.tables.files import is_path
 from shapae.tables.table import Table, read_table
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.kinds import Kind
 
 # Number of anomalies if nothing else says how many.
 TOP = 10
@@ -68,9 +68,10 @@ def explain_anomalies(
     Reference:
         Antwarg et al., 2021, section 3, https://arxiv.org/abs/1903.02407
     """
+    check_arguments(worst=worst, keep_aside=keep_aside)
+    check_optional(top=top, threshold=threshold, quantile=quantile)
     _check_explainer(explainer)
     choice = _Choice(top, rows, threshold, quantile)
-    check_count("worst", worst)
     features, aside = kept.keep_aside(X, keep_aside)
     table = read_table(features, f"rows in {X}" if is_path(X) and not is_path(features) else "rows")
     choice.check(table)
@@ -97,18 +98,6 @@ class _Choice:
             names = [*given, *(["top"] if self.top is not None else [])]
             raise DataError(
                 f"{' and '.join(f'{name}=' for name in names)} can't choose rows together. Give one of them."
-            )
-        if self.top is not None:
-            check_count("top", self.top)
-        if self.threshold is not None and not (_is_number(self.threshold) and isfinite(self.threshold)):
-            raise DataError(
-                f"threshold must be a number, the largest score of a normal row, got {_written(self.threshold)}. For "
-                f"the worst rows, whatever their scores, give top."
-            )
-        if self.quantile is not None and not (_is_number(self.quantile) and 0 <= self.quantile <= 1):
-            raise DataError(
-                f"quantile must be between 0 and 1, such as 0.99, got {_written(self.quantile)}. It is a quantile of "
-                f"the scores of normal rows; a score itself is threshold={_written(self.quantile)}."
             )
 
     def check(self, table: Table) -> None:
@@ -225,8 +214,9 @@ def _check_explainer(explainer: Explainer) -> None:
     """Check that the explainer attributes the reconstruction error to features or groups of them.
 
     Raises:
-        DataError: It explains another head, or latents.
+        DataError: It is none, or explains another head, or latents.
     """
+    check_argument("explainer", explainer, Kind(Explainer, "an Explainer"))
     head = explainer._score.head
     if not isinstance(head, ReconstructionError) or explainer._score.source != "input":
         raise DataError(

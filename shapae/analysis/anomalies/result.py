@@ -14,7 +14,8 @@ from shapae.analysis.anomalies.readings import Readings
 from shapae.analysis.anomalies.sentences import Fault, number, write_sentence
 from shapae.errors import WrongIndex
 from shapae.explainer.explanation import Explanation
-from shapae.plots._results import check_display
+from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.kinds import Integer, written
 
 # Columns of the table that only groups have.
 OF_GROUPS = ("member", "category", "expected_category")
@@ -158,7 +159,9 @@ class Anomalies:
             WrongIndex: There is no such anomaly.
             DataError: ``max_display`` is less than 1.
         """
-        row, most = _check_place(place, len(self)), check_display(max_display)
+        check_arguments(max_display=max_display)
+        check_optional(ax=ax)
+        row, most = _check_place(place, len(self)), max_display
         errors, values = self.feature_errors.to_numpy()[row], self.explanation.values[row]
         shown = np.argsort(-np.maximum(_shares(errors), _shares(values)), kind="stable")[:most]
         features = pd.DataFrame([self._drawn(row, self.feature_errors.columns[at]) for at in shown])
@@ -194,12 +197,14 @@ class Anomalies:
             WrongIndex: There is no such anomaly.
             DataError: ``max_display`` is less than 1.
         """
+        check_arguments(max_display=max_display)
+        check_optional(ax=ax)
         return plots.waterfall(self.explanation[_check_place(place, len(self))], max_display=max_display, ax=ax)
 
 
 def _check_place(place: int, count: int) -> int:
-    if isinstance(place, bool) or not isinstance(place, int | np.integer) or not -count <= place < count:
-        raise WrongIndex(f"there are {count} anomalies, got the place {place!s}. Places start at 0.")
+    if not Integer(-count, count - 1).accepts(place):
+        raise WrongIndex(f"there are {count} anomalies, got the place {written(place)}. Places start at 0.")
     return place % count
 
 

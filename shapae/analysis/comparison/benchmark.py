@@ -13,12 +13,12 @@ from shapae.analysis.comparison.evaluation import Setup, describe_failure
 from shapae.analysis.comparison.metrics import relative_error
 from shapae.analysis.comparison.reference import explain_reference, reference_error
 from shapae.analysis.comparison.resources import Usage, describe_machine
-from shapae.errors import DataError
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.heads.functions import HeadFunction
 from shapae.models.autoencoder import Autoencoder
 from shapae.tables.table import read_table
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.progress import progress_bar
 
 # Backends of shapae, and the corresponding explainers of shap and captum.
@@ -86,10 +86,8 @@ def benchmark(
             ``Explainer``.
         UnknownName: There is no such backend.
     """
-    if repeats < 1:
-        raise DataError(f"repeats must be at least 1, got {repeats!r}.")
-    if not 0 < tolerance < np.inf:
-        raise DataError(f"tolerance must be a positive number such as 0.01, got {tolerance!r}.")
+    check_arguments(repeats=repeats, tolerance=tolerance, memory=memory, seed=seed)
+    check_optional(n_jobs=n_jobs, progress=progress)
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     table, names = read_table(X, "rows"), list(dict.fromkeys(backends or BACKENDS))
     setup, explainer = set_up(model, background, table, names, settings)

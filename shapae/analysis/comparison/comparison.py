@@ -24,8 +24,13 @@ from shapae.models.autoencoder import Autoencoder
 from shapae.plots._figure import new_figure
 from shapae.tables.background import read_background
 from shapae.tables.table import Table, read_table
+from shapae.utils.constraints import CONSTRAINTS, check_arguments, check_optional
+from shapae.utils.kinds import Kind, Several
 from shapae.utils.progress import progress_bar
 
+CONSTRAINTS["backends"] = Several(
+    Kind((str, Backend), "a backend"), "a name, a backend, or a list of one of them or more", alone=True, least=1
+)
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"
 
@@ -74,6 +79,7 @@ class Comparison:
         Raises:
             DataError: No backend was fast enough, or all of them failed.
         """
+        check_optional(budget=budget)
         ran = self.table[(self.table["error"] == "") & ~self.table.index.isin(CONTROLS)]
         if ran.empty:
             raise DataError("all backends failed. See the reasons in comparison.table['error'].")
@@ -149,6 +155,8 @@ def compare(
         DataError: The head has several outputs, or the reference explains other rows; see also ``Explainer``.
         UnknownName: There is no such backend.
     """
+    check_arguments(tolerance=tolerance, probes=probes, top=top, seed=seed, memory=memory)
+    check_optional(n_jobs=n_jobs, progress=progress, feature_names=feature_names, backends=backends)
     settings: dict[str, Any] = {"head": head, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     settings["feature_names"] = feature_names
     table = read_table(X, "rows")

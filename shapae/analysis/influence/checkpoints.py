@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shapae.errors import DataError, ModelError
 from shapae.models.files import read_state
-from shapae.utils.counts import is_count
+from shapae.utils.kinds import Integer, written
 from shapae.utils.text import one_line
 from shapae.utils.torch_private import ORIGINAL
 
@@ -77,10 +77,10 @@ def read_checkpoints(
     if checkpoints is not None and not states:
         raise DataError("checkpoints is empty. Give at least one state_dict, or None for the model as it is.")
     count = max(1, len(states))
-    if batch_size is not None and (steps is None or not is_count(batch_size, 1, n)):
+    if batch_size is not None and (steps is None or not Integer(1, n).accepts(batch_size)):
         raise DataError(
             f"batch_size must be a whole number between 1 and the {n} training rows and needs steps=, got "
-            f"{batch_size!r}."
+            f"{written(batch_size)}."
         )
     visits = 1.0 if steps is None else _numbers("steps", steps, count) * (batch_size or n) / n
     return Checkpoints(states, _numbers("learning_rates", learning_rates, count) * visits)
@@ -107,7 +107,9 @@ def _numbers(name: str, given: Any, count: int) -> NDArray[Any]:
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
     if not (np.isfinite(numbers) & (numbers > 0)).all():
-        raise DataError(f"{name} must be a positive number, or one for each of the {count} checkpoints, got {given!r}.")
+        raise DataError(
+            f"{name} must be a positive number, or one for each of the {count} checkpoints, got {written(given)}."
+        )
     return numbers
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shapae import plots
 from shapae.errors import DataError
-from shapae.utils.counts import is_count
+from shapae.utils.kinds import Integer, written
 from shapae.utils.text import enumerate_names
 
 # Relative rounding error of an influence, within which copies of a row have the same.
@@ -147,8 +147,8 @@ def by_distance(values: NDArray[Any], distances: NDArray[Any], bins: int) -> pd.
     Raises:
         DataError: ``bins`` is not between 2 and the number of pairs.
     """
-    if not is_count(bins, 2, values.size):
-        raise DataError(f"bins must be between 2 and the {values.size} pairs of rows, got {bins!r}.")
+    if not Integer(2, values.size).accepts(bins):
+        raise DataError(f"bins must be between 2 and the {values.size} pairs of rows, got {written(bins)}.")
     pairs = pd.DataFrame({"influence": values.ravel(), "size": np.abs(values).ravel()})
     groups = pairs.groupby(
         pd.qcut(pd.Series(distances.ravel(), name="distance"), bins, duplicates="drop"), observed=True

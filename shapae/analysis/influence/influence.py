@@ -18,6 +18,7 @@ from shapae.explainer.record import make_record
 from shapae.heads.functions import HeadFunction, head_name
 from shapae.models.autoencoder import Autoencoder
 from shapae.utils.blocks import device_memory
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
 from shapae.utils.parallel import count_workers
@@ -98,6 +99,9 @@ def influence(
         Pruthi et al., 2020, section 3, https://arxiv.org/abs/2002.08484 (TracIn); Kong and Chaudhuri, 2021, section
         4, https://arxiv.org/abs/2105.14203 (variational autoencoders)
     """
+    check_arguments(seed=seed, memory=memory)
+    check_optional(n_jobs=n_jobs, progress=progress, feature_names=feature_names)
+    check_optional(batch_size=batch_size, projection=projection, resume=resume)
     start, size = time.perf_counter(), parse_bytes(memory)
     with torch.inference_mode(False):
         setup = set_up(model, (train, rows), head, loss, feature_names=feature_names)

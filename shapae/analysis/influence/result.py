@@ -16,7 +16,8 @@ from shapae.analysis.influence import checks
 from shapae.errors import DataError, UnknownName
 from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
-from shapae.utils.counts import is_count
+from shapae.utils.constraints import check_arguments
+from shapae.utils.kinds import Integer, written
 from shapae.utils.optional import import_optional
 
 _ARRAYS = ("values", "self_influence", "scores", "losses", "places", "latents", "train_latents")
@@ -94,8 +95,7 @@ class Influence:
 
     def _largest(self, values: NDArray[Any], k: int) -> pd.DataFrame:
         n, m = values.shape
-        if not is_count(k, 1, m):
-            raise DataError(f"k must be between 1 and the {m} training rows, got {k!r}.")
+        _check_proponents(k, m)
         order = np.argsort(-values, axis=1, kind="stable")[:, :k]
         index = pd.MultiIndex.from_product([range(n), range(1, k + 1)]).set_names(["row", "rank"])
         names = pd.MultiIndex.from_arrays(
@@ -191,8 +191,7 @@ class Influence:
             DataError: There is not one label for each row, or ``k`` is not between 1 and m.
         """
         n, m = self.values.shape
-        if not is_count(k, 1, m):
-            raise DataError(f"k must be between 1 and the {m} training rows, got {k!r}.")
+        _check_proponents(k, m)
         known = checks.check_labels(labels, n, "rows")
         others = checks.check_labels(labels if train_labels is None else train_labels, m, "training rows")
         return checks.by_label(self.values, known, others, k)
@@ -244,6 +243,7 @@ class Influence:
 
     def save(self, folder: str | Path) -> Path:
         """Write all parts to a folder, as safetensors and JSON; see ``Explanation.save``."""
+        check_arguments(folder=folder)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         record = {name: getattr(self, name) for name in ("made_by", "row_names", "train_names")}
         return save_result(folder, "influence", arrays, record)
@@ -255,6 +255,7 @@ class Influence:
         Raises:
             OutputError: It does not hold influences that can be read.
         """
+        check_arguments(folder=folder)
         return load_result(folder, "influence", cls)
 
     def plot(self, row: Any = 0, *, k: int = 8, labels: Sequence[Any] | None = None, ax: Axes | None = None) -> Axes:
@@ -267,8 +268,19 @@ class Influence:
         Raises:
             UnknownName: There is no such row.
         """
+        check_arguments(row=row)
         if self.row_names is not None and row in list(self.row_names):
             return list(self.row_names).index(row)
         if isinstance(row, int | np.integer) and -len(self.values) <= row < len(self.values):
             return int(row) % len(self.values)
         raise UnknownName("row", row, [str(name) for name in self.row_index])
+
+
+def _check_proponents(k: int, m: int) -> None:
+    """Check a number of training rows.
+
+    Raises:
+        DataError: It is not between 1 and m.
+    """
+    if not Integer(1, m).accepts(k):
+        raise DataError(f"k must be between 1 and the {m} training rows, got {written(k)}.")

@@ -27,7 +27,6 @@ from shapae.models.unwrapping import deep_copy
 from shapae.tables.columns import numbered_features
 from shapae.tables.table import Table, TableStream, check_n_features, read_table, resolve_feature_names
 from shapae.utils.context import inference_state
-from shapae.utils.counts import is_count
 from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
 from shapae.utils.memory import batches
 from shapae.utils.text import enumerate_names
@@ -88,13 +87,8 @@ class Setup:
             seed: Random seed of the projection.
 
         Raises:
-            DataError: ``projection`` is no whole number, or less than 1; or ``seed`` is none.
             ModelError: One of the scores does not change with these parameters.
         """
-        if projection is not None and not is_count(projection, 1):
-            raise DataError(f"projection must be a number of dimensions, at least 1, got {projection!r}.")
-        if not is_count(seed, 0, 2**32 - 1):
-            raise DataError(f"seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
         found = find_row_gradients(
             [self.tested, self.trained], [f"autoencoder.model.{name}" for name in names], self.trial
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapae.errors import DataError
 from shapae.tables.files import is_path
 from shapae.tables.groups import read_gmt
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import MEMBERS, check_argument, check_arguments
 from shapae.utils.memory import batches
 from shapae.utils.random import generator
 from shapae.utils.text import enumerate_names
@@ -54,7 +54,7 @@ def enrich(
     """
     from scipy.stats import false_discovery_control, rankdata
 
-    check_count("permutations", permutations)
+    check_arguments(permutations=permutations)
     sets = _read_sets(gene_sets)
     members = _membership(sets, [str(name) for name in importances.index])
     d, sizes = len(importances), members.sum(axis=1)
@@ -87,9 +87,8 @@ def _read_sets(gene_sets: Any) -> dict[str, list[str]]:
             f"{'an empty one' if isinstance(gene_sets, Mapping) else type(gene_sets).__name__}. Give "
             f"{{'B cells': ['CD79A', 'MS4A1']}}."
         )
-    single = [name for name, genes in gene_sets.items() if isinstance(genes, str)]
-    if single:
-        raise DataError(f"the features of {enumerate_names(single, 'set')} must be a list, got a string. Give [name].")
+    for name, genes in gene_sets.items():
+        check_argument(f"the set {name!r}", genes, MEMBERS)
     return {str(name): list(dict.fromkeys(map(str, genes))) for name, genes in gene_sets.items()}
 
 

@@ -14,7 +14,7 @@ from shapae.analysis.latents.causes import relate
 from shapae.analysis.latents.covariates import read_covariates
 from shapae.analysis.latents.decoding import Decoder
 from shapae.analysis.latents.drives import measure_drives
-from shapae.analysis.latents.report import LatentReport, check_seed
+from shapae.analysis.latents.report import LatentReport
 from shapae.analysis.latents.sweep import measure_effects
 from shapae.backends import Backend
 from shapae.errors import DataError, ModelError
@@ -24,6 +24,7 @@ from shapae.models.understanding import LABELS
 from shapae.tables.background import Background, read_background, sample
 from shapae.tables.files import open_table
 from shapae.tables.table import Table, read_table
+from shapae.utils.constraints import check_arguments, check_optional
 
 # Number of rows drawn as the background if none is given: the default of the command line, too.
 BACKGROUND_ROWS = 100
@@ -72,11 +73,12 @@ def latents(
     >>> sorted(report.sweep("latent 1").top(3).index)
     ['feature 3', 'feature 4', 'feature 5']
     """
+    check_arguments(seed=seed, memory=memory)
+    check_optional(n_jobs=n_jobs, progress=progress, feature_names=feature_names)
     start, X = time.perf_counter(), open_table(X)
     table = read_table(X, "rows")
     if len(table) < 2:
         raise DataError("a report on latents takes 2 rows or more, got 1. Give the rows of a whole table.")
-    check_seed(seed)
     known = read_covariates(X, table, covariates)
     reference = sample(table, min(BACKGROUND_ROWS, len(table)), seed=seed) if background is None else background
     reference = read_background(reference)

@@ -18,7 +18,7 @@ from shapae.analysis.latents.export import plain_table
 from shapae.analysis.latents.sweep import QUANTILES, Sweep, check_quantiles, path_of
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.explainer.export import select_rows
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.records import to_json
 
 # Number of features that a line of ``LatentReport.table`` names.
@@ -119,6 +119,7 @@ class LatentReport:
         Raises:
             DataError: ``k`` is not an integer, or less than 1.
         """
+        check_arguments(k=k)
         tables = [self.drivers(unit, k) for unit in self.active]
         return pd.concat(tables) if tables else self.drivers(0).iloc[:0]
 
@@ -129,7 +130,8 @@ class LatentReport:
             UnknownName: There is no such unit.
             DataError: ``k`` is not an integer, or less than 1.
         """
-        at, most = self.position(unit), check_count("k", k)
+        check_arguments(k=k)
+        at, most = self.position(unit), k
         columns = {
             "importance": self.drives.signed[:, at],
             "importance_error": self.drives.importance.mean_abs_error[:, at],
@@ -165,6 +167,7 @@ class LatentReport:
         Raises:
             UnknownName: There is no such unit.
         """
+        check_arguments(unit=unit)
         names = list(self.unit_names)
         if isinstance(unit, str) and unit in names:
             return names.index(unit)
@@ -186,6 +189,7 @@ class LatentReport:
             DataError: There is no such row, or the quantiles are not as described.
             ModelError: The model has no known decoder, or has changed since the report was made.
         """
+        check_optional(row=row)
         at, checked = self.position(unit), check_quantiles(quantiles)
         if isinstance(self.decoder, ModelError):
             raise type(self.decoder)(*self.decoder.args) from self.decoder.__cause__
@@ -240,7 +244,7 @@ class LatentReport:
         Raises:
             DataError: No unit is active, or the seed is invalid; or see ``enrichment.enrich``.
         """
-        check_seed(seed)
+        check_arguments(signed=signed, permutations=permutations, seed=seed)
         if not self.active:
             raise DataError(f"none of the {len(self.unit_names)} units is active, by {self.activity.rule}.")
         importances = self.signed[self.active]
@@ -268,16 +272,6 @@ class LatentReport:
             record |= {"causes": plain_table(self.causes.table), "groups": plain_table(self.causes.groups)}
         out.uns["latents"] = record | {"made_by": to_json(self.made_by)}
         return out
-
-
-def check_seed(seed: int) -> None:
-    """Check a random seed.
-
-    Raises:
-        DataError: It is not an integer from 0 to 2**32 - 1, as scikit-learn takes it.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-        raise DataError(f"seed must be an integer from 0 to 2**32 - 1, got {seed!r}. The default is 0.")
 
 
 def _best_causes(causes: Causes) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shapae.analysis.latents.decoding import Decoder
 from shapae.errors import DataError
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import check_arguments
 
 # Quantiles of a unit at which its sweep decodes; and those between which its effects are measured.
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -67,7 +67,8 @@ class Sweep:
         Raises:
             DataError: ``most`` is not an integer, or less than 1.
         """
-        return self.table.head(check_count("most", most))
+        check_arguments(most=most)
+        return self.table.head(most)
 
 
 def path_of(

@@ -31,6 +31,7 @@ from shapae.tables.columns import numbered_features
 from shapae.tables.groups import correlated_clusters
 from shapae.tables.players import players
 from shapae.tables.table import Table, check_n_features, read_table, resolve_feature_names
+from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.context import inference_state
 from shapae.utils.memory import batched
 from shapae.utils.text import enumerate_names
@@ -92,6 +93,10 @@ def rank_features(
     >>> list(ranking.table)
     ['permutation:error', 'permutation:reconstruction', 'weights:gedeon']
     """
+    check_arguments(repeats=repeats, seed=seed)
+    check_optional(
+        n_jobs=n_jobs, progress=progress, sample=sample, groups=groups, fit=fit, folder=folder, methods=methods
+    )
     start, requested = time.perf_counter(), _requested_quantities(methods, fit)
     inputs = _read_inputs(model, X, background, sample, seed)
     if "retraining" in requested and fit is None:
@@ -99,7 +104,7 @@ def rank_features(
     ranked = players(groups or {}, inputs.names, disjoint=True)
     task = RankingTask(
         *(inputs.autoencoder, inputs.rows, inputs.background, ranked.positions),
-        repeats=_check_positive(repeats, "repeats"),
+        repeats=repeats,
         seed=seed,
         n_jobs=n_jobs,
         progress=progress,
@@ -158,7 +163,7 @@ def _read_inputs(model: nn.Module | Autoencoder, X: Any, background: Any, sample
     reference = _sample(table, BACKGROUND_ROWS, seed) if background is None else _read_unweighted(background)
     names = resolve_feature_names(reference, table.names, "background")
     check_n_features(reference, table.shape[1], "background")
-    used = table if sample is None else _sample(table, _check_positive(sample, "sample"), seed)
+    used = table if sample is None else _sample(table, sample, seed)
     if len(used) < 2:
         raise DataError(
             f"{len(used)} row is too few for a ranking. rank_features takes 2 rows or more. Pass a longer table as X, "
@@ -184,12 +189,6 @@ def _read_unweighted(background: Any) -> Table:
             f"without weights. Pass background=shapae.background.sample(X, 100)."
         )
     return read.rows
-
-
-def _check_positive(number: int, name: str) -> int:
-    if number < 1:
-        raise DataError(f"{name} must be at least 1, got {number!r}.")
-    return number
 
 
 def _check_scores(task: RankingTask, names: Sequence[str]) -> Score:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from shapae import plots
 from shapae.errors import UnknownName
+from shapae.utils.constraints import check_arguments
 
 # Maximum number of top features in the overlap of two methods; few features are limited to a third of them.
 TOP = 10
@@ -99,6 +100,7 @@ class GlobalRanking:
             "kendall": "Kendall's rank correlation",
             "overlap": f"fraction of the {self.top} most important features in common",
         }
+        check_arguments(measure=measure)
         if measure not in labels:
             raise UnknownName("measure of agreement", measure, list(labels))
         return plots.agreement(self.agreement.loc[[measure]].droplevel(0), label=labels[measure], ax=ax)

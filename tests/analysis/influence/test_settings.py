@@ -22,11 +22,11 @@ def model(act=nn.Tanh):
 STATE = model().state_dict()
 BAD = {
     "True as a rate": ({"learning_rates": True}, DataError, "learning_rates must be a positive number"),
-    "half a row": ({"steps": 2, "batch_size": 2.5}, DataError, "batch_size must be a whole number.*got 2.5"),
-    "a batch of text": ({"steps": 2, "batch_size": "4"}, DataError, "batch_size must be a whole number.*got '4'"),
+    "half a row": ({"steps": 2, "batch_size": 2.5}, DataError, "batch_size must be an integer.*got 2.5"),
+    "a batch of text": ({"steps": 2, "batch_size": "4"}, DataError, "batch_size must be an integer.*got '4'"),
     "a projection of text": ({"projection": "10"}, DataError, "projection must be"),
     "half a dimension": ({"projection": 2.5}, DataError, "projection must be"),
-    "no seed": ({"seed": None}, DataError, "seed must be a whole number"),
+    "no seed": ({"seed": None}, DataError, "seed must be an integer from 0"),
     "no parameters": ({"parameters": None}, DataError, "parameters must be"),
     "an array as a loss": ({"loss": np.ones(4)}, ModelError, "must be a name, a torch.nn.Module"),
     "states by epoch": ({"checkpoints": {1: STATE, 2: STATE}}, ModelError, r"\['1', '2'\] is unexpected"),

@@ -172,7 +172,7 @@ def test_model_data_and_process_are_left_as_they_were(breaks, X):
         ({"methods": ["weights:gideon"]}, UnknownName, "no quantity of weights is called 'gideon'; there are: gedeon"),
         ({"methods": []}, DataError, r"methods must be some of \['ablation_mean', "),
         ({"methods": ["retraining"]}, ModelError, "retraining needs fit="),
-        ({"repeats": 0}, DataError, "repeats must be at least 1, got 0"),
+        ({"repeats": 0}, DataError, "repeats must be an integer, at least 1, got 0"),
         ({"sample": 1}, DataError, "1 row is too few for a ranking. rank_features takes 2 rows or more"),
         ({"background": np.zeros((3, 5))}, DataError, "expected 6"),
         ({"background": weighted(np.zeros((3, 6)), [1, 2, 1])}, DataError, "the background has weights for its 3 rows"),

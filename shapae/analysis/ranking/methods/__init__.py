@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 from numpy.typing import NDArray
 
 from shapae.analysis.ranking.task import RankingTask
+from shapae.utils.constraints import check_arguments
 from shapae.utils.registry import ModuleRegistry
 
 __all__ = ["named", "names"]
@@ -50,6 +51,7 @@ def named(name: str) -> Method:
     Raises:
         UnknownName: There is no such method; the message lists all methods.
     """
+    check_arguments(name=name)
     return cast(Method, _FOLDER[name])
 
 
