@@ -191,7 +191,7 @@ def test_the_number_of_jobs_makes_no_difference(backend, head, where, model, row
 
 
 def memory_for(explainer, n, b):
-    """Bytes that are just enough for the explanation of ``n`` rows, and one row against ``b`` background rows at once."""
+    """Bytes just enough for the explanation of ``n`` rows, and for one row against ``b`` background rows at once."""
     per_row = bytes_per_row(explainer.score, explainer.background[[0, -1]])
     held = backends.named(explainer.backend).rows_in_memory(b, cases.D)
     return held * per_row * COPIES + n * explanation_bytes(backends.named(explainer.backend), explainer._game)

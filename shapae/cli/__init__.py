@@ -1,6 +1,7 @@
 """The command line: ``shapae demo``, ``explain``, ``summarize``, ``anomalies``, ``latents``, ``influence`` ..."""
 
 import shapae.cli.anomalies  # noqa: F401 (it adds its command)
+import shapae.cli.explain  # noqa: F401
 import shapae.cli.influence  # noqa: F401
 import shapae.cli.latents  # noqa: F401
 from shapae.cli.commands import main

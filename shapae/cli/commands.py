@@ -1,7 +1,6 @@
 """Command line. Each command calls one public function; slow imports are inside of the functions."""
 
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shapae.cli.inputs import load_background, read_rows, split_names
+from shapae.utils.signals import exit_on_signals
 from shapae.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -83,31 +83,7 @@ def demo(out: Out = Path("demo"), force: Force = False) -> None:
     typer.echo(run(out, force=force))
 
 
-@app.command()
-def explain(
-    model: Model,
-    weights: Weights,
-    data: Data,
-    out: Out,
-    background: Background = "100",
-    head: Head = "reconstruction_error",
-    backend: Backend = "deep",
-    n_jobs: Jobs = None,
-    memory: Memory = "1GB",
-    seed: Seed = 0,
-    tolerance: Tolerance = None,
-    row_names: RowNames = None,
-    force: Force = False,
-) -> None:
-    """Explain a model on a table; write the explanation, a table of importances and pictures to a folder."""
-    settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
-    settings |= {"memory": memory, "seed": seed}
-    write_to_folder(
-        data, out, force, _with_explainer(_explain, model, weights, background, settings, row_names), row_names
-    )
-
-
-def _with_explainer(
+def with_explainer(
     report: Callable[[Any, Any], "Report"],
     model: str,
     weights: Path,
@@ -127,12 +103,6 @@ def _with_explainer(
         return report(explainer, rows)
 
     return explain_and_report
-
-
-def _explain(explainer: Any, rows: Any) -> "Report":
-    from shapae.cli.reports import report_explanation
-
-    return report_explanation(explainer(rows))
 
 
 def _summarize(explainer: Any, rows: Any, *, data: Path, by: str | None) -> "Report":
@@ -171,7 +141,7 @@ def summarize(
     settings |= {"memory": memory, "seed": seed}
     report = partial(_summarize, data=data, by=by)
     write_to_folder(
-        data, out, force, _with_explainer(report, model, weights, background, settings, row_names), row_names
+        data, out, force, with_explainer(report, model, weights, background, settings, row_names), row_names
     )
 
 
@@ -197,7 +167,7 @@ def interactions(
         data,
         out,
         force,
-        _with_explainer(partial(_interact, top=top), model, weights, background, settings, row_names),
+        with_explainer(partial(_interact, top=top), model, weights, background, settings, row_names),
         row_names,
     )
 
@@ -326,23 +296,16 @@ def wait_passively() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
-def end_cleanly(number: int, _: Any) -> None:
-    """End after a signal as after an error, so that scratch files and workers go; the exit code is that of shells."""
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
     wait_passively()
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup lets a command go on
-            signal.signal(number, end_cleanly)
     warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
     sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:
-        app(prog_name="shapae")
+        with exit_on_signals():
+            app(prog_name="shapae")
     except Exception as error:
         kind = "" if isinstance(error, ShapaeError) else f"{type(error).__name__}: "
         notes = getattr(error, "__notes__", [])

@@ -44,6 +44,8 @@ class InFiles(Core):
             MissingPackage: The package of the format is not installed.
             Exception: See ``__call__``.
         """
+        check_arguments(folder=folder, format=format)
+        check_optional(timeout=timeout)
         from shapae.explainer.written.write import write_blocks  # the base class of explanations takes a second
 
         return write_blocks(self, X, Path(folder), format=format, timeout=timeout)

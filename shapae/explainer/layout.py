@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from shapae.explainer.indexing import AXES
-from shapae.utils.counts import is_count
+from shapae.utils.constraints import COUNT
 from shapae.utils.text import enumerate_names
 
 Parts: TypeAlias = Mapping[str, Any]
@@ -128,7 +128,7 @@ def _check_sums(parts: Parts) -> str | None:
 
 def _check_rows(parts: Parts) -> str | None:
     rows, used = parts["rows"], parts.get("used")
-    if not is_count(rows, 1):
+    if not COUNT.accepts(rows):
         return f"rows is {rows!r}, not a number of rows"
     if used is not None and len(used) != rows:
         return f"used has {len(used)} numbers for {rows} rows"
@@ -137,7 +137,7 @@ def _check_rows(parts: Parts) -> str | None:
 
 def _check_groups(parts: Parts) -> str | None:
     labels, rows, used = parts["labels"], parts["rows"], parts.get("used")
-    if not isinstance(labels, list) or not isinstance(rows, list) or not all(is_count(each, 1) for each in rows):
+    if not isinstance(labels, list) or not isinstance(rows, list) or not all(map(COUNT.accepts, rows)):
         return "labels and rows are not lists"
     if len({*map(repr, labels)}) < len(labels) or len(labels) + 1 != len(rows) or len(rows) != len(parts["values"]):
         return f"{len(parts['values'])} averages do not fit to {len(labels)} labels and {len(rows)} numbers of rows"

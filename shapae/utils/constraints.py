@@ -42,6 +42,8 @@ CONSTRAINTS: dict[str, Constraint] = {
     **dict.fromkeys(("repeats", "sample", "permutations", "projection", "batch_size", "pairs", "d", "epochs"), COUNT),
     **dict.fromkeys(("draws", "named", "batch", "min_players", "duplicates", "unused", "faulty", "passed"), Integer(0)),
     "tolerance": Number(above=0, example="0.05"),
+    "timeout": Number(above=0, example="600 seconds"),
+    "start": Integer(0),
     **dict.fromkeys(("delta", "budget"), Number(above=0)),
     **dict.fromkeys(("threshold", "reference_error"), Number()),
     **dict.fromkeys(("beta", "noise"), Number(0)),
@@ -63,7 +65,7 @@ CONSTRAINTS: dict[str, Constraint] = {
     "source": OneOf("input", "latent"),
     "target": OneOf("moving", "fixed"),
     "correlation": OneOf("spearman", "pearson"),
-    **dict.fromkeys(("title", "verb", "label", "layer", "output", "name", "measure", "reference"), Text()),
+    **dict.fromkeys(("title", "verb", "label", "layer", "output", "name", "measure", "reference", "format"), Text()),
     **dict.fromkeys(("folder", "resume", "path"), PATH),
     "fit": Function(),
 }

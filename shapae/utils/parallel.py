@@ -1,17 +1,15 @@
 """One function for many tasks, on the workers that joblib is set to."""
 
-import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
-from numbers import Integral, Real
 from typing import Any, TypeVar
 
-import numpy as np
 from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 
-from shapae.errors import DataError, WorkerError
+from shapae.errors import WorkerError
+from shapae.utils.constraints import check_optional
 from shapae.utils.parallel_clusters import CLUSTERS, run_on_cluster
 from shapae.utils.parallel_errors import ATTEMPTS, LostWorkers, Overtime, dead, hung
 from shapae.utils.parallel_joblib import run_on_joblib
@@ -56,7 +54,7 @@ def parallel_map(
         DataError: An argument is invalid.
         WorkerError: The workers can't be started or stopped.
     """
-    _check_progress(progress)
+    check_optional(progress=progress)
     jobs = count_workers(n_jobs, timeout=timeout)
     backend = get_active_backend()[0]
     cluster = CLUSTERS.get(type(backend).__name__)
@@ -113,7 +111,7 @@ def count_workers(n_jobs: int | None, *, timeout: float | None = None) -> int:
         WorkerError: There are no such workers: their backend has none, gives no results one after the other, or can't
             stop a task.
     """
-    _check_numbers(n_jobs, timeout)
+    check_optional(n_jobs=n_jobs, timeout=timeout)
     backend = get_active_backend()[0]
     name = type(backend).__name__
     try:
@@ -139,23 +137,4 @@ def _check_backend(backend: Any, jobs: int, timeout: float | None) -> None:
         raise WorkerError(
             f"timeout={timeout!r} takes worker processes, which can be ended, but joblib's {name} has "
             f"{'threads' if threads else 'none here'}. Use joblib.parallel_config('loky'), or pass timeout=None."
-        )
-
-
-def _check_numbers(n_jobs: Any, timeout: Any) -> None:
-    whole = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool) and n_jobs != 0
-    if n_jobs is not None and not whole:
-        raise DataError(
-            f"n_jobs must be a number of workers, -1 for one per core, or None for what joblib is set to, got "
-            f"{n_jobs!r}. Pass n_jobs=2."
-        )
-    number = isinstance(timeout, Real) and not isinstance(timeout, bool) and 0 < float(timeout) < math.inf
-    if timeout is not None and not number:
-        raise DataError(f"timeout must be a positive number of seconds, or None for no limit, got {timeout!r}.")
-
-
-def _check_progress(progress: Any) -> None:
-    if progress is not None and not isinstance(progress, bool | np.bool_):
-        raise DataError(
-            f"progress must be True, False, or None for a bar in a terminal or a notebook only, got {progress!r}."
         )

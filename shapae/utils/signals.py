@@ -1,4 +1,4 @@
-"""SIGTERM as an exit that cleans up: schedulers and container engines send it before they kill."""
+"""Signals that end a process, as exits that clean up: schedulers and terminals send them before they kill."""
 
 import signal
 import threading
@@ -6,30 +6,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Exit status of a process that SIGTERM has ended, as shells have it.
-STATUS = 128 + signal.SIGTERM
+# SIGHUP is that of a terminal that is closed; Windows has none.
+SIGNALS = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
 @contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit inside, so that workers end and scratch files go. For the main thread of a command.
+def exit_on_signals() -> Iterator[None]:
+    """Let the signals raise SystemExit inside, so that workers end and scratch files go. It is for commands.
 
-    In other threads, where Python allows no handlers, nothing changes.
+    Signals that are ignored, as by nohup, stay ignored. In other threads than the main one, where Python allows no
+    handlers, nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _exit)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        defaults = {number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL}
+        before = {number: signal.signal(number, _exit) for number in defaults}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    """Raise SystemExit.
+    """Raise SystemExit with the status that shells give to a process that a signal has ended.
 
     Raises:
         SystemExit: Always.
     """
-    raise SystemExit(STATUS)
+    raise SystemExit(128 + number)

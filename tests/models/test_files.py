@@ -73,9 +73,7 @@ def test_the_error_for_a_pickled_model_names_the_code_that_loading_would_run(pac
 
 def test_weights_of_another_model_are_an_error(package):
     torch.save(nn.Linear(3, 3).state_dict(), package / "other.pt")
-    with pytest.raises(
-        ModelError, match=r"without entries 0\.weight, .* and with unexpected entries weight, bias"
-    ):
+    with pytest.raises(ModelError, match=r"without entries 0\.weight, .* and with unexpected entries weight, bias"):
         files.load_model("genes_model:build", package / "other.pt")
     torch.save(nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 3)).state_dict(), package / "wide.pt")
     with pytest.raises(ModelError, match=r"do not fit the model of genes_model:build, by their shapes: .*0\.weight"):
@@ -119,9 +117,7 @@ def test_a_wrapped_model_loads_its_own_weights_and_those_of_its_wrapper(wrapping
 
 def test_weights_of_another_model_are_an_error_for_a_wrapped_model_too(wrapping):
     torch.save(nn.Linear(3, 3).state_dict(), wrapping / "other.pt")
-    with pytest.raises(
-        ModelError, match=r"without entries 0\.weight, .* and with unexpected entries weight, bias"
-    ):
+    with pytest.raises(ModelError, match=r"without entries 0\.weight, .* and with unexpected entries weight, bias"):
         files.load_model("wrapping_model:wrapped", wrapping / "other.pt")
 
 

@@ -71,9 +71,9 @@ def test_work_is_done_in_other_processes():
 MAIN = """
 from tests import deaths
 from shapae.utils.parallel import parallel_map
-from shapae.utils.signals import exit_on_sigterm
+from shapae.utils.signals import exit_on_signals
 
-with exit_on_sigterm():
+with exit_on_signals():
     for result in parallel_map(deaths.sleeps, lambda number: (number,), 6, n_jobs=2, progress=False):
         print(result, flush=True)
 """

@@ -14,6 +14,7 @@ from shapae.explainer.importance import Importance, merge_records
 from shapae.explainer.written.arrays import to_explanation
 from shapae.explainer.written.parquet import ParquetFiles
 from shapae.explainer.written.zarr import ZarrFiles
+from shapae.utils.constraints import check_arguments
 from shapae.utils.memory import batches
 from shapae.utils.resumable import BlockFiles, finished_blocks, read_block, read_manifest, read_record
 
@@ -143,6 +144,7 @@ def read(folder: str | Path) -> ExplanationBlocks:
     Raises:
         OutputError: The folder does not hold explanations, or they are of another version.
     """
+    check_arguments(folder=folder)
     return ExplanationBlocks(folder)
 
 

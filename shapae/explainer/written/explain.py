@@ -11,7 +11,7 @@ from shapae.explainer.store import Store
 from shapae.explainer.written.arrays import to_arrays
 from shapae.explainer.written.parquet import to_columns
 from shapae.tables.table import read_table
-from shapae.utils.counts import check_count
+from shapae.utils.constraints import check_arguments
 
 if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
@@ -35,14 +35,15 @@ def explain_block(rows: Any, explainer: Core, *, start: int = 0) -> pd.DataFrame
     Raises:
         DataError: ``start`` is not a position; for others see ``Explainer.__call__``.
     """
-    first_row, table = check_count("start", start, least=0), read_table(rows, "rows")
+    check_arguments(start=start)
+    table = read_table(rows, "rows")
     explainer = alone(explainer, explainer.memory)
     with explainer._running(table) as (names, stream, game):
         explainer._warn(explainer._check_gradients(names, stream))
-        explanation, message = explainer._explain(names, stream, game, first_row)
+        explanation, message = explainer._explain(names, stream, game, start)
     explainer._warn(message)
     features, outputs = explanation.feature_names, np.atleast_1d(explanation.output_names).tolist()
-    index = pd.RangeIndex(first_row, first_row + len(table)) if table.row_names is None else pd.Index(table.row_names)
+    index = pd.RangeIndex(start, start + len(table)) if table.row_names is None else pd.Index(table.row_names)
     columns = dict(to_columns(to_arrays(explanation), features, outputs))
     return pd.DataFrame(columns, index.repeat(len(outputs)))
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from joblib import effective_n_jobs
 
 from shapae.errors import OutputError
 from shapae.explainer.chunks import result_bytes
@@ -20,7 +19,7 @@ from shapae.heads.arguments import describe_head
 from shapae.tables.table import Table, TableStream, read_table
 from shapae.utils.arguments import read_arguments
 from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
-from shapae.utils.parallel import parallel_map
+from shapae.utils.parallel import count_workers, parallel_map
 from shapae.utils.resumable import Resumable
 
 # Part of the memory of a worker that the values of a block may take: they are held with their errors and with the rows,
@@ -40,20 +39,22 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     Raises:
         OutputError: The workers wrote elsewhere; for others see ``Explainer.write``.
     """
-    folder = folder.absolute()  # the workers may be in other folders
+    folder, jobs = (
+        folder.absolute(),
+        count_workers(explainer.n_jobs, timeout=timeout),
+    )  # workers may be in other folders
     table = read_table(X, "rows")
     with explainer._running(table) as (names, rows, game):
         message = explainer._check_gradients(names, rows)
         outputs, task = explainer._score.outputs(names), _describe(explainer, rows)
-        plan = _plan(explainer, len(rows)) | {"format": format, "feature_names": player_names(game, names)}
+        plan = _plan(explainer, len(rows), jobs) | {"format": format, "feature_names": player_names(game, names)}
         plan["output_names"] = outputs[0] if len(outputs) == 1 else outputs
     explainer._warn(message, stacklevel=4)
     store = Resumable(folder, task | {"format": format, "features": names}, plan, block_files(plan))
     blocks = name_blocks(store.plan)
     missing = [name for name in blocks if store.load(name) is None]
-    room = explainer.memory * EXPLAINING / int(effective_n_jobs(explainer.n_jobs))
     results = parallel_map(
-        partial(_write_block, alone(explainer, room), store),
+        partial(_write_block, alone(explainer, explainer.memory * EXPLAINING / jobs), store),
         lambda number: (missing[number], blocks[missing[number]].start, table.block(blocks[missing[number]])),
         len(missing),
         n_jobs=explainer.n_jobs,
@@ -84,9 +85,9 @@ def _summary(written: ExplanationBlocks) -> str | None:
     return None
 
 
-def _plan(explainer: Core, n: int) -> dict[str, Any]:
+def _plan(explainer: Core, n: int, jobs: int) -> dict[str, Any]:
     """Cut n rows into blocks whose arrays fit the memory of each worker."""
-    room = explainer.memory * SHARE / int(effective_n_jobs(explainer.n_jobs))
+    room = explainer.memory * SHARE / jobs
     height = min(max(-(-n // MIN_BLOCKS), MIN_ROWS), int(room // result_bytes(explainer._game)))
     return {"rows": n, "height": max(1, height)}
 

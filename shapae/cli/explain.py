@@ -1,0 +1,81 @@
+"""The command ``shapae explain``. Slow imports are inside of the functions."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shapae.cli.commands import (
+    Backend,
+    Background,
+    Data,
+    Force,
+    Head,
+    Jobs,
+    Memory,
+    Model,
+    Out,
+    RowNames,
+    Seed,
+    Tolerance,
+    Weights,
+    app,
+    with_explainer,
+    write_to_folder,
+)
+
+if TYPE_CHECKING:
+    from shapae.cli.output import Report
+
+Chunks = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of finished blocks of rows, for tables of any length: the same command continues after an "
+        "interruption. The other results are averages then."
+    ),
+]
+Format = Annotated[str, typer.Option(help="Format of the blocks: parquet or zarr.")]
+Timeout = Annotated[
+    float | None, typer.Option(help="Seconds after which a block counts as hung, and its worker is stopped.")
+]
+
+
+@app.command()
+def explain(
+    model: Model,
+    weights: Weights,
+    data: Data,
+    out: Out,
+    background: Background = "100",
+    head: Head = "reconstruction_error",
+    backend: Backend = "deep",
+    chunks: Chunks = None,
+    format: Format = "parquet",
+    timeout: Timeout = None,
+    n_jobs: Jobs = None,
+    memory: Memory = "1GB",
+    seed: Seed = 0,
+    tolerance: Tolerance = None,
+    row_names: RowNames = None,
+    force: Force = False,
+) -> None:
+    """Explain a model on a table; write the explanation, a table of importances and pictures to a folder."""
+    settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
+    settings |= {"memory": memory, "seed": seed}
+    report = _report_all if chunks is None else partial(_report_chunks, chunks=chunks, format=format, timeout=timeout)
+    write_to_folder(
+        data, out, force, with_explainer(report, model, weights, background, settings, row_names), row_names
+    )
+
+
+def _report_all(explainer: Any, rows: Any) -> "Report":
+    from shapae.cli.reports import report_explanation
+
+    return report_explanation(explainer(rows))
+
+
+def _report_chunks(explainer: Any, rows: Any, *, chunks: Path, format: str, timeout: float | None) -> "Report":
+    from shapae.cli.reports import report_importance
+
+    return report_importance(explainer.write(rows, chunks, format=format, timeout=timeout).importance())
