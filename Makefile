@@ -18,7 +18,7 @@ demo: $(VENV)/core
 	$(BIN)/shapae demo --out demo --force
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --ignore=tests/distributed
 
 # Dask, Ray and Spark with real processes: three minutes. Spark takes Java; without an engine its tests are skipped.
 test-distributed: $(VENV)/engines
@@ -57,6 +57,8 @@ bench: $(VENV)/all
 bench-long: $(VENV)/all
 	$(BIN)/python -m benchmarks.speed --seconds 0.35
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.million_rows
+	$(BIN)/python -m benchmarks.written
 	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.ground_truth
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.shapley_error

@@ -17,6 +17,7 @@ from shapae.utils.failures import model_failures
 from shapae.utils.loans import Loans, Restore
 from shapae.utils.reachable import results_removed
 from shapae.utils.snapshot import same_bits
+from shapae.utils.torch_private import own_buffers
 
 
 def evaluate(model: nn.Module) -> None:
@@ -47,7 +48,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 def _keep_module(module: nn.Module) -> Restore:
     """Keep the attributes of a module, its mode among them, and the numbers of its buffers and of other tensors."""
-    attributes, buffers = dict(vars(module)), dict(module._buffers.items())
+    attributes, buffers = dict(vars(module)), dict(own_buffers(module))
     mode = getattr(module, "training", None)
     tensors = [each for each in (*buffers.values(), *attributes.values()) if isinstance(each, Tensor)]
     numbers = [(each, each.detach().clone(), each.grad_fn is None) for each in tensors]
@@ -59,7 +60,7 @@ def _keep_module(module: nn.Module) -> Restore:
             if not same_bits(tensor, before):
                 _write(tensor, before)
         for name, buffer in buffers.items():
-            if name not in module._buffers or module._buffers[name] is not buffer:
+            if name not in own_buffers(module) or own_buffers(module)[name] is not buffer:
                 setattr(module, name, buffer)
         for name, value in attributes.items():
             if vars(module).get(name) is not value:

@@ -98,6 +98,11 @@ def own_parameters(module: nn.Module) -> dict[str, Any]:
     return module._parameters
 
 
+def own_buffers(module: nn.Module) -> dict[str, Any]:
+    """Return the buffers of a module by their names; some may be None."""
+    return module._buffers
+
+
 def next_nodes(node: Any) -> list[Any]:
     """List the nodes of the graph of gradients that a node passes its gradients to."""
     return [each for each, _ in node.next_functions]

@@ -23,7 +23,7 @@ from shapae.utils.constraints import CONSTRAINTS
 from shapae.utils.memory import ByteCount
 from tests.cases import Linear, Variational, build, table
 from tests.faults.table import Fault
-from tests.project.test_surface import public
+from tests.project.test_surface import members, public
 
 NAMES = list("abcdef")
 HUGE = 10**400
@@ -58,6 +58,7 @@ EXEMPT_HERE = {
     "Autoencoder.decode.latents": "a tensor",
     "Autoencoder.drawn.number": "for heads",
     "Autoencoder.noise": OWN,
+    "Importance.merge.others": OWN,
     "compare.reference": OWN,
     "heads.ErrorFromOthers.groups": "a tensor of this class for other rooms",
     "plots.ranking.table": OWN,
@@ -96,7 +97,7 @@ def _of(name: str, thing: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     elif inspect.isclass(thing):
         if name not in RESULTS:
             yield name, thing
-        for each, member in sorted(vars(thing).items()):
+        for each, member in sorted(members(thing).items()):
             if not isinstance(member, property) and callable(getattr(thing, each)) and not each.startswith("_"):
                 yield f"{name}.{each}", getattr(thing, each)
     elif callable(thing):

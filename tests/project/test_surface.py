@@ -24,7 +24,7 @@ def described(name, thing):
             yield from described(f"{name}.{each}", getattr(thing, each))
     elif inspect.isclass(thing):
         yield f"class {name}{signature(thing)}"
-        for each, member in sorted(vars(thing).items()):
+        for each, member in sorted(members(thing).items()):
             if callable(getattr(thing, each)) and (not each.startswith("_") or each == "__call__"):
                 yield f"{name}.{each}{signature(getattr(thing, each))}"
             elif isinstance(member, property) and not each.startswith("_"):
@@ -33,6 +33,12 @@ def described(name, thing):
                 yield f"{name}.{each} = {member!r}"
     elif callable(thing):
         yield f"{name}{signature(thing)}"
+
+
+def members(thing):
+    """Members of a class, and of the bases that only divide it over files: those of ``shapae.explainer``."""
+    divided = [base for base in thing.__mro__[1:] if base.__module__ == "shapae.explainer.in_files"]
+    return {name: each for base in (*divided, thing) for name, each in vars(base).items()}
 
 
 def public(module):
