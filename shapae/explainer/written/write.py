@@ -39,11 +39,8 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     Raises:
         OutputError: The workers wrote elsewhere; for others see ``Explainer.write``.
     """
-    folder, jobs = (
-        folder.absolute(),
-        count_workers(explainer.n_jobs, timeout=timeout),
-    )  # workers may be in other folders
-    table = read_table(X, "rows")
+    folder = folder.absolute()  # workers may be in other folders
+    jobs, table = count_workers(explainer.n_jobs, timeout=timeout), read_table(X, "rows")
     with explainer._running(table) as (names, rows, game):
         message = explainer._check_gradients(names, rows)
         outputs, task = explainer._score.outputs(names), _describe(explainer, rows)
