@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from shapae.errors import OutputError
-from shapae.utils.fingerprint import fingerprint
-from shapae.utils.records import plain, read_record, write_record
+from shapae.utils.records import checksum_of, plain, read_record, write_record
 from shapae.utils.text import one_line
 
 # Readers of tables in many files skip names that begin with an underscore.
@@ -28,8 +27,8 @@ Arrays = Mapping[str, NDArray[Any]]
 class BlockFiles(Protocol):
     """Files of blocks in one format."""
 
-    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
-        """Write the arrays of a block, and what is known of it; the files of an earlier attempt are replaced."""
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> list[Path]:
+        """Write the arrays of a block, and what is known of it, over an earlier attempt; return its files."""
 
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read them again, with the same shapes and dtypes."""
@@ -41,9 +40,11 @@ class BlockFiles(Protocol):
 class SafetensorFiles:
     """One safetensors file for each block."""
 
-    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> list[Path]:
         """Write the arrays of a block."""
-        put_file(folder / f"{block}.safetensors", lambda path: save_file(dict(arrays), path))
+        path = folder / f"{block}.safetensors"
+        put_file(path, lambda fresh: save_file(dict(arrays), fresh))
+        return [path]
 
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read the arrays of a block."""
@@ -59,8 +60,8 @@ class SafetensorFiles:
 class Resumable:
     """Finished blocks of a piece of work in a folder, each written as a whole or not at all.
 
-    A block counts as finished when its record is there, with the fingerprint of its arrays, which are read again when
-    the work is continued.
+    A block counts as finished when its record is there, with the checksums of its files, which are compared when the
+    work is continued.
 
     Args:
         folder: New or empty folder, or the folder of the same work; None to keep nothing.
@@ -125,6 +126,16 @@ class Resumable:
         except OutputError:
             return None
 
+    def is_finished(self, block: str) -> bool:
+        """Return whether a block is there, and its files are whole."""
+        if self.folder is None:
+            return False
+        try:
+            check_files(self.folder, block, read_facts(self.folder, block))
+        except OutputError:
+            return False
+        return True
+
     def save(self, block: str, arrays: Arrays, **facts: Any) -> None:
         """Write the arrays of a finished block.
 
@@ -139,8 +150,9 @@ class Resumable:
         if self.folder is None:
             return
         try:
-            self._files.write(self.folder, block, arrays, facts)
-            record = {"arrays": sorted(arrays), "sha256": _fingerprint(arrays), **facts}
+            paths = self._files.write(self.folder, block, arrays, facts)
+            sums = {path.relative_to(self.folder).as_posix(): checksum_of(path) for path in paths}
+            record = {"sha256": sums, **facts}
             _put_record(self.folder / RECORDS / f"{block}.json", record)
         except Exception as error:  # of the format
             raise OutputError(
@@ -185,14 +197,26 @@ def read_block(folder: Path, block: str, files: BlockFiles) -> tuple[dict[str, N
         OutputError: The block is not finished, or its files are damaged.
     """
     record = read_facts(folder, block)
+    check_files(folder, block, record)
     try:
-        arrays = files.read(folder, block)
-        whole = record["arrays"] == sorted(arrays) and record["sha256"] == _fingerprint(arrays)
+        return files.read(folder, block), record
     except Exception as error:  # of the format
         raise OutputError(f"block {block} of {folder} is damaged: {one_line(error)}") from error
-    if not whole:
-        raise OutputError(f"block {block} of {folder} is damaged: its numbers are not those that were written.")
-    return arrays, record
+
+
+def check_files(folder: Path, block: str, record: Mapping[str, Any]) -> None:
+    """Check the files of a block against the checksums of its record.
+
+    Raises:
+        OutputError: Some are missing or damaged.
+    """
+    for name, known in record["sha256"].items():
+        try:
+            found = checksum_of(folder / name)
+        except OSError as error:
+            raise OutputError(f"block {block} of {folder} is damaged: {name}: {error.strerror or error}.") from error
+        if found != known:
+            raise OutputError(f"block {block} of {folder} is damaged: {name} is not as it was written.")
 
 
 def read_facts(folder: Path, block: str) -> dict[str, Any]:
@@ -252,7 +276,3 @@ def _is_running(process: int) -> bool:
 
 def _put_record(path: Path, record: Mapping[str, Any]) -> None:
     put_file(path, lambda fresh: write_record(fresh, plain(record), format=FORMAT, files=()))
-
-
-def _fingerprint(arrays: Arrays) -> str:
-    return fingerprint(arrays[name] for name in sorted(arrays))

@@ -49,7 +49,7 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     explainer._warn(message, stacklevel=4)
     store = Resumable(folder, task | {"format": format, "features": names}, plan, block_files(plan))
     blocks = name_blocks(store.plan)
-    missing = [name for name in blocks if store.load(name) is None]
+    missing = [name for name in blocks if not store.is_finished(name)]
     results = parallel_map(
         partial(_write_block, alone(explainer, explainer.memory * EXPLAINING / jobs), store),
         lambda number: (missing[number], blocks[missing[number]].start, table.block(blocks[missing[number]])),

@@ -288,7 +288,7 @@ def test_a_failing_row_is_found_by_its_position(tmp_path):
 
 def test_a_later_version_is_named(tmp_path):
     explainer().write(X, tmp_path)
-    entries = records.read_record(tmp_path / resumable.MANIFEST, format=1, files=())
+    entries = resumable.read_manifest(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "__version__", "9.9")
         records.write_record(tmp_path / resumable.MANIFEST, entries, format=2, files=())
