@@ -32,8 +32,10 @@ def private(name: str) -> Any:
 
 if TYPE_CHECKING:  # classes, so that annotations and subclasses have their types
     from torch._ops import OpOverload as OpOverload
-    from torch.nn.modules.loss import _Loss as TorchLoss
+    from torch.nn.modules.loss import _Loss
     from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+
+    TorchLoss = _Loss
 else:
     TorchLoss = private("torch.nn.modules.loss._Loss")
     OpOverload = private("torch._ops.OpOverload")
