@@ -117,7 +117,7 @@ def test_planted_sets_are_found_in_both_directions(tmp_path):
     [
         ({}, {}, "gene_sets must be the path of a GMT file, or a dict .* got an empty one"),
         (["g1"], {}, "got list"),
-        ({"a": "g1"}, {}, "the features of set a must be a list, got a string"),
+        ({"a": "g1"}, {}, "the set 'a' must be a list of one name or more, got 'g1'"),
         ({"a": ["x", "y"]}, {}, "no set has some features of the table, but not all of them. .* features x, y"),
         ({"a": names(*range(60))}, {}, "no set has some features of the table, but not all of them"),
         ({"a": ["g1"]}, {"permutations": 0}, "permutations must be an integer, at least 1, got 0"),

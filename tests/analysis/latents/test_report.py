@@ -17,6 +17,9 @@ from shapae.errors import DataError, ModelError
 from tests import cases
 from tests.analysis.latents import planted
 
+# Names of users with a slash, when anndata writes them.
+pytestmark = pytest.mark.filterwarnings("ignore:Forward slashes will be disallowed:FutureWarning")
+
 anndata = pytest.importorskip("anndata")
 ROWS = planted.rows(60)
 

@@ -179,7 +179,7 @@ def test_a_model_that_was_trained_further_is_noticed(model):
         (lambda r: r.sweep("latent 9"), UnknownName, "no latent unit is called 'latent 9'; there are: latent "),
         (lambda r: r.sweep(7), UnknownName, "no latent unit is called 7"),
         (lambda r: r.sweep(-1), UnknownName, "no latent unit is called -1"),
-        (lambda r: r.sweep(True), UnknownName, "no latent unit is called True"),
+        (lambda r: r.sweep(True), DataError, "unit must be a name or a position, got True"),
         (lambda r: r.sweep(0, row="nobody"), DataError, "there is no row 'nobody' among the 300 rows"),
         (lambda r: r.sweep(0, row=300), DataError, "Give a position, 0 to 299"),
         (lambda r: r.sweep(0, quantiles=(0.5,)), DataError, "two or more different numbers between 0 and 1"),
