@@ -365,7 +365,7 @@ BAD = {
     "pattern": ({"parameters": "middle.*"}, UnknownName, r"no parameter is called 'middle.\*'; there are"),
     "no pattern": ({"parameters": []}, DataError, "parameters must be"),
     "layers": ({"parameters": "last:9"}, DataError, "runs 4 layers with parameters"),
-    "projection": ({"projection": 0}, DataError, "at least 1, got 0"),
+    "projection": ({"projection": 0}, DataError, "at least 1, or None, got 0"),
     "no checkpoints": ({"checkpoints": []}, DataError, "checkpoints is empty"),
     "a model": ({"checkpoints": [nn.Linear(2, 2)]}, DataError, "state_dicts, or paths"),
     "a missing key": (

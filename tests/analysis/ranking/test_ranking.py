@@ -178,7 +178,7 @@ def test_model_data_and_process_are_left_as_they_were(breaks, X):
         ({"background": weighted(np.zeros((3, 6)), [1, 2, 1])}, DataError, "the background has weights for its 3 rows"),
         ({"groups": {"g": ["a", "z"]}}, DataError, r"features that are not there: z \(in g\)"),
         ({"groups": {"g": ["a"], "h": ["b", "a"]}}, DataError, r"one player only, but groups share .*a \(in g and h\)"),
-        ({"groups": {"g": []}}, DataError, "the group 'g' must be a list of one feature or more"),
+        ({"groups": {"g": []}}, DataError, "the group 'g' must be a list of one name or more"),
         (
             {"groups": {"b": ["a"]}},
             DataError,
