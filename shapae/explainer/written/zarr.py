@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shapae.explainer.export import PER_ROW
+from shapae.explainer.written.arrays import PER_VALUE
 from shapae.utils.optional import import_optional
 from shapae.utils.resumable import Arrays, scratch_in
 
 STORE = "explanation.zarr"
 # Names of the axes of the arrays, as xarray reads them.
 AXES = {"data": ("row", "feature"), "used": ("row",)}
-PER_ROW, PER_VALUE = ("row", "output"), ("row", "feature", "output")
+ROW_AXES, VALUE_AXES = ("row", "output"), ("row", "feature", "output")
+KNOWN = {*AXES, *PER_ROW, *PER_VALUE}
 
 
 class ZarrFiles:
@@ -45,7 +48,7 @@ class ZarrFiles:
         import zarr
 
         (first, *_), n = self._blocks.values(), max(rows.stop for rows in self._blocks.values())
-        axes = AXES.get(name) or (PER_ROW if like.ndim == 2 else PER_VALUE)
+        axes = AXES.get(name) or (ROW_AXES if name in PER_ROW else VALUE_AXES)
         with scratch_in(folder) as scratch:
             fresh = zarr.open_group(scratch / STORE, mode="w", attributes=self._attributes)
             fresh.create_array(
@@ -66,7 +69,8 @@ class ZarrFiles:
         import zarr
 
         group = zarr.open_group(folder / STORE, mode="r")
-        return {name: np.asarray(array[self._blocks[block]]) for name, array in group.arrays()}
+        ours = ((name, array) for name, array in group.arrays() if name in KNOWN)  # others may have added their own
+        return {name: np.asarray(array[self._blocks[block]]) for name, array in ours}
 
     def delete(self, folder: Path) -> None:
         """Delete the arrays."""
