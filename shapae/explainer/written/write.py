@@ -20,7 +20,7 @@ from shapae.tables.table import Table, TableStream, read_table
 from shapae.utils.arguments import read_arguments
 from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
 from shapae.utils.parallel import count_workers, parallel_map
-from shapae.utils.resumable import Resumable
+from shapae.utils.resumable import Resumable, nearly
 
 # Part of the memory of a worker that the values of a block may take: they are held with their errors and with the rows,
 # and all of these again as the columns of a table.
@@ -94,16 +94,17 @@ def _describe(explainer: Core, rows: TableStream) -> dict[str, Any]:
     score, game, table = explainer._score, explainer._game, rows.rows
     background = [each for each in (explainer.background, game.weights) if each is not None]
     with torch.no_grad():
-        scores = score.self_scores(rows[:TOLD_APART]).flatten().tolist()
-    named = {"row names": None if table.row_names is None else fingerprint_text(" ".join(map(str, table.row_names)))}
-    return named | {
+        scores = score.self_scores(rows[:TOLD_APART]).flatten()
+    named = None if table.row_names is None else fingerprint_text("\0".join(map(str, table.row_names)))
+    return {
+        "row names": named,
         "model": fingerprint_state(score.autoencoder),
         "layers": fingerprint_text(f"{score.autoencoder.model} {score}"),
         "head": [explainer.head, describe_head(score.head)],
         "backend": [explainer.backend, read_arguments(explainer._given_backend)],
         "background": fingerprint(background),
         "rows": fingerprint(table.dense(block) for block in table.blocks()),
-        "scores of some rows": [f"{each:.3g}" for each in scores],
+        "scores of some rows": nearly(scores.tolist(), torch.finfo(scores.dtype).eps ** 0.5),  # on any machine
         **{name: getattr(explainer, name) for name in ("seed", "tolerance", "groups")},
         "source": score.source,
     }

@@ -1,12 +1,15 @@
 """Folders of blocks that others have touched, moved, or begun; and what is asked of them wrongly."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import shapae
-from shapae.errors import DataError, WrongIndex
+from shapae.errors import DataError, OutputError, WrongIndex
 from shapae.explainer.written import blocks
-from tests.explainer.written.test_write import X, _small_blocks, check_equal, explainer  # noqa: F401
+from shapae.utils import resumable
+from tests.explainer.written.test_write import Half, X, _small_blocks, check_equal, explainer, in_place  # noqa: F401
 
 
 def test_messages_read_the_list_of_blocks_once(tmp_path, monkeypatch):
@@ -44,3 +47,49 @@ def test_arrays_that_others_added_to_a_zarr_group_do_no_harm(tmp_path):
     group.create_array("notes", data=np.zeros(3))
     group.create_array("threshold", data=np.float64(1))
     check_equal(written.explanation(), explainer()(X))
+
+
+def test_a_folder_that_was_begun_by_a_killed_process_is_taken(tmp_path):
+    (tmp_path / resumable.RECORDS).mkdir()
+    (tmp_path / f".{resumable.gethostname()}-4194305-x").mkdir()
+    check_equal(explainer().write(X, tmp_path).explanation(), explainer()(X))
+    assert [*tmp_path.glob(".*")] == []
+
+
+def test_records_without_a_manifest_are_refused_and_stay(tmp_path):
+    explainer().write(X, tmp_path)
+    (tmp_path / resumable.MANIFEST).unlink()
+    before = in_place(tmp_path)
+    with pytest.raises(OutputError, match="holds other files"):
+        explainer().write(X, tmp_path)
+    assert in_place(tmp_path) == before
+
+
+def test_another_process_that_begins_at_the_same_time_is_joined(tmp_path, monkeypatch):
+    real = Path.mkdir
+
+    def slow(path, *arguments, **settings):
+        monkeypatch.setattr(Path, "mkdir", real)
+        explainer().write(X, path)
+        real(path, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "mkdir", slow)
+    check_equal(explainer().write(X, tmp_path / "out").explanation(), explainer()(X))
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "a\ud800"])
+def test_a_name_that_no_folder_can_have_is_refused(name, tmp_path):
+    with pytest.raises(OutputError, match="can't write to the folder"):
+        explainer().write(X, tmp_path / name)
+
+
+@pytest.mark.parametrize(("change", "same"), [(1e-10, True), (1e-5, False)])
+def test_scores_may_differ_by_rounding_alone(change, same, tmp_path):
+    """Another machine rounds scores in another way, also those next to a number of fewer digits, or next to 0."""
+    explainer(head=Half(0.5)).write(X, tmp_path)
+    again = explainer(head=Half(0.5 * (1 + change)))
+    if same:
+        assert again.write(X, tmp_path).missing == []
+    else:
+        with pytest.raises(OutputError, match="scores of some rows differs"):
+            again.write(X, tmp_path)
