@@ -169,7 +169,7 @@ def block_files(plan: Mapping[str, Any]) -> BlockFiles:
     """
     outputs = np.atleast_1d(plan["output_names"]).tolist()
     if plan["format"] == "parquet":
-        return ParquetFiles(plan["feature_names"], outputs)
+        return ParquetFiles(plan["feature_names"], outputs, names_as_text=plan["names_as_text"])
     if plan["format"] == "zarr":
         names = {"feature_names": plan["feature_names"], "output_names": outputs}
         return ZarrFiles(name_blocks(plan), names)

@@ -4,12 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import shapae
-from shapae.errors import DataError, OutputError, WrongIndex
-from shapae.explainer.written import blocks
+from shapae.errors import DataError, ModelError, OutputError, TooLarge, WrongIndex
+from shapae.explainer.written import blocks, write
 from shapae.utils import resumable
-from tests.explainer.written.test_write import Half, X, _small_blocks, check_equal, explainer, in_place  # noqa: F401
+from tests import cases
+from tests.explainer.written.test_write import (  # noqa: F401
+    BACKGROUND,
+    Half,
+    X,
+    _small_blocks,
+    check_equal,
+    explainer,
+    in_place,
+)
 
 
 def test_messages_read_the_list_of_blocks_once(tmp_path, monkeypatch):
@@ -93,3 +103,41 @@ def test_scores_may_differ_by_rounding_alone(change, same, tmp_path):
     else:
         with pytest.raises(OutputError, match="scores of some rows differs"):
             again.write(X, tmp_path)
+
+
+def test_work_continues_with_as_many_workers_as_hold_a_block(tmp_path, monkeypatch):
+    asked, real = [], write.parallel_map
+    monkeypatch.setattr(write, "parallel_map", lambda *a, n_jobs, **s: asked.append(n_jobs) or real(*a, n_jobs=1, **s))
+    height = explainer().write(X, tmp_path)[0].shape[0]
+    monkeypatch.setattr(write, "LARGEST_SHARE", 3.5 * height * cases.D * 8 / 1e6)
+    (tmp_path / "block-000000.parquet").unlink()
+    check_equal(explainer(n_jobs=64, memory=1e6).write(X, tmp_path).explanation(), explainer()(X), rtol=1e-13)
+    assert asked == [None, 3]
+
+
+def test_a_memory_that_holds_no_block_of_earlier_work_is_refused_with_the_one_that_does(tmp_path):
+    explainer().write(X, tmp_path)
+    with pytest.raises(TooLarge, match=r"blocks of this folder have 4 rows, .*Continue with memory='3\.072 kB'"):
+        explainer(memory="3kB").write(X, tmp_path)
+
+
+def test_blocks_of_few_groups_of_many_features_fit_the_memory(tmp_path):
+    wide = cases.table(600, 400)
+    explain = shapae.Explainer(
+        cases.build(cases.Question, 400), wide[:3], groups={"all": [f"feature {at}" for at in range(400)]}, memory="3MB"
+    )
+    assert wide[: len(explain.write(wide, tmp_path)[0].scores)].nbytes <= 3e6 * write.SHARE
+
+
+class Log(cases.Question):
+    """A model without scores for large rows."""
+
+    def forward(self, rows):
+        return super().forward(torch.log(11 - rows))
+
+
+def test_a_row_without_scores_is_found_in_the_whole_table(tmp_path):
+    rows = X.copy()
+    rows.iloc[14] = 20.0
+    with pytest.raises(ModelError, match=r"first for row 2\..* Here row 0 is row 12 of the whole table\."):
+        shapae.Explainer(cases.build(Log), BACKGROUND).write(rows, tmp_path)
