@@ -12,7 +12,7 @@ from shapae.explainer.files import plain_name
 def are_of_one_type(names: Any) -> bool:
     """Return whether names of rows make one column of numbers: all are integers of 64 bits, or all are floats.
 
-    >>> are_of_one_type([1, 2]), are_of_one_type([1, 2.5]), are_of_one_type([2**70]), are_of_one_type(None)
+    >>> are_of_one_type([1, 2]), are_of_one_type([1, "a"]), are_of_one_type([2**70]), are_of_one_type(None)
     (True, False, False, True)
     """
     if names is None:
