@@ -1,5 +1,6 @@
 """The command ``shapae explain``. Slow imports are inside of the functions."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,12 +62,30 @@ def explain(
     force: Force = False,
 ) -> None:
     """Explain a model on a table; write the explanation, a table of importances and pictures to a folder."""
+    if chunks is not None:
+        _check_apart(chunks, out)
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
     report = _report_all if chunks is None else partial(_report_chunks, chunks=chunks, format=format, timeout=timeout)
     write_to_folder(
         data, out, force, with_explainer(report, model, weights, background, settings, row_names), row_names
     )
+
+
+def _check_apart(chunks: Path, out: Path) -> None:
+    """Check that neither folder is inside the other: results are put into an empty one, at the end.
+
+    Raises:
+        OutputError: One is inside the other.
+    """
+    from shapae.errors import OutputError
+
+    one, other = (Path(os.path.realpath(each)) for each in (chunks, out))
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise OutputError(
+            f"--chunks {chunks} and --out {out} must be two folders, neither inside the other. Give another one, such "
+            f"as --chunks {other}-chunks."
+        )
 
 
 def _report_all(explainer: Any, rows: Any) -> "Report":

@@ -242,9 +242,11 @@ class Importance:
             others: Importances of other rows by the same explainer.
 
         Raises:
-            DataError: They are of other features, outputs, heads, backends or backgrounds.
+            DataError: They are of other features, outputs, heads, backends or backgrounds, or no importances.
         """
         parts = (self, *others)
+        for part in parts:
+            check_argument("each part", part, Kind(Importance, "an Importance (a list of them is merge(*parts))"))
         check_same_quantity(parts)
         residual = None
         if all(part.residual is not None for part in parts):

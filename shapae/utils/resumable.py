@@ -10,6 +10,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -90,24 +91,35 @@ class Resumable:
         )
         if self.folder is None:
             return
-        if (self.folder / MANIFEST).exists():
-            self.plan = self._continued(self.folder, dict(task))
-            return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if any(self.folder.iterdir()):
-                raise OutputError(f"{folder} holds other files. Give a new or empty folder.")
-            (self.folder / RECORDS).mkdir()
-            _put_record(self.folder / MANIFEST, {"task": task, "plan": plan})
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(f"can't write to the folder {folder}: {error.strerror or error}.") from error
+            if not (self.folder / MANIFEST).exists():
+                self._begin(self.folder, {"task": dict(task), "plan": dict(plan)})
+            self.plan = self._continued(self.folder, dict(task))
+        except OutputError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"can't write to the folder {folder}: {reason}.") from error
+
+    def _begin(self, folder: Path, entries: dict[str, dict[str, Any]]) -> None:
+        """Make the folder, which another process may begin at the same time, or has begun before it was killed.
+
+        Raises:
+            OutputError: It holds other files.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = f".{gethostname()}-"
+        others = [path for path in folder.iterdir() if path.name != RECORDS and not path.name.startswith(begun)]
+        if (others or finished_blocks(folder)) and not (folder / MANIFEST).exists():
+            raise OutputError(f"{folder} holds other files. Give a new or empty folder.")
+        (folder / RECORDS).mkdir(exist_ok=True)
+        if not (folder / MANIFEST).exists():
+            _put_record(folder / MANIFEST, entries)
 
     def _continued(self, folder: Path, task: dict[str, Any]) -> dict[str, Any]:
         written = read_manifest(folder)
         before, plan = written["task"], written["plan"]
-        differing = [name for name in {**before, **task} if before.get(name) != plain(task.get(name))]
+        differing = [name for name in {**before, **task} if not _same(before.get(name), task.get(name))]
         if differing:
             raise OutputError(
                 f"{folder} holds the blocks of other work: {', '.join(differing)} differs. Give a new or "
@@ -170,6 +182,20 @@ class Resumable:
             (self.folder / MANIFEST).unlink(missing_ok=True)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
+
+
+def nearly(numbers: list[float], within: float) -> dict[str, Any]:
+    """Describe numbers that may differ by a fraction ``within`` of themselves, and of the largest of them."""
+    return {"numbers": numbers, "within": within}
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Return whether an entry of a task, read from a manifest, is the one of now."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys() == nearly([], 0).keys():
+        one, other = np.array(before["numbers"]), np.array(now["numbers"])
+        bound = now["within"] * (np.abs(other) + np.abs(other).max(initial=0))
+        return one.shape == other.shape and bool((np.abs(one - other) <= bound).all())
+    return bool(before == plain(now))
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shapae import Autoencoder, Explainer, backends
-from shapae.errors import AdditivityWarning, TooLarge, UnknownName
+from shapae.errors import AdditivityWarning, DataError, TooLarge, UnknownName
 from shapae.explainer.chunks import plan_chunks
 from shapae.explainer.importance import Importance, average_over_rows
 from tests import cases
@@ -113,3 +113,11 @@ def test_a_summary_leaves_a_model_in_train_mode_as_it_was(backend):
     Explainer(model, cases.table(8), backend=backend).summarize(cases.table(4, seed=1))
     assert cases.snapshot(model) == before
     assert cases.world() == world
+
+
+@pytest.mark.parametrize("other", [3, None, [], "part-0"])
+def test_only_importances_are_merged(other, model, rows, background):
+    part = Explainer(model, background).summarize(rows)
+    for parts in ((part, other), (other, part), (other,)):
+        with pytest.raises(DataError, match=r"each part must be an Importance \(a list of them is merge\(\*parts\)\)"):
+            Importance.merge(*parts)

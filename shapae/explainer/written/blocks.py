@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shapae.errors import OutputError, UnknownName
+from shapae.errors import OutputError, UnknownName, WrongIndex
 from shapae.explainer.explanation import Explanation
 from shapae.explainer.importance import Importance, merge_records
 from shapae.explainer.written.arrays import to_explanation
 from shapae.explainer.written.parquet import ParquetFiles
 from shapae.explainer.written.zarr import ZarrFiles
-from shapae.utils.constraints import check_arguments
+from shapae.utils.constraints import check_argument, check_arguments
+from shapae.utils.kinds import Integer
 from shapae.utils.memory import batches
 from shapae.utils.resumable import BlockFiles, finished_blocks, read_block, read_facts, read_manifest
 
@@ -40,7 +41,7 @@ class ExplanationBlocks:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # the working folder may change
         plan = read_manifest(self.folder)["plan"]
         try:
             self._files, self.names = block_files(plan), name_blocks(plan)
@@ -67,8 +68,13 @@ class ExplanationBlocks:
             number: Number of the block; -1 for the last one.
 
         Raises:
+            DataError: It is not an integer.
+            WrongIndex: There is no such block.
             OutputError: The block is not finished, or its files are damaged.
         """
+        check_argument("number", number, Integer())
+        if not -len(self) <= number < len(self):
+            raise WrongIndex(f"there is no block {number}: the blocks have the numbers 0 to {len(self) - 1}.")
         arrays, record = read_block(self.folder, [*self.names][number], self._files)
         return self._make(arrays, record["row_names"], record["made_by"])
 
@@ -95,7 +101,8 @@ class ExplanationBlocks:
     @property
     def messages(self) -> dict[str, str]:
         """By the names of finished blocks: what does not add up in them, for those in which something does not."""
-        records = ((name, read_facts(self.folder, name)) for name in self.names if name not in self.missing)
+        missing = {*self.missing}
+        records = ((name, read_facts(self.folder, name)) for name in self.names if name not in missing)
         return {name: record["message"] for name, record in records if record["message"]}
 
     def explanation(self) -> Explanation:
@@ -162,7 +169,7 @@ def block_files(plan: Mapping[str, Any]) -> BlockFiles:
     """
     outputs = np.atleast_1d(plan["output_names"]).tolist()
     if plan["format"] == "parquet":
-        return ParquetFiles(plan["feature_names"], outputs)
+        return ParquetFiles(plan["feature_names"], outputs, names_as_text=plan["names_as_text"])
     if plan["format"] == "zarr":
         names = {"feature_names": plan["feature_names"], "output_names": outputs}
         return ZarrFiles(name_blocks(plan), names)

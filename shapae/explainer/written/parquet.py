@@ -28,10 +28,11 @@ class ParquetFiles:
     Args:
         features: d names.
         outputs: k names.
+        names_as_text: Whether the column ``row`` is text, since not all names of rows are of one type.
     """
 
-    def __init__(self, features: Sequence[str], outputs: Sequence[str]) -> None:
-        self._features, self._outputs = list(features), list(outputs)
+    def __init__(self, features: Sequence[str], outputs: Sequence[str], *, names_as_text: bool = False) -> None:
+        self._features, self._outputs, self._names_as_text = list(features), list(outputs), names_as_text
         import_optional("pyarrow", "format='parquet'", extra="parquet")
 
     def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> list[Path]:
@@ -41,7 +42,9 @@ class ParquetFiles:
 
         (first, last), names, k = facts["rows"], facts["row_names"], len(self._outputs)
         columns = {"position": np.arange(first, last).repeat(k)}
-        columns |= {} if names is None else {"row": np.array(_of_one_type(names)).repeat(k)}
+        if names is not None:
+            column = np.array([*map(str, names)], dtype=object) if self._names_as_text else np.array(names)
+            columns["row"] = column.repeat(k)
         table = pyarrow.table(columns | dict(to_columns(arrays, self._features, self._outputs)))
         settings = {"compression": "zstd", "use_dictionary": ["row", "output"]}
         path = folder / f"{block}{SUFFIX}"
@@ -67,10 +70,6 @@ class ParquetFiles:
         """Delete the files of all blocks."""
         for path in folder.glob(f"block-*{SUFFIX}"):
             path.unlink(missing_ok=True)
-
-
-def _of_one_type(names: list[str | int | float]) -> list[Any]:
-    return names if len({*map(type, names)}) == 1 else [*map(str, names)]
 
 
 def to_columns(arrays: Arrays, features: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from shapae.errors import OutputError
+from shapae.errors import ModelError, OutputError, TooLarge
 from shapae.explainer.chunks import result_bytes
 from shapae.explainer.core import Core
 from shapae.explainer.files import plain_name
@@ -15,16 +15,20 @@ from shapae.explainer.inputs import player_names
 from shapae.explainer.written.arrays import to_arrays
 from shapae.explainer.written.blocks import ExplanationBlocks, block_files, name_blocks
 from shapae.explainer.written.explain import alone, explain_rows
+from shapae.explainer.written.names import are_of_one_type, check_text
 from shapae.heads.arguments import describe_head
 from shapae.tables.table import Table, TableStream, read_table
 from shapae.utils.arguments import read_arguments
 from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
+from shapae.utils.memory import format_bytes
 from shapae.utils.parallel import count_workers, parallel_map
-from shapae.utils.resumable import Resumable
+from shapae.utils.resumable import Resumable, nearly
 
 # Part of the memory of a worker that the values of a block may take: they are held with their errors and with the rows,
 # and all of these again as the columns of a table.
 SHARE = 1 / 64
+# Largest such part, in work that is continued with more workers or less memory.
+LARGEST_SHARE = 1 / 16
 # Part of the memory of a worker for explaining a block.
 EXPLAINING = 3 / 4
 # Smallest number of blocks, so that little is lost, as long as they have this many rows.
@@ -43,18 +47,22 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     jobs, table = count_workers(explainer.n_jobs, timeout=timeout), read_table(X, "rows")
     with explainer._running(table) as (names, rows, game):
         message = explainer._check_gradients(names, rows)
-        outputs, task = explainer._score.outputs(names), _describe(explainer, rows)
-        plan = _plan(explainer, len(rows), jobs) | {"format": format, "feature_names": player_names(game, names)}
+        outputs, players = explainer._score.outputs(names), player_names(game, names)
+        check_text({"features": players, "outputs": outputs, "rows": table.row_names})
+        task = _describe(explainer, rows)
+        plan = _plan(explainer, len(rows), jobs) | {"format": format, "feature_names": players}
         plan["output_names"] = outputs[0] if len(outputs) == 1 else outputs
+        plan["names_as_text"] = not are_of_one_type(table.row_names)
     explainer._warn(message, stacklevel=4)
     store = Resumable(folder, task | {"format": format, "features": names}, plan, block_files(plan))
+    n_jobs = _fitting_jobs(explainer, store.plan["height"], jobs)
     blocks = name_blocks(store.plan)
     missing = [name for name in blocks if not store.is_finished(name)]
     results = parallel_map(
-        partial(_write_block, alone(explainer, explainer.memory * EXPLAINING / jobs), store),
+        partial(_write_block, alone(explainer, explainer.memory * EXPLAINING / min(n_jobs, jobs)), store),
         lambda number: (missing[number], blocks[missing[number]].start, table.block(blocks[missing[number]])),
         len(missing),
-        n_jobs=explainer.n_jobs,
+        n_jobs=explainer.n_jobs if n_jobs == jobs else n_jobs,
         progress=explainer.progress,
         timeout=timeout,
         label="writing",
@@ -85,8 +93,30 @@ def _summary(written: ExplanationBlocks) -> str | None:
 def _plan(explainer: Core, n: int, jobs: int) -> dict[str, Any]:
     """Cut n rows into blocks whose arrays fit the memory of each worker."""
     room = explainer.memory * SHARE / jobs
-    height = min(max(-(-n // MIN_BLOCKS), MIN_ROWS), int(room // result_bytes(explainer._game)))
+    height = min(max(-(-n // MIN_BLOCKS), MIN_ROWS), int(room // _row_bytes(explainer)))
     return {"rows": n, "height": max(1, height)}
+
+
+def _row_bytes(explainer: Core) -> int:
+    """Count the bytes of a row or of its values, whichever are more: groups of many features have few values."""
+    return max(result_bytes(explainer._game), explainer._score.original.nbytes)
+
+
+def _fitting_jobs(explainer: Core, height: int, jobs: int) -> int:
+    """Lower the number of workers until each can hold a block, which may be of an earlier plan for fewer workers.
+
+    Raises:
+        TooLarge: Not even one worker can.
+    """
+    block = height * _row_bytes(explainer)
+    fitting = int(explainer.memory * LARGEST_SHARE // block)
+    if height > 1 and not fitting:
+        raise TooLarge(
+            f"the blocks of this folder have {height} rows, with values of {format_bytes(block)}, for which "
+            f"memory='{format_bytes(explainer.memory)}' is too little. Continue with "
+            f"memory='{format_bytes(-(-block // LARGEST_SHARE))}', or give a new folder."
+        )
+    return min(jobs, max(1, fitting))
 
 
 def _describe(explainer: Core, rows: TableStream) -> dict[str, Any]:
@@ -94,16 +124,17 @@ def _describe(explainer: Core, rows: TableStream) -> dict[str, Any]:
     score, game, table = explainer._score, explainer._game, rows.rows
     background = [each for each in (explainer.background, game.weights) if each is not None]
     with torch.no_grad():
-        scores = score.self_scores(rows[:TOLD_APART]).flatten().tolist()
-    named = {"row names": None if table.row_names is None else fingerprint_text(" ".join(map(str, table.row_names)))}
-    return named | {
+        scores = score.self_scores(rows[:TOLD_APART]).flatten()
+    named = None if table.row_names is None else fingerprint_text("\0".join(map(str, table.row_names)))
+    return {
+        "row names": named,
         "model": fingerprint_state(score.autoencoder),
         "layers": fingerprint_text(f"{score.autoencoder.model} {score}"),
         "head": [explainer.head, describe_head(score.head)],
         "backend": [explainer.backend, read_arguments(explainer._given_backend)],
         "background": fingerprint(background),
         "rows": fingerprint(table.dense(block) for block in table.blocks()),
-        "scores of some rows": [f"{each:.3g}" for each in scores],
+        "scores of some rows": nearly(scores.tolist(), torch.finfo(scores.dtype).eps ** 0.5),  # on any machine
         **{name: getattr(explainer, name) for name in ("seed", "tolerance", "groups")},
         "source": score.source,
     }
@@ -115,6 +146,8 @@ def _write_block(explainer: Core, store: Resumable, name: str, first_row: int, r
         explanation, message = explain_rows(explainer, rows, first_row)
     except Exception as error:
         error.add_note(f"this was in the rows {first_row} to {first_row + len(rows) - 1}")
+        if isinstance(error, ModelError) and len(error.args) == 1 and first_row:
+            error.args = (f"{error} Here row 0 is row {first_row} of the whole table.",)
         raise
     names = None if rows.row_names is None else [plain_name(each) for each in pd.Index(rows.row_names)]
     facts = {"rows": [first_row, first_row + len(rows)], "row_names": names, "message": message}

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shapae.explainer.export import PER_ROW
+from shapae.explainer.written.arrays import PER_VALUE
 from shapae.utils.optional import import_optional
 from shapae.utils.resumable import Arrays, scratch_in
 
 STORE = "explanation.zarr"
 # Names of the axes of the arrays, as xarray reads them.
 AXES = {"data": ("row", "feature"), "used": ("row",)}
-PER_ROW, PER_VALUE = ("row", "output"), ("row", "feature", "output")
+ROW_AXES, VALUE_AXES = ("row", "output"), ("row", "feature", "output")
+KNOWN = {*AXES, *PER_ROW, *PER_VALUE}
 
 
 class ZarrFiles:
@@ -54,7 +57,7 @@ class ZarrFiles:
                     chunks=(first.stop, *like.shape[1:]),
                     dtype=like.dtype,
                     fill_value=np.nan if like.dtype.kind == "f" else 0,
-                    dimension_names=AXES.get(name) or (PER_ROW if like.ndim == 2 else PER_VALUE),
+                    dimension_names=AXES.get(name) or (ROW_AXES if name in PER_ROW else VALUE_AXES),
                 )
             fresh = sorted(scratch.rglob("zarr.json"))
             paths = [folder / path.relative_to(scratch) for path in fresh]
@@ -69,7 +72,8 @@ class ZarrFiles:
         import zarr
 
         group = zarr.open_group(folder / STORE, mode="r")
-        return {name: np.asarray(array[self._blocks[block]]) for name, array in group.arrays()}
+        ours = ((name, array) for name, array in group.arrays() if name in KNOWN)  # others may have added their own
+        return {name: np.asarray(array[self._blocks[block]]) for name, array in ours}
 
     def delete(self, folder: Path) -> None:
         """Delete the arrays."""
