@@ -64,9 +64,7 @@ class Loans:
         if self._alone() is user:
             self._alone = _nobody()
         ended = [(loan.object, loan.state) for loan in reversed(user.loans) if self._ends(loan, user)]
-        kept = ended or user.kept[::-1]
-        user.kept, user.loans = [], []  # an exception that somebody holds may hold the user
-        self._restore_all(kept)
+        self._restore_all(ended or user.kept[::-1])
 
     def _ends(self, loan: "_Loan", user: "_User") -> bool:
         """End the loan if no other user is left, and return whether it has ended."""
