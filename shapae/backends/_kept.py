@@ -1,6 +1,7 @@
 """Results that are computed once for a score and its background, and kept between calls while neither changes."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -104,6 +105,10 @@ def _is_same_part(part: Any, other: Any) -> bool:
 
 def _storages(root: Any) -> dict[int, int]:
     """Find the memory that tensors take, by its place."""
-    tensors = (each for each in reachable(root) if isinstance(each, Tensor))
-    storages = (each.untyped_storage() for each in tensors if each.layout == torch.strided)
-    return {storage.data_ptr(): storage.nbytes() for storage in storages}
+    places = {}
+    for each in reachable(root):
+        if isinstance(each, Tensor) and each.layout == torch.strided:
+            with suppress(RuntimeError):  # it has no numbers: a model that keeps results is traced by another thread
+                storage = each.untyped_storage()
+                places[storage.data_ptr()] = storage.nbytes()
+    return places

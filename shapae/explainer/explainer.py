@@ -244,7 +244,7 @@ class Explainer(InFiles):
         """
         check_arguments(n=n)
         with self._running(self.background) as (_, rows, game):
-            return estimate(trial(self._backend, game, rows, self._settings), n, 2 * result_bytes(self._game))
+            return estimate(trial(self._backend, game, rows, self._settings), plain(n), 2 * result_bytes(self._game))
 
     def scores(self, X: Any) -> NDArray[Any]:
         """Score the rows of ``X`` without explaining them.

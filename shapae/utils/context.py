@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from functools import partial
+from dataclasses import dataclass
 from threading import RLock, active_count, get_ident
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shapae.utils.failures import model_failures
-from shapae.utils.loans import Loans, Restore
+from shapae.utils.loans import Loans
 from shapae.utils.reachable import results_removed
 from shapae.utils.snapshot import same_bits
 from shapae.utils.torch_private import own_buffers
@@ -46,29 +46,39 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _keep_module(module: nn.Module) -> Restore:
-    """Keep the attributes of a module, its mode among them, and the numbers of its buffers and of other tensors."""
+@dataclass(frozen=True)
+class _State:
+    """State of a module: its attributes, its mode among them, its buffers, and the numbers of its own tensors."""
+
+    attributes: dict[str, Any]
+    buffers: dict[str, Any]
+    mode: bool | None
+    numbers: list[tuple[Tensor, Tensor, bool]]
+
+
+def _state(module: nn.Module) -> _State:
     attributes, buffers = dict(vars(module)), dict(own_buffers(module))
-    mode = getattr(module, "training", None)
     tensors = [each for each in (*buffers.values(), *attributes.values()) if isinstance(each, Tensor)]
     numbers = [(each, each.detach().clone(), each.grad_fn is None) for each in tensors]
+    return _State(attributes, buffers, getattr(module, "training", None), numbers)
 
-    def restore() -> None:
-        for tensor, before, is_leaf in numbers:
-            if is_leaf and tensor.grad_fn is not None:
-                tensor.detach_()
-            if not same_bits(tensor, before):
-                _write(tensor, before)
-        for name, buffer in buffers.items():
-            if name not in own_buffers(module) or own_buffers(module)[name] is not buffer:
-                setattr(module, name, buffer)
-        for name, value in attributes.items():
-            if vars(module).get(name) is not value:
-                vars(module)[name] = value
-        if mode is not None:
-            module.training = mode
 
-    return restore
+def _restore_module(module: nn.Module, state: _State) -> None:
+    for tensor, before, is_leaf in state.numbers:
+        if is_leaf and tensor.grad_fn is not None:
+            tensor.detach_()
+        if not same_bits(tensor, before):
+            _write(tensor, before)
+    own = own_buffers(module)
+    for name, buffer in state.buffers.items():
+        if name not in own or own[name] is not buffer:
+            setattr(module, name, buffer)
+    now = vars(module)
+    for name, value in state.attributes.items():
+        if now.get(name) is not value:
+            now[name] = value
+    if state.mode is not None and module.training is not state.mode:  # no attribute of Python has it
+        module.training = state.mode
 
 
 def _write(tensor: Tensor, numbers: Tensor) -> None:
@@ -76,7 +86,7 @@ def _write(tensor: Tensor, numbers: Tensor) -> None:
         tensor.copy_(numbers)
 
 
-_MODULES = Loans(_keep_module)
+_MODULES = Loans(_state, _restore_module)
 
 
 @contextmanager
@@ -102,7 +112,7 @@ def seeded(seed: int | None, like: Tensor | None = None) -> Iterator[None]:
     generators = _generators(like)
     with _DRAWING, ExitStack() as restored:
         for each in generators:
-            restored.callback(_keep_generator(each))
+            restored.callback(_restore_generator, each, _generator_state(each))
         if seed is not None:
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002 (others draw from it)
@@ -116,16 +126,23 @@ def _generators(like: Tensor | None) -> list[Any]:
     return [random, np.random, torch.default_generator, *(torch.cuda.default_generators[each] for each in devices)]
 
 
-def _keep_generator(generator: Any) -> Restore:
-    """Keep the state of a generator, or of the global generator of a module."""
+def _generator_state(generator: Any) -> Any:
+    """Return the state of a generator, or of the global generator of a module."""
     if generator is random:
-        return partial(random.setstate, random.getstate())
-    if generator is np.random:
-        return partial(np.random.set_state, np.random.get_state())  # noqa: NPY002 (others draw from it)
-    return partial(generator.set_state, generator.get_state())
+        return random.getstate()
+    return np.random.get_state() if generator is np.random else generator.get_state()  # noqa: NPY002 (others draw from it)
 
 
-_GENERATORS, _DRAWING = Loans(_keep_generator), RLock()
+def _restore_generator(generator: Any, state: Any) -> None:
+    if generator is random:
+        random.setstate(state)
+    elif generator is np.random:
+        np.random.set_state(state)  # noqa: NPY002 (others draw from it)
+    else:
+        generator.set_state(state)
+
+
+_GENERATORS, _DRAWING = Loans(_generator_state, _restore_generator), RLock()
 
 
 @contextmanager
@@ -136,11 +153,7 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
 
 
-def _keep_threads(torch: Any) -> Restore:
-    return partial(torch.set_num_threads, torch.get_num_threads())
-
-
-_TORCH = Loans(_keep_threads)
+_TORCH = Loans(lambda torch: torch.get_num_threads(), lambda torch, count: torch.set_num_threads(count))
 
 
 class _InThisThread:

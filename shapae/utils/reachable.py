@@ -5,14 +5,13 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from operator import is_
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
 from torch import Tensor
 
-from shapae.utils.loans import Loans, Restore
+from shapae.utils.loans import Loans
 
 # Objects whose references are not followed: they hold nothing, or they refer to the whole process.
 NUMBERS_AND_TEXT = (str, bytes, int, float, complex, type(None))
@@ -32,7 +31,8 @@ def reachable(root: Any) -> Iterator[Any]:
     while found:  # layer by layer, so that one call of Python finds all that a layer refers to
         new = {id(each): each for each in found if id(each) not in seen}
         seen |= new
-        found = gc.get_referents(*(each for each in new.values() if not isinstance(each, LEAVES)))
+        inner = {kind for kind in {*map(type, new.values())} if not issubclass(kind, LEAVES)}
+        found = gc.get_referents(*(each for each in new.values() if type(each) in inner))
     yield from seen.values()
 
 
@@ -42,13 +42,15 @@ def results_removed(root: Any) -> Iterator[None]:
 
     Items that were replaced come back. Containers are shared by threads, see ``Loans``.
     """
-    with _CONTAINERS.lent(each for each in reachable(root) if isinstance(each, KINDS)):
+    found = [*reachable(root)]
+    kinds = {kind for kind in {*map(type, found)} if issubclass(kind, KINDS)}
+    with _CONTAINERS.lent(each for each in found if type(each) in kinds):
         yield
 
 
-def _keep_items(container: Any) -> Restore:
-    """Keep the items of a container; most containers of a module are empty."""
-    return partial(_remove_results, container, _copied(container) if container else ())
+def _items(container: Any) -> Any:
+    """Return the items of a container; most containers of a module are empty."""
+    return _copied(container) if container else ()
 
 
 def _copied(container: Any) -> Any:
@@ -84,4 +86,4 @@ def _remove_results(container: Any, items: Any) -> None:
         container.extend(items)
 
 
-_CONTAINERS = Loans(_keep_items)
+_CONTAINERS = Loans(_items, _remove_results)

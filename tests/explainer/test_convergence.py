@@ -200,6 +200,11 @@ def test_an_estimate_grows_with_the_rows(backend, model, background):
     assert str(many).startswith("1000 rows: ")
 
 
+def test_the_number_of_rows_of_an_estimate_may_be_a_small_integer_of_numpy(model, background):
+    got, want = (Explainer(model, background).estimate(n) for n in (np.uint8(200), 200))
+    assert (got.rows, got.bytes, got.multiplications) == (want.rows, want.bytes, want.multiplications)
+
+
 def test_an_estimate_of_no_rows_is_refused(model, background):
     with pytest.raises(DataError, match="n must be an integer, at least 1, got 0"):
         Explainer(model, background).estimate(0)

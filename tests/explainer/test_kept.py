@@ -17,6 +17,7 @@ from torch import nn
 
 from shapae import Autoencoder, Explainer, heads
 from shapae.backends import Backend, Coalitions, Moments
+from shapae.backends._kept import Kept
 from shapae.backends.deep import Deep
 from shapae.deepshap import recording
 from shapae.errors import AdditivityWarning
@@ -436,3 +437,11 @@ def test_scores_with_anchors_follow_a_change_and_nothing_piles_up(head, backend,
     assert counts == [counts[0]] * 3
     if backend == "deep":
         assert counts[0] > 0
+
+
+def test_a_tensor_without_numbers_in_the_model_takes_no_memory():
+    """A model that keeps results has such a tensor while another thread traces it."""
+    model, recorded = cases.build(cases.Question), Kept()
+    model.results = []
+    torch.vmap(lambda row: model.results.append(row) or row)(torch.zeros(2, 3))
+    assert recorded.nbytes(model) == 0

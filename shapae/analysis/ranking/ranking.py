@@ -134,7 +134,7 @@ def _requested_quantities(methods: Sequence[str] | None, fit: Fit | None) -> dic
     """
     if methods is None:
         methods = [name for name in importances.names() if name != "retraining" or fit is not None]
-    if not methods:
+    if len(methods) == 0:
         raise DataError(f"methods must be some of {importances.names()}, got {methods!r}. Pass methods=None for all.")
     requested: dict[str, list[str]] = {}
     for each in [methods] if isinstance(methods, str) else methods:

@@ -90,6 +90,12 @@ def test_groups_come_first_and_their_features_are_replaced_together(model, X):
     assert got.loc["outer", "ablation_mean:reconstruction"] == pytest.approx(want)
 
 
+@pytest.mark.parametrize("kind", [tuple, np.array, pd.Index, pd.Series])
+def test_methods_may_be_named_by_any_sequence(kind, model, X):
+    got, want = (rank_features(model, X, methods=names) for names in (kind(QUICK), QUICK))
+    pd.testing.assert_frame_equal(got.raw, want.raw)
+
+
 def test_background_and_sample_are_drawn_with_the_random_seed(model):
     X = pd.DataFrame(cases.table(130), columns=NAMES)
     got = rank_features(model, X, methods="ablation_mean", sample=40, seed=3)
