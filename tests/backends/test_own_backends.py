@@ -126,7 +126,7 @@ def test_names_of_shapae_and_things_that_are_no_backend_are_refused(linear, back
         ModelError, match=r"registered by its class, got an object .* register\('m', MidpointGradient\)"
     ):
         backends.register("m", MidpointGradient())
-    with pytest.raises(ModelError, match=r"got <class .*\. Did you mean MidpointGradient\(\)\?"):
+    with pytest.raises(ModelError, match=r"got the class MidpointGradient\. Did you mean MidpointGradient\(\)\?"):
         Explainer(linear, background, backend=MidpointGradient)
     with pytest.raises(ModelError, match="a name or an object of a subclass of shapae.backends.Backend, got 3"):
         Explainer(linear, background, backend=3)
