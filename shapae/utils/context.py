@@ -147,13 +147,28 @@ _GENERATORS, _DRAWING = Loans(_generator_state, _restore_generator), RLock()
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute with ``count`` threads; the last thread that leaves restores the number."""
-    with _TORCH.lent([torch]):
+    """Let torch compute with ``count`` threads; with those of whoever else is inside, or as before, afterwards.
+
+    The number belongs to the process, so that threads of Python that are inside at the same time share it.
+    """
+    mine = [count]
+    with _LOCK:
+        if not _THREADS:
+            _THREADS.append([torch.get_num_threads()])
+        _THREADS.append(mine)
         torch.set_num_threads(count)
+    try:
         yield
+    finally:
+        with _LOCK:
+            _THREADS[:] = [each for each in _THREADS if each is not mine]
+            torch.set_num_threads(_THREADS[-1][0])
+            if len(_THREADS) == 1:
+                _THREADS.clear()
 
 
-_TORCH = Loans(lambda torch: torch.get_num_threads(), lambda torch, count: torch.set_num_threads(count))
+# Numbers of threads of torch: that of before, and those that are asked for, the last one of which is in use.
+_THREADS, _LOCK = list[list[int]](), RLock()
 
 
 class _InThisThread:
