@@ -29,7 +29,7 @@ pytestmark = [
 def on_dask():
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as cluster:
         with distributed.Client(cluster) as client, parallel_config("dask"):
             yield client
