@@ -60,6 +60,8 @@ def run_task(parent: int, function: Callable[..., Any], task: tuple[Any, ...]) -
         with nullcontext() if inside else torch_threads(1):
             return Outcome(function(*task))
     except SystemExit as error:
+        if hasattr(error, "ray_terminate_msg"):  # ray's own, when its worker gets SIGTERM: ray tries the task again
+            raise
         return Outcome(
             error=ModelError(f"the model, the head or the backend ends its process: sys.exit({error.code!r}).")
         )

@@ -10,7 +10,6 @@ import psutil
 import pytest
 import torch
 
-from shapae.utils.context import torch_threads
 from shapae.utils.parallel import parallel_map
 from shapae.utils.parallel_worker import run_task
 from shapae.utils.progress import progress_bar
@@ -52,14 +51,20 @@ def test_results_come_in_the_order_of_the_tasks(n_jobs):
     assert consume(squares) == [base**2 for base in range(20)]
 
 
+@pytest.fixture
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_two_threads")
 def test_worker_processes_compute_with_one_thread_and_this_process_with_its_own():
     """A process with another parent is a worker; torch itself may use more threads there."""
-    before = torch.get_num_threads()
-    with torch_threads(2):
-        assert run_task(os.getpid(), torch.get_num_threads, ()).unwrap() == 2
-        assert run_task(os.getppid(), torch.get_num_threads, ()).unwrap() == 1
-        assert torch.get_num_threads() == 2
-    assert torch.get_num_threads() == before
+    assert run_task(os.getpid(), torch.get_num_threads, ()).unwrap() == 2
+    assert run_task(os.getppid(), torch.get_num_threads, ()).unwrap() == 1
+    assert torch.get_num_threads() == 2
 
 
 def test_work_is_done_in_other_processes():
