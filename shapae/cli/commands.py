@@ -308,6 +308,6 @@ def main() -> None:
             app(prog_name="shapae")
     except Exception as error:
         kind = "" if isinstance(error, ShapaeError) else f"{type(error).__name__}: "
-        notes = getattr(error, "__notes__", [])
+        notes = [note for note in getattr(error, "__notes__", []) if "\n" not in note]  # no tracebacks of workers
         typer.echo(" ".join(f"shapae: {kind}{'; '.join([str(error), *notes])}".split()), err=True)
         sys.exit(2)

@@ -245,7 +245,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         return to_anndata(ExplanationArrays.of(self), self.made_by, adata, name)
 
     def save(self, folder: str | Path) -> Path:
-        """Write all to ``folder``, and return it: arrays as safetensors, the rest as JSON. Earlier results are replaced.
+        """Write all to ``folder``, and return it: arrays as safetensors, the rest as JSON. It replaces earlier results.
 
         Raises:
             OutputError: The folder holds other files.

@@ -80,7 +80,7 @@ def write_record(path: Path, record: Mapping[str, Any], *, format: int, files: C
         format: Number of the format.
         files: Names of the files beside it.
     """
-    sums = {name: _checksum_of(path.with_name(name)) for name in files}
+    sums = {name: checksum_of(path.with_name(name)) for name in files}
     signed = {FORMAT: format, WRITTEN_BY: __version__, **record, FILES: sums, CHECKSUM: BLANK}
     text = json.dumps(signed, indent=1, ensure_ascii=False, allow_nan=False)
     try:
@@ -96,7 +96,8 @@ def _sign(data: bytes) -> bytes:
     return begin + hashlib.sha256(data).hexdigest().encode() + end
 
 
-def _checksum_of(path: Path) -> str:
+def checksum_of(path: Path) -> str:
+    """Compute the checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -185,5 +186,5 @@ def _check_sums(data: bytes, record: Mapping[str, Any], path: Path) -> None:
     if hashlib.sha256(blank).hexdigest() != checksum or not isinstance(sums, dict):
         raise OutputError(f"{path.name} is damaged: it is not as it was written, by its checksum.")
     for name, known in sums.items():
-        if _checksum_of(path.parent / name) != known:
+        if checksum_of(path.parent / name) != known:
             raise OutputError(f"{name} is damaged, or of another result: its checksum is not that in {path.name}.")

@@ -1,7 +1,6 @@
 """Folders of finished blocks, so that interrupted work continues where it was."""
 
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -15,24 +14,21 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from shapae.errors import OutputError
-from shapae.utils.fingerprint import fingerprint, fingerprint_text
+from shapae.utils.records import checksum_of, plain, read_record, write_record
 from shapae.utils.text import one_line
-from shapae.utils.version import __version__
 
 # Readers of tables in many files skip names that begin with an underscore.
 MANIFEST, RECORDS = "_manifest.json", "_blocks"
 # Number of the format, which a change of the files must raise.
 FORMAT = 1
-# Entry of a record with the checksum of all others.
-CHECKSUM = "checksum"
 Arrays = Mapping[str, NDArray[Any]]
 
 
 class BlockFiles(Protocol):
     """Files of blocks in one format."""
 
-    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
-        """Write the arrays of a block, and what is known of it; the files of an earlier attempt are replaced."""
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> list[Path]:
+        """Write the arrays of a block, and what is known of it, over an earlier attempt; return its files."""
 
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read them again, with the same shapes and dtypes."""
@@ -44,9 +40,11 @@ class BlockFiles(Protocol):
 class SafetensorFiles:
     """One safetensors file for each block."""
 
-    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> list[Path]:
         """Write the arrays of a block."""
-        put_file(folder / f"{block}.safetensors", lambda path: save_file(dict(arrays), path))
+        path = folder / f"{block}.safetensors"
+        put_file(path, lambda fresh: save_file(dict(arrays), fresh))
+        return [path]
 
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read the arrays of a block."""
@@ -62,8 +60,8 @@ class SafetensorFiles:
 class Resumable:
     """Finished blocks of a piece of work in a folder, each written as a whole or not at all.
 
-    A block counts as finished when its record is there, with the fingerprint of its arrays, which are read again when
-    the work is continued.
+    A block counts as finished when its record is there, with the checksums of its files, which are compared when the
+    work is continued.
 
     Args:
         folder: New or empty folder, or the folder of the same work; None to keep nothing.
@@ -100,8 +98,7 @@ class Resumable:
             if any(self.folder.iterdir()):
                 raise OutputError(f"{folder} holds other files. Give a new or empty folder.")
             (self.folder / RECORDS).mkdir()
-            entries = {"format": FORMAT, "shapae": __version__, "task": task, "plan": plan}
-            _put_json(self.folder / MANIFEST, entries)
+            _put_record(self.folder / MANIFEST, {"task": task, "plan": plan})
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
@@ -110,7 +107,7 @@ class Resumable:
     def _continued(self, folder: Path, task: dict[str, Any]) -> dict[str, Any]:
         written = read_manifest(folder)
         before, plan = written["task"], written["plan"]
-        differing = [name for name in {**before, **task} if before.get(name) != json.loads(json.dumps(task.get(name)))]
+        differing = [name for name in {**before, **task} if before.get(name) != plain(task.get(name))]
         if differing:
             raise OutputError(
                 f"{folder} holds the blocks of other work: {', '.join(differing)} differs. Give a new or "
@@ -129,6 +126,16 @@ class Resumable:
         except OutputError:
             return None
 
+    def is_finished(self, block: str) -> bool:
+        """Return whether a block is there, and its files are whole."""
+        if self.folder is None:
+            return False
+        try:
+            check_files(self.folder, block, read_facts(self.folder, block))
+        except OutputError:
+            return False
+        return True
+
     def save(self, block: str, arrays: Arrays, **facts: Any) -> None:
         """Write the arrays of a finished block.
 
@@ -143,9 +150,10 @@ class Resumable:
         if self.folder is None:
             return
         try:
-            self._files.write(self.folder, block, arrays, facts)
-            record = {"arrays": sorted(arrays), "sha256": _fingerprint(arrays), **facts}
-            _put_json(self.folder / RECORDS / f"{block}.json", record)
+            paths = self._files.write(self.folder, block, arrays, facts)
+            sums = {path.relative_to(self.folder).as_posix(): checksum_of(path) for path in paths}
+            record = {"sha256": sums, **facts}
+            _put_record(self.folder / RECORDS / f"{block}.json", record)
         except Exception as error:  # of the format
             raise OutputError(
                 f"can't write a block to the folder {self.folder}: {one_line(error).rstrip('.')}. The finished "
@@ -171,18 +179,10 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         OutputError: There is none that can be read, or it is of another version.
     """
     try:
-        written = _get_json(folder / MANIFEST)
-        found, version = written["format"], written["shapae"]
-        entries = {name: dict(written[name]) for name in ("task", "plan")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {one_line(error)}"
-        raise OutputError(f"{folder / MANIFEST} can't be read: {reason}. Give a folder of finished blocks.") from error
-    if found != FORMAT:
-        raise OutputError(
-            f"{folder} was written by shapae {version} in format {found}, and this version reads format {FORMAT}. "
-            f"Install that version."
-        )
-    return entries
+        written = read_record(folder / MANIFEST, format=FORMAT, files=())
+        return {name: dict(written[name]) for name in ("task", "plan")}
+    except (OSError, KeyError, TypeError) as error:
+        raise OutputError(f"{folder} holds no blocks that can be read: {one_line(error)}") from error
 
 
 def read_block(folder: Path, block: str, files: BlockFiles) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -196,28 +196,41 @@ def read_block(folder: Path, block: str, files: BlockFiles) -> tuple[dict[str, N
     Raises:
         OutputError: The block is not finished, or its files are damaged.
     """
-    record = read_record(folder, block)
+    record = read_facts(folder, block)
+    check_files(folder, block, record)
     try:
-        arrays = files.read(folder, block)
-        whole = record["arrays"] == sorted(arrays) and record["sha256"] == _fingerprint(arrays)
+        return files.read(folder, block), record
     except Exception as error:  # of the format
         raise OutputError(f"block {block} of {folder} is damaged: {one_line(error)}") from error
-    if not whole:
-        raise OutputError(f"block {block} of {folder} is damaged: its numbers are not those that were written.")
-    return arrays, record
 
 
-def read_record(folder: Path, block: str) -> dict[str, Any]:
+def check_files(folder: Path, block: str, record: Mapping[str, Any]) -> None:
+    """Check the files of a block against the checksums of its record.
+
+    Raises:
+        OutputError: Some are missing or damaged.
+    """
+    for name, known in record["sha256"].items():
+        try:
+            found = checksum_of(folder / name)
+        except OSError as error:
+            raise OutputError(f"block {block} of {folder} is damaged: {name}: {error.strerror or error}.") from error
+        if found != known:
+            raise OutputError(f"block {block} of {folder} is damaged: {name} is not as it was written.")
+
+
+def read_facts(folder: Path, block: str) -> dict[str, Any]:
     """Read the record of a block.
 
     Raises:
         OutputError: The block is not finished, or its record is damaged.
     """
+    path = folder / RECORDS / f"{block}.json"
+    if not path.exists():
+        raise OutputError(f"block {block} of {folder} is not finished: the call that wrote it continues.")
     try:
-        return _get_json(folder / RECORDS / f"{block}.json")
-    except FileNotFoundError as error:
-        raise OutputError(f"block {block} of {folder} is not finished: the call that wrote it continues.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return read_record(path, format=FORMAT, files=())
+    except OSError as error:
         raise OutputError(f"the record of block {block} of {folder} is damaged: {one_line(error)}") from error
 
 
@@ -261,27 +274,5 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _put_json(path: Path, entries: Mapping[str, Any]) -> None:
-    """Write a record with its own checksum."""
-    text = json.dumps({**entries, CHECKSUM: _checksum(entries)}, indent=1, ensure_ascii=False)
-    put_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
-
-
-def _get_json(path: Path) -> dict[str, Any]:
-    """Read a record of ``_put_json``.
-
-    Raises:
-        ValueError: It is not what was written.
-    """
-    entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if entries.pop(CHECKSUM) != _checksum(entries):
-        raise ValueError("its entries are not those that were written")
-    return entries
-
-
-def _checksum(entries: Mapping[str, Any]) -> str:
-    return fingerprint_text(json.dumps(entries, sort_keys=True))
-
-
-def _fingerprint(arrays: Arrays) -> str:
-    return fingerprint(arrays[name] for name in sorted(arrays))
+def _put_record(path: Path, record: Mapping[str, Any]) -> None:
+    put_file(path, lambda fresh: write_record(fresh, plain(record), format=FORMAT, files=()))

@@ -464,3 +464,23 @@ def test_the_demo_explains_real_genes(tmp_path):
     assert [line.split()[1] for line in output.splitlines()[2:12]] == table.index[:10].tolist()
     for picture in out.glob("*.png"):
         assert plt.imread(picture)[..., :3].std() > 0.01
+
+
+def test_explain_with_chunks_continues_and_writes_averages(work):
+    command = (*EXPLAIN, "--background", "background.csv", "--chunks", "chunks", "--timeout", 100, "--out", "averages")
+    code, output, error = run(*command, cwd=work)
+    assert (code, error) == (0, "")
+    assert output.endswith("wrote importance.csv, top.csv to averages\n")
+    written, block = shapae.read(work / "chunks"), work / "chunks" / "block-000000.parquet"
+    want = pd.read_csv(work / "averages" / "importance.csv", index_col=0)
+    np.testing.assert_allclose(want["mean_abs_value"], written.importance().table["mean_abs_value"], rtol=1e-6)
+    assert written.rows == 30
+    before = block.stat().st_mtime_ns
+    assert run(*command, "--force", cwd=work)[0] == 0
+    assert block.stat().st_mtime_ns == before
+    code, _, error = run(*command, "--force", "--head", "latent:0", cwd=work)
+    assert code == 2
+    assert error == (
+        f"shapae: {work / 'chunks'} holds the blocks of other work: head, scores of some rows differs. Give a new or "
+        f"empty folder, or the same input as before.\n"
+    )

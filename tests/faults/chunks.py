@@ -65,6 +65,7 @@ FILES = {
     "a Parquet file": ("parquet", f"{FIRST}.parquet"),
     "the record of a block": ("parquet", f"_blocks/{LAST}.json"),
     "a chunk of a Zarr array": ("zarr", "explanation.zarr/values/c/1/0/0"),
+    "the description of a Zarr array": ("zarr", "explanation.zarr/data/zarr.json"),
     "the record of a block of Zarr": ("zarr", f"_blocks/{FIRST}.json"),
 }
 

@@ -142,7 +142,7 @@ class Recording(sparse.csr_array):
 
 
 def test_a_sparse_table_is_made_dense_a_block_at_a_time(background):
-    table = sparse.random_array((300, 6), density=0.3, rng=np.random.default_rng(0))
+    table = sparse.random(300, 6, density=0.3, random_state=0)
     want = Explainer(cases.build(cases.Linear), background).summarize(table.toarray()).mean
     Recording.largest = 0
     got = Explainer(cases.build(cases.Linear), background, memory=12_000).summarize(Recording(table)).mean
@@ -151,7 +151,7 @@ def test_a_sparse_table_is_made_dense_a_block_at_a_time(background):
 
 
 def test_a_sparse_background_that_does_not_fit_is_refused_with_its_size():
-    table = sparse.random_array((5000, 400), density=0.001, rng=np.random.default_rng(0))
+    table = sparse.random(5000, 400, density=0.001, random_state=0)
     model = cases.build(Narrow, 400)
     with pytest.raises(
         TooLarge, match=r"5000 rows takes 16 MB, but .*'8 MB'.*background\.sample\(X, 100\), or allow .*'64 MB'"

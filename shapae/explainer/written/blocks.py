@@ -16,7 +16,7 @@ from shapae.explainer.written.parquet import ParquetFiles
 from shapae.explainer.written.zarr import ZarrFiles
 from shapae.utils.constraints import check_arguments
 from shapae.utils.memory import batches
-from shapae.utils.resumable import BlockFiles, finished_blocks, read_block, read_manifest, read_record
+from shapae.utils.resumable import BlockFiles, finished_blocks, read_block, read_facts, read_manifest
 
 FORMATS = ["parquet", "zarr"]
 
@@ -95,7 +95,7 @@ class ExplanationBlocks:
     @property
     def messages(self) -> dict[str, str]:
         """By the names of finished blocks: what does not add up in them, for those in which something does not."""
-        records = ((name, read_record(self.folder, name)) for name in self.names if name not in self.missing)
+        records = ((name, read_facts(self.folder, name)) for name in self.names if name not in self.missing)
         return {name: record["message"] for name, record in records if record["message"]}
 
     def explanation(self) -> Explanation:

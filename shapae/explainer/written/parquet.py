@@ -34,7 +34,7 @@ class ParquetFiles:
         self._features, self._outputs = list(features), list(outputs)
         import_optional("pyarrow", "format='parquet'", extra="parquet")
 
-    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> list[Path]:
         """Write the file of a block; ``facts`` has the number of its first row and the names of its rows."""
         import pyarrow
         from pyarrow import parquet
@@ -43,14 +43,16 @@ class ParquetFiles:
         columns = {"position": np.arange(first, last).repeat(k)}
         columns |= {} if names is None else {"row": np.array(_of_one_type(names)).repeat(k)}
         table = pyarrow.table(columns | dict(to_columns(arrays, self._features, self._outputs)))
-        settings = {"compression": "zstd", "use_dictionary": ["row", "output"], "write_page_checksum": True}
-        put_file(folder / f"{block}{SUFFIX}", lambda path: parquet.write_table(table, path, **settings))
+        settings = {"compression": "zstd", "use_dictionary": ["row", "output"]}
+        path = folder / f"{block}{SUFFIX}"
+        put_file(path, lambda fresh: parquet.write_table(table, fresh, **settings))
+        return [path]
 
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read the arrays of a block."""
         from pyarrow import parquet
 
-        table = parquet.ParquetFile(folder / f"{block}{SUFFIX}", page_checksum_verification=True).read()
+        table = parquet.ParquetFile(folder / f"{block}{SUFFIX}").read()
         k = len(self._outputs)
         arrays = {name: table[column].to_numpy().reshape(-1, k) for name, column in COLUMNS.items()}
         for name, prefix in (*PER_VALUE.items(), ("data", "data")):

@@ -39,11 +39,8 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     Raises:
         OutputError: The workers wrote elsewhere; for others see ``Explainer.write``.
     """
-    folder, jobs = (
-        folder.absolute(),
-        count_workers(explainer.n_jobs, timeout=timeout),
-    )  # workers may be in other folders
-    table = read_table(X, "rows")
+    folder = folder.absolute()  # workers may be in other folders
+    jobs, table = count_workers(explainer.n_jobs, timeout=timeout), read_table(X, "rows")
     with explainer._running(table) as (names, rows, game):
         message = explainer._check_gradients(names, rows)
         outputs, task = explainer._score.outputs(names), _describe(explainer, rows)
@@ -52,7 +49,7 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     explainer._warn(message, stacklevel=4)
     store = Resumable(folder, task | {"format": format, "features": names}, plan, block_files(plan))
     blocks = name_blocks(store.plan)
-    missing = [name for name in blocks if store.load(name) is None]
+    missing = [name for name in blocks if not store.is_finished(name)]
     results = parallel_map(
         partial(_write_block, alone(explainer, explainer.memory * EXPLAINING / jobs), store),
         lambda number: (missing[number], blocks[missing[number]].start, table.block(blocks[missing[number]])),

@@ -1,7 +1,6 @@
 """Blocks as chunks of Zarr arrays."""
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,37 +28,41 @@ class ZarrFiles:
         self._blocks, self._attributes = blocks, attributes
         import_optional("zarr", "format='zarr'")
 
-    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> None:
-        """Write the chunks of a block; the arrays are made by the first one."""
+    def write(self, folder: Path, block: str, arrays: Arrays, facts: dict[str, Any]) -> list[Path]:
+        """Write the chunks of a block, and where they are missing the descriptions of the arrays."""
         import zarr
 
-        rows = self._blocks[block]
+        rows, chunk, store = self._blocks[block], str([*self._blocks].index(block)), folder / STORE
+        paths = self._describe(folder, arrays)
         for name, array in arrays.items():
-            if not (folder / STORE / name).exists():
-                self._create(folder, name, array)
-            whole = zarr.open_array(folder / STORE / name, mode="r+")
+            whole = zarr.open_array(store / name, mode="r+")
             whole[rows] = array
+            paths.append(store.joinpath(name, "c", chunk, *["0"] * (array.ndim - 1)))
+        return paths
 
-    def _create(self, folder: Path, name: str, like: NDArray[Any]) -> None:
-        """Create an array elsewhere, and move it to its place, unless another process was faster."""
+    def _describe(self, folder: Path, arrays: Arrays) -> list[Path]:
+        """Put the descriptions of the group and of its arrays in place; they are the same for each block."""
         import zarr
 
         (first, *_), n = self._blocks.values(), max(rows.stop for rows in self._blocks.values())
-        axes = AXES.get(name) or (PER_ROW if like.ndim == 2 else PER_VALUE)
         with scratch_in(folder) as scratch:
-            fresh = zarr.open_group(scratch / STORE, mode="w", attributes=self._attributes)
-            fresh.create_array(
-                name,
-                shape=(n, *like.shape[1:]),
-                chunks=(first.stop, *like.shape[1:]),
-                dtype=like.dtype,
-                fill_value=np.nan if like.dtype.kind == "f" else 0,
-                dimension_names=axes,
-            )
-            (folder / STORE).mkdir(exist_ok=True)
-            for part in ("zarr.json", name):
-                with suppress(OSError):  # it is there already
-                    (scratch / STORE / part).rename(folder / STORE / part)
+            group = zarr.open_group(scratch / STORE, mode="w", attributes=self._attributes)
+            for name, like in arrays.items():
+                group.create_array(
+                    name,
+                    shape=(n, *like.shape[1:]),
+                    chunks=(first.stop, *like.shape[1:]),
+                    dtype=like.dtype,
+                    fill_value=np.nan if like.dtype.kind == "f" else 0,
+                    dimension_names=AXES.get(name) or (PER_ROW if like.ndim == 2 else PER_VALUE),
+                )
+            fresh = sorted(scratch.rglob("zarr.json"))
+            paths = [folder / path.relative_to(scratch) for path in fresh]
+            for each, path in zip(fresh, paths, strict=True):
+                if not path.exists() or path.read_bytes() != each.read_bytes():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    each.replace(path)
+        return paths
 
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read the arrays of a block."""

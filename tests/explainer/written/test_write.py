@@ -15,7 +15,7 @@ from torch import nn
 import shapae
 from shapae.errors import AdditivityWarning, DataError, MissingPackage, OutputError, UnknownName
 from shapae.explainer.written import write
-from shapae.utils import resumable
+from shapae.utils import records, resumable
 from tests import cases
 
 NAMES = [f"gene {column}" for column in range(cases.D)]
@@ -286,14 +286,23 @@ def test_a_failing_row_is_found_by_its_position(tmp_path):
     assert len(shapae.read(tmp_path).missing) < 6
 
 
-@pytest.mark.parametrize(
-    "break_it", ["[]", "{", '{"format": 1}', '{"format": 2, "shapae": "9.9", "task": {}, "plan": {}}']
-)
+def test_a_later_version_is_named(tmp_path):
+    explainer().write(X, tmp_path)
+    entries = resumable.read_manifest(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "__version__", "9.9")
+        records.write_record(tmp_path / resumable.MANIFEST, entries, format=2, files=())
+    for call in (lambda: shapae.read(tmp_path), lambda: explainer().write(X, tmp_path)):
+        with pytest.raises(OutputError, match=r"was written by shapae 9\.9 in format 2, .* reads format 1\. Update"):
+            call()
+
+
+@pytest.mark.parametrize("break_it", ["[]", "{", "{}", '{"format": 1}', '{"format": 1, "checksum": "0"}'])
 def test_a_damaged_manifest_is_an_error(break_it, tmp_path):
     explainer().write(X, tmp_path)
     (tmp_path / resumable.MANIFEST).write_text(break_it)
     for call in (lambda: shapae.read(tmp_path), lambda: explainer().write(X, tmp_path)):
-        with pytest.raises(OutputError, match=r"can't be read"):
+        with pytest.raises(OutputError, match=r"holds no blocks that can be read"):
             call()
 
 
@@ -301,7 +310,7 @@ def test_a_folder_of_other_blocks_is_an_error(tmp_path):
     resumable.Resumable(tmp_path, {}, {"parts": [1]})
     with pytest.raises(OutputError, match="other work than explanations"):
         shapae.read(tmp_path)
-    with pytest.raises(OutputError, match="can't be read: No such file"):
+    with pytest.raises(OutputError, match="holds no blocks that can be read: there is no _manifest.json"):
         shapae.read(tmp_path / "nowhere")
 
 
@@ -335,7 +344,7 @@ def test_the_record_says_what_was_explained(tmp_path):
     explainer().write(X, tmp_path)
     manifest = json.loads((Path(tmp_path) / resumable.MANIFEST).read_text())
     assert manifest["task"]["head"][0] == "reconstruction_error"
-    assert manifest["shapae"] == shapae.__version__
+    assert manifest["written_by"] == shapae.__version__
 
 
 def test_importances_of_other_values_are_not_merged():
