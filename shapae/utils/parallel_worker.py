@@ -54,7 +54,11 @@ def ready() -> None:
 
 
 def run_task(parent: int, function: Callable[..., Any], task: tuple[Any, ...]) -> Outcome:
-    """Call ``function`` with the arguments ``task``. A process other than ``parent`` computes with one torch thread."""
+    """Call ``function`` with the arguments ``task``. A process other than ``parent`` computes with one torch thread.
+
+    Raises:
+        SystemExit: Ray ends this worker.
+    """
     inside = os.getpid() == parent
     try:
         with nullcontext() if inside else torch_threads(1):

@@ -1,12 +1,12 @@
-"""Work of a process that writes blocks until it is killed: ``python -m tests.explainer.written.killed FOLDER ENGINE``."""
+"""Work that writes blocks until it is killed: ``python -m tests.explainer.written.killed FOLDER ENGINE``."""
 
 import os
 import random
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,11 @@ def explain(**settings):
 
 def rows():
     return cases.table(ROWS, D, seed=3)
+
+
+@cache
+def undisturbed():
+    return explain(n_jobs=1)(rows())
 
 
 def main(folder: str, engine: str) -> None:
@@ -106,7 +111,7 @@ class Disturbed:
         for before in self.kills:
             assert {name: found[name] for name in before} == before
         assert [*self.folder.rglob(".*")] == []
-        got, want = shapae.read(self.folder).explanation(), explain(n_jobs=1)(rows())
+        got, want = shapae.read(self.folder).explanation(), undisturbed()
         np.testing.assert_array_equal(got.values, want.values)
         np.testing.assert_array_equal(got.standard_errors, want.standard_errors)
         _, alive = psutil.wait_procs(self.processes, END)
