@@ -48,6 +48,13 @@ def main(folder: str, engine: str) -> None:
         explain(n_jobs={"none": 1, "loky": 2}.get(engine)).write(rows(), folder)
 
 
+def in_place(folder: Path) -> dict[str, tuple[int, int]]:
+    """By the names of finished blocks: numbers of their files that change when they are written again."""
+    files = {path.stem: path for path in (folder / RECORDS).glob("*.json")}
+    stats = {name: (path.stat(), (folder / f"{name}.parquet").stat()) for name, path in files.items()}
+    return {name: (one.st_ino, other.st_ino) for name, (one, other) in stats.items()}
+
+
 class Disturbed:
     """Work that is killed at random moments, and started again where the main process was killed.
 
@@ -69,7 +76,7 @@ class Disturbed:
         for victim, moment in zip(victims, moments, strict=True):
             workers = self._wait_for(moment, main, workers=victim == "worker")
             time.sleep(drawn.random() / 20)
-            self.kills.append(self.in_place())
+            self.kills.append(in_place(self.folder))
             if victim == "worker":
                 drawn.choice(workers).kill()
             else:
@@ -90,7 +97,7 @@ class Disturbed:
         while True:
             assert main.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, "no new block: it hangs"
-            if len(self.in_place()) >= count:
+            if len(in_place(self.folder)) >= count:
                 found = [main, *main.children(recursive=True)]
                 self.processes.update(found)
                 found = [each for each in found[1:] if is_worker(each)]
@@ -98,15 +105,9 @@ class Disturbed:
                     return found
             time.sleep(0.02)
 
-    def in_place(self) -> dict[str, tuple[int, int]]:
-        """By the names of finished blocks: numbers of their files that change when they are written again."""
-        files = {path.stem: path for path in (self.folder / RECORDS).glob("*.json")}
-        stats = {name: (path.stat(), (self.folder / f"{name}.parquet").stat()) for name, path in files.items()}
-        return {name: (one.st_ino, other.st_ino) for name, (one, other) in stats.items()}
-
     def check(self) -> None:
         """Check that the blocks are those of undisturbed work, none was computed twice, and nothing is left."""
-        found = self.in_place()
+        found = in_place(self.folder)
         assert len(found) == BLOCKS
         for before in self.kills:
             assert {name: found[name] for name in before} == before
