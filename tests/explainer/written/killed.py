@@ -19,7 +19,7 @@ from tests import cases
 from tests.distributed.engines import ENGINES
 
 ROOT = Path(__file__).parents[3]
-ROWS, BLOCKS, D = 480, 48, 40
+ROWS, BLOCKS, D = 192, 48, 40
 # Blocks at the end that are not waited for: they may all be there before the next look.
 LAST = 8
 # Seconds without a new block or a worker after which the work counts as hung, and those that a process takes to end.
