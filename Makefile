@@ -20,9 +20,9 @@ demo: $(VENV)/core
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --ignore=tests/distributed
 
-# Dask, Ray and Spark with real processes: three minutes. Spark takes Java; without an engine its tests are skipped.
+# Engines with real processes, and ten kills each: many minutes. Spark takes Java; without an engine its tests are skipped.
 test-distributed: $(VENV)/engines
-	for engine in dask ray spark; do \
+	for engine in loky dask ray spark; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/distributed -k $$engine || exit 1; \
 	done
 

@@ -54,12 +54,18 @@ def ready() -> None:
 
 
 def run_task(parent: int, function: Callable[..., Any], task: tuple[Any, ...]) -> Outcome:
-    """Call ``function`` with the arguments ``task``. A process other than ``parent`` computes with one torch thread."""
+    """Call ``function`` with the arguments ``task``. A process other than ``parent`` computes with one torch thread.
+
+    Raises:
+        SystemExit: Ray ends this worker.
+    """
     inside = os.getpid() == parent
     try:
         with nullcontext() if inside else torch_threads(1):
             return Outcome(function(*task))
     except SystemExit as error:
+        if hasattr(error, "ray_terminate_msg"):  # ray's own, when its worker gets SIGTERM: ray tries the task again
+            raise
         return Outcome(
             error=ModelError(f"the model, the head or the backend ends its process: sys.exit({error.code!r}).")
         )

@@ -125,9 +125,13 @@ class Resumable:
                 f"{folder} holds the blocks of other work: {', '.join(differing)} differs. Give a new or "
                 f"empty folder, or the same input as before."
             )
-        for parent in (folder, folder / RECORDS):
-            delete_scratch(parent)
+        self.sweep()
         return plan
+
+    def sweep(self) -> None:
+        """Delete scratch of processes of this machine that were killed."""
+        for parent in () if self.folder is None else (self.folder, self.folder / RECORDS):
+            delete_scratch(parent)
 
     def load(self, block: str) -> dict[str, NDArray[Any]] | None:
         """Load the arrays of a block; None if it is not finished, or its files are damaged."""

@@ -4,70 +4,23 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from joblib import parallel_config
 
 from shapae import Explainer
 from shapae.errors import ModelError, WorkerError
 from shapae.utils.parallel import parallel_map
 from tests import deaths
 from tests.cases import Question, build, table
+from tests.distributed.engines import ENGINES, IGNORED
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # sockets of the engines
-    pytest.mark.filterwarnings("ignore:Spark (local mode|version) does"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.filterwarnings(each) for each in IGNORED]
 
 
-@contextmanager
-def on_dask():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-    ) as cluster:
-        with distributed.Client(cluster) as client, parallel_config("dask"):
-            yield client
-
-
-@contextmanager
-def on_ray():
-    ray = pytest.importorskip("ray")
-    from ray.util.joblib import register_ray
-
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
-    register_ray()
-    try:
-        with parallel_config("ray", n_jobs=2):
-            yield ray
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def on_spark():
-    pytest.importorskip("pyspark")
-    register_spark = pytest.importorskip("joblibspark").register_spark
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    register_spark()
-    try:
-        with parallel_config("spark", n_jobs=2):
-            yield session
-    finally:
-        session.stop()
-
-
-@pytest.fixture(scope="module", params=[on_dask, on_ray, on_spark], ids=["dask", "ray", "spark"])
+@pytest.fixture(scope="module", params=["dask", "ray", "spark"])
 def engine(request):
-    with request.param() as engine:
+    with ENGINES[request.param]() as engine:
         yield engine
 
 
@@ -133,7 +86,7 @@ def test_a_module_that_workers_do_not_have_is_a_clear_error(engine, monkeypatch)
 
 
 def test_a_scheduler_of_dask_that_retires_a_worker_loses_nothing():
-    with on_dask() as client:
+    with ENGINES["dask"]() as client:
         got = parallel_map(pid_and_square, lambda number: (number,), 12, n_jobs=None, progress=False)
         first = next(got)[1]
         client.retire_workers([next(iter(client.ncores()))])

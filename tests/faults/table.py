@@ -83,8 +83,13 @@ def _left_behind(folder: Path) -> list[str]:
     children = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True) if each.is_running()]
     workers = [line for line in children if line and "resource_tracker" not in line]
     scratch = [str(path.relative_to(folder)) for path in folder.rglob(".*")]
-    shared = [each.name for each in Path("/dev/shm").glob(f"*_{os.getpid()}_*")] if Path("/dev/shm").is_dir() else []
-    return workers + scratch + shared
+    return workers + scratch + _shared_memory()
+
+
+def _shared_memory() -> list[str]:
+    """List the files in shared memory; joblib keeps an empty folder for each of its calls until its process ends."""
+    found = [*Path("/dev/shm").glob(f"*_{os.getpid()}_*")]
+    return [str(each) for path in found for each in (path, *path.rglob("*")) if each.is_file()]
 
 
 @contextmanager

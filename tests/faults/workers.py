@@ -5,7 +5,7 @@ import resource
 import sys
 import threading
 import types
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from functools import partial
 
 import numpy as np
@@ -112,10 +112,16 @@ class Holding(Question):
 
 
 def _held(make):
-    return lambda folder: Explainer(build(Holding, make(folder)), table(7), n_jobs=2)(table(5))
+    """Send a model that holds an object; a file is closed afterwards."""
+
+    def cause(folder):
+        with make(folder) as held:
+            Explainer(build(Holding, held), table(7), n_jobs=2)(table(5))
+
+    return cause
 
 
-def _pipe(folder):
+def _open_file(folder):
     return (folder / "log").open("w")
 
 
@@ -286,9 +292,9 @@ FAULTS = [
             "workers", f"the model holds {what}", _held(make), "can't be sent to worker processes.*n_jobs=1", "an error"
         )
         for what, make in {
-            "a lock": lambda folder: threading.Lock(),
-            "an open file": _pipe,
-            "a generator": lambda folder: (each for each in ()),
+            "a lock": lambda folder: nullcontext(threading.Lock()),
+            "an open file": _open_file,
+            "a generator": lambda folder: nullcontext(each for each in ()),
         }.items()
     ),
     Fault("workers", "a worker has no module of the model", _sent_elsewhere, "No module named 'only_here'", "an error"),

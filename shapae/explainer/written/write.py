@@ -69,6 +69,7 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
     )
     for _ in results:
         pass
+    store.sweep()  # of workers that were killed
     written = ExplanationBlocks(folder)
     if written.missing:
         raise OutputError(
@@ -141,7 +142,12 @@ def _describe(explainer: Core, rows: TableStream) -> dict[str, Any]:
 
 
 def _write_block(explainer: Core, store: Resumable, name: str, first_row: int, rows: Table) -> None:
-    """Explain and write a block of rows, of which the first is ``first_row`` in its table."""
+    """Explain and write a block of rows, of which the first is ``first_row`` in its table.
+
+    A task that is tried again after workers were lost may have been done before.
+    """
+    if store.is_finished(name):
+        return
     try:
         explanation, message = explain_rows(explainer, rows, first_row)
     except Exception as error:
