@@ -27,6 +27,7 @@ from shapae.utils.random_trace import draws_globally
 from shapae.utils.rounding import rounding_error
 from shapae.utils.text import one_line
 from shapae.utils.torch_trace import coarsest_dtype, runs_on_cudnn
+from shapae.utils.turns import in_turn, stores_noticed
 
 
 class Score(nn.Module):
@@ -58,18 +59,17 @@ class Score(nn.Module):
         if source not in ("input", "latent"):
             raise ModelError(f"the source must be 'input' or 'latent', got {source!r}.")
         self.autoencoder, self.head, self.source = autoencoder, head, source
-        self.anchored = source == "latent" or bool(getattr(head, "anchored", False))
+        self.anchored, self.needs_anchors = source == "latent" or bool(getattr(head, "anchored", False)), False
         self.draws = int(getattr(head, "draws", 0))
-        self.needs_anchors = False
         self.register_buffer("original", rows[:1].clone(), persistent=False)
         self._columns: slice | list[int] = slice(None)
-        inputs = self.inputs(rows)
-        self._width = self._try(inputs).shape[1]
-        self.draws_globally = draws_globally(self, inputs)
+        with stores_noticed(self):
+            inputs = self.inputs(rows)
+            numbers = self._try(inputs)
+        self._width, self.draws_globally = numbers.shape[1], draws_globally(self, inputs)
         self._coarsest, self._on_cudnn = coarsest_dtype(self, inputs), runs_on_cudnn(self, inputs)
-        self._features = list(features)
+        self._features, chosen = list(features), getattr(head, "chosen", None)
         names = output_names(head, features, self._width)
-        chosen = getattr(head, "chosen", None)
         if chosen is not None:
             self._columns = [_output_position(choice, names, head) for choice in chosen]
             if not self._columns or len(set(self._columns)) < len(self._columns):
@@ -99,7 +99,8 @@ class Score(nn.Module):
 
     def inputs(self, rows: Tensor) -> Tensor:
         """Compute the inputs of the score for ``rows`` (n, d): the rows themselves, or their latents (n, m)."""
-        return rows if self.source == "input" else self.autoencoder.encode(rows).detach()
+        with in_turn(self):
+            return rows if self.source == "input" else self.autoencoder.encode(rows).detach()
 
     def self_scores(self, rows: Tensor) -> Tensor:
         """(n, d) -> (n, k): the scores of ``rows``, each of which is its own anchor."""
@@ -203,7 +204,8 @@ class Score(nn.Module):
         model = self.autoencoder if self.source == "input" else DecoderOnly(self.autoencoder, anchors)
         extra = [self.inputs(anchors)] if getattr(self.head, "anchored", False) else []
         try:
-            numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows)).to(rows.dtype)
+            with in_turn(self):
+                numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows)).to(rows.dtype)
         except RuntimeError as error:
             refuse_known(self.head, error)
             raise

@@ -1,12 +1,15 @@
 """Threads that explain one model at the same time: the values of each alone, and the model as it was."""
 
 import threading
+import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
 from shapae import Explainer, backends
+from shapae.utils.turns import in_turn
 from tests import cases
 
 LIMIT = 60
@@ -125,3 +128,29 @@ def test_four_threads_that_make_explainers_of_a_model_with_methods_give_it_back(
     for each in Parallel(4, "threading")(tasks):
         np.testing.assert_array_equal(each, want)
     assert cases.snapshot(model) == before
+
+
+class ReadingBack(cases.Question):
+    """Stores its latents and the number of rows, and reads both back while other threads may have replaced them."""
+
+    def forward(self, rows):
+        self.results, self.n = {"latents": self.encoder(rows)}, len(rows)
+        time.sleep(0.001)
+        return self.decoder(self.results["latents"][: self.n])
+
+
+@pytest.mark.parametrize("backend", ["deep", "gradient", "sampling", "exact", "coalitions", "shap_permutation"])
+@pytest.mark.parametrize("shared", [True, False], ids=["one explainer", "four explainers"])
+def test_models_that_read_back_what_they_store_run_in_turn(backend, shared, background):
+    model, tables = cases.build(ReadingBack), [cases.table(3 + seed, seed=seed) for seed in range(4)]
+    explainers = [Explainer(model, background, backend=backend) for _ in range(4)]
+    want = [Explainer(cases.build(cases.Question), background, backend=backend)(X).values for X in tables]
+    tasks = (delayed(explainers[0] if shared else each)(X) for each, X in zip(explainers, tables, strict=True))
+    got = Parallel(4, backend="threading")(tasks)
+    for each, values in zip(got, want, strict=True):
+        np.testing.assert_allclose(each.values, values, rtol=1e-9, atol=1e-12)
+
+
+def test_other_models_wait_for_nobody(model, background):
+    Explainer(model, background)
+    assert isinstance(in_turn(model), nullcontext) or not in_turn(model)._exit_callbacks
