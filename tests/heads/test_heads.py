@@ -87,7 +87,7 @@ def test_a_head_is_a_name_a_module_or_a_function():
     head = heads.Latent()
     assert heads.as_head(head) is head
     assert isinstance(heads.as_head("latent:3"), heads.Latent)
-    with pytest.raises(ModelError, match=r"got <class .*\. Did you mean Latent\(\)\?"):
+    with pytest.raises(ModelError, match=r"got the class Latent\. Did you mean Latent\(\)\?"):
         heads.as_head(heads.Latent)
     with pytest.raises(ModelError, match="must be a name, a torch.nn.Module, or a function .* got 3"):
         heads.as_head(3)
