@@ -15,6 +15,9 @@ from shapae.utils.torch_trace import ModuleNames
 # Exceptions that are no fault of the model: of the device, and those that a user makes of warnings.
 PASSED_ON = (MemoryError, torch.cuda.OutOfMemoryError, Warning)
 
+# Start of the messages of this context.
+START = "the model or the head raised"
+
 
 @contextmanager
 def model_failures(
@@ -36,7 +39,8 @@ def model_failures(
     try:
         yield
     except Exception as error:
-        cause = error.__cause__ if isinstance(error, ShapaeError) and run is not None else error
+        known = isinstance(error, ShapaeError) and str(error).startswith(START)  # of this context, without a row
+        cause = error.__cause__ if known and run is not None else error
         if not isinstance(cause, Exception) or isinstance(cause, (ShapaeError, *PASSED_ON)):
             raise
         place = _place(function, cause.__traceback__)
@@ -45,7 +49,7 @@ def model_failures(
         row = None if run is None else first_failing(run, n)
         rows = "" if row is None else f" for {named.format(start + row)}"
         raise ModelError(
-            f"the model or the head raised {type(cause).__name__}{rows}, in {place}: {one_line(cause).rstrip('.')}. "
+            f"{START} {type(cause).__name__}{rows}, in {place}: {one_line(cause).rstrip('.')}. "
             f"All rows, and their mixtures, must get a score: leave out the rows that have none, or return a number."
         ) from cause
 
