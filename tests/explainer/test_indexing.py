@@ -411,8 +411,10 @@ def test_the_residual_of_a_part_and_of_its_groups_is_that_of_all_features(k):
 
 def test_an_output_is_chosen_by_one_name():
     for index in ([True, False, True], np.array([True, False, True]), ["β"], 0, None):
-        with pytest.raises(UnknownName, match="no output is called .*; there are: "):
+        with pytest.raises(DataError, match="name must be a string, got"):
             named(K).output(index)
+    with pytest.raises(UnknownName, match="no output is called 'δ'; there are: "):
+        named(K).output("δ")
     assert_in_step(named(K)[:3][:, 1:].output("β"), named(K), row=slice(3), feature=slice(1, None), output=1)
 
 

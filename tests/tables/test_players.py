@@ -152,8 +152,8 @@ def test_an_empty_dict_of_groups_changes_nothing(model, rows, background):
 
 BAD = {
     "a list": (["a", "b"], r"groups must be a dict from names to lists of features, .*got \['a', 'b'\]"),
-    "a string": ({"x": "ab"}, "the group 'x' must be a list of one feature or more, got 'ab'"),
-    "nothing": ({"x": []}, r"the group 'x' must be a list of one feature or more, got \[\]"),
+    "a string": ({"x": "ab"}, "the group 'x' must be a list of one name or more, got 'ab'"),
+    "nothing": ({"x": []}, r"the group 'x' must be a list of one name or more, got \[\]"),
     "twice": ({"x": ["a", "b", "a"]}, r"the group 'x' names a feature twice: \['a', 'b', 'a'\]"),
     "unknown": (
         {"x": ["a", "red"], "y": [f"n{j}" for j in range(12)]},

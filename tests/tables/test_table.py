@@ -141,12 +141,13 @@ class Recording(sparse.csr_array):
         return part
 
 
-def test_a_sparse_table_is_made_dense_a_block_at_a_time(background):
-    table = sparse.random(300, 6, density=0.3, random_state=0)
-    want = Explainer(cases.build(cases.Linear), background).summarize(table.toarray()).mean
+def test_a_sparse_table_is_made_dense_a_block_at_a_time():
+    table, model = sparse.random(300, 40, density=0.3, random_state=0), cases.build(cases.Linear, 40)
+    background = cases.table(7, 40)
+    want = Explainer(model, background).summarize(table.toarray()).mean
     Recording.largest = 0
-    got = Explainer(cases.build(cases.Linear), background, memory=12_000).summarize(Recording(table)).mean
-    assert 0 < Recording.largest * 6 * 8 < 12_000 < table.toarray().nbytes
+    got = Explainer(model, background, memory=60_000).summarize(Recording(table)).mean
+    assert 0 < Recording.largest * 40 * 8 < 60_000 < table.toarray().nbytes
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
 
 
