@@ -233,7 +233,7 @@ FAULTS = [
     *(
         Fault(
             "workers",
-            f"a limit of time for joblib's {backend}",
+            f"a limit of time for joblib's {backend}, n_jobs={jobs}",
             _map(deaths.tenfold, n_jobs=jobs, backend=backend, timeout=5),
             "takes worker processes, which can be ended",
             REFUSED,
