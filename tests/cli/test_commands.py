@@ -258,7 +258,7 @@ def test_benchmark_writes_the_results_of_the_library(work):
 
 
 def test_benchmark_writes_a_table_and_the_reasons_of_failures(work):
-    settings = ("--backends", "deep, shap_kernel", "--head", "reconstruction:b", "--memory", "3 kB")  # too few
+    settings = ("--backends", "deep, shap_kernel", "--head", "reconstruction:b", "--memory", "6 kB")  # too few
     code, output, error = run(*BENCHMARK, *settings, "--out", "times.csv", cwd=work)
     assert (code, error) == (0, "")
     table = pd.read_csv(work / "times.csv", index_col="backend", keep_default_na=False)

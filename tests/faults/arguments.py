@@ -17,7 +17,7 @@ import torch
 
 import shapae
 from shapae.errors import ShapaeError
-from shapae.plots._results import Drawable, Frame
+from shapae.plots._results import READINGS, Drawable, Frame
 from shapae.utils import kinds
 from shapae.utils.constraints import CONSTRAINTS
 from shapae.utils.memory import ByteCount
@@ -144,7 +144,9 @@ class Untouched:
 
 # Valid arguments besides the wrong one.
 VALID = {"folder": "results", "path": "sets.gmt", "name": "deep", "unit": 0, "row": 0}
-VALID |= dict.fromkeys(("count", "k", "n", "most"), 3) | dict.fromkeys(("curves", "costs", "features"), pd.DataFrame())
+VALID |= dict.fromkeys(("count", "k", "n", "most"), 3)
+VALID |= {"curves": pd.DataFrame({"one": [1.0]}), "costs": pd.DataFrame({"time": [1.0], "error": [2.0]})}
+VALID["features"] = pd.DataFrame([["1"] * len(READINGS)], columns=READINGS)
 
 
 @cache

@@ -190,6 +190,7 @@ class Influence:
         Raises:
             DataError: There is not one label for each row, or ``k`` is not between 1 and m.
         """
+        check_arguments(k=k, labels=labels)
         n, m = self.values.shape
         _check_proponents(k, m)
         known = checks.check_labels(labels, n, "rows")

@@ -41,6 +41,7 @@ class ExplanationBlocks:
     """
 
     def __init__(self, folder: str | Path) -> None:
+        check_arguments(folder=folder)
         self.folder = Path(folder).absolute()  # the working folder may change
         plan = read_manifest(self.folder)["plan"]
         try:
@@ -151,7 +152,6 @@ def read(folder: str | Path) -> ExplanationBlocks:
     Raises:
         OutputError: The folder does not hold explanations, or they are of another version.
     """
-    check_arguments(folder=folder)
     return ExplanationBlocks(folder)
 
 
