@@ -64,11 +64,6 @@ def _state(module: nn.Module) -> _State:
 
 
 def _restore_module(module: nn.Module, state: _State) -> None:
-    for tensor, before, is_leaf in state.numbers:
-        if is_leaf and tensor.grad_fn is not None:
-            tensor.detach_()
-        if not same_bits(tensor, before):
-            _write(tensor, before)
     own = own_buffers(module)
     for name, buffer in state.buffers.items():
         if name not in own or own[name] is not buffer:
@@ -79,6 +74,19 @@ def _restore_module(module: nn.Module, state: _State) -> None:
             now[name] = value
     if state.mode is not None and module.training is not state.mode:  # no attribute of Python has it
         module.training = state.mode
+    _restore_numbers(state.numbers)  # at last: it runs operators, in which Ctrl-C may come
+
+
+def _restore_numbers(numbers: list[tuple[Tensor, Tensor, bool]]) -> None:
+    for position, (tensor, before, is_leaf) in enumerate(numbers):
+        try:
+            if is_leaf and tensor.grad_fn is not None:
+                tensor.detach_()
+            if not same_bits(tensor, before):
+                _write(tensor, before)
+        except KeyboardInterrupt:
+            _restore_numbers(numbers[position:])
+            raise
 
 
 def _write(tensor: Tensor, numbers: Tensor) -> None:

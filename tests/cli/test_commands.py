@@ -481,6 +481,6 @@ def test_explain_with_chunks_continues_and_writes_averages(work):
     code, _, error = run(*command, "--force", "--head", "latent:0", cwd=work)
     assert code == 2
     assert error == (
-        f"shapae: {work / 'chunks'} holds the blocks of other work: layers, head, scores of some rows differs. Give a new or "
-        f"empty folder, or the same input as before.\n"
+        f"shapae: {work / 'chunks'} holds the blocks of other work: layers, head, scores of some rows differs. Give a "
+        f"new or empty folder, or the same input as before.\n"
     )
