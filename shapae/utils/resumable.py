@@ -34,9 +34,6 @@ class BlockFiles(Protocol):
     def read(self, folder: Path, block: str) -> dict[str, NDArray[Any]]:
         """Read them again, with the same shapes and dtypes."""
 
-    def delete(self, folder: Path) -> None:
-        """Delete the files of all blocks, and no others."""
-
 
 class SafetensorFiles:
     """One safetensors file for each block."""
@@ -51,11 +48,6 @@ class SafetensorFiles:
         """Read the arrays of a block."""
         arrays: dict[str, NDArray[Any]] = load_file(folder / f"{block}.safetensors")
         return arrays
-
-    def delete(self, folder: Path) -> None:
-        """Delete the files of all blocks."""
-        for path in folder.glob("*.safetensors"):
-            path.unlink(missing_ok=True)
 
 
 class Resumable:
@@ -181,7 +173,9 @@ class Resumable:
         if self.folder is None:
             return
         with suppress(OSError):  # the result of the work must not be lost
-            self._files.delete(self.folder)
+            for block in finished_blocks(self.folder):
+                for name in read_facts(self.folder, block)["sha256"]:
+                    (self.folder / name).unlink(missing_ok=True)
             shutil.rmtree(self.folder / RECORDS)
             (self.folder / MANIFEST).unlink(missing_ok=True)
             if not any(self.folder.iterdir()):

@@ -36,3 +36,11 @@ def test_blocks_that_can_not_be_deleted_do_not_stop_the_work(tmp_path, monkeypat
     assert store.load("one") is not None
     store.finish()
     assert not (tmp_path / "work").exists()
+
+
+def test_files_of_others_stay_when_the_work_is_done(tmp_path):
+    store = Resumable(tmp_path / "work", {}, {})
+    store.save("one", {"values": np.arange(3)})
+    (tmp_path / "work" / "weights.safetensors").write_bytes(b"of the user")
+    store.finish()
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["weights.safetensors"]

@@ -66,11 +66,6 @@ class ParquetFiles:
         arrays["data"] = np.ascontiguousarray(arrays["data"][..., 0])
         return arrays | ({"used": table["used"].to_numpy()[::k]} if "used" in table.column_names else {})
 
-    def delete(self, folder: Path) -> None:
-        """Delete the files of all blocks."""
-        for path in folder.glob(f"block-*{SUFFIX}"):
-            path.unlink(missing_ok=True)
-
 
 def to_columns(arrays: Arrays, features: Sequence[str], outputs: Sequence[str]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Make the columns of ``ParquetFiles`` with their names, but for those that name the rows.

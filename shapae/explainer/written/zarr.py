@@ -1,6 +1,5 @@
 """Blocks as chunks of Zarr arrays."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,3 @@ class ZarrFiles:
         group = zarr.open_group(folder / STORE, mode="r")
         ours = ((name, array) for name, array in group.arrays() if name in KNOWN)  # others may have added their own
         return {name: np.asarray(array[self._blocks[block]]) for name, array in ours}
-
-    def delete(self, folder: Path) -> None:
-        """Delete the arrays."""
-        shutil.rmtree(folder / STORE, ignore_errors=True)
