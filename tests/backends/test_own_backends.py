@@ -132,7 +132,7 @@ def test_names_of_shapae_and_things_that_are_no_backend_are_refused(linear, back
         Explainer(linear, background, backend=3)
     with pytest.raises(ModelError, match="an object of a subclass of shapae.backends.Backend, got 3"):
         backends.register("three", lambda: 3)
-    with pytest.raises(ModelError, match="a string that is not empty, got ''"):
+    with pytest.raises(DataError, match="a string that is not empty, got ''"):
         backends.register("", MidpointGradient)
     assert "three" not in backends.names()
     with pytest.raises(UnknownName, match="no backend is called 'midpoint'; there are: "):

@@ -17,7 +17,7 @@ from shapae.errors import DataError, UnknownName
 from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
 from shapae.utils.constraints import check_arguments
-from shapae.utils.kinds import Integer, written
+from shapae.utils.kinds import written
 from shapae.utils.optional import import_optional
 
 _ARRAYS = ("values", "self_influence", "scores", "losses", "places", "latents", "train_latents")
@@ -190,7 +190,7 @@ class Influence:
         Raises:
             DataError: There is not one label for each row, or ``k`` is not between 1 and m.
         """
-        check_arguments(k=k, labels=labels)
+        check_arguments(labels=labels)
         n, m = self.values.shape
         _check_proponents(k, m)
         known = checks.check_labels(labels, n, "rows")
@@ -283,5 +283,6 @@ def _check_proponents(k: int, m: int) -> None:
     Raises:
         DataError: It is not between 1 and m.
     """
-    if not Integer(1, m).accepts(k):
+    check_arguments(k=k)
+    if k > m:
         raise DataError(f"k must be between 1 and the {m} training rows, got {written(k)}.")
