@@ -190,9 +190,9 @@ class Influence:
         Raises:
             DataError: There is not one label for each row, or ``k`` is not between 1 and m.
         """
-        check_arguments(labels=labels)
         n, m = self.values.shape
         _check_proponents(k, m)
+        check_arguments(labels=labels)
         known = checks.check_labels(labels, n, "rows")
         others = checks.check_labels(labels if train_labels is None else train_labels, m, "training rows")
         return checks.by_label(self.values, known, others, k)
