@@ -43,6 +43,15 @@ def _is_seen() -> bool:
         return False
 
 
+class _Released(tqdm):  # type: ignore[type-arg]  # not generic when it runs
+    """A bar that releases the lock of all bars also where its stream fails, so that no other thread waits for ever."""
+
+    def refresh(self, nolock: bool = False, lock_args: Any = None) -> None:
+        """Write the bar. Both arguments are tqdm's, and are not used."""
+        with self.get_lock():  # type: ignore[no-untyped-call]
+            super().refresh(nolock=True)
+
+
 class _Bar:
     """A bar of tqdm, which disappears once its stream fails."""
 
@@ -54,7 +63,7 @@ class _Bar:
             self._try(lambda: self.bar.refresh())
 
     def _make(self, total: int, label: str, delay: float) -> None:
-        self.bar = tqdm(total=total, desc=label, delay=delay, leave=False)
+        self.bar = _Released(total=total, desc=label, delay=delay, leave=False)
 
     def update(self) -> None:
         """Count one item."""

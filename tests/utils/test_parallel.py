@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from tqdm import tqdm
 
 from shapae.utils.parallel import parallel_map
 from shapae.utils.parallel_worker import run_task
@@ -40,6 +42,39 @@ def test_an_interruption_passes_through():
 
     with pytest.raises(KeyboardInterrupt):
         consume(progress_bar(items(), 3, True))
+
+
+class Full:
+    """A stream on a full disk, which fails at each write but the first few."""
+
+    encoding = "utf-8"
+
+    def __init__(self, writes):
+        self.writes = writes
+
+    def write(self, text):
+        self.writes -= 1
+        if self.writes < 0:
+            raise OSError(28, "No space left on device")
+
+    def flush(self):
+        pass
+
+
+def bars_are_free():
+    """Whether this thread can take the locks of tqdm."""
+    taken = [lock for lock in tqdm.get_lock().locks if lock.acquire(True, 0.1)]
+    for lock in taken:
+        lock.release()
+    return len(taken) == len(tqdm.get_lock().locks)
+
+
+@pytest.mark.parametrize("writes", range(8))
+def test_other_threads_may_draw_bars_after_a_stream_has_failed(writes, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Full(writes))
+    assert consume(progress_bar(iter("abc"), 3, True)) == ["a", "b", "c"]
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(bars_are_free).result()
 
 
 def power(base, exponent):
