@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import torch
 from joblib.externals.loky import reusable_executor
+from tqdm import tqdm
 
 from shapae.errors import ShapaeError
 
@@ -83,7 +85,23 @@ def _left_behind(folder: Path) -> list[str]:
     children = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True) if each.is_running()]
     workers = [line for line in children if line and "resource_tracker" not in line]
     scratch = [str(path.relative_to(folder)) for path in folder.rglob(".*")]
-    return workers + scratch + _shared_memory()
+    return workers + scratch + _shared_memory() + _locks()
+
+
+def _locks() -> list[str]:
+    """List the locks of tqdm that another thread can't take: its bars would wait for ever."""
+    free: list[Any] = []
+
+    def take() -> None:
+        for lock in tqdm.get_lock().locks:
+            if lock.acquire(True, 1):
+                lock.release()
+                free.append(lock)
+
+    other = threading.Thread(target=take)
+    other.start()
+    other.join()
+    return [str(lock) for lock in tqdm.get_lock().locks if lock not in free]
 
 
 def _shared_memory() -> list[str]:
