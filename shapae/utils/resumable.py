@@ -83,15 +83,10 @@ class Resumable:
         )
         if self.folder is None:
             return
-        try:
+        with _naming(self.folder):
             if not (self.folder / MANIFEST).exists():
                 self._begin(self.folder, {"task": dict(task), "plan": dict(plan)})
             self.plan = self._continued(self.folder, dict(task))
-        except OutputError:
-            raise
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"can't write to the folder {folder}: {reason}.") from error
 
     def _begin(self, folder: Path, entries: dict[str, dict[str, Any]]) -> None:
         """Make the folder, which another process may begin at the same time, or has begun before it was killed.
@@ -100,10 +95,7 @@ class Resumable:
             OutputError: It holds other files.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        begun = f".{gethostname()}-"
-        others = [path for path in folder.iterdir() if path.name != RECORDS and not path.name.startswith(begun)]
-        if (others or finished_blocks(folder)) and not (folder / MANIFEST).exists():
-            raise OutputError(f"{folder} holds other files. Give a new or empty folder.")
+        refuse_others(folder)
         (folder / RECORDS).mkdir(exist_ok=True)
         if not (folder / MANIFEST).exists():
             _put_record(folder / MANIFEST, entries)
@@ -180,6 +172,37 @@ class Resumable:
             (self.folder / MANIFEST).unlink(missing_ok=True)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
+
+
+def refuse_others(folder: Path) -> None:
+    """Check, before any work, that a folder is new or empty, or that of blocks.
+
+    Raises:
+        OutputError: It holds other files, or is no folder.
+    """
+    with _naming(folder):
+        if not folder.exists() or (folder / MANIFEST).exists():
+            return
+        begun = f".{gethostname()}-"
+        others = [path for path in folder.iterdir() if path.name != RECORDS and not path.name.startswith(begun)]
+        if (others or finished_blocks(folder)) and not (folder / MANIFEST).exists():  # another process began it by now
+            raise OutputError(f"{folder} holds other files. Give a new or empty folder.")
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Say of which folder an error is.
+
+    Raises:
+        OutputError: The folder can't be read or written.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"can't write to the folder {folder}: {reason}.") from error
 
 
 def nearly(numbers: list[float], within: float) -> dict[str, Any]:

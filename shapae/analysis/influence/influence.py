@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from shapae.utils.context import inference_state
 from shapae.utils.memory import parse_bytes
 from shapae.utils.parallel import count_workers
 from shapae.utils.progress import progress_bar
-from shapae.utils.resumable import Resumable
+from shapae.utils.resumable import Resumable, refuse_others
 
 
 def influence(
@@ -102,6 +103,8 @@ def influence(
     check_arguments(seed=seed, memory=memory)
     check_optional(n_jobs=n_jobs, progress=progress, feature_names=feature_names)
     check_optional(batch_size=batch_size, projection=projection, resume=resume)
+    if resume is not None:
+        refuse_others(Path(resume))
     start, size = time.perf_counter(), parse_bytes(memory)
     with torch.inference_mode(False):
         setup = set_up(model, (train, rows), head, loss, feature_names=feature_names)

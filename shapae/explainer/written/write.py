@@ -22,7 +22,7 @@ from shapae.utils.arguments import read_arguments
 from shapae.utils.fingerprint import fingerprint, fingerprint_state, fingerprint_text
 from shapae.utils.memory import format_bytes
 from shapae.utils.parallel import count_workers, parallel_map
-from shapae.utils.resumable import Resumable, nearly
+from shapae.utils.resumable import Resumable, nearly, refuse_others
 
 # Part of the memory of a worker that the values of a block may take: they are held with their errors and with the rows,
 # and all of these again as the columns of a table.
@@ -44,17 +44,19 @@ def write_blocks(explainer: Core, X: Any, folder: Path, *, format: str, timeout:
         OutputError: The workers wrote elsewhere; for others see ``Explainer.write``.
     """
     folder = folder.absolute()  # workers may be in other folders
+    refuse_others(folder)
     jobs, table = count_workers(explainer.n_jobs, timeout=timeout), read_table(X, "rows")
     with explainer._running(table) as (names, rows, game):
         message = explainer._check_gradients(names, rows)
         outputs, players = explainer._score.outputs(names), player_names(game, names)
         check_text({"features": players, "outputs": outputs, "rows": table.row_names})
-        task = _describe(explainer, rows)
         plan = _plan(explainer, len(rows), jobs) | {"format": format, "feature_names": players}
         plan["output_names"] = outputs[0] if len(outputs) == 1 else outputs
         plan["names_as_text"] = not are_of_one_type(table.row_names)
+        files = block_files(plan)  # of a format that there is, before all rows are read
+        task = _describe(explainer, rows)
     explainer._warn(message, stacklevel=4)
-    store = Resumable(folder, task | {"format": format, "features": names}, plan, block_files(plan))
+    store = Resumable(folder, task | {"format": format, "features": names}, plan, files)
     n_jobs = _fitting_jobs(explainer, store.plan["height"], jobs)
     blocks = name_blocks(store.plan)
     missing = [name for name in blocks if not store.is_finished(name)]

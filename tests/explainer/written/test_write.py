@@ -233,6 +233,23 @@ def test_files_of_others_are_refused_and_stay(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "format", "error"),
+    [
+        (".", "parquet", OutputError),
+        ("notes.txt", "parquet", OutputError),
+        ("x" * 300, "parquet", OutputError),
+        ("new", "csv", UnknownName),
+    ],
+)
+def test_refusals_come_before_the_rows_are_read(name, format, error, tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.setattr(write, "fingerprint", lambda arrays: pytest.fail("the rows were read"))
+    with pytest.raises(error):
+        explainer().write(X, tmp_path / name, format=format)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_a_full_disk_loses_no_block(tmp_path, monkeypatch):
     real, calls = resumable.put_file, []
 
