@@ -122,7 +122,7 @@ def test_a_memory_that_holds_no_block_of_earlier_work_is_refused_with_the_one_th
 
 
 def test_blocks_of_few_groups_of_many_features_fit_the_memory(tmp_path):
-    wide = cases.table(600, 400)
+    wide = cases.table(200, 400)
     explain = shapae.Explainer(
         cases.build(cases.Question, 400), wide[:3], groups={"all": [f"feature {at}" for at in range(400)]}, memory="3MB"
     )
