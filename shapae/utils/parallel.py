@@ -79,7 +79,7 @@ def _run_all(run: Run, make_task: MakeTask, total: int, timeout: float | None) -
         return make_task(number)
 
     while done < total:
-        made = done
+        made = before = done
         try:
             with closing(run(make, range(done, total))) as outcomes:
                 for outcome in outcomes:
@@ -89,7 +89,7 @@ def _run_all(run: Run, make_task: MakeTask, total: int, timeout: float | None) -
             raise WorkerError(hung(timeout or 0, f"task {done + 1} of {total}")) from error.__cause__
         except LostWorkers as lost:
             losses += 1
-            if losses == ATTEMPTS or not lost.again:
+            if losses == ATTEMPTS or not (lost.again or done > before):  # a cluster has tried often by itself
                 raise WorkerError(dead(lost, _range(done, made, total))) from lost.__cause__
 
 

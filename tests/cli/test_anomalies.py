@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,8 @@ from torch import nn
 
 import shapae
 from shapae.cli.anomaly_reports import report_anomalies
+from tests.cli import processes
 
-SHAPAE = Path(sys.executable).parent / "shapae"
 NAMES = ["pressure", "=temp", "flow", "goods_fuel", "goods_rent"]
 FILES = ["anomalies.csv", "anomalies.parquet", "sentences.txt", "summary.json"]
 # The model is an Autoencoder with its scaler, whose numbers are in the file of its weights.
@@ -31,8 +30,7 @@ def net():
 
 
 def run(*arguments, cwd):
-    done = subprocess.run([SHAPAE, "anomalies", *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+    return processes.run("anomalies", *arguments, cwd=cwd)
 
 
 def payments(n, seed):

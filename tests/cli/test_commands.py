@@ -16,13 +16,10 @@ import shapae
 from shapae.analysis.comparison.benchmark import Benchmark
 from shapae.cli.commands import app
 from shapae.cli.reports import new_benchmark
+from tests.cli.processes import run
 
 SHAPAE = Path(sys.executable).parent / "shapae"
-
-
-def run(*arguments, cwd):
-    done = subprocess.run([SHAPAE, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+PROGRAMS = [[SHAPAE], [sys.executable, "-m", "shapae"], [sys.executable, "-m", "shapae.cli"]]
 
 
 def trained(net, rows):
@@ -321,25 +318,24 @@ def test_missing_numbers_are_said_to_be_in_their_file(work, option, what):
     assert error.startswith(want)
 
 
-def run_module(module, *arguments, cwd):
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def run_program(program, *arguments, cwd):
+    done = subprocess.run([*program, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("module", ["shapae", "shapae.cli"])
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("explain",), ("demo", "--outt")])
-def test_python_runs_the_same_commands_under_the_same_name(work, module, arguments):
-    assert run_module(module, *arguments, cwd=work) == run(*arguments, cwd=work)
+def test_programs_run_the_same_commands_under_the_same_name(work, program, arguments):
+    assert run_program(program, *arguments, cwd=work) == run(*arguments, cwd=work)
 
 
 def test_python_runs_a_command_with_workers(work):
     """The workers import the module again, without running it."""
     arguments = ("--n-jobs", 2, "--background", 5, "--out", "by module")
-    code, output, _ = run_module("shapae", *EXPLAIN, *arguments, cwd=work)
+    code, output, _ = run_program(PROGRAMS[1], *EXPLAIN, *arguments, cwd=work)
     assert code == 0
     assert output.endswith("wrote bar.png, explanation, importance.csv, summary.png to by module\n")
-    code, output, error = run_module("shapae.cli", *EXPLAIN, "--out", "by module", cwd=work)
+    code, output, error = run_program(PROGRAMS[2], *EXPLAIN, "--out", "by module", cwd=work)
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert error.startswith("shapae: by module already exists")
 
@@ -429,7 +425,7 @@ def environment_of_torch(command, folder, given):
     return {name: seen[name] for name in WAITING if name in seen}
 
 
-@pytest.mark.parametrize("program", [[SHAPAE], [sys.executable, "-m", "shapae"], [sys.executable, "-m", "shapae.cli"]])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_idle_threads_of_the_command_line_sleep(tmp_path, program):
     assert environment_of_torch([*program, "demo", "--out", "."], tmp_path, {}) == {"OMP_WAIT_POLICY": "PASSIVE"}
 

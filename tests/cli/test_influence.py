@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import shapae
-from tests.cli.test_commands import run, work  # noqa: F401
+from tests.cli.processes import run
+from tests.cli.test_commands import work  # noqa: F401
 
 BASIC = ("influence", "--model", "mine:Net", "--weights", "weights.pt", "--train", "X.csv")
 

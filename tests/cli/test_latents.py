@@ -13,7 +13,7 @@ import shapae
 from shapae.cli.commands import app
 from shapae.errors import OutputError, ShapaeError
 from tests.analysis.latents import planted
-from tests.cli.test_commands import run
+from tests.cli.processes import run
 
 N = 60
 ROWS = planted.rows(N)

@@ -23,7 +23,7 @@ def on_dask():
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as cluster:
-        with distributed.Client(cluster) as client, parallel_config("dask"):
+        with distributed.Client(cluster) as client, parallel_config("dask", wait_for_workers_timeout=60):
             yield client
 
 
