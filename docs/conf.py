@@ -2,20 +2,29 @@
 
 import re
 import sys
+from inspect import ismodule
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.ext import napoleon
 
-ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
+import shapae  # noqa: E402
 from benchmarks import _pages  # noqa: E402
-from shapae import __version__  # noqa: E402
+
+# Public modules whose home has another name can be found under their public name, too.
+sys.modules |= {f"shapae.{name}": getattr(shapae, name) for name in shapae.__all__ if ismodule(getattr(shapae, name))}
+
+# napoleon can show private members, which is not wanted here, and fails on objects of shap whose __qualname__ is None.
+napoleon._skip_member = lambda *args: None
 
 project = "shapae"
 author = "The shapae developers"
 copyright = "the shapae developers"  # noqa: A001
-version = release = __version__
+version = release = shapae.__version__
 
 extensions = [
     "myst_nb",
@@ -29,23 +38,22 @@ extensions = [
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 
-# Links: every one must hold. Types of other packages have no page here.
+# Links: every one must hold. Types of other packages and base classes that are not public have no page here.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!shapae(\.|$)).*"), ("py:.*", r"shapae\..*\b_.*")]
+nitpick_ignore_regex = [("py:.*", r"(?!shapae(\.|$)).*"), ("py:.*", r"shapae(\.\w+){3,}")]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 # Pages with code cells run once and are kept; the notebooks show the outputs that `make test` compares with a new run.
 nb_execution_mode = "cache"
 nb_execution_excludepatterns = ["tutorials/*.ipynb"]
-nb_execution_cache_path = str(Path(__file__).parent / "_build" / ".jupyter_cache")
+nb_execution_cache_path = str(HERE / "_build" / ".jupyter_cache")
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
-autosummary_generate = True
+autosummary_generate = [str(page.relative_to(HERE)) for page in sorted((HERE / "reference").glob("*.md"))]
 autosummary_ignore_module_all = False
-autosummary_imported_members = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_use_rtype = False
@@ -78,7 +86,14 @@ def write_results(app: Sphinx) -> None:
 def mend_links(app: Sphinx, docname: str, source: list[str]) -> None:
     """Point links to files of the repository, which hold on its own pages, to the pages of the site."""
     source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(\w+\.ipynb)", r"](/tutorials/\1", source[0])
-    source[0] = re.sub(r"\]\((?:\.\./)+README\.md", "](/start/five_minutes.md", source[0])
+    pages = {"README": "start/five_minutes", "CONTRIBUTING": "project/contributing", "CHANGELOG": "project/changes"}
+    for name, page in pages.items():
+        source[0] = re.sub(rf"\]\((?:\.\./)+{name}\.md", f"](/{page}.md", source[0])
+
+
+def escape_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Let |value| in a docstring be an absolute value; to docutils it is a substitution."""
+    lines[:] = [re.sub(r"(``.*?``)|\|", lambda match: match[1] or r"\|", line) for line in lines]
 
 
 def _write(path: Path, text: str) -> None:
@@ -93,3 +108,4 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", copy_notebooks, priority=100)
     app.connect("builder-inited", write_results, priority=100)
     app.connect("source-read", mend_links)
+    app.connect("autodoc-process-docstring", escape_bars, priority=900)
