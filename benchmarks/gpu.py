@@ -6,7 +6,8 @@ come from the CPU, and values return to it. Peak memory is what torch allocates 
 are those of an H100. Results are saved after each measurement, in ``results/gpu.json`` if a GPU ran everything at full
 size, or in ``--out``. ``--quick`` tries the script at small sizes.
 
-``python -m benchmarks.gpu --page`` measures nothing: it writes the tables of the saved results into ``docs/guides/gpu.md``.
+``python -m benchmarks.gpu --page`` measures nothing: it writes the tables of the saved results into
+``docs/guides/gpu.md``.
 """
 
 import argparse

@@ -15,6 +15,7 @@ DOCS = ROOT / "docs"
 WRITTEN = ("_build", "benchmarks/results", "reference/generated")
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if not str(page.relative_to(DOCS)).startswith(WRITTEN)]
 # A picture or a link to a file, without its anchor; and a path in backticks, relative to the root of the repository.
+ANCHOR = re.compile(r"\]\(((?!https?://)[^)#\s]*\.md)?#([^)\s]+)\)")
 LINK = re.compile(r"\]\(((?!https?://|#)[^)#\s]+)[^)]*\)")
 PATH = re.compile(r"`((?:benchmarks|docs|notebooks|shapae|tests)/[\w./]*)`")
 
@@ -28,7 +29,7 @@ def text(page):
 
 
 def blocks(page):
-    return re.findall(r"^```python\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```(?:python|\{code-cell\} python)\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
 
 
 def prose(page):
@@ -41,6 +42,12 @@ def run(page):
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)
     return names
+
+
+def slugs(page):
+    """Anchors of the headings of ``page``, as GitHub and the site write them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def named(page):
@@ -86,5 +93,8 @@ def test_files_that_a_page_names_are_there(page):
     assert not missing, f"{page.name} names files that do not exist: {missing}"
 
 
-def test_every_page_is_on_the_list_of_pages():
-    assert {path.resolve() for path in named(ROOT / "docs" / "index.md")} >= {*PAGES} - {ROOT / "docs" / "index.md"}
+@pytest.mark.parametrize("page", [README, *PAGES], ids=name)
+def test_anchors_that_a_page_links_to_are_there(page):
+    anchors = [((page.parent / path).resolve() if path else page, slug) for path, slug in ANCHOR.findall(prose(page))]
+    missing = [f"{path.name}#{slug}" for path, slug in anchors if slug not in slugs(path)]
+    assert not missing, f"{page.name} links to anchors that do not exist: {missing}"
