@@ -4,6 +4,7 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks import RESULTS
@@ -59,9 +60,11 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def text(value: Any) -> str:
-    """Write a number with three digits, a list by its parts, and anything else as it is."""
+    """Write a number with three digits, three or more repeats as their median and range, others as they are."""
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, list) and len(value) > 2 and all(isinstance(each, float) for each in value):
+        return f"{text(median(value))} ({text(min(value))} to {text(max(value))})".replace(" ", "&nbsp;")
     return ", ".join(map(text, value)) if isinstance(value, list) else str(value)
 
 

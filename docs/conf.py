@@ -51,6 +51,7 @@ nb_execution_cache_path = str(HERE / "_build" / ".jupyter_cache")
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars
 
 autosummary_generate = [str(page.relative_to(HERE)) for page in sorted((HERE / "reference").glob("*.md"))]
 autosummary_ignore_module_all = False
@@ -91,6 +92,15 @@ def mend_links(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = re.sub(rf"\]\((?:\.\./)+{name}\.md", f"](/{page}.md", source[0])
 
 
+def show_cards(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Show the table of sections, which any reader of Markdown shows as a table, as cards."""
+    if docname == "index":
+        line = re.compile(r"^\| \[(.+)\]\((.+)\.md\) \| (.+) \|\n", flags=re.MULTILINE)
+        card = r":::{grid-item-card} \1\n:link: /\2\n:link-type: doc\n\3\n:::\n"
+        table = re.compile(r"^\| section .*\n\|.*\n((?:\|.*\n)+)", flags=re.MULTILINE)
+        source[0] = table.sub(lambda m: f"::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{line.sub(card, m[1])}::::\n", source[0])
+
+
 def escape_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Let |value| in a docstring be an absolute value; to docutils it is a substitution."""
     lines[:] = [re.sub(r"(``.*?``)|\|", lambda match: match[1] or r"\|", line) for line in lines]
@@ -108,4 +118,5 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", copy_notebooks, priority=100)
     app.connect("builder-inited", write_results, priority=100)
     app.connect("source-read", mend_links)
+    app.connect("source-read", show_cards)
     app.connect("autodoc-process-docstring", escape_bars, priority=900)
