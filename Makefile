@@ -42,6 +42,12 @@ lint: $(VENV)/all
 docs: $(VENV)/docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
+# Wheel and sdist, each installed in a fresh environment (1 GB, deleted afterwards), and the README's first block.
+release-check:
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build
+	.venv-release/bin/python tests/release.py
+
 # All of it takes less than half an hour on two free cores; docs/benchmarks/index.md has the time of each.
 bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.headline
@@ -93,4 +99,4 @@ $(VENV)/engines: $(VENV)/all
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest demo dist docs/_build docs/benchmarks/results docs/reference/generated
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-release demo dist docs/_build docs/benchmarks/results docs/reference/generated
