@@ -30,7 +30,7 @@ NOT_INSIDE = re.compile(r"(__pycache__|\.pyc$|docs/_build|docs/reference/generat
 
 
 def run(*command, **settings):
-    print("$", *command)
+    print("$", *(str(part).partition("\n")[0] for part in command), flush=True)
     subprocess.run(list(map(str, command)), check=True, **settings)
 
 

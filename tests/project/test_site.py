@@ -90,7 +90,8 @@ def test_records_are_the_innermost_dicts_with_the_names_on_the_way_to_them():
     found = {"deep": {"ReLU": {"s": [1.25, 2.0]}, "tanh": {"s": 3}}, "exact": {"ReLU": {"n": 2, "s": {"best": 0.5}}}}
     rows = [[*row.values()] for row in _pages.records(found)]
     assert rows == [["deep", "ReLU", [1.25, 2.0]], ["deep", "tanh", 3], ["exact", "ReLU", 2, 0.5]]
-    assert _pages.table([{"a|b": "x|y", "c": 1234.5}, {"c": None, "a|b": [1.0, 2]}, {"a|b": [3.0, 1.0, 2.0]}]).splitlines()[2:] == [
+    table = _pages.table([{"a|b": "x|y", "c": 1234.5}, {"c": None, "a|b": [1.0, 2]}, {"a|b": [3.0, 1.0, 2.0]}])
+    assert table.splitlines()[2:] == [
         "| x\\|y | 1.23e+03 |",
         "| 1, 2 |  |",
         "| 2&nbsp;(1&nbsp;to&nbsp;3) |  |",
