@@ -96,3 +96,7 @@ def test_records_are_the_innermost_dicts_with_the_names_on_the_way_to_them():
         "| 1, 2 |  |",
         "| 2&nbsp;(1&nbsp;to&nbsp;3) |  |",
     ]
+
+
+def test_one_record_alone_is_written_from_top_to_bottom():
+    assert _pages.table([{"a": 1, "b": 2, "c": 3}]).splitlines()[2:] == ["| a | 1 |", "| b | 2 |", "| c | 3 |"]
