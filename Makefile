@@ -41,6 +41,7 @@ lint: $(VENV)/all
 # The site, in docs/_build/html; a warning is an error. Nothing is fetched but the packages, once.
 docs: $(VENV)/docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	! grep -rlE '<(script|link|img|iframe)[^>]*(src|href)="(https?:)?//' --include='*.html' docs/_build/html
 
 # Wheel and sdist, each installed in a fresh environment (1 GB, deleted afterwards), and the README's first block.
 release-check:
