@@ -12,7 +12,7 @@ NEWEST_PYTHON ?= python3.13
 CORE := tests/project/test_versions.py tests/test_laws.py tests/tables tests/plots tests/cli/test_latents.py \
 	$(addprefix tests/explainer/test_,explanation.py export.py indexing.py pickling.py explanation_files.py)
 
-.PHONY: demo test test-distributed test-oldest test-newest lint bench bench-long clean
+.PHONY: demo test test-distributed test-oldest test-newest lint docs release-check bench bench-long clean
 
 demo: $(VENV)/core
 	$(BIN)/shapae demo --out demo --force
@@ -38,7 +38,18 @@ lint: $(VENV)/all
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# All of it takes less than half an hour on two free cores; docs/benchmarks.md has the time of each.
+# The site, in docs/_build/html; a warning is an error. Nothing is fetched but the packages, once.
+docs: $(VENV)/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	! grep -rlE '<(script|link|img|iframe)[^>]*(src|href)="(https?:)?//' --include='*.html' docs/_build/html
+
+# Wheel and sdist, each installed in a fresh environment (1 GB, deleted afterwards), and the README's first block.
+release-check:
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build
+	.venv-release/bin/python tests/release.py
+
+# All of it takes less than half an hour on two free cores; docs/benchmarks/index.md has the time of each.
 bench: $(VENV)/all
 	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.full_table
@@ -73,6 +84,10 @@ $(VENV)/all: $(VENV)/core
 	$(INSTALL) -e '.[test]'
 	touch $@
 
+$(VENV)/docs: $(VENV)/core
+	$(INSTALL) -e '.[docs]'
+	touch $@
+
 $(VENV)/engines: $(VENV)/all
 	$(INSTALL) -e '.[dask,ray,spark]'
 	touch $@
@@ -85,4 +100,4 @@ $(VENV)/engines: $(VENV)/all
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest demo
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-release demo dist docs/_build docs/benchmarks/results docs/reference/generated

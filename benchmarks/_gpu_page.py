@@ -1,4 +1,4 @@
-"""Tables of the GPU benchmark, on the screen and in docs/gpu.md."""
+"""Tables of the GPU benchmark, on the screen and in docs/guides/gpu.md."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 from shapae.utils.memory import parse_bytes
 
-PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "gpu.md"
 FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 NOT_MEASURED = "Not yet measured with this version.\n"
 
 
 def rewrite_page(results: dict[str, Any] | None) -> None:
-    """Put the tables of these results into docs/gpu.md; or a sentence that nothing has been measured."""
+    """Put the tables of these results into docs/guides/gpu.md; or a sentence that nothing has been measured."""
     if results and results["machine"]["device"] == "cpu":
         raise SystemExit("these results are of a CPU. Run python -m benchmarks.gpu on a machine with a GPU.")
     text = PAGE.read_text(encoding="utf-8")

@@ -6,7 +6,8 @@ come from the CPU, and values return to it. Peak memory is what torch allocates 
 are those of an H100. Results are saved after each measurement, in ``results/gpu.json`` if a GPU ran everything at full
 size, or in ``--out``. ``--quick`` tries the script at small sizes.
 
-``python -m benchmarks.gpu --page`` measures nothing: it writes the tables of the saved results into ``docs/gpu.md``.
+``python -m benchmarks.gpu --page`` measures nothing: it writes the tables of the saved results into
+``docs/guides/gpu.md``.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file of the results")
     parser.add_argument("--quick", action="store_true", help="small sizes, without targets")
     parser.add_argument("--minutes", type=float, default=12.0, help="nothing is begun after this time")
-    parser.add_argument("--page", action="store_true", help="write the saved results into docs/gpu.md")
+    parser.add_argument("--page", action="store_true", help="write the saved results into docs/guides/gpu.md")
     return parser.parse_args()
 
 

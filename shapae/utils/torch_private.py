@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from shapae.errors import MissingPackage
 
-# The oldest and the newest release of torch that the tests were run with; docs/versions.md has the date.
+# The oldest and the newest release of torch that the tests were run with; docs/project/versions.md has the date.
 TESTED = ("2.6.0", "2.14.1")
 
 

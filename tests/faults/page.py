@@ -1,4 +1,4 @@
-"""The page of the documentation with the table of faults: ``python -m tests.faults.page > docs/faults.md``."""
+"""The page of the documentation with the table of faults: ``python -m tests.faults.page > docs/project/faults.md``."""
 
 import sys
 from collections.abc import Iterator

@@ -21,4 +21,4 @@ def test_the_faults_have_names_of_their_own():
 
 
 def test_the_documentation_lists_every_fault():
-    assert (Path(__file__).parents[2] / "docs" / "faults.md").read_text(encoding="utf-8") == page()
+    assert (Path(__file__).parents[2] / "docs" / "project" / "faults.md").read_text(encoding="utf-8") == page()

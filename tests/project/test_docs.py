@@ -10,10 +10,18 @@ from shapae import backends
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+# Pages that are written by the build of the site are in none of the folders that git knows.
+WRITTEN = ("_build", "benchmarks/results", "reference/generated")
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if not str(page.relative_to(DOCS)).startswith(WRITTEN)]
 # A picture or a link to a file, without its anchor; and a path in backticks, relative to the root of the repository.
+ANCHOR = re.compile(r"\]\(((?!https?://)[^)#\s]*\.md)?#([^)\s]+)\)")
 LINK = re.compile(r"\]\(((?!https?://|#)[^)#\s]+)[^)]*\)")
 PATH = re.compile(r"`((?:benchmarks|docs|notebooks|shapae|tests)/[\w./]*)`")
+
+
+def name(page):
+    return str(page.relative_to(ROOT))
 
 
 def text(page):
@@ -21,7 +29,7 @@ def text(page):
 
 
 def blocks(page):
-    return re.findall(r"^```python\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```(?:python|\{code-cell\} python)\n(.*?)^```", text(page), flags=re.DOTALL | re.MULTILINE)
 
 
 def prose(page):
@@ -34,6 +42,12 @@ def run(page):
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)
     return names
+
+
+def slugs(page):
+    """Anchors of the headings of ``page``, as GitHub and the site write them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def named(page):
@@ -54,7 +68,7 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")  # shap's check of the sums
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # captum says so in every call
 @pytest.mark.filterwarnings("ignore:(X|references) must be one-hot encoded")  # tangermeme, of a table
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(backends, "_REGISTERED", {})
@@ -73,11 +87,14 @@ def test_the_readme_is_one_reading():
     assert len(text(README).splitlines()) <= 170
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, *PAGES], ids=name)
 def test_files_that_a_page_names_are_there(page):
     missing = [str(path) for path in named(page) if not path.exists()]
     assert not missing, f"{page.name} names files that do not exist: {missing}"
 
 
-def test_every_page_is_on_the_list_of_pages():
-    assert {path.resolve() for path in named(ROOT / "docs" / "index.md")} >= {*PAGES} - {ROOT / "docs" / "index.md"}
+@pytest.mark.parametrize("page", [README, *PAGES], ids=name)
+def test_anchors_that_a_page_links_to_are_there(page):
+    anchors = [((page.parent / path).resolve() if path else page, slug) for path, slug in ANCHOR.findall(prose(page))]
+    missing = [f"{path.name}#{slug}" for path, slug in anchors if slug not in slugs(path)]
+    assert not missing, f"{page.name} links to anchors that do not exist: {missing}"

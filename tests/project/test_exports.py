@@ -51,6 +51,8 @@ def test_the_version_is_in_one_place():
     root = Path(shapae.__file__).parents[1]
     assert tomllib.loads((root / "pyproject.toml").read_text())["project"]["dynamic"] == ["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", shapae.__version__)
+    assert f"\nversion: {shapae.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"\n## {shapae.__version__}" in (root / "CHANGELOG.md").read_text()
 
 
 WITHOUT_A_DISTRIBUTION = """

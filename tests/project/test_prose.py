@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.project import test_docs
+
 ROOT = Path(__file__).parents[2]
 CODE = sorted([*ROOT.glob("shapae/**/*.py"), *ROOT.glob("benchmarks/*.py")])
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *test_docs.PAGES]
 HABITS = {
     "a sentence without a noun of its own": re.compile(r'^\s*(?:r?"""|# )What', re.MULTILINE),
     "'so many' for a number": re.compile(r"\bso many\b", re.IGNORECASE),

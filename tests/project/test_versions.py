@@ -28,7 +28,7 @@ WITH_EXTRAS = {
     for name in ("anndata", "captum", "parquet", "xarray")
     for each in map(Requirement, PROJECT["optional-dependencies"][name])
 }
-PAGE = (ROOT / "docs" / "versions.md").read_text()
+PAGE = (ROOT / "docs" / "project" / "versions.md").read_text()
 # Private or undocumented names of other packages; shapae uses no others.
 OTHERS = [
     "captum.attr._core.deep_lift.SUPPORTED_NON_LINEAR",

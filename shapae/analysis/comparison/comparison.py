@@ -130,7 +130,8 @@ def compare(
     """Explain the same rows with several backends, one after the other, and evaluate each of them.
 
     Memory is measured as in ``analysis.comparison.resources.Usage``. The curves, infidelity, sensitivity and changes
-    use ``probes`` rows. The columns of the table are described in docs/backends.md, the metrics in ``shapae.metrics``.
+    use ``probes`` rows. The columns of the table are described in docs/guides/backends.md, the
+    metrics in ``shapae.metrics``.
 
     Args:
         model: See ``Explainer``; so are the other settings that are not described here.
