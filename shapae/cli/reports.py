@@ -22,6 +22,7 @@ from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
 from shapae.utils.directories import atomic_file
 from shapae.utils.records import plain
+from shapae.utils.text import escape_formula
 
 EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
@@ -49,11 +50,6 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write ``table``, with an apostrophe before names that a spreadsheet would run as a formula."""
     escaped = table.rename(index=escape_formula, columns=escape_formula)
     escaped.to_csv(path, encoding="utf-8", errors="backslashreplace")  # names may hold halves of surrogate pairs
-
-
-def escape_formula(name: object) -> str:
-    """Put an apostrophe before a name that a spreadsheet would run as a formula."""
-    return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
 
 
 def report_explanation(explanation: Explanation) -> Report:
