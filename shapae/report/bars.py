@@ -11,6 +11,8 @@ from shapae.report.words import places
 COLORS, COLUMNS, HEIGHTS = 5, 120, 9
 # Share of the values at either end that are drawn at the edge: a single row would squeeze all others.
 TAIL = 0.005
+# Share of the numbers of a feature at either end that have the colour of the end.
+MIDDLE = 0.05
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,16 @@ def _offsets(columns: NDArray[np.integer]) -> NDArray[np.floating]:
 
 
 def _color_bins(data: NDArray[np.floating]) -> list[int]:
-    """Divide the numbers of a feature into colours by their ranks; equal numbers have one colour."""
+    """Divide the numbers of a feature into colours, between their 5 % and their 95 % quantile."""
     known = np.isfinite(data)
     bins = np.full(len(data), COLORS)
-    numbers, inverse, counts = np.unique(data[known], return_inverse=True, return_counts=True)
-    middle = (np.cumsum(counts) - counts / 2) / max(1, known.sum())
-    if len(numbers) <= COLORS:
-        middle = (np.arange(len(numbers)) + 0.5) / max(1, len(numbers))
-    bins[known] = np.minimum((middle * COLORS).astype(int), COLORS - 1)[inverse]
+    if not known.any():
+        return [int(color) for color in bins]
+    low, high = np.quantile(data[known], [MIDDLE, 1 - MIDDLE])
+    if low == high:
+        low, high = data[known].min(), data[known].max()
+    shares = (data[known] - low) / (high - low) if high > low else np.full(known.sum(), 0.5)
+    bins[known] = np.clip(shares * COLORS, 0, COLORS - 1).astype(int)
     return [int(color) for color in bins]
 
 

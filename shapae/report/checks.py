@@ -52,8 +52,8 @@ def _sums(parts: ExplanationArrays) -> Check:
     share = largest / (float(abs(parts.scores - parts.base_values).max()) or 1)
     verdict = GOOD if share <= SMALL_RESIDUAL else LOOK
     answer = (
-        f"The largest residual (score − base value − sum of values) is {show(largest)}, {percent(share)} of the largest "
-        f"difference between a score and its base value."
+        f"The largest residual (score − base value − sum of values) is {show(largest)}, {percent(share)} of the "
+        f"largest difference between a score and its base value."
     )
     return Check("Do the values add up to the score?", verdict, answer)
 
@@ -114,6 +114,17 @@ def computed_checks(explainer: Explainer, parts: ExplanationArrays) -> list[Chec
     again = _Again(explainer, parts, rows)
     again.check_scores()
     return [again.repeat(), again.other_backend(), again.halves(), again.constant()]
+
+
+def checks_of_other(explainer: Explainer, parts: ExplanationArrays, made_by: dict[str, Any]) -> list[Check]:
+    """Compute the checks of an explanation of another head, if the record has its name."""
+    try:
+        other = explainer.with_head(str(made_by.get("head")))
+        check_explainer(other, parts, made_by)
+        return computed_checks(other, parts)
+    except ShapaeError:
+        answer = "Not computed: they need the explainer of this head. Report on this explanation first."
+        return [Check("Do other methods and backgrounds agree?", UNKNOWN, answer)]
 
 
 def missing_checks() -> list[Check]:
@@ -199,8 +210,8 @@ class _Again:
         found = abs(self._values(self._made(background=constant), data))
         share = float(found[:, at].max()) / (float(found.max()) or 1)
         answer = (
-            f"Control: {clean(self.parts.features[at])} was set to {show(number)} in {self.noun} and in the background. "
-            f"It then gets at most {percent(share)} of the largest value."
+            f"Control: {clean(self.parts.features[at])} was set to {show(number)} in {self.noun} and in the background."
+            f" It then gets at most {percent(share)} of the largest value."
         )
         return Check("Does a constant column get nothing?", GOOD if share <= SMALL_DIFFERENCE else LOOK, answer)
 

@@ -41,8 +41,9 @@ def csv_link(table: pd.DataFrame, file: str, most_bytes: int) -> Download:
         most_bytes: Largest number of bytes.
     """
     part = table.iloc[: most_bytes // SHORTEST_LINE]
-    part = part.set_axis(map(_cell, part.columns), axis=1).set_axis(map(_cell, part.index)).map(_cell)
-    text = part.to_csv(index_label=_cell(table.index.name), float_format="%.7g")
+    names, columns = ([_cell(name) for name in each] for each in (part.index, part.columns))
+    part = part.set_axis(columns, axis=1).set_axis(names).map(_cell)
+    text = part.to_csv(index_label=_cell(table.index.name), float_format="%.6g")
     head, *lines = text.encode().splitlines(keepends=True)
     kept, size = [head], len(head)
     for line in lines:

@@ -79,18 +79,33 @@ def code(records: list[Mapping[str, Any]], title: str) -> str:
     lines = ["import shapae", "", f"# {_versions(first)}", f"# background: {first.get('b', 'some')} rows"]
     origin = first.get("background")
     lines += [f"# made as: {clean(origin, LONGEST_TEXT)}"] if origin else []
-    settings = {name: first[name] for name in ("head", "backend", "seed", "source") if name in first}
-    options = ", ".join(f"{name}={clean(repr(value))}" for name, value in settings.items())
-    lines += [f"explainer = shapae.Explainer(model, background{', ' if options else ''}{options})"]
+    lines += [f"# {_own(name)} is {clean(head, LONGEST_TEXT)}" for name, head in _heads(records) if "(" in head]
+    settings = {name: repr(first[name]) for name in ("backend", "seed", "source") if name in first}
+    settings = {"head": _argument(*_heads(records)[0])} | settings
+    options = ", ".join(f"{name}={clean(value)}" for name, value in settings.items())
+    lines += [f"explainer = shapae.Explainer(model, background, {options})"]
     lines += ["explanation = explainer(X)"]
     names = [f"other_{number}" for number in range(1, len(others) + 1)]
-    for name, record in zip(names, others, strict=True):
-        head = clean(repr(record.get("head", "...")))
+    for name, head in zip(names, [_argument(*each) for each in _heads(records)[1:]], strict=True):
         lines.append(f"{name} = explainer.with_head({head})(X)")
     options = f", others=[{', '.join(names)}]" if names else ""
     options += f", title={clean(title)!r}" if title else ""
     lines += [f'explanation.report("report.html", explainer=explainer{options})']
     return "\n".join(lines)
+
+
+def _heads(records: list[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """Give each head its number."""
+    return [(number, str(record.get("head", "..."))) for number, record in enumerate(records, start=1)]
+
+
+def _argument(number: int, head: str) -> str:
+    """Write a head as an argument: its name, or a variable for an object with settings."""
+    return _own(number) if "(" in head else clean(repr(head))
+
+
+def _own(number: int) -> str:
+    return f"head_{number}"
 
 
 def _versions(record: Mapping[str, Any]) -> str:

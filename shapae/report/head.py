@@ -16,7 +16,7 @@ from shapae.report.downloads import Download, csv_link
 from shapae.report.facts import describe, groups_of
 from shapae.report.outputs import Outputs, describe_outputs
 from shapae.report.rows import TABLES, Story, as_data, row_names, stories
-from shapae.report.words import clean, count, join, percent, places, show
+from shapae.report.words import clean, count, join, percent, places, show, show_error
 
 # Numbers of features in the bars and in the picture of all rows, of dots for each feature, and of the worst rows.
 BARS, LINES, DOTTED, WORST = 20, 15, 300, 10
@@ -154,15 +154,15 @@ def describe_head(explanation: Explanation, most_bytes: int) -> Head:
     n, _, k = parts.values.shape
     sizes = importance.mean_abs.mean(axis=1)
     order = np.argsort(-sizes, kind="stable")
-    common = {
-        "title": clean(parts.outputs[0]) if k == 1 else clean(explanation.made_by.get("head", count(k, "output"))),
+    common: dict[str, Any] = {
+        "title": clean(parts.outputs[0]) if k == 1 else _title(explanation.made_by.get("head"), k),
         "names": features,
         "parts": parts,
         "facts": describe(explanation.made_by, parts),
         "groups": groups_of(explanation.made_by),
         "lines": _lines(importance, features, order),
         "share": percent(float(sizes[order[:10]].sum() / (sizes.sum() or 1))),
-        "download": csv_link(_importances(importance, order), "importances.csv", most_bytes // 2),
+        "download": csv_link(_importances(importance, order), "importances.csv", most_bytes // (2 if k == 1 else 1)),
     }
     if k > 1:
         return Head(**common, outputs=describe_outputs(importance, parts.scores, features))
@@ -173,6 +173,11 @@ def describe_head(explanation: Explanation, most_bytes: int) -> Head:
     return Head(
         **common, scores=scores, summary=summary, ends=ends, dotted=dotted, told=told, data=as_data(told, features)
     )
+
+
+def _title(head: Any, k: int) -> str:
+    """Name the score of several outputs: by the name of its head, or by the class of a head with settings."""
+    return f"{clean(str(head).partition('(')[0])}, {count(k, 'output')}" if head else count(k, "output")
 
 
 def _importances(importance: Importance, order: NDArray[np.integer]) -> pd.DataFrame:
@@ -189,7 +194,7 @@ def _lines(importance: Importance, features: list[str], order: NDArray[np.intege
             features[at],
             bar,
             show(size),
-            "" if np.isnan(error) else show(error),
+            show_error(float(error), float(size)),
             _effect(importance.mean[at, 0], importance.mean_error[at, 0]) if alone else "",
         )
         for at, bar, size, error in zip(top, size_bars(sizes, errors), sizes, errors, strict=True)
@@ -216,7 +221,8 @@ def _scores(
         for story in told[:WORST]
     ]
     download = csv_link(table.iloc[order], "scores.csv", most_bytes)
-    return Scores(path, *map(show, (low, high, np.median(scores), base)), mark, worst, download)
+    ends = (show(low), show(high), show(float(np.median(scores))), show(base))
+    return Scores(path, *ends, mark, worst, download)
 
 
 def _raising(story: Story, features: list[str]) -> str:

@@ -11,7 +11,7 @@ from shapae.report.bars import Bar
 from shapae.report.words import clean, count, percent, places, show
 
 # Numbers of units with a picture and in the table, of drives of a unit, and of lines of a sweep.
-DRAWN, LISTED, DRIVES, LINES = 6, 40, 6, 4
+DRAWN, LISTED, DRIVES, LINES = 6, 20, 6, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +79,13 @@ def _unit(report: LatentReport, name: str) -> Unit:
     signed = report.drives.signed[:, at]
     order = np.argsort(-abs(signed), kind="stable")[:DRIVES]
     features = [clean(report.feature_names[feature]) for feature in order]
-    bars, middle = signed_bars(signed[order])
+    bars, middle = _signed_bars(signed[order])
     drives = [*zip(features, bars, map(show, signed[order]), strict=True)]
     lines, zero, ends, units = _sweep(report, name) if isinstance(report.decoder, Decoder) else ([], "0", (), "")
     return Unit(clean(name), percent(float(report.activity.share[at])), drives, middle, lines, zero, ends, units)
 
 
-def signed_bars(numbers: NDArray[np.floating]) -> tuple[list[Bar], str]:
+def _signed_bars(numbers: NDArray[np.floating]) -> tuple[list[Bar], str]:
     """Make bars to either side of 0; and the place of 0."""
     low, high = min(0.0, float(numbers.min())), max(0.0, float(numbers.max()))
     scale = 100 / ((high - low) or 1)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from shapae.report.rows import rest_name
-from shapae.report.words import LONGEST_TEXT, clean, count, percent, show
+from shapae.report.words import count, hide, percent, show
 
 # Beginning of each report, by which one is known that may be replaced.
 BEGINNING = "<!DOCTYPE html>\n<!-- shapae report -->"
@@ -21,8 +21,10 @@ def render(**parts: Any) -> str:
     """Render the page; see ``templates/page.html`` for its parts."""
     style, script = _text("style.css"), _text("script.js")
     sources = {"style_source": _source(style), "script_source": _source(script)}
-    return _environment().get_template("page.html").render(
-        beginning=Markup(BEGINNING), style=Markup(style), script=Markup(script), **sources, **parts
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(beginning=Markup(BEGINNING), style=Markup(style), script=Markup(script), **sources, **parts)
     )
 
 
@@ -53,4 +55,4 @@ def _inert(each: Any) -> Any:
     """Replace hidden characters of each text that reaches the page, wherever it comes from."""
     if not isinstance(each, str) or isinstance(each, Markup):
         return each
-    return "\n".join(clean(line, LONGEST_TEXT) for line in each.split("\n")) if len(each) < 2**16 else each
+    return "\n".join(map(hide, each.split("\n")))

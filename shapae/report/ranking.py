@@ -37,10 +37,10 @@ def describe_ranking(ranking: GlobalRanking) -> Ranking:
     order = np.argsort(-table.mean(axis=1).to_numpy(), kind="stable")[:LISTED]
     table, sure = table.iloc[order], ranking.significant.iloc[order].to_numpy()
     bars = [size_bars(table.iloc[:, column].to_numpy()) for column in range(table.shape[1])]
-    methods = [clean(name) for name in table.columns]
+    methods, shares = [clean(name) for name in table.columns], table.to_numpy()
     cells = [
         [
-            (bars[column][line], percent(float(table.iloc[line, column])), bool(sure[line, column]))
+            (bars[column][line], percent(float(shares[line, column])), bool(sure[line, column]))
             for column in range(len(methods))
         ]
         for line in range(len(table))

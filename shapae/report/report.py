@@ -10,7 +10,7 @@ from shapae.analysis.ranking.result import GlobalRanking
 from shapae.errors import DataError
 from shapae.explainer.explanation import Explanation
 from shapae.report import bars, head, latents, outputs, ranking, rows
-from shapae.report.checks import Check, check_explainer, computed_checks, missing_checks, own_checks
+from shapae.report.checks import Check, check_explainer, checks_of_other, computed_checks, missing_checks, own_checks
 from shapae.report.facts import code
 from shapae.report.page import BEGINNING, render
 from shapae.report.words import clean, count, join
@@ -19,7 +19,7 @@ from shapae.utils.directories import atomic_file
 from shapae.utils.kinds import Kind
 
 # Largest number of explanations in one report, and of bytes of the tables to download in all.
-MOST, DOWNLOADS = 6, 300_000
+MOST, DOWNLOADS = 4, 400_000
 REMEDY = "Give the name of a new file; only an earlier report is replaced."
 
 
@@ -58,6 +58,8 @@ def write_report(
         heads = [head.describe_head(each, DOWNLOADS // len(explanations)) for each in explanations]
         checks = [own_checks(each.parts, one.made_by) for each, one in zip(heads, explanations, strict=True)]
         checks[0] += missing_checks() if explainer is None else computed_checks(explainer, heads[0].parts)
+        for found, each, one in zip(checks[1:], heads[1:], others, strict=True):
+            found += [] if explainer is None else checks_of_other(explainer, each.parts, one.made_by)
         text = render(
             title=clean(title or f"Explanation of {join([each.title for each in heads])}", 120),
             date=datetime.now(UTC).date().isoformat(),
@@ -112,9 +114,15 @@ def _caps() -> list[tuple[str, str]]:
         ("Bars of importance", f"the {head.BARS} features with the largest mean |value|"),
         ("Picture of all rows", f"{head.LINES} features; {head.DOTTED} rows, drawn at random if there are more"),
         ("Ends of that picture", f"{bars.TAIL:.1%} of the values at either end are drawn at the edge"),
-        ("Rows to pick", f"the {rows.PICKED} rows with the largest scores; {rows.STEPS} features of each, and the sum of the rest"),
+        (
+            "Rows to pick",
+            f"the {rows.PICKED} rows with the largest scores; {rows.STEPS} features of each, and the sum of the rest",
+        ),
         ("Rows as tables", f"the {rows.TABLES} rows with the largest scores"),
-        ("Features beside outputs", f"{outputs.ROWS} features and {outputs.COLUMNS} outputs, {outputs.LISTED} outputs in the list"),
+        (
+            "Features beside outputs",
+            f"{outputs.ROWS} features and {outputs.COLUMNS} outputs, {outputs.LISTED} outputs in the list",
+        ),
         ("Latent units", f"{latents.DRAWN} active units with pictures, {latents.LISTED} in the table"),
         ("Ranking", f"{ranking.LISTED} features"),
         ("Tables to download", f"{DOWNLOADS // 1000} kB in all; the last lines are left out, which the link says"),

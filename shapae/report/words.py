@@ -22,7 +22,12 @@ def clean(text: object, most: int = LONGEST) -> str:
     >>> clean("CD79A\x00\u202e"), clean("two\nlines"), len(clean("x" * 5_000_000))
     ('CD79A\ufffd\ufffd', 'two lines', 60)
     """
-    return "".join(map(_visible, shorten(str(text), most)))
+    return hide(shorten(str(text), most))
+
+
+def hide(text: str) -> str:
+    """Replace all characters of a text that are invisible or none, and breaks of lines by spaces."""
+    return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def _visible(character: str) -> str:
@@ -33,22 +38,40 @@ def _visible(character: str) -> str:
 
 
 def show(number: float) -> str:
-    """Write a number in three significant digits; thousands are whole.
+    """Write a number in three significant digits; thousands and integers are whole.
 
-    >>> show(0.012345), show(-1234567.0), show(1e-7), show(12345.6), show(0.0), show(float("nan"))
-    ('0.0123', '−1.23e6', '1e−7', '12,346', '0', 'unknown')
+    >>> show(0.012345), show(-1234567.8), show(1e-7), show(12345.6), show(0.3), show(7.0), show(float("nan"))
+    ('0.0123', '−1.23e6', '1.00e−7', '12,346', '0.300', '7', 'unknown')
     """
     number = float(number)
     if not math.isfinite(number):
         return "unknown" if math.isnan(number) else "−∞" if number < 0 else "∞"
     digits, _, exponent = f"{number:.{SHOWN - 1}e}".partition("e")
     if number and not 1e-4 <= abs(number) < 1e6:
-        text = f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+        text = f"{digits}e{int(exponent)}"
     else:
-        decimals = max(0, SHOWN - 1 - int(exponent)) if number else 0
-        text = f"{number:,.{decimals}f}"
-        text = text.rstrip("0").rstrip(".") if "." in text else text
+        text = f"{number:,.{_decimals(number)}f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def show_error(error: float, number: float) -> str:
+    """Write the standard error of a number, in the decimals of the number; nothing if it is not known.
+
+    >>> show_error(0.00009731, 0.001159), show_error(float("nan"), 1)
+    ('0.00010', '')
+    """
+    if math.isnan(error):
+        return ""
+    decimals = _decimals(number)
+    is_shown = 1e-4 <= abs(number) < 1e6 and error >= 0.5 * 10**-decimals
+    return f"{error:,.{decimals}f}" if is_shown else show(error)
+
+
+def _decimals(number: float) -> int:
+    """Count the decimals of three significant digits; none for an integer."""
+    if number == int(number):
+        return 0
+    return max(0, SHOWN - 1 - int(f"{number:.{SHOWN - 1}e}".partition("e")[2]))
 
 
 def percent(share: float) -> str:

@@ -10,19 +10,18 @@
     return made;
   }
 
-  // Three significant digits, as in the tables of the page.
+  // Three significant digits, and all of an integer, as in the tables of the page.
   function show(number) {
     if (number === null) return "unknown";
-    if (number === 0) return "0";
+    if (Number.isInteger(number) && Math.abs(number) < 1e6) return number.toLocaleString("en-US").replace(/-/g, "\u2212");
     const size = Math.abs(number);
     let text;
     if (size < 1e-4 || size >= 1e6) {
       const [digits, exponent] = number.toExponential(2).split("e");
-      text = (digits.includes(".") ? digits.replace(/\.?0+$/, "") : digits) + "e" + Number(exponent);
+      text = digits + "e" + Number(exponent);
     } else {
       const decimals = Math.max(0, 2 - Number(number.toExponential(2).split("e")[1]));
       text = number.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
-      if (text.includes(".")) text = text.replace(/\.?0+$/, "");
     }
     return text.replace(/-/g, "\u2212");
   }
