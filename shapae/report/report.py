@@ -20,7 +20,11 @@ from shapae.utils.kinds import Kind
 
 # Largest number of explanations in one report, and of bytes of the tables to download in all.
 MOST, DOWNLOADS = 4, 400_000
-REMEDY = "Give the name of a new file; only an earlier report is replaced."
+# Advice if there is another file, from whether an earlier report is replaced.
+REMEDY = {
+    True: "Give the name of a new file; only an earlier report is replaced.",
+    False: "Give the name of a new file, or --force to replace an earlier report.",
+}
 
 
 def write_report(
@@ -54,7 +58,7 @@ def write_report(
     explanations = _check_parts(explanation, others, latent_report, global_ranking)
     if explainer is not None:
         check_explainer(explainer, head.arrays_of(explanation), explanation.made_by)
-    with atomic_file(Path(path), replaces=BEGINNING if replaces else None, remedy=REMEDY) as fresh:
+    with atomic_file(Path(path), replaces=BEGINNING if replaces else None, remedy=REMEDY[replaces]) as fresh:
         heads = [head.describe_head(each, DOWNLOADS // len(explanations)) for each in explanations]
         checks = [own_checks(each.parts, one.made_by) for each, one in zip(heads, explanations, strict=True)]
         checks[0] += missing_checks() if explainer is None else computed_checks(explainer, heads[0].parts)
