@@ -19,7 +19,7 @@ from shapae.report.rows import TABLES, Story, as_data, row_names, stories
 from shapae.report.words import clean, count, join, percent, places, show, show_error
 
 # Numbers of features in the bars and in the picture of all rows, of dots for each feature, and of the worst rows.
-BARS, LINES, DOTTED, WORST = 20, 15, 300, 10
+BARS, LINES, DOTTED, WORST = 20, 15, 200, 10
 
 
 @dataclass(frozen=True, eq=False)

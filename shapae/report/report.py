@@ -19,7 +19,7 @@ from shapae.utils.directories import atomic_file
 from shapae.utils.kinds import Kind
 
 # Largest number of explanations in one report, and of bytes of the tables to download in all.
-MOST, DOWNLOADS = 4, 400_000
+MOST, DOWNLOADS = 4, 280_000
 # Advice if there is another file, from whether an earlier report is replaced.
 REMEDY = {
     True: "Give the name of a new file; only an earlier report is replaced.",

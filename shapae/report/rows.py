@@ -11,7 +11,7 @@ from shapae.report.bars import Bar, steps
 from shapae.report.words import clean, count, drawn, join, show
 
 # Numbers of rows in the picker and as tables, and number of features of a row: the rest are one step.
-PICKED, TABLES, STEPS = 100, 5, 12
+PICKED, TABLES, STEPS = 80, 5, 12
 # Number of features in a sentence for each direction, and the smallest share of the way that they have.
 NAMED, SHARE = 3, 0.03
 

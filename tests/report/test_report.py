@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ def test_the_rows_to_pick_have_the_numbers_of_the_explanation(explanation, page)
 def test_of_many_features_the_rest_is_one_step(tmp_path):
     explanation = wide()
     data = Page.of(explanation.report(tmp_path / "report.html")).data()
-    assert len(data["rows"]) == 100
+    assert len(data["rows"]) == 80
     assert {row["rest"][0] for row in data["rows"]} == {765 - 12}
     picked(explanation, data)
 
@@ -93,23 +94,26 @@ def test_steps_lead_from_the_base_value_to_the_score():
 
 
 def test_every_row_has_a_dot_at_its_value_in_the_colour_of_its_number():
-    values, data = np.linspace(-1, 3, 50), np.linspace(10, 20, 50)
-    line = bars.dots(values, data, bars.value_range(values))
-    assert sum(path.count("M") for path in line.paths) == 50
+    values, data = np.append(np.linspace(-1, 3, 999), 500), np.linspace(10, 20, 1000)
     low, high = bars.value_range(values)
-    first, last = (float(path[1:].split(" ")[0]) for path in (line.paths[0], line.paths[4]))
-    assert first == 0  # beyond the end of the picture, at its edge
-    assert last == pytest.approx((values[data > 18][0] - low) / (high - low) * 100, abs=3)
-    assert float(line.zero) == pytest.approx(-low / (high - low) * 100, abs=0.1)
-    assert line.clipped == 2
-    assert bars.dots(values, np.full(50, np.nan), (low, high)).paths[5].count("M") == 50
+    line = bars.dots(values, data, (low, high))
+    found = [[float(dot.split(" ")[0]) for dot in path.split("M")[1:]] for path in line.paths]
+    want = (np.clip(values, low, high) - low) / (high - low) * 100
+    np.testing.assert_allclose(np.sort(np.concatenate(found)), np.sort(want), atol=0.06)
+    assert [max(each) < min(other) for each, other in pairwise(found[:5])] == [
+        True
+    ] * 4  # larger numbers, larger values
+    assert found[5] == []
+    assert (line.clipped, float(line.zero)) == (1, pytest.approx(-low / (high - low) * 100, abs=0.06))
+    unknown = bars.dots(values, np.full(1000, np.nan), (low, high))
+    assert [path.count("M") for path in unknown.paths] == [0] * 5 + [1000]
 
 
 def test_a_histogram_has_the_area_of_all_rows():
     scores = np.random.default_rng(0).normal(size=500)
     path, low, high = bars.histogram(scores)
     counts, edges = np.histogram(scores, 40)
-    tops = [100 - float(each.split("V")[2].split("h")[0]) for each in path.split("M")[1:]]
+    tops = [100 - float(each.split("V")[1].split("h")[0]) for each in path.split("M")[1:]]
     np.testing.assert_allclose(tops, 100 * counts[counts > 0] / counts.max(), atol=0.06)
     assert (low, high) == (edges[0], edges[-1])
 
@@ -229,7 +233,7 @@ def test_a_constant_column_that_gets_a_value_is_seen(tmp_path):
 
             def attribute(rows, *, seeds):
                 moments = deep(rows, seeds=seeds)
-                mean = moments.mean.mean(dim=1, keepdim=True).expand_as(moments.mean).contiguous()
+                mean = np.broadcast_to(moments.mean.mean(axis=1, keepdims=True), moments.mean.shape).copy()
                 return shapae.backends.Moments(moments.count, mean, None)
 
             return attribute
@@ -365,9 +369,7 @@ def test_a_path_that_can_not_be_written_is_refused_before_the_work(path, explana
 
 
 def test_the_code_makes_the_same_explanation_again(explanation, page):
-    (code,) = ["".join(text) for (tag, _), text in page.texts.items() if tag == "code" and "import shapae" in text[0]]
-    made = explainer()
-    code = code.rpartition("explanation.report(")[0]
+    made, code = explainer(), "".join(page.texts["code", "code"]).rpartition("explanation.report(")[0]
     names = {"model": cases.build(cases.Question), "background": pd.DataFrame(made.background, columns=rows().columns)}
     names["X"] = rows()
     exec(code, names)
