@@ -24,7 +24,7 @@ from shapae.utils.directories import atomic_file
 from shapae.utils.records import plain
 from shapae.utils.text import escape_formula
 
-EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
+EXPLANATION, TABLE, TOP, PAGE = "explanation", "importance.csv", "top.csv", "report.html"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
 INTERACTIONS, NETWORK, GROUPS = "interactions", "interaction_network.png", "groups"
 INFLUENCE = "influence"
@@ -32,7 +32,7 @@ LATENT_TABLES = ("units", "drives", "moves", "top", "covariates", "covariates_of
 # Patterns of the paths of all files of results: only these may be replaced by new results.
 NAMES = (
     *(f"{folder}/{EXPLANATION}.*" for folder in (EXPLANATION, "latents")),
-    *(TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png"),
+    *(TABLE, TOP, PAGE, "summary.png", "bar.png", "latents.png", "waterfall.png"),
     *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
     *(f"{INTERACTIONS}/{INTERACTIONS}.*", f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),

@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from shapae.explainer.explainer import Explainer
+from typing import Any
 
 
 class Reporting:
@@ -16,7 +13,7 @@ class Reporting:
         self,
         path: str | Path,
         *,
-        explainer: "Explainer | None" = None,
+        explainer: Any = None,
         others: Sequence[Any] = (),
         latents: Any = None,
         ranking: Any = None,
@@ -28,7 +25,7 @@ class Reporting:
 
         Args:
             path: The file.
-            explainer: The explainer of this explanation. About 30 rows are explained again, by another backend, with
+            explainer: The ``Explainer`` of this explanation. About 30 rows are explained again, by another backend, with
                 halves of the background, and with a constant column. None: the report says that this is not known.
             others: Explanations of other heads, such as those of ``explainer.with_head("latent")(X)``.
             latents: Report on the latent units, ``shapae.latents(model, X)``.

@@ -1,4 +1,4 @@
-"""What was explained, and the code that makes it again: from the record of an explanation."""
+"""The record of what was explained, and the code that makes it again: from the record of an explanation."""
 
 from collections.abc import Mapping
 from typing import Any
