@@ -84,7 +84,7 @@ def test_a_bar_is_as_long_as_its_size_and_its_line_as_long_as_two_errors():
 
 def test_steps_lead_from_the_base_value_to_the_score():
     values = np.array([3.0, -4.0, 2.0])
-    steps, start = bars.steps(1.0, values)  # 1, 4, 0, 2
+    steps, start = bars.steps(11.0, values)  # 11, 14, 10, 12
     assert [(each.kind, each.x, each.width) for each in steps] == [
         ("raises", "25", "75"),
         ("lowers", "0", "100"),
@@ -224,23 +224,37 @@ def test_checks_are_those_of_other_explainers(tmp_path):
     assert f"is {show(np.abs(explanation.residual).max())}," in text
 
 
+class Wrong(shapae.backends.Backend):
+    """DeepSHAP values that a function moves to other features; they still add up."""
+
+    def __init__(self, move):
+        self.move = move
+
+    def bind(self, game):
+        deep = shapae.backends.named("deep").bind(game)
+
+        def attribute(rows, *, seeds):
+            moments = deep(rows, seeds=seeds)
+            return shapae.backends.Moments(moments.count, self.move(moments.mean).copy(), None)
+
+        return attribute
+
+
 def test_a_constant_column_that_gets_a_value_is_seen(tmp_path):
-    class Leaky(shapae.backends.Backend):
-        """Gives every feature the same share, also those that are constant."""
-
-        def bind(self, game):
-            deep = shapae.backends.named("deep").bind(game)
-
-            def attribute(rows, *, seeds):
-                moments = deep(rows, seeds=seeds)
-                mean = np.broadcast_to(moments.mean.mean(axis=1, keepdims=True), moments.mean.shape).copy()
-                return shapae.backends.Moments(moments.count, mean, None)
-
-            return attribute
-
-    made = explainer(backend=Leaky())
+    made = explainer(backend=Wrong(lambda mean: np.broadcast_to(mean.mean(axis=1, keepdims=True), mean.shape)))
     text = Page.of(made(rows()).report(tmp_path / "report.html", explainer=made)).text
     assert "It then gets at most 100 % of the largest value" in text
+
+
+def test_another_method_that_does_not_agree_is_seen(tmp_path):
+    made, X = explainer(backend=Wrong(lambda mean: mean[:, ::-1])), rows()
+    text = Page.of(made(X).report(tmp_path / "report.html", explainer=made)).text
+    right = np.abs(explainer(backend="exact")(X).values).mean(axis=0)
+    wrong = np.abs(made(X).values).mean(axis=0)
+    same = len({*np.argsort(-right)[:2]} & {*np.argsort(-wrong)[:2]})
+    assert same < 2
+    assert f"By backend='coalitions', {same} of the 2 most important features of 9 rows are the same" in text
+    assert f"rank correlation of all importances is {spearmanr(right, wrong).statistic:.2f}" in text
 
 
 def test_without_an_explainer_the_report_says_which_call_computes_the_checks(page):
@@ -368,9 +382,12 @@ def test_a_path_that_can_not_be_written_is_refused_before_the_work(path, explana
     assert os.listdir() == ["file"]
 
 
-def test_the_code_makes_the_same_explanation_again(explanation, page):
-    made, code = explainer(), "".join(page.texts["code", "code"]).rpartition("explanation.report(")[0]
-    names = {"model": cases.build(cases.Question), "background": pd.DataFrame(made.background, columns=rows().columns)}
-    names["X"] = rows()
+def test_the_code_makes_the_same_explanation_again(tmp_path):
+    made = explainer("latent:1", backend="gradient", seed=3)
+    explanation = made(rows())
+    page = Page.of(explanation.report(tmp_path / "report.html"))
+    code = "".join(page.texts["code", "code"]).rpartition("explanation.report(")[0]
+    background = pd.DataFrame(made.background, columns=rows().columns)
+    names = {"model": cases.build(cases.Question), "background": background, "X": rows()}
     exec(code, names)
     np.testing.assert_array_equal(names["explanation"].values, explanation.values)
