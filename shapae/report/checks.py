@@ -65,7 +65,7 @@ def _errors(parts: ExplanationArrays, made_by: dict[str, Any]) -> Check:
         return Check(question, UNKNOWN, "The standard errors of the values are not known.")
     share = largest / (max(float(parts.values.max()), -float(parts.values.min())) or 1)
     what = made_by.get("standard errors")
-    answer = f"Standard errors{f' {clean(what)}' if what else ''} are at most {percent(share)} of the largest value."
+    answer = f"Standard errors{f' {clean(what)}' if what else ''} are {percent(share)} of the largest value at most."
     return Check(question, GOOD if share <= SMALL_ERROR else LOOK, answer)
 
 
@@ -162,7 +162,7 @@ class _Again:
         """Explain by the same explainer."""
         found = self._values(self.explainer, self.parts.data[self.rows])
         share = float(abs(found - self.before).max()) / (float(abs(self.before).max()) or 1)
-        answer = f"{self.noun} explained again: values differ by at most {percent(share)} of the largest value."
+        answer = f"{self.noun} explained again: values differ by {percent(share)} of the largest value at most."
         return Check("Do the values come out again?", GOOD if share <= SMALL_DIFFERENCE else LOOK, answer)
 
     def other_backend(self) -> Check:
@@ -211,7 +211,7 @@ class _Again:
         share = float(found[:, at].max()) / (float(found.max()) or 1)
         answer = (
             f"Control: {clean(self.parts.features[at])} was set to {show(number)} in {self.noun} and in the background."
-            f" It then gets at most {percent(share)} of the largest value."
+            f" It then gets {percent(share)} of the largest value at most."
         )
         return Check("Does a constant column get nothing?", GOOD if share <= SMALL_DIFFERENCE else LOOK, answer)
 

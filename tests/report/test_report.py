@@ -220,7 +220,7 @@ def test_checks_are_those_of_other_explainers(tmp_path):
     halves = [sizes(background=made.background.numpy()[np.sort(half)]) for half in (order[:6], order[6:])]
     assert f"With either half of the background, {shared(*halves)} of the 2 most important" in text
     assert f"Control: gene {again.argmax()} was set to" in text
-    assert "It then gets at most 0 % of the largest value" in text
+    assert "It then gets 0 % of the largest value at most" in text
     assert f"is {show(np.abs(explanation.residual).max())}," in text
 
 
@@ -243,7 +243,7 @@ class Wrong(shapae.backends.Backend):
 def test_a_constant_column_that_gets_a_value_is_seen(tmp_path):
     made = explainer(backend=Wrong(lambda mean: np.broadcast_to(mean.mean(axis=1, keepdims=True), mean.shape)))
     text = Page.of(made(rows()).report(tmp_path / "report.html", explainer=made)).text
-    assert "It then gets at most 100 % of the largest value" in text
+    assert "It then gets 100 % of the largest value at most" in text
 
 
 def test_another_method_that_does_not_agree_is_seen(tmp_path):
