@@ -17,7 +17,7 @@ from shapae.explainer.importance import Importance
 from shapae.report import bars
 from shapae.report.words import show
 from tests import cases
-from tests.report.pages import HOSTILE, Page, explainer, picked, rows
+from tests.report.pages import HOSTILE, Page, explainer, picked, rows, wide
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +28,6 @@ def explanation():
 @pytest.fixture
 def page(explanation, tmp_path):
     return Page.of(explanation.report(tmp_path / "report.html"))
-
-
-def wide(n=120, d=765, seed=0):
-    """An explanation whose values add up, of any size."""
-    rng = np.random.default_rng(seed)
-    values, base = rng.normal(size=(n, d)).astype(np.float32), np.full(n, 3.0)
-    return shapae.Explanation(
-        values,
-        base,
-        rng.normal(size=(n, d)),
-        feature_names=[f"a name of some length {j}" for j in range(d)],
-        output_names="score",
-        scores=base + values.sum(axis=1),
-        row_names=[f"r{i}" for i in range(n)],
-    )
 
 
 def test_the_rows_to_pick_have_the_numbers_of_the_explanation(explanation, page):
