@@ -14,7 +14,6 @@ import pandas as pd
 from shapae.analysis.anomalies.explain import explain_anomalies
 from shapae.analysis.anomalies.result import Anomalies
 from shapae.cli.output import Files, Pictures, Report
-from shapae.cli.reports import escape_formula
 from shapae.errors import DataError
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
@@ -25,7 +24,7 @@ from shapae.tables.files import load_table
 from shapae.tables.groups import one_hot
 from shapae.tables.table import read_table
 from shapae.utils.records import plain
-from shapae.utils.text import enumerate_names, one_line
+from shapae.utils.text import enumerate_names, escape_formula, one_line
 from shapae.utils.version import __version__
 
 TABLE, SENTENCES, SUMMARY = "anomalies", "sentences.txt", "summary.json"

@@ -37,6 +37,9 @@ Chunks = Annotated[
     ),
 ]
 Format = Annotated[str, typer.Option(help="Format of the blocks: parquet or zarr.")]
+Page = Annotated[
+    bool, typer.Option("--report", help="Write report.html, too: one page about the results, with checks of them.")
+]
 Timeout = Annotated[
     float | None, typer.Option(help="Seconds after which a block counts as hung, and its worker is stopped.")
 ]
@@ -59,14 +62,18 @@ def explain(
     seed: Seed = 0,
     tolerance: Tolerance = None,
     row_names: RowNames = None,
+    page: Page = False,
     force: Force = False,
 ) -> None:
     """Explain a model on a table; write the explanation, a table of importances and pictures to a folder."""
     if chunks is not None:
         _check_apart(chunks, out)
+        _check_no_page(page)
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
-    report = _report_all if chunks is None else partial(_report_chunks, chunks=chunks, format=format, timeout=timeout)
+    report: Any = partial(_report_all, page=page)
+    if chunks is not None:
+        report = partial(_report_chunks, chunks=chunks, format=format, timeout=timeout)
     write_to_folder(
         data, out, force, with_explainer(report, model, weights, background, settings, row_names), row_names
     )
@@ -88,10 +95,30 @@ def _check_apart(chunks: Path, out: Path) -> None:
         )
 
 
-def _report_all(explainer: Any, rows: Any) -> "Report":
-    from shapae.cli.reports import report_explanation
+def _check_no_page(page: bool) -> None:
+    """Check that no report of averages is asked for: it shows single rows.
 
-    return report_explanation(explainer(rows))
+    Raises:
+        OutputError: It is.
+    """
+    from shapae.errors import OutputError
+
+    if page:
+        raise OutputError(
+            "--report shows single rows, and with --chunks the results are averages. Leave out one of them, or report "
+            "on a part of the rows."
+        )
+
+
+def _report_all(explainer: Any, rows: Any, *, page: bool) -> "Report":
+    from shapae.cli.output import Report
+    from shapae.cli.reports import PAGE, report_explanation
+
+    explanation = explainer(rows)
+    report = report_explanation(explanation)
+    if not page:
+        return report
+    return Report(report.files | {PAGE: partial(explanation.report, explainer=explainer)}, report.pictures)
 
 
 def _report_chunks(explainer: Any, rows: Any, *, chunks: Path, format: str, timeout: float | None) -> "Report":

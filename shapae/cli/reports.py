@@ -22,8 +22,9 @@ from shapae.explainer.importance import Importance
 from shapae.explainer.interactions import Interactions
 from shapae.utils.directories import atomic_file
 from shapae.utils.records import plain
+from shapae.utils.text import escape_formula
 
-EXPLANATION, TABLE, TOP = "explanation", "importance.csv", "top.csv"
+EXPLANATION, TABLE, TOP, PAGE = "explanation", "importance.csv", "top.csv", "report.html"
 COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement", "correlated.csv"
 INTERACTIONS, NETWORK, GROUPS = "interactions", "interaction_network.png", "groups"
 INFLUENCE = "influence"
@@ -31,7 +32,7 @@ LATENT_TABLES = ("units", "drives", "moves", "top", "covariates", "covariates_of
 # Patterns of the paths of all files of results: only these may be replaced by new results.
 NAMES = (
     *(f"{folder}/{EXPLANATION}.*" for folder in (EXPLANATION, "latents")),
-    *(TABLE, TOP, "summary.png", "bar.png", "latents.png", "waterfall.png"),
+    *(TABLE, TOP, PAGE, "summary.png", "bar.png", "latents.png", "waterfall.png"),
     *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
     *(f"{INTERACTIONS}/{INTERACTIONS}.*", f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),
@@ -49,11 +50,6 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write ``table``, with an apostrophe before names that a spreadsheet would run as a formula."""
     escaped = table.rename(index=escape_formula, columns=escape_formula)
     escaped.to_csv(path, encoding="utf-8", errors="backslashreplace")  # names may hold halves of surrogate pairs
-
-
-def escape_formula(name: object) -> str:
-    """Put an apostrophe before a name that a spreadsheet would run as a formula."""
-    return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
 
 
 def report_explanation(explanation: Explanation) -> Report:

@@ -19,13 +19,14 @@ from shapae.explainer.importance import Importance
 from shapae.explainer.indexing import AXES, axes_of, resolve, take
 from shapae.explainer.layout import adds_up
 from shapae.explainer.record import describe_errors
+from shapae.explainer.reporting import Reporting
 from shapae.tables.players import players
 from shapae.utils.constraints import check_arguments, check_optional
 
 _KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
 
 
-class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
+class Explanation(Reporting, shap.Explanation):  # type: ignore[misc]  # shap has no type hints
     """Attributions of n rows over d features, of one output or of k.
 
     Every plot of shap that takes a shap.Explanation takes it as it is. All arrays and names are indexed alike, as in

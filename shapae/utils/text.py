@@ -1,4 +1,4 @@
-"""Lists of names in messages."""
+"""Lists of names in messages, and names in files of tables."""
 
 from collections.abc import Sequence
 
@@ -31,3 +31,8 @@ def enumerate_names(items: Sequence[object], noun: str) -> str:
 def one_line(error: Exception) -> str:
     """Return the message of ``error`` without line breaks."""
     return " ".join(str(error).split())
+
+
+def escape_formula(name: object) -> str:
+    """Put an apostrophe before a name that a spreadsheet would run as a formula."""
+    return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)

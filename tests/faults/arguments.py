@@ -58,6 +58,7 @@ EXEMPT_HERE = {
     "Autoencoder.decode.latents": "a tensor",
     "Autoencoder.drawn.number": "for heads",
     "Autoencoder.noise": OWN,
+    **dict.fromkeys(("Explanation.report.latents", "Explanation.report.others", "Explanation.report.ranking"), OWN),
     "Importance.merge.others": OWN,
     "compare.reference": OWN,
     "heads.ErrorFromOthers.groups": "a tensor of this class for other rooms",

@@ -20,6 +20,7 @@ LAYERS = [
     ["explainer"],
     ["plots"],
     ["analysis"],
+    ["report"],
     ["cli"],
     ["__main__"],
 ]

@@ -37,7 +37,8 @@ def described(name, thing):
 
 def members(thing):
     """Members of a class, and of the bases that only divide it over files: those of ``shapae.explainer``."""
-    divided = [base for base in thing.__mro__[1:] if base.__module__ == "shapae.explainer.in_files"]
+    homes = ("shapae.explainer.in_files", "shapae.explainer.reporting")
+    divided = [base for base in thing.__mro__[1:] if base.__module__ in homes]
     return {name: each for base in (*divided, thing) for name, each in vars(base).items()}
 
 
