@@ -109,7 +109,7 @@ def width_of(texts: Sequence[str], size: float | str = "medium") -> float:
         size: Size of the letters in points, or relative to that of matplotlib's settings.
     """
     font, lines = FontProperties(size=size), {line for text in texts for line in text.split("\n")}
-    renderer = RendererAgg(1, 1, DPI)
+    renderer: Any = RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
     longest = sorted(lines, key=len)[-MEASURED:]
     pixels = [renderer.get_text_width_height_descent(line.replace(r"\$", "$"), font, False)[0] for line in longest]
     return max(pixels, default=0) / DPI

@@ -49,7 +49,7 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     color = colormaps["coolwarm"]((sign + 1) / 2)
     angle = np.pi / 2 - 2 * np.pi * np.arange(m) / m
     place = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    labels = width_of(shown.names)
+    labels = width_of(shown.names, 12) + 0.1  # larger than they are printed, for the ends of slanted names
     half = NAMES_AT * RADIUS + labels
     if ax is not None:
         half = min(ax.get_window_extent().size) / parent_figure(ax).dpi / 2
