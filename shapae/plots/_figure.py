@@ -1,19 +1,17 @@
 """Shared parts of all plots: figures outside of pyplot; and pyplot with a given Axes, for the plots of shap."""
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import shap
-from matplotlib import colormaps
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
@@ -42,7 +40,7 @@ RAISES, LOWERS = "#ff0051", "#008bfb"
 
 
 class AxesPicture(Axes):
-    """Axes that a notebook shows as a picture in the last line of a cell."""
+    """Axes whose whole figure a notebook shows as a picture in the last line of a cell."""
 
     def _repr_png_(self) -> bytes:
         with BytesIO() as file:
@@ -50,22 +48,9 @@ class AxesPicture(Axes):
             return file.getvalue()
 
 
-class FigurePicture(Figure):
-    """Figure of several axes that a notebook shows as a picture in the last line of a cell."""
-
-    def _repr_png_(self) -> bytes:
-        with BytesIO() as file:
-            self.savefig(file, format="png")
-            return file.getvalue()
-
-
 def new_figure(width: float, height: float) -> Figure:
     """Create an empty figure of this size in inches, unknown to pyplot."""
-    return _figure_of(FigurePicture, width, height)
-
-
-def _figure_of(kind: type[Figure], width: float, height: float) -> Figure:
-    figure = kind(figsize=(width, height), dpi=min(DPI, MOST_DOTS / max(width, height)), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=min(DPI, MOST_DOTS / max(width, height)), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -79,7 +64,7 @@ def parent_figure(ax: Axes) -> Figure:
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """Create axes on a new figure of this size in inches, unknown to pyplot, unless ``ax`` is given."""
-    return _figure_of(Figure, width, height).add_subplot(axes_class=AxesPicture) if ax is None else ax
+    return new_figure(width, height).add_subplot(axes_class=AxesPicture) if ax is None else ax
 
 
 def new_line_axes(ax: Axes | None, names: Sequence[str], *, lines_beside: int = 3, beside: float = 0) -> Axes:
@@ -225,14 +210,6 @@ def cluster_order(rows: NDArray[Any]) -> NDArray[Any]:
     if len(rows) < 3:
         return np.arange(len(rows))
     return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
-
-
-def colors(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, str]:
-    """Assign a colour to each name, by the order of the names; shades of grey to controls."""
-    palette = [to_hex(each) for each in (*colormaps["tab10"].colors, *colormaps["Set2"].colors)]  # type: ignore[attr-defined]
-    greys = {name: str(0.4 + 0.3 * position / max(1, len(controls) - 1)) for position, name in enumerate(controls)}
-    others = [name for name in names if name not in greys]
-    return {name: palette[position % len(palette)] for position, name in enumerate(others)} | greys
 
 
 def relabel_bars(ax: Axes, values: dict[int, float]) -> None:

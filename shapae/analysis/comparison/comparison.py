@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from torch import nn
 
 from shapae import plots
@@ -21,7 +22,7 @@ from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.heads.functions import HeadFunction
 from shapae.models.autoencoder import Autoencoder
-from shapae.plots._figure import new_figure
+from shapae.plots._figure import AxesPicture, escape, new_figure, width_of
 from shapae.tables.background import read_background
 from shapae.tables.table import Table, read_table
 from shapae.utils.constraints import CONSTRAINTS, check_arguments, check_optional
@@ -33,6 +34,8 @@ CONSTRAINTS["backends"] = Several(
 )
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"
+# Width and height of a panel of a picture in inches, without a legend.
+PANEL = (5.5, 4.8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +95,14 @@ class Comparison:
             )
         return str(fast[ERROR].idxmin())
 
-    def plot(self) -> Figure:
+    def plot(self) -> Axes:
         """Draw the agreement, the cost, and the scores during the deletion and insertion of features.
 
         Returns:
-            A figure unknown to pyplot; nothing is shown or saved.
+            The Axes of the agreement. Its figure, ``.figure``, has the Axes of all four parts, in this order. Nothing
+            is shown or saved.
         """
-        figure = new_figure(15, 10)
-        axes = figure.subplots(2, 2)
+        axes = _four_axes([escape(name) for name in self.agreement])
         plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
         axes[0, 0].set_title("who agrees with whom: 1.00 is best")
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]
@@ -107,7 +110,18 @@ class Comparison:
         plots.costs(costs, **reference, controls=CONTROLS, ax=axes[0, 1])
         plots.curves(self.deletion, "removed", controls=CONTROLS, ax=axes[1, 0])
         plots.curves(self.insertion, "put in place", controls=CONTROLS, ax=axes[1, 1])
-        return figure
+        return cast(Axes, axes[0, 0])
+
+
+def _four_axes(names: Sequence[str]) -> NDArray[Any]:
+    """Create (2, 2) axes on a new figure, with room for a matrix of ``names`` and for the legends of the others."""
+    legend, matrix = width_of(names, 9) + PANEL[0] + 1, 0.5 * len(names) + width_of(names) + 2
+    heights = (max(PANEL[1], 0.36 * len(names) + width_of(names) + 1), PANEL[1])
+    widths = (max(matrix, legend), legend)
+    ratios: dict[str, Any] = {"width_ratios": widths, "height_ratios": heights}
+    return np.asarray(
+        new_figure(sum(widths), sum(heights)).subplots(2, 2, subplot_kw={"axes_class": AxesPicture}, **ratios)
+    )
 
 
 def compare(
