@@ -34,7 +34,7 @@ def styles(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, St
 
 
 def _style(place: int) -> Style:
-    return Style(*(cycle[place % len(cycle)] for cycle in (PALETTE, MARKERS, LINES)))
+    return Style(PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)], LINES[place % len(LINES)])
 
 
 @dataclass(frozen=True)

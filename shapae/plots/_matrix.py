@@ -62,7 +62,8 @@ def draw_cells(
 
 def mark_unsure(ax: Axes, unsure: NDArray[Any]) -> None:
     """Draw a dot on each cell of a signed matrix whose number may be chance: (p, q) truth values."""
-    numbers, end = np.ma.filled(np.abs(ax.images[0].get_array()), 0), ax.images[0].get_clim()[1]
+    image = ax.images[0]
+    numbers, end = np.ma.filled(np.abs(np.ma.asarray(image.get_array())), 0), image.get_clim()[1]
     rows, columns = np.nonzero(unsure)
     dark = numbers[rows, columns] > DARK * end
     ax.scatter(columns, rows, s=10, c=np.where(dark, "white", "black"), linewidths=0)

@@ -1,6 +1,7 @@
 """Scatter plot of time against error: fast and accurate backends are at the lower left."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,12 @@ def draw(
             line = CONTROLS[controls.index(name) % len(CONTROLS)]
             ax.axhline(error, color=mark.color, linestyle=line, label=names[name], zorder=1)
         else:
-            options = {"color": mark.color, "marker": mark.marker, "edgecolors": "black", "linewidths": 0.5}
+            options: dict[str, Any] = {
+                "color": mark.color,
+                "marker": mark.marker,
+                "edgecolors": "black",
+                "linewidths": 0.5,
+            }
             ax.scatter(costs.iloc[:, 0][name], error, s=55, **options, label=names[name], zorder=3)
     legend_beside(ax)
     label_x(ax, escape(str(costs.columns[0])))

@@ -1,6 +1,7 @@
 """Curves of the mean score while features are removed or inserted, in descending order of their values."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,8 +35,12 @@ def draw(curves: pd.DataFrame, verb: str = "removed", *, controls: Sequence[str]
     for rank, name in enumerate(curves.mean().sort_values(ascending=low).index):
         # Later lines are thinner, and marks stand at other places, so that coinciding lines are all visible.
         width = 1.5 if name in controls else 1.5 + 2.5 * (1 - rank / curves.shape[1])
-        mark = {"marker": style[name].marker, "markersize": 4 + width, "markevery": (rank % every, every)}
-        line = {"color": style[name].color, "linestyle": style[name].linestyle, "linewidth": width}
+        mark: dict[str, Any] = {
+            "marker": style[name].marker,
+            "markersize": 4 + width,
+            "markevery": (rank % every, every),
+        }
+        line: dict[str, Any] = {"color": style[name].color, "linestyle": style[name].linestyle, "linewidth": width}
         ax.plot(curves.index, curves[name], **line, **mark, markeredgecolor="white", label=names[name])
     across, down = size_of(ax)
     label_x(ax, f"fraction of the features {verb}, the largest values first")

@@ -27,9 +27,8 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     """Draw features on a circle, strongly interacting ones side by side, with lines between them.
 
     The area of a circle is the mean |main effect| of a feature, the width of a line the mean |interaction| of a pair,
-    both halves together; each in units of the largest one, or of the 98th percentile where the largest is far larger; the
-    legend says so. Red raises the score, blue lowers it, and grey does both, in
-    different rows.
+    both halves together; each in units of the largest one, or of the 98th percentile where the largest is far larger;
+    the legend says so. Red raises the score, blue lowers it, and grey does both, in different rows.
 
     Args:
         interactions: Result of ``Explainer.interactions``.
@@ -94,8 +93,9 @@ def _add_legend(ax: Axes, mean: str, pair: Ends, main: Ends) -> None:
     handles = [
         Line2D([], [], color=colormaps["coolwarm"](part), linewidth=4, label=label) for label, part in ends.items()
     ]
-    sizes = [
-        f"{each.end:.2g} to {each.largest:.2g}" if each.is_exceeded else f"{each.largest:.2g}" for each in (pair, main)
-    ]
-    title = f"widest line: {mean}|interaction| {sizes[0]}\nlargest circle: {mean}|main effect| {sizes[1]}"
+    title = f"widest line: {mean}|interaction| {_size(pair)}\nlargest circle: {mean}|main effect| {_size(main)}"
     ax.legend(handles=handles, title=title, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, frameon=False)
+
+
+def _size(ends: Ends) -> str:
+    return f"{ends.end:.2g} to {ends.largest:.2g}" if ends.is_exceeded else f"{ends.largest:.2g}"

@@ -12,8 +12,8 @@ from shapae.utils.constraints import check_arguments, check_optional
 def draw(interactions: Interactions, *, row: int | None = None, max_display: int = 20, ax: Axes | None = None) -> Axes:
     """Draw the mean |interaction| of each pair of features, or the interactions of one row with their signs.
 
-    An interaction is the whole index, both halves together. Main effects, which are often far larger, are left out. If a few
-    interactions are far larger than all others, the colours end at the 98th percentile; the colour bar says so.
+    An interaction is the whole index, both halves together. Main effects, which are often far larger, are left out. If
+    a few interactions are far larger than all others, the colours end at the 98th percentile; the colour bar says so.
 
     Args:
         interactions: Result of ``Explainer.interactions``.

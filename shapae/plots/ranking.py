@@ -109,11 +109,10 @@ def _add_legend(ax: Axes, *, dots: bool) -> None:
     """Explain the bars of clusters and the dots above the matrix, if there are any."""
     inches = size_of(ax)[0] - 0.5
     of_dots = f"not significant: within {SIGNIFICANCE} standard errors of 0, or below"
-    handles = (
-        [Line2D([], [], color=CLUSTER, linewidth=5, label=wrap("cluster of features", inches))] if ax.lines else []
-    )
+    cluster = Line2D([], [], color=CLUSTER, linewidth=5, label=wrap("cluster of features", inches))
+    handles = [cluster] if ax.lines else []
     if dots:
-        dot = {"marker": ".", "markersize": 4, "color": "black", "linestyle": ""}
+        dot: dict[str, Any] = {"marker": ".", "markersize": 4, "color": "black", "linestyle": ""}
         handles.append(Line2D([], [], **dot, label=wrap(of_dots, inches)))
     if handles:
         style: dict[str, Any] = {"frameon": False, "fontsize": 9, "borderaxespad": 0.2, "handlelength": 1.2}

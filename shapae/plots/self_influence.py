@@ -44,8 +44,9 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
     style, names = styles(sorted(counts)), {kind: escape(shorten(kind)) for kind in counts}
     ax = new_axes(ax, 6 + (width_of([*names.values()], 9) if labels is not None else 0), 4.8)
     for kind in sorted(counts, key=lambda kind: -counts[kind]):  # rare ones on top
-        some, mark = kinds == kind, {"color": style[kind].color, "marker": style[kind].marker}
-        ax.scatter(x[some], y[some], s=16, **mark, alpha=0.7, linewidths=0, label=names[kind])
+        some, mark = kinds == kind, style[kind]
+        marks: dict[str, Any] = {"color": mark.color, "marker": mark.marker, "s": 16, "alpha": 0.7, "linewidths": 0}
+        ax.scatter(x[some], y[some], **marks, label=names[kind])
     if labels is not None:
         legend_beside(ax, *ax.get_legend_handles_labels()[0][:MOST_LABELS])
     across, down = size_of(ax)

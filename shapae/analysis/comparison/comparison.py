@@ -102,7 +102,7 @@ class Comparison:
             The Axes of the agreement. Its figure, ``.figure``, has the Axes of all four parts, in this order. Nothing
             is shown or saved.
         """
-        axes = _four_axes([escape(name) for name in self.agreement])
+        axes = _four_axes([escape(str(name)) for name in self.agreement])
         plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
         axes[0, 0].set_title("who agrees with whom: 1.00 is best")
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]
