@@ -22,6 +22,7 @@ from shapae.errors import DataError
 from shapae.explainer.explanation import single
 from shapae.plots._results import check_explanation
 from shapae.utils.context import preserve_rng
+from shapae.utils.described import shorten
 
 # Sizes of text in points: of names and labels of axes; of numbers beside bars; of remarks.
 NAME, NUMBER, REMARK = 11, 10, 9
@@ -193,16 +194,6 @@ def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Ex
 def escape(name: str) -> str:
     """Escape a name, so that matplotlib prints it literally; a name that no picture has room for is shortened."""
     return shorten(str(name), LONGEST_LABEL).replace("$", r"\$")
-
-
-def shorten(name: str, most: int = 28) -> str:
-    """Shorten a long name in its middle, so that names which differ at their ends stay different.
-
-    >>> shorten("a name that is longer than a label can be", 20)
-    'a name th…el can be'
-    """
-    half = (most - 1) // 2
-    return name if len(name) <= most else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - half :]}"
 
 
 def cluster_order(rows: NDArray[Any]) -> NDArray[Any]:

@@ -5,9 +5,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.plots._colours import PALETTE
-from shapae.plots._figure import escape, label_x, new_axes, shorten, width_of
+from shapae.plots._figure import escape, label_x, new_axes, width_of
 from shapae.plots._scales import legend_beside
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import shorten
 
 STYLES = {
     "self influence": (PALETTE[0], "-", 2.5),

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.plots._colours import styles
-from shapae.plots._figure import escape, label_x, new_axes, shorten, size_of, width_of, wrap
+from shapae.plots._figure import escape, label_x, new_axes, size_of, width_of, wrap
 from shapae.plots._scales import legend_beside, log_axis
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import shorten
 
 # Smallest error drawn: smaller errors, among them 0, have no useful place on a logarithmic axis.
 MIN_ERROR = 1e-3

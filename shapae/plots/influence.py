@@ -9,10 +9,11 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from shapae.plots._colours import styles
-from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, shorten, size_of, width_of, wrap
+from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, size_of, width_of, wrap
 from shapae.plots._results import check_has, check_row_labels
 from shapae.plots._scales import label_scaled, legend_beside, written
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import shorten
 
 # Space around the number beside a bar, in inches.
 ROOM = 0.15

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.plots._colours import styles
-from shapae.plots._figure import NAME, escape, new_axes, shorten, size_of, width_of
+from shapae.plots._figure import NAME, escape, new_axes, size_of, width_of
 from shapae.plots._results import check_has, check_row_labels
 from shapae.plots._scales import label_scaled, legend_beside, log_axis
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import shorten
 
 # Number of labels in the legend.
 MOST_LABELS = 12

@@ -26,6 +26,7 @@ from shapae.plots._figure import AxesPicture, escape, new_figure, width_of
 from shapae.tables.background import read_background
 from shapae.tables.table import Table, read_table
 from shapae.utils.constraints import CONSTRAINTS, check_arguments, check_optional
+from shapae.utils.described import Described, count, shorten
 from shapae.utils.kinds import Kind, Several
 from shapae.utils.progress import progress_bar
 
@@ -38,8 +39,8 @@ SECONDS, ERROR = "time (s)", "relative error (fraction)"
 PANEL = (5.5, 4.8)
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Described):
     """Evaluations of backends and of two controls: random values, and a model with randomized weights.
 
     Attributes:
@@ -63,6 +64,26 @@ class Comparison:
     deletion: pd.DataFrame
     insertion: pd.DataFrame
     reference_check: pd.DataFrame | None = None
+
+    def _description(self) -> Sequence[str]:
+        table = self.table
+        failed = table.index[table["error"] != ""]
+        ran = table.drop(index=[*failed, *CONTROLS], errors="ignore").sort_values(ERROR)
+        closest = [*zip(ran.index, ran[ERROR], ran[SECONDS], strict=True)][:5]
+        shape = " rows of ".join(map(str, np.shape(self.reference.data)))
+        return [
+            f"Comparison of {count(len(table.index.difference([*CONTROLS])), 'backend')} on {shape} features",
+            f"reference: {self.reference_name}, relative error {self.reference_error:.2g}",
+            *(
+                f"{shorten(str(name))}: error {line[ERROR]:.2g}, {line[SECONDS]:.2g} s"
+                for name, line in ran.head(5).iterrows()
+            ),
+            f"failed: {', '.join(map(str, failed))}; see .table['error']" if len(failed) else "",
+            "next: .table, .best(budget=1), .agreement, .plot()",
+        ]
+
+    def _preview(self) -> pd.DataFrame:
+        return self.table
 
     @property
     def reference_error(self) -> float:
@@ -90,7 +111,7 @@ class Comparison:
         if fast.empty:
             fastest = ran[SECONDS].idxmin()
             raise DataError(
-                f"no backend took at most {budget:g} s. The fastest was {fastest}, in {ran[SECONDS].min():.3g} s. Pass "
+                f"no backend took at most {budget:g} s. The closest was {closest}, in {ran[SECONDS].min():.3g} s. Pass "
                 f"a larger budget."
             )
         return str(fast[ERROR].idxmin())
