@@ -8,7 +8,7 @@ import pandas as pd
 import shap
 from numpy.typing import NDArray
 
-from shapae.explainer.record import describe_errors
+from shapae.explainer.record import lines_on_errors
 from shapae.utils.described import Described, as_html, as_text, count, largest, made, size_of_residual, some_rows
 
 # Number of features in a table of a notebook.
@@ -29,7 +29,7 @@ class DescribedExplanation(Described):
         return [
             f"Explanation of {_shape(each, has_rows=has_rows)}",
             made(record),
-            describe_errors(shown, sure, record),
+            *lines_on_errors(shown, sure, record),
             size_of_residual(some_rows(each.residual)[0] if np.ndim(each.residual) else each.residual),
             f"largest mean |value|{of_outputs}{partly}: {largest(names, sizes)}" if names and shown.size else "",
             "next: .top(), .to_frame(), .save(folder), shapae.plots.bar(explanation)" if shown.size else "",

@@ -30,7 +30,7 @@ from shapae.tables.background import read_background
 from shapae.tables.labels import read_groups
 from shapae.tables.table import resolve_feature_names
 from shapae.utils.constraints import check_argument, check_arguments, check_optional
-from shapae.utils.described import MOST_LINES, Described, count
+from shapae.utils.described import HEAD, MOST_LINES, Described, count, shorten
 from shapae.utils.kinds import Integer, plain
 from shapae.utils.memory import parse_bytes
 
@@ -123,7 +123,8 @@ class Explainer(Described, InFiles):
 
     def _description(self) -> Sequence[str]:
         b, d = self.background.shape
-        first = f"Explainer of {self.head!r} by {self.backend!r}, {count(b, 'background row')} of {count(d, 'feature')}"
+        head = shorten(" ".join(self.head.split()), HEAD)
+        first = f"Explainer of {head!r} by {self.backend!r}, {count(b, 'background row')} of {count(d, 'feature')}"
         model = self._score.autoencoder._description()
         return [
             first,

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shapae.explainer.files import load_result, save_result
-from shapae.explainer.record import describe_errors
+from shapae.explainer.record import lines_on_errors
 from shapae.utils.constraints import check_arguments
 from shapae.utils.described import Described, count, largest, made, shorten, some_rows
 from shapae.utils.pictures import draw
@@ -63,7 +63,7 @@ class Interactions(Described):
         return [
             f"Interactions of {count(m, 'feature')} in {count(n, 'row')}",
             made(self.made_by),
-            describe_errors(values, some_rows(self.standard_errors)[0], self.made_by),
+            *lines_on_errors(values, some_rows(self.standard_errors)[0], self.made_by),
             f"largest mean |interaction|: {largest(pairs, sizes, 2)}" if sizes.size else "",
             "next: .top(), .plot(), .shapley_values, shapae.plots.interaction_network(interactions)",
         ]

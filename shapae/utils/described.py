@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 MOST_LINES, MOST_CHARACTERS = 10, 98
 # Characters of a line that are read, before it is cut.
 MOST_READ = 10_000
-# Largest number of characters of a name in a line, and of a name or a cell in a table.
-NAME, CELL = 28, 60
+# Largest number of characters of a name in a line, of a name or a cell in a table, and of a head.
+NAME, CELL, HEAD = 28, 60, 48
 # Numbers of lines and columns of a table in a notebook.
 TABLE_LINES, TABLE_COLUMNS = 10, 8
 # Largest number of numbers that a text form reads, so that it takes milliseconds.
@@ -116,7 +116,8 @@ def some_rows(*arrays: Any) -> list[Any]:
 def made(record: Any) -> str:
     """Say by which head and backend a result was made, as far as its record knows."""
     get: Callable[[str], Any] = record.get
-    parts = [f"head {get('head')!r}" if get("head") else "", f"backend {get('backend')!r}" if get("backend") else ""]
+    head = shorten(" ".join(str(get("head")).split()), HEAD)
+    parts = [f"head {head!r}" if get("head") else "", f"backend {get('backend')!r}" if get("backend") else ""]
     parts.append(count(get("b"), "background row") if isinstance(get("b"), int) else "")
     return ", ".join(part for part in parts if part)
 

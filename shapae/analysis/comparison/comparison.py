@@ -74,10 +74,7 @@ class Comparison(Described):
         return [
             f"Comparison of {count(len(table.index.difference([*CONTROLS])), 'backend')} on {shape} features",
             f"reference: {self.reference_name}, relative error {self.reference_error:.2g}",
-            *(
-                f"{shorten(str(name))}: error {line[ERROR]:.2g}, {line[SECONDS]:.2g} s"
-                for name, line in ran.head(5).iterrows()
-            ),
+            *(f"{shorten(str(name))}: error {error:.2g}, {time:.2g} s" for name, error, time in closest),
             f"failed: {', '.join(map(str, failed))}; see .table['error']" if len(failed) else "",
             "next: .table, .best(budget=1), .agreement, .plot()",
         ]
@@ -111,7 +108,7 @@ class Comparison(Described):
         if fast.empty:
             fastest = ran[SECONDS].idxmin()
             raise DataError(
-                f"no backend took at most {budget:g} s. The closest was {closest}, in {ran[SECONDS].min():.3g} s. Pass "
+                f"no backend took at most {budget:g} s. The fastest was {fastest}, in {ran[SECONDS].min():.3g} s. Pass "
                 f"a larger budget."
             )
         return str(fast[ERROR].idxmin())

@@ -40,12 +40,9 @@ class GlobalRanking(Described):
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
     def _description(self) -> Sequence[str]:
-        (p, q), get = self.raw.shape, self.made_by.get
-        rows = (
-            f", over {count(get('rows'), 'row')}, {count(get('b'), 'background row')}"
-            if get("rows") and get("b")
-            else ""
-        )
+        p, q = self.raw.shape
+        rows, b = (self.made_by.get(name) for name in ("rows", "b"))
+        over = f", over {count(rows, 'row')}, {count(b, 'background row')}" if rows and b else ""
         return [
             f"GlobalRanking of {count(p, 'feature')} by {count(q, 'method')}{over}",
             f"methods: {', '.join(map(str, self.raw.columns))}",

@@ -55,9 +55,7 @@ class ExplanationBlocks(Described):
 
     def _description(self) -> Sequence[str]:
         blocks, missing = len(self), len(self.missing)
-        finished = (
-            f"{blocks - missing} of {blocks} blocks are finished" if missing else f"all {blocks} blocks are finished"
-        )
+        finished = f"{blocks - missing} of {count(blocks, 'block')} finished"
         outputs = 1 if isinstance(self.output_names, str) else len(self.output_names)
         shape = f"{count(self.rows, 'row')}, {count(len(self.feature_names), 'feature')}, {count(outputs, 'output')}"
         folder = str(self.folder)
