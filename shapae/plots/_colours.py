@@ -12,7 +12,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 # Markers and lines; their numbers have no common factor with that of the colours, so that few combinations repeat.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (7, 1.5)))
-# Quantile of the sizes at which colours end if the largest size is so many times as large.
+# Quantile of the sizes at which colours end, and the factor by which the largest size is larger in that case.
 SATURATED, FAR = 0.98, 2.0
 
 

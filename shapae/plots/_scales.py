@@ -13,7 +13,7 @@ MINUS = "\N{MINUS SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Powers of ten of numbers that are printed as they are.
 PLAIN = range(-2, 4)
-# Largest number of decades with so many numbers in each.
+# Numbers in each decade of a logarithmic axis, by the largest number of decades.
 SUBDIVIDED = {1.5: (1.0, 2.0, 5.0), 3.0: (1.0, 3.0)}
 
 
@@ -47,8 +47,16 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
     decades = np.log10(high / low)
     subs = next((subs for most, subs in SUBDIVIDED.items() if decades <= most), (1.0,))
     axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda number, _: written(number, "g")))
+    axis.set_major_formatter(FuncFormatter(lambda number, _: _short(number)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _short(number: float) -> str:
+    """Write a round number of any magnitude in a few characters: 0.03, 300 or 3e5."""
+    if 1e-3 <= number < 1e4:
+        return written(number, "g")
+    digits, power = f"{number:.0e}".split("e")
+    return f"{digits}e{int(power)}".replace("-", MINUS)
 
 
 def legend_beside(ax: Axes, *handles: Any, **options: Any) -> None:

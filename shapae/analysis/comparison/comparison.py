@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 from torch import nn
 
 from shapae import plots
@@ -121,25 +120,28 @@ class Comparison(Described):
             is shown or saved.
         """
         axes = _four_axes([escape(str(name)) for name in self.agreement])
-        plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
-        axes[0, 0].set_title("who agrees with whom: 1.00 is best")
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]
         reference: dict[str, Any] = {"reference": self.reference_name, "reference_error": self.reference_error}
-        plots.costs(costs, **reference, controls=CONTROLS, ax=axes[0, 1])
-        plots.curves(self.deletion, "removed", controls=CONTROLS, ax=axes[1, 0])
-        plots.curves(self.insertion, "put in place", controls=CONTROLS, ax=axes[1, 1])
-        return cast(Axes, axes[0, 0])
+        plots.costs(costs, **reference, controls=CONTROLS, ax=axes[1])
+        plots.curves(self.deletion, "removed", controls=CONTROLS, ax=axes[2])
+        plots.curves(self.insertion, "put in place", controls=CONTROLS, ax=axes[3])
+        # The last one, because the others decide how large its cells are.
+        plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0])
+        axes[0].set_title("who agrees with whom: 1.00 is best")
+        return axes[0]
 
 
-def _four_axes(names: Sequence[str]) -> NDArray[Any]:
-    """Create (2, 2) axes on a new figure, with room for a matrix of ``names`` and for the legends of the others."""
+def _four_axes(names: Sequence[str]) -> list[Axes]:
+    """Create four axes on a new figure, with room for a matrix of ``names`` and for the legends of the others."""
     legend, matrix = width_of(names, 9) + PANEL[0] + 1, 0.5 * len(names) + width_of(names) + 2
     heights = (max(PANEL[1], 0.36 * len(names) + width_of(names) + 1), PANEL[1])
     widths = (max(matrix, legend), legend)
-    ratios: dict[str, Any] = {"width_ratios": widths, "height_ratios": heights}
-    return np.asarray(
-        new_figure(sum(widths), sum(heights)).subplots(2, 2, subplot_kw={"axes_class": AxesPicture}, **ratios)
-    )
+    figure = new_figure(sum(widths), sum(heights))
+    grid = figure.add_gridspec(2, 2, width_ratios=widths, height_ratios=heights)
+    return [
+        figure.add_subplot(grid[0, 0], axes_class=AxesPicture),
+        *(figure.add_subplot(grid[each]) for each in ((0, 1), (1, 0), (1, 1))),
+    ]
 
 
 def compare(
