@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks._shapley_error_tables import LEAST_ERROR, LIMIT
-from shapae.plots._figure import colors, new_figure
+from shapae.plots import _colours
+from shapae.plots._figure import new_figure
 
 COLUMNS = 4
 # Beginnings of names to markers: one for each library.
@@ -20,7 +21,7 @@ MARKERS = {"shapiq": "x", "shap": "s", "captum": "^", "coalitions by": "*", "": 
 def draw(records: pd.DataFrame) -> Figure:
     """Draw a panel for each task: a line joins the settings of a method."""
     tasks, names = records["task"].unique(), list(records["method"].unique())
-    styles = {name: _style(name, color) for name, color in colors(names).items()}
+    styles = {name: _style(name, style.color) for name, style in _colours.styles(names).items()}
     rows = ceil(len(tasks) / COLUMNS)
     figure = new_figure(4 * COLUMNS + 2, 3.2 * rows)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()

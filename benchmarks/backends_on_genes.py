@@ -32,7 +32,7 @@ def main() -> None:
     print(f"\nreference {comparison.reference_name}: relative standard error {error:.3f}; total time {seconds:.0f} s")
     results: dict[str, Any] = {"rows": options.rows, "seconds": seconds, "reference error": error}
     save("backends_on_genes", results | {"table": table.astype(object).where(table.notna(), None).to_dict("index")})
-    comparison.plot().savefig(RESULTS / "backends_on_genes.png", dpi=70)
+    comparison.plot().figure.savefig(RESULTS / "backends_on_genes.png", dpi=70)
 
 
 if __name__ == "__main__":

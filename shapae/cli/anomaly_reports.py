@@ -208,4 +208,4 @@ def summarize(anomalies: Anomalies) -> dict[str, Any]:
 def describe(anomalies: Anomalies, files: Sequence[str], out: Path) -> str:
     """Describe a run in words: the number of anomalies, their sentences and the files that were written to ``out``."""
     others = [] if f"{TABLE}.parquet" in files else ["for anomalies.parquet, pip install 'shapae[parquet]'"]
-    return "\n".join([repr(anomalies), *others, f"wrote {', '.join(files)} to {out}"])
+    return "\n".join([str(anomalies), *others, f"wrote {', '.join(files)} to {out}"])

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from shapae.errors import OutputError, OutputWarning, ShapaeError
 from shapae.plots._figure import parent_figure
@@ -18,7 +18,7 @@ from shapae.utils.text import enumerate_names, one_line
 
 # Functions that write files, and functions that draw pictures, by the paths in the folder of the results.
 Files: TypeAlias = dict[str, Callable[[Path], Any]]
-Pictures: TypeAlias = dict[str, Callable[[], Any]]
+Pictures: TypeAlias = dict[str, Callable[[], Axes]]
 REMEDY = "Give a new or empty folder, or --force to replace the results of an earlier run."
 
 
@@ -28,7 +28,7 @@ class Report:
 
     Attributes:
         files: From paths relative to the folder of the results to functions that write a file, or a folder.
-        pictures: From paths to functions that draw a picture and return its Axes or Figure.
+        pictures: From paths to functions that draw a picture and return its Axes.
         text: Words for the terminal.
     """
 
@@ -117,9 +117,9 @@ def write_or_rescue(report: Report, folder: Path, out: Path) -> None:
     raise OutputError(f"{message} The results are in {other}{without}.") from error
 
 
-def _save_picture(drawn: Any, path: Path) -> None:
-    """Save the figure of some Axes, or a Figure, as a PNG."""
-    figure = drawn if isinstance(drawn, Figure) else parent_figure(drawn)
+def _save_picture(ax: Axes, path: Path) -> None:
+    """Save the figure of some Axes as a PNG."""
+    figure = parent_figure(ax)
     with BytesIO() as picture, atomic_file(path) as fresh:
         figure.savefig(picture, dpi=150, format="png")
         fresh.write_bytes(picture.getvalue())

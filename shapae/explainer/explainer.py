@@ -30,6 +30,7 @@ from shapae.tables.background import read_background
 from shapae.tables.labels import read_groups
 from shapae.tables.table import resolve_feature_names
 from shapae.utils.constraints import check_argument, check_arguments, check_optional
+from shapae.utils.described import HEAD, MOST_LINES, Described, count, shorten
 from shapae.utils.kinds import Integer, plain
 from shapae.utils.memory import parse_bytes
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
 
 
-class Explainer(InFiles):
+class Explainer(Described, InFiles):
     """Explain an autoencoder: ``Explainer(model, background)(X)``.
 
     Args:
@@ -120,10 +121,16 @@ class Explainer(InFiles):
         other._choose_backend()
         return other
 
-    def __repr__(self) -> str:
+    def _description(self) -> Sequence[str]:
         b, d = self.background.shape
-        first = f"Explainer of {self.head!r} by {self.backend!r}, {b} background rows of {d} features"
-        return f"{first}\n{self._score.autoencoder!r}"
+        head = shorten(" ".join(self.head.split()), HEAD)
+        first = f"Explainer of {head!r} by {self.backend!r}, {count(b, 'background row')} of {count(d, 'feature')}"
+        model = self._score.autoencoder._description()
+        return [
+            first,
+            *model[: MOST_LINES - 2],
+            "next: explainer(X), explainer.summarize(X), explainer.estimate(len(X))",
+        ]
 
     @property
     def score(self) -> Score:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from shap.utils import OpChain
 
 from shapae.errors import DataError, UnknownName
+from shapae.explainer.described import Derived, DescribedExplanation, as_cohorts
 from shapae.explainer.export import ExplanationArrays, axis_names, to_anndata, to_frame, to_xarray
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.importance import Importance
 from shapae.explainer.indexing import AXES, axes_of, resolve, take
 from shapae.explainer.layout import adds_up
-from shapae.explainer.record import describe_errors
 from shapae.explainer.reporting import Reporting
 from shapae.tables.players import players
 from shapae.utils.constraints import check_arguments, check_optional
@@ -26,7 +26,7 @@ from shapae.utils.constraints import check_arguments, check_optional
 _KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
 
 
-class Explanation(Reporting, shap.Explanation):  # type: ignore[misc]  # shap has no type hints
+class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: ignore[misc]  # shap has no type hints
     """Attributions of n rows over d features, of one output or of k.
 
     Every plot of shap that takes a shap.Explanation takes it as it is. All arrays and names are indexed alike, as in
@@ -101,10 +101,6 @@ class Explanation(Reporting, shap.Explanation):  # type: ignore[misc]  # shap ha
     def background_errors(self) -> Any:
         """Standard errors over other backgrounds, beside ``standard_errors`` over samples; None where unknown."""
         return self._s.background_errors
-
-    def __repr__(self) -> str:
-        line = describe_errors(self.values, self.standard_errors, self.made_by)
-        return f"{line}\n{super().__repr__()}" if line else str(super().__repr__())
 
     @property
     def used(self) -> Any:
@@ -313,7 +309,7 @@ class Explanation(Reporting, shap.Explanation):  # type: ignore[misc]  # shap ha
     def _plain(self) -> shap.Explanation:
         """Make a plain copy for shap's arithmetic, without the name of a single output, which shap can't copy."""
         outputs = None if isinstance(self.output_names, str) else self.output_names
-        plain = shap.Explanation(
+        plain = Derived(
             self.values, self.base_values, self.data, feature_names=self.feature_names, output_names=outputs
         )
         plain.op_history = copy.copy(self.op_history)
@@ -324,6 +320,10 @@ class Explanation(Reporting, shap.Explanation):  # type: ignore[misc]  # shap ha
 
     def _apply_binary_operator(self, *args: Any) -> shap.Explanation:
         return self._plain()._apply_binary_operator(*args)
+
+    def cohorts(self, cohorts: Any) -> shap.Cohorts:
+        """Split the rows into cohorts, as in shap."""
+        return as_cohorts(super().cohorts(cohorts))
 
     def percentile(self, q: float, axis: int | None = None) -> shap.Explanation:
         """Compute a percentile, as in shap."""

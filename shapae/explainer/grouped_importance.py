@@ -19,11 +19,13 @@ from shapae.explainer.importance import MEASURES, Importance, RowAverages, avera
 from shapae.tables.labels import RowGroups, read_groups
 from shapae.tables.table import Table
 from shapae.utils.constraints import check_arguments
+from shapae.utils.described import TABLE_LINES, Described, count, shorten
+from shapae.utils.pictures import draw
 from shapae.utils.records import to_json
 
 
-@dataclass(frozen=True, eq=False)
-class GroupedImportance(Mapping[Any, Importance]):
+@dataclass(frozen=True, eq=False, repr=False)
+class GroupedImportance(Described, Mapping[Any, Importance]):
     """Mean absolute values and mean values over each of g groups of rows, such as cell types.
 
     It maps each label to the ``Importance`` over the rows with this label: ``grouped["CD4 T"].table``.
@@ -85,10 +87,28 @@ class GroupedImportance(Mapping[Any, Importance]):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{label!s} ({one.rows})" for label, one in [*self.groups.items()][:8])
+    def _description(self) -> Sequence[str]:
+        counts = ", ".join(f"{shorten(str(label))} ({one.rows})" for label, one in [*self.groups.items()][:8])
         more = f" and {len(self) - 8} more" if len(self) > 8 else ""
-        return f"{self.overall!r}\n{len(self)} group{'s' * (len(self) > 1)} of rows: {counts}{more}"
+        first, *others = self.overall._description()[:-1]
+        groups = f"{count(len(self), 'group')} of rows: {counts}{more}"
+        return [f"Grouped{first}", groups, *others, "next: .table, .top(), .plot(), grouped[label]"]
+
+    def _preview(self) -> pd.DataFrame:
+        sizes = np.abs(self.mean[..., 0])  # (g, d), of the first output
+        order = np.argsort(-sizes.max(axis=0), kind="stable")[:TABLE_LINES]
+        columns = [f"mean value in {label}" for label in self.labels]
+        return pd.DataFrame(self.mean[:, order, 0].T, [self.feature_names[at] for at in order], columns)
+
+    def plot(self, *, output: str | None = None, max_display: int = 30, ax: Any = None) -> Any:
+        """Draw the mean value of each feature in each group; see ``shapae.plots.groups``.
+
+        Args:
+            output: Name of the output; it may be left out if there is only one.
+            max_display: Maximum number of features.
+            ax: Axes to draw on; None for a new figure.
+        """
+        return draw("groups", self, output=output, max_display=max_display, ax=ax)
 
     @property
     def labels(self) -> list[Any]:
@@ -241,9 +261,9 @@ class GroupedImportance(Mapping[Any, Importance]):
         **arrays: Any,
     ) -> "GroupedImportance":
         ends, parts = np.cumsum(rows), []
-        for at, count in enumerate(rows):
-            over = RowAverages.of_arrays(count, **{name: array[at] for name, array in arrays.items()})
-            few = None if used is None else used[ends[at] - count : ends[at]]
+        for at, number in enumerate(rows):
+            over = RowAverages.of_arrays(number, **{name: array[at] for name, array in arrays.items()})
+            few = None if used is None else used[ends[at] - number : ends[at]]
             parts.append(
                 Importance(over, feature_names, output_names, made_by, None if residual is None else residual[at], few)
             )

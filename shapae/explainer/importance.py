@@ -18,8 +18,10 @@ from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
 from shapae.utils.constraints import check_argument, check_arguments
+from shapae.utils.described import TABLE_LINES, Described, count, largest, made, size_of_residual
 from shapae.utils.kinds import Kind
 from shapae.utils.moments import Array, Moments, concatenate
+from shapae.utils.pictures import draw
 from shapae.utils.records import to_json
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
@@ -93,8 +95,8 @@ def merge_groups(parts: Iterable[dict[int, RowAverages]]) -> dict[int, RowAverag
     return merged
 
 
-@dataclass(frozen=True, eq=False)
-class Importance:
+@dataclass(frozen=True, eq=False, repr=False)
+class Importance(Described):
     """Mean absolute values and mean values over n rows.
 
     Standard errors say how much the means would change with other rows from the same population. They do not say how
@@ -137,10 +139,36 @@ class Importance:
         residual = parts.residual.mean(axis=0)
         return cls(average_over_rows(parts.values), parts.features, parts.outputs, made_by, residual, explanation.used)
 
-    def __repr__(self) -> str:
+    def _description(self) -> Sequence[str]:
         d, k = self.mean.shape
-        shape = f"Importance of {d} features for {k} output{'s' * (k > 1)}, over {self.rows} rows"
-        return ", ".join(each for each in (shape, describe_errors(self.mean, None, self.made_by)) if each)
+        of_outputs = " for any output" if k > 1 else ""
+        return [
+            f"Importance of {count(d, 'feature')} for {count(k, 'output')}, over {count(self.rows, 'row')}",
+            made(self.made_by),
+            describe_errors(self.mean, None, self.made_by),
+            size_of_residual(self.residual).replace("residual", "mean residual"),
+            f"largest mean |value|{of_outputs}: {largest(self.feature_names, self.mean_abs.max(axis=1))}",
+            "next: .table, .top(), .plot()",
+        ]
+
+    def _preview(self) -> pd.DataFrame:
+        if len(self.output_names) == 1:
+            return self.table
+        order = np.argsort(-self.mean_abs.max(axis=1), kind="stable")[:TABLE_LINES]
+        names = [self.feature_names[at] for at in order]
+        return pd.DataFrame(self.mean_abs[order], names, [f"mean |value| for {name}" for name in self.output_names])
+
+    def plot(self, *, output: str | None = None, max_display: int = 20, ax: Any = None) -> Any:
+        """Draw the features with the largest mean |value|; see ``shapae.plots.bar``, and ``latents`` for all outputs.
+
+        Args:
+            output: Name of the output; None for the only one, or for a matrix of all of them.
+            max_display: Maximum number of features.
+            ax: Axes to draw on; None for a new figure.
+        """
+        if output is None and len(self.output_names) > 1:
+            return draw("latents", self, max_display=max_display, ax=ax)
+        return draw("bar", self, output=output, max_display=max_display, ax=ax)
 
     @property
     def rows(self) -> int:

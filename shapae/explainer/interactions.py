@@ -10,13 +10,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shapae.explainer.files import load_result, save_result
+from shapae.explainer.record import lines_on_errors
 from shapae.utils.constraints import check_arguments
+from shapae.utils.described import Described, count, largest, made, shorten, some_rows
+from shapae.utils.pictures import draw
 
 _ARRAYS = ("values", "standard_errors", "data", "scores", "base_values")
 
 
-@dataclass(frozen=True, eq=False)
-class Interactions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(Described):
     """Shapley interaction values of n rows and m features.
 
     The interaction of two features is the part of their joint effect that neither has alone: the Shapley interaction
@@ -51,13 +54,32 @@ class Interactions:
         if self.row_names is not None:
             object.__setattr__(self, "row_names", pd.Index(self.row_names).to_numpy())
 
-    def __repr__(self) -> str:
-        n, m = self.data.shape
-        (first, second), largest = self.top(1).index[0], float(self.top(1)["mean_abs_interaction"].iloc[0])
-        return (
-            f"Interactions of {m} features in {n} rows\n"
-            f"largest: {first!s} with {second!s}, mean |interaction| {largest:.3g}"
-        )
+    def _description(self) -> Sequence[str]:
+        (values,), (n, m) = some_rows(self.values), self.data.shape
+        first, second = self._pairs
+        sizes = 2 * np.abs(values).mean(axis=0)[first, second] if n else np.zeros(0)
+        names = [shorten(str(name)) for name in self.feature_names]
+        pairs = [f"{names[i]} with {names[j]}" for i, j in zip(first, second, strict=True)]
+        return [
+            f"Interactions of {count(m, 'feature')} in {count(n, 'row')}",
+            made(self.made_by),
+            *lines_on_errors(values, some_rows(self.standard_errors)[0], self.made_by),
+            f"largest mean |interaction|: {largest(pairs, sizes, 2)}" if sizes.size else "",
+            "next: .top(), .plot(), .shapley_values, shapae.plots.interaction_network(interactions)",
+        ]
+
+    def _preview(self) -> pd.DataFrame | None:
+        return self.top() if len(self.data) else None
+
+    def plot(self, *, row: int | None = None, max_display: int = 20, ax: Any = None) -> Any:
+        """Draw the interactions of all pairs; see ``shapae.plots.interactions``.
+
+        Args:
+            row: Position of one row; None for the mean over all rows.
+            max_display: Maximum number of features.
+            ax: Axes to draw on; None for a new figure.
+        """
+        return draw("interactions", self, row=row, max_display=max_display, ax=ax)
 
     @property
     def shapley_values(self) -> NDArray[Any]:

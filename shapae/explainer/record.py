@@ -74,6 +74,12 @@ def describe_errors(values: Any, errors: Any, record: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def lines_on_errors(values: Any, errors: Any, record: dict[str, Any]) -> list[str]:
+    """Describe in two lines the quantity that values estimate, and how sure they are; see ``describe_errors``."""
+    quantity, _, sure = describe_errors(values, errors, record).partition(", standard errors")
+    return [quantity, f"standard errors{sure}" if sure else ""]
+
+
 def make_record(start: float, optional: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """Make the record of a result.
 

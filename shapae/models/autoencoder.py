@@ -20,6 +20,7 @@ from shapae.models.understanding import Understanding, understand
 from shapae.models.unwrapping import single_precision_template, unwrap
 from shapae.models.weights import check_weights, hint_at_module
 from shapae.utils.context import inference_state
+from shapae.utils.described import Described
 from shapae.utils.kinds import Integer, written
 
 # Example of the code of each part, for errors.
@@ -28,7 +29,7 @@ WHOLES = {"reconstruct": "m", "encode": "m.encoder", "decode": "m.decoder"}
 TRIAL_ROWS = 8
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Described, nn.Module):
     """A model with known ways to reconstruct rows, and to encode and decode them.
 
     Each part may be given as a function ``(model, rows) -> ...``, which must use the model in its first argument,
@@ -217,14 +218,13 @@ class Autoencoder(nn.Module):
         """The understanding of the model in words: its parts, whether they fit together, and its noise."""
         return self._understanding.record() | self.notes if self._understanding else {}
 
-    def __repr__(self) -> str:
+    def _description(self) -> list[str]:
         twin = copy.copy(self)
         try:
             record = twin.record or twin.understand(self._any_rows()).record(if_found=True)
         except Exception:  # the width of the rows can't be read off the model, or it fails on random rows
             record = {"parts": "not yet tried on rows"}
-        lines = [f"{type(self).__name__} of {type(self.model).__name__}", *(f"{key}: {record[key]}" for key in record)]
-        return "\n  ".join(lines)
+        return [f"{type(self).__name__} of {type(self.model).__name__}", *(f"{key}: {record[key]}" for key in record)]
 
     def _any_rows(self) -> Tensor:
         """Make rows between 0 and 1, as wide as the first layer of the model."""

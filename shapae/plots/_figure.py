@@ -1,20 +1,19 @@
 """Shared parts of all plots: figures outside of pyplot; and pyplot with a given Axes, for the plots of shap."""
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import shap
-from matplotlib import colormaps
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureManagerBase
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
@@ -23,17 +22,26 @@ from shapae.errors import DataError
 from shapae.explainer.explanation import single
 from shapae.plots._results import check_explanation
 from shapae.utils.context import preserve_rng
+from shapae.utils.described import shorten
 
-# Width of a character of a name, in inches.
-CHARACTER = 0.105
+# Sizes of text in points: of names and labels of axes; of numbers beside bars; of remarks.
+NAME, NUMBER, REMARK = 11, 10, 9
+# Height of a line with a name, and margins around axes, in inches.
+LINE, MARGIN = 0.3, 0.4
+# Width of axes with bars or dots, without the names beside them, in inches.
+WIDTH = 5.5
+# Dots per inch of new figures, and the largest number of dots of a side: matplotlib draws 65 536 at most.
+DPI, MOST_DOTS = 150, 20_000
 # Largest number of characters of a name: matplotlib draws a name of 100 000 for minutes.
 LONGEST_LABEL = 120
+# Names of a list that are measured, the longest by their numbers of characters.
+MEASURED = 50
 # Colours of values that raise a score, and of those that lower it, which are those of shap.
 RAISES, LOWERS = "#ff0051", "#008bfb"
 
 
 class AxesPicture(Axes):
-    """Axes that a notebook shows as a picture in the last line of a cell."""
+    """Axes whose whole figure a notebook shows as a picture in the last line of a cell."""
 
     def _repr_png_(self) -> bytes:
         with BytesIO() as file:
@@ -41,18 +49,9 @@ class AxesPicture(Axes):
             return file.getvalue()
 
 
-class FigurePicture(Figure):
-    """Figure of several axes that a notebook shows as a picture in the last line of a cell."""
-
-    def _repr_png_(self) -> bytes:
-        with BytesIO() as file:
-            self.savefig(file, format="png")
-            return file.getvalue()
-
-
 def new_figure(width: float, height: float) -> Figure:
     """Create an empty figure of this size in inches, unknown to pyplot."""
-    figure = FigurePicture(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=min(DPI, MOST_DOTS / max(width, height)), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -66,11 +65,20 @@ def parent_figure(ax: Axes) -> Figure:
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """Create axes on a new figure of this size in inches, unknown to pyplot, unless ``ax`` is given."""
-    if ax is not None:
-        return ax
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.add_subplot(axes_class=AxesPicture)
+    return new_figure(width, height).add_subplot(axes_class=AxesPicture) if ax is None else ax
+
+
+def new_line_axes(ax: Axes | None, names: Sequence[str], *, lines_beside: int = 3, beside: float = 0) -> Axes:
+    """Create axes with a line for each name, unless ``ax`` is given.
+
+    Args:
+        ax: Axes to draw on; None for a new figure.
+        names: Names of the lines, of the size ``NAME``.
+        lines_beside: Number of lines of text above and below: labels, titles, legends.
+        beside: Width of all else beside the axes, in inches, such as a colour bar.
+    """
+    width = WIDTH + width_of(names, NAME) + beside + MARGIN
+    return new_axes(ax, width, LINE * (len(names) + lines_beside) + MARGIN)
 
 
 def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str], label: str = "") -> Axes:
@@ -79,9 +87,60 @@ def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str]
     return new_axes(ax, 0.3 * len(columns) + width_of(rows) + 1.5, height)
 
 
-def width_of(names: Sequence[str]) -> float:
-    """Estimate the width of the longest name, in inches."""
-    return CHARACTER * min(max(map(len, names), default=0), LONGEST_LABEL)
+def width_of(texts: Sequence[str], size: float | str = "medium") -> float:
+    """Measure the width of the widest text, in inches.
+
+    Args:
+        texts: Escaped texts, of one line or several each.
+        size: Size of the letters in points, or relative to that of matplotlib's settings.
+    """
+    font, lines = FontProperties(size=size), {line for text in texts for line in text.split("\n")}
+    renderer: Any = RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
+    longest = sorted(lines, key=len)[-MEASURED:]
+    pixels = [renderer.get_text_width_height_descent(line.replace(r"\$", "$"), font, False)[0] for line in longest]
+    return max(pixels, default=0) / DPI
+
+
+def wrap(text: str, inches: float, size: float | str = "medium") -> str:
+    """Break a text into lines that are at most so wide; a word that is wider is shortened in its middle.
+
+    Args:
+        text: Escaped text.
+        inches: Largest width of a line.
+        size: Size of the letters, see ``width_of``.
+    """
+    lines: list[str] = []
+    for word in text.split():
+        word = _narrow(word, inches, size)
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and width_of([longer], size) <= inches:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _narrow(word: str, inches: float, size: float | str) -> str:
+    plain = word.replace(r"\$", "$")
+    most = len(plain)
+    while most > 5 and width_of([plain], size) > inches:
+        most -= 1
+        plain = shorten(word.replace(r"\$", "$"), most)
+    return plain.replace("$", r"\$")
+
+
+def size_of(ax: Axes) -> tuple[float, float]:
+    """Measure the width and the height of ``ax``, in inches, once its names are placed."""
+    figure = parent_figure(ax)
+    if isinstance(ax, AxesPicture):  # on a figure of ours: the names take their room
+        figure.draw_without_rendering()
+    extent = ax.get_window_extent()
+    return extent.width / figure.dpi, extent.height / figure.dpi
+
+
+def label_x(ax: Axes, text: str, **options: Any) -> None:
+    """Write the label of the x axis, in lines that are as wide as the axes."""
+    ax.set_xlabel(wrap(text, size_of(ax)[0], NAME), fontsize=NAME, **options)
 
 
 def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:
@@ -137,29 +196,11 @@ def escape(name: str) -> str:
     return shorten(str(name), LONGEST_LABEL).replace("$", r"\$")
 
 
-def shorten(name: str, most: int = 28) -> str:
-    """Shorten a long name in its middle, so that names which differ at their ends stay different.
-
-    >>> shorten("a name that is longer than a label can be", 20)
-    'a name th…el can be'
-    """
-    half = (most - 1) // 2
-    return name if len(name) <= most else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - half :]}"
-
-
 def cluster_order(rows: NDArray[Any]) -> NDArray[Any]:
     """Compute an order of ``rows`` (n, d) in which similar rows are neighbours."""
     if len(rows) < 3:
         return np.arange(len(rows))
     return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
-
-
-def colors(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, str]:
-    """Assign a colour to each name, by the order of the names; shades of grey to controls."""
-    palette = [to_hex(each) for each in (*colormaps["tab10"].colors, *colormaps["Set2"].colors)]  # type: ignore[attr-defined]
-    greys = {name: str(0.4 + 0.3 * position / max(1, len(controls) - 1)) for position, name in enumerate(controls)}
-    others = [name for name in names if name not in greys]
-    return {name: palette[position % len(palette)] for position, name in enumerate(others)} | greys
 
 
 def relabel_bars(ax: Axes, values: dict[int, float]) -> None:

@@ -7,7 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError
-from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes
+from shapae.plots._colours import Ends
+from shapae.plots._figure import cluster_order, escape
+from shapae.plots._matrix import DARK, as_texts, draw_cells, print_cells
 from shapae.plots._results import Frame
 from shapae.utils.constraints import check_argument, check_optional
 
@@ -33,14 +35,9 @@ def draw(agreement: Any, *, label: str | None = None, ax: Axes | None = None) ->
     check_argument("agreement", agreement, Frame("a square table of numbers", width=len(agreement)))
     order = cluster_order(agreement.fillna(0).to_numpy())
     shown, names = agreement.to_numpy()[np.ix_(order, order)], [escape(name) for name in agreement.index[order]]
-    ax = new_axes(ax, 0.55 * len(order) + 3.5, 0.45 * len(order) + 2.5)
-    draw_matrix(ax, shown, (names, names), cmap="RdBu", vmin=-1, vmax=1)
-    for (row, column), number in np.ndenumerate(shown):
-        text = "" if np.isnan(number) else f"{number:.2f}".replace("-", "\N{MINUS SIGN}")
-        ax.text(
-            column, row, text, ha="center", va="center", fontsize=8, color="white" if abs(number) > 0.6 else "black"
-        )
-    add_colorbar(ax, label or "agreement")
+    colours: dict[str, Any] = {"signed": True, "ends": Ends(1.0, 1.0), "cell": (0.5, 0.36), "cmap": "PuOr"}
+    ax = draw_cells(ax, shown, (names, names), label=label or "agreement", **colours)
+    print_cells(ax, as_texts(shown, ".2f"), np.abs(shown) > DARK)
     return ax
 
 

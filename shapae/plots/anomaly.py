@@ -7,14 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from shapae.plots._figure import LOWERS, RAISES, escape, new_axes
+from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, width_of
 from shapae.plots._results import READINGS as COLUMNS
 from shapae.plots._results import Frame
+from shapae.plots._scales import written
 from shapae.utils.constraints import check_argument, check_arguments, check_optional
 from shapae.utils.kinds import OneOf
 
 # Left and right ends of the three columns of the picture, and the room for a number beside a bar.
-READINGS, ERRORS, CONTRIBUTIONS, NUMBER = (0.0, 1.0), (1.08, 1.5), (1.58, 2.1), 0.13
+READINGS, ERRORS, CONTRIBUTIONS, NUMBER = (0.0, 1.0), (1.08, 1.58), (1.64, 2.34), 0.2
 # Distance from the usual range, in half ranges, from which readings are on a logarithmic scale.
 FAR = 8.0
 STYLE: dict[str, Any] = {"va": "center", "fontsize": 9}
@@ -41,14 +42,15 @@ def draw(features: pd.DataFrame, *, title: str = "", units: str = "table", ax: A
     check_optional(ax=ax)
     check_argument("features", features, Frame(f"a DataFrame with the columns {', '.join(COLUMNS)}", COLUMNS))
     check_argument("units", units, OneOf("table", "model"))
-    ax = new_axes(ax, 11, 0.5 * len(features) + 1.5)
+    texts = zip(features.index, features["reading_text"], features["expected_text"], strict=True)
+    names = [escape(f"{name}\n{reading}, expected {expected}") for name, reading, expected in texts]
+    ax = new_axes(ax, 8 + width_of(names), 0.5 * len(features) + 1.5)
     places = np.arange(len(features))
     _draw_readings(ax, features, places)
     _draw_bars(ax, features["error"].to_numpy(np.float64), ERRORS, ["0.55"] * len(features))
     contributions = features["contribution"].to_numpy(np.float64)
     _draw_bars(ax, contributions, CONTRIBUTIONS, np.where(contributions >= 0, RAISES, LOWERS).tolist())
-    texts = zip(features.index, features["reading_text"], features["expected_text"], strict=True)
-    ax.set_yticks(places, [escape(f"{name}\n{reading}, expected {expected}") for name, reading, expected in texts])
+    ax.set_yticks(places, names)
     of_model = ", in the units of the model" if units == "model" else ""
     headings = {f"reading{of_model}": READINGS, "error": ERRORS, "contribution to the score": CONTRIBUTIONS}
     for text, ends in headings.items():
@@ -97,5 +99,5 @@ def _draw_bars(ax: Axes, numbers: NDArray[Any], ends: tuple[float, float], colou
     for place, number in enumerate(numbers):
         side = -1 if number < 0 else 1
         digits = ",.0f" if 100 <= abs(number) < 1e7 else ".2g"
-        text = f"{number:{digits}}".replace("-", "\N{MINUS SIGN}")
+        text = written(float(number), digits)
         ax.text(zero + scale * finite[place] + 0.015 * side, place, text, ha="left" if side > 0 else "right", **STYLE)

@@ -4,14 +4,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shapae.plots._figure import new_axes
+from shapae.plots._colours import PALETTE
+from shapae.plots._figure import escape, label_x, new_axes, width_of
+from shapae.plots._scales import legend_beside
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import shorten
 
 STYLES = {
-    "self influence": ("tab:blue", "-", 2.5),
-    "mean influence": ("tab:green", "-", 2.0),
-    "loss": ("tab:orange", "-", 1.5),
-    "best": ("0.6", ":", 1.5),
+    "self influence": (PALETTE[0], "-", 2.5),
+    "mean influence": (PALETTE[2], "-.", 2.0),
+    "loss": (PALETTE[1], "--", 2.0),
+    "best": ("0.5", ":", 2.0),
 }
 
 
@@ -27,13 +30,14 @@ def draw(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     check_arguments(curves=curves)
     check_optional(ax=ax)
-    ax = new_axes(ax, 5.5, 4.5)
+    areas = {name: np.trapezoid(curve, curves.index) for name, curve in curves.items()}
+    labels = {name: f"{escape(shorten(str(name)))}, area {area:.2f}" for name, area in areas.items()}
+    ax = new_axes(ax, 5.5 + width_of([*labels.values(), "random, area 0.50"], 9), 4.5)
     for name, curve in curves.items():
         colour, style, width = STYLES.get(str(name), (None, "-", 1.5))
-        area = np.trapezoid(curve, curves.index)
-        ax.plot(curves.index, curve, style, color=colour, linewidth=width, label=f"{name}, area {area:.2f}")
+        ax.plot(curves.index, curve, linestyle=style, color=colour, linewidth=width, label=labels[name])
     ax.plot([0, 1], [0, 1], color="0.8", linewidth=1, label="random, area 0.50", zorder=0)
-    ax.set(xlabel="fraction of the training rows checked", ylabel="fraction of the planted rows found")
-    ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    ax.legend(frameon=False, loc="lower right")
+    label_x(ax, "fraction of the training rows checked")
+    ax.set(ylabel="fraction of the planted rows found", xlim=(0, 1), ylim=(-0.02, 1.02))
+    legend_beside(ax, handlelength=3)
     return ax

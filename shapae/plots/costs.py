@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-from numpy.typing import NDArray
 
-from shapae.plots._figure import colors, escape, new_axes
+from shapae.plots._colours import styles
+from shapae.plots._figure import escape, label_x, new_axes, size_of, width_of, wrap
+from shapae.plots._scales import legend_beside, log_axis
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import shorten
 
 # Smallest error drawn: smaller errors, among them 0, have no useful place on a logarithmic axis.
 MIN_ERROR = 1e-3
-# Width and height of a letter, as fractions of the axes: large enough for axes of five inches by four.
-LETTER_WIDTH, LETTER_HEIGHT = 0.0185, 0.045
+# Lines of the two largest controls, which have no time.
+CONTROLS = (":", "--")
 
 
 def draw(
@@ -26,7 +27,7 @@ def draw(
     controls: Sequence[str] = (),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a dot for each backend, and a line for each control, which has no meaningful time.
+    """Draw a mark for each backend, and a line for each control, which has no meaningful time.
 
     Args:
         costs: Time and error: two columns of ``Comparison.table``.
@@ -40,55 +41,39 @@ def draw(
     """
     check_arguments(costs=costs, reference=reference, reference_error=reference_error, controls=controls)
     check_optional(ax=ax)
-    ax = new_axes(ax, 7, 5)
-    _scale(ax, costs.iloc[:, 0], costs.iloc[:, 1])
+    controls = [controls] if isinstance(controls, str) else [*controls]
+    names = {name: escape(shorten(name)) for name in costs.index}
+    ax = new_axes(ax, 5.5 + width_of([*names.values()], 9), 4.5)
     errors = costs.iloc[:, 1].clip(lower=MIN_ERROR)
-    for name in errors.index.intersection([*controls]):
-        ax.axhline(errors[name], color="grey", linestyle=":")
-        ax.annotate(escape(name), (0.01, errors[name]), xycoords=("axes fraction", "data"), va="bottom", color="grey")
+    _scale(ax, costs.iloc[:, 0], errors)
     if reference_error > MIN_ERROR:
-        ax.axhspan(MIN_ERROR / 2, reference_error, color="0.92", label=f"within the error of {escape(reference)}")
-        ax.legend(loc="lower left", frameon=False)
-    _draw_dots(ax, costs, errors, controls)
-    ax.set_xlabel(costs.columns[0])
-    ax.set_ylabel(f"relative error to {escape(reference)}, or {MIN_ERROR:g}")
-    ax.set_title("seconds against error: lower left is better")
+        within = f"within the error\nof {escape(shorten(reference))}"
+        ax.axhspan(MIN_ERROR / 2, reference_error, color="0.92", label=within, zorder=0)
+    style = styles(costs.index, controls)
+    for name in errors.sort_values().index:
+        mark, error = style[name], errors[name]
+        if name in controls:
+            line = CONTROLS[controls.index(name) % len(CONTROLS)]
+            ax.axhline(error, color=mark.color, linestyle=line, label=names[name], zorder=1)
+        else:
+            options: dict[str, Any] = {
+                "color": mark.color,
+                "marker": mark.marker,
+                "edgecolors": "black",
+                "linewidths": 0.5,
+            }
+            ax.scatter(costs.iloc[:, 0][name], error, s=55, **options, label=names[name], zorder=3)
+    legend_beside(ax)
+    label_x(ax, escape(str(costs.columns[0])))
+    ax.set_ylabel(wrap(f"relative error to {escape(shorten(reference))}, or {MIN_ERROR:g}", size_of(ax)[1]))
+    ax.set_title(wrap("seconds against error: lower left is better", size_of(ax)[0]))
     return ax
 
 
-def _scale(ax: Axes, seconds: pd.Series, errors: pd.Series) -> None:
-    """Set logarithmic axes, with room for names and readable numbers."""
-    ax.set(xscale="log", xlim=(seconds.min() / 3, 3 * seconds.max()))
-    ax.set(yscale="log", ylim=(MIN_ERROR / 2, 3 * float(np.nanmax([*errors, 1]))))
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _draw_dots(ax: Axes, costs: pd.DataFrame, errors: "pd.Series[float]", controls: Sequence[str]) -> None:
-    """Draw a dot and a name for each backend."""
-    colour = colors(costs.index, controls)
-    dots = pd.DataFrame({"x": costs.iloc[:, 0], "y": errors}).drop(index=[*controls], errors="ignore")
-    ax.scatter(dots["x"], dots["y"], color=[colour[name] for name in dots.index], zorder=3)
-    fractions = ax.transAxes.inverted().transform(ax.transData.transform(dots))
-    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "textcoords": "axes fraction"}
-    for name, dot, label in zip(dots.index, dots.to_numpy(), _label_positions(fractions, [*dots.index]), strict=True):
-        line: dict[str, Any] = {"arrowstyle": "-", "color": colour[name], "lw": 0.6}
-        ax.annotate(escape(name), tuple(dot), tuple(label), color=colour[name], arrowprops=line, **style)
-
-
-def _label_positions(dots: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
-    """Place the names near their dots without overlap: (n, 2), in fractions of the axes."""
-    boxes = [(x, y, 0.02) for x, y in dots]
-    for (x, y), name in zip(dots, names, strict=True):
-        width = LETTER_WIDTH * len(name)
-        candidates = [y + side * step * LETTER_HEIGHT for step in range(1, 12) for side in (1, -1)]
-        free = [
-            height
-            for height in candidates
-            if all(abs(x - u) > (width + w) / 2 or abs(height - v) > 0.8 * LETTER_HEIGHT for u, v, w in boxes)
-            and 0.02 < height < 0.98
-        ]
-        boxes.append((x, (free or candidates)[0], width))
-    return np.array([(x, y) for x, y, _ in boxes[len(dots) :]])
+def _scale(ax: Axes, seconds: "pd.Series[float]", errors: "pd.Series[float]") -> None:
+    """Set logarithmic axes, with room around the marks and readable numbers."""
+    times = (float(np.nanmin([*seconds, np.inf])) / 2, 2 * float(np.nanmax([*seconds, 0])))
+    heights = (MIN_ERROR / 2, 3 * float(np.nanmax([*errors, 1])))
+    ax.set(xscale="log", xlim=times, yscale="log", ylim=heights)
+    for axis, ends in ((ax.xaxis, times), (ax.yaxis, heights)):
+        log_axis(axis, *ends)

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.errors import DataError
-from shapae.plots._figure import escape, new_axes, pyplot_axes, width_of
+from shapae.plots._figure import escape, new_axes, pyplot_axes, size_of, width_of
 from shapae.plots._latents import DOWN, UP, Report
 from shapae.plots._results import check_has
+from shapae.plots._scales import label_scaled
 from shapae.utils.constraints import check_arguments, check_optional
 
 
@@ -41,7 +42,7 @@ def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | N
     name = str(table.index.get_level_values("unit")[0])
     table = table.droplevel(["unit", "direction"]).sort_values("importance", ascending=False)
     names, count = [escape(feature) for feature in table.index], len(table)
-    ax = new_axes(ax, 4.8 + width_of(names), 0.3 * count + 2)
+    ax = new_axes(ax, 5 + width_of(names), 0.3 * count + 2)
     sizes, moves, places = table["importance"].to_numpy(), table["moves"].to_numpy(), np.arange(count)
     errors = np.nan_to_num(table["importance_error"].to_numpy())
     has_moves = bool(np.isfinite(moves).all())
@@ -51,13 +52,16 @@ def draw(report: Report, unit: str | int, *, max_display: int = 20, ax: Axes | N
     ax.set_ylim(count - 0.4, -0.6)
     ax.set_yticks(places, names)
     ax.axvline(0, color="0.3", linewidth=0.8)
-    ax.set_xlabel(f"importance for {escape(name)}, with its direction")
+    inches = size_of(ax)[0]
+    label = f"importance for {escape(name)}, with its direction"
+    label_scaled(ax.xaxis, label, float((np.abs(sizes) + errors).max()), inches=inches)
     if has_moves:
         with pyplot_axes(ax):
             upper = ax.twiny()
         upper.barh(places + shift, moves, height, color="0.6")
         _symmetric(upper, np.abs(moves))
-        upper.set_xlabel(f"change of the decoded feature (grey), 1 % to 99 % of {escape(name)}")
+        label = f"change of the decoded feature (grey), 1 % to 99 % of {escape(name)}"
+        label_scaled(upper.xaxis, label, float(np.abs(moves).max()), inches=inches)
     return ax
 
 

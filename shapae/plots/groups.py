@@ -1,6 +1,5 @@
 """Matrix of features and groups of rows: which features, in which group, in which direction."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +7,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.explainer.grouped_importance import GroupedImportance
-from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_matrix_axes
+from shapae.plots._figure import cluster_order, escape
+from shapae.plots._matrix import UNSURE, draw_cells, mark_unsure
 from shapae.plots._results import SIGNIFICANCE, check_grouped, choose_output
 from shapae.utils.constraints import check_arguments, check_optional
-
-# Part of the sizes of the means below the end of the colours: a single large mean would leave all others pale.
-SATURATED = 0.98
 
 
 def draw(
@@ -22,8 +19,8 @@ def draw(
     """Draw the mean value of each feature in each group, similar features side by side.
 
     Red features raise the output in the group, blue features lower it, compared with the background. A dot marks the
-    means that are within two standard errors of 0, and so may be chance. The colours end at the 98th percentile of all
-    |means|.
+    means that are within two standard errors of 0, and so may be chance. If a few means are far larger
+    than all others, the colours end at the 98th percentile of all |means|.
 
     Args:
         grouped: Result of ``Explainer.summarize(X, by=labels)``.
@@ -49,11 +46,8 @@ def draw(
     names = [escape(grouped.feature_names[feature]) for feature in features]
     labels = [f"{escape(label)} ({count})" for label, count in zip(grouped.labels, grouped.counts, strict=True)]
     title = f"mean SHAP value (impact on {escape(grouped.output_names[at])})"
-    ax = new_matrix_axes(ax, names, labels, title)
-    unsure = ~(np.abs(mean[features]) > SIGNIFICANCE * error[features])  # also where the error is not known
-    _draw_cells(ax, mean[features], unsure, names=(names, labels))
-    note = f"\N{BULLET} within {SIGNIFICANCE} standard errors of 0"
-    add_colorbar(ax, f"{title}\n{note}", extend="both")
+    ax = draw_cells(ax, mean[features], (names, labels), label=f"{title}\n{UNSURE}", signed=True)
+    mark_unsure(ax, ~(np.abs(mean[features]) > SIGNIFICANCE * error[features]))  # also where the error is not known
     return ax
 
 
@@ -61,13 +55,3 @@ def _rank(size: NDArray[Any]) -> NDArray[Any]:
     """Sort features by their best rank in any group, those of one rank by their largest size: (d, g) -> (d,)."""
     ranks = np.argsort(np.argsort(-size, axis=0, kind="stable"), axis=0)
     return np.lexsort((-size.max(axis=1), ranks.min(axis=1)))
-
-
-def _draw_cells(ax: Axes, mean: NDArray[Any], unsure: NDArray[Any], names: tuple[Sequence[str], Sequence[str]]) -> None:
-    """Draw a cell for each mean (d, g), in a colour for its sign and size; and a dot where it may be chance."""
-    size = np.abs(mean)
-    largest = float(np.quantile(size, SATURATED) or size.max()) or 1.0
-    draw_matrix(ax, mean, names, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    rows, columns = np.nonzero(unsure)
-    dark = size[rows, columns] > 0.6 * largest
-    ax.scatter(columns, rows, s=10, c=np.where(dark, "white", "black"), linewidths=0)

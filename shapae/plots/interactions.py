@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from shapae.explainer.interactions import Interactions
-from shapae.plots._figure import add_colorbar, draw_matrix, new_axes, width_of
+from shapae.plots._matrix import draw_cells
 from shapae.plots._pairs import ShownPairs
 from shapae.utils.constraints import check_arguments, check_optional
 
@@ -12,7 +12,8 @@ from shapae.utils.constraints import check_arguments, check_optional
 def draw(interactions: Interactions, *, row: int | None = None, max_display: int = 20, ax: Axes | None = None) -> Axes:
     """Draw the mean |interaction| of each pair of features, or the interactions of one row with their signs.
 
-    An interaction is the whole index, both halves together. Main effects, which are often far larger, are left out.
+    An interaction is the whole index, both halves together. Main effects, which are often far larger, are left out. If
+    a few interactions are far larger than all others, the colours end at the 98th percentile; the colour bar says so.
 
     Args:
         interactions: Result of ``Explainer.interactions``.
@@ -31,11 +32,7 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
     shown = ShownPairs.of(interactions, row, max_display)
     m = len(shown.names)
     pairs = np.ma.masked_array(shown.size if row is None else shown.mean, np.eye(m, dtype=bool))
-    largest = float(np.abs(pairs).max()) or 1.0
-    labels = width_of(shown.names)
-    ax = new_axes(ax, max(3, 0.3 * m) + labels + 1.5, max(2.5, 0.28 * m) + labels + 0.5)
+    label = "mean |interaction|" if row is None else f"interaction in row {row}"
+    ax = draw_cells(ax, pairs, (shown.names, shown.names), label=label, signed=row is not None)
     ax.set_facecolor("0.85")
-    cmap, smallest = ("magma_r", 0.0) if row is None else ("RdBu_r", -largest)
-    draw_matrix(ax, pairs, (shown.names, shown.names), cmap=cmap, vmin=smallest, vmax=largest)
-    add_colorbar(ax, "mean |interaction|" if row is None else f"interaction in row {row}")
     return ax

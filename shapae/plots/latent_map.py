@@ -7,8 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from shapae.errors import DataError, UnknownName
-from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_axes, width_of
+from shapae.plots._colours import Ends
+from shapae.plots._figure import cluster_order, escape, label_x
 from shapae.plots._latents import Report
+from shapae.plots._matrix import UNSURE, draw_cells, mark_unsure
 from shapae.plots._results import SIGNIFICANCE, check_has
 from shapae.utils.constraints import check_arguments, check_optional
 
@@ -46,14 +48,12 @@ def draw(report: Report, covariate: str | None = None, *, max_display: int = 30,
     columns, shown = shown.columns, shown.to_numpy()
     rows, groups = cluster_order(shown), cluster_order(shown.T)
     names = [escape(columns[group]) for group in groups]
-    ax = new_axes(ax, 0.35 * len(groups) + 2.8, max(2, 0.3 * len(rows)) + 0.8 + width_of(names))
-    largest = max(FAINT, float(np.abs(shown).max()))
     shown, unsure = shown[rows][:, groups], unsure[rows][:, groups]
-    draw_matrix(ax, shown, ([escape(units[row]) for row in rows], names), cmap="RdBu_r", vmin=-largest, vmax=largest)
-    for row, column in np.argwhere(unsure):
-        ax.text(column, row, "\N{MIDDLE DOT}", ha="center", va="center", fontsize=8)
-    ax.set_xlabel(escape(covariate))
-    add_colorbar(ax, "mean, in standard\ndeviations of the unit")
+    label = f"mean, in standard deviations of the unit\n{UNSURE}"
+    both = [escape(units[row]) for row in rows], names
+    ax = draw_cells(ax, shown, both, label=label, signed=True, ends=Ends.of(shown, least=FAINT))
+    mark_unsure(ax, unsure)
+    label_x(ax, escape(covariate))
     return ax
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from shapae.errors import DataError
 from shapae.explainer.importance import Importance
-from shapae.plots._figure import add_colorbar, cluster_order, draw_matrix, escape, new_matrix_axes
+from shapae.plots._figure import cluster_order, escape
+from shapae.plots._matrix import draw_cells
 from shapae.plots._results import check_explanation
 from shapae.utils.constraints import check_arguments, check_optional
 
@@ -18,6 +19,8 @@ def draw(
     explanation: shap.Explanation | Importance, *, max_display: int = 30, max_outputs: int = 30, ax: Axes | None = None
 ) -> Axes:
     """Draw the mean |value| of each feature for each output, similar features and similar outputs side by side.
+
+    If a few numbers are far larger than all others, the colours end at the 98th percentile; the colour bar says so.
 
     Args:
         explanation: Explanation or Importance of several outputs: latents, or reconstructed features.
@@ -40,11 +43,8 @@ def draw(
     size = size[np.ix_(features, outputs)]
     rows, columns = cluster_order(size), cluster_order(size.T)
     names = [escape(explanation.feature_names[j]) for j in features[rows]]
-    labels, title = [escape(explanation.output_names[k]) for k in outputs[columns]], "mean |SHAP value|"
-    ax = new_matrix_axes(ax, names, labels, title)
-    draw_matrix(ax, size[rows][:, columns], (names, labels), cmap="magma_r", vmin=0)
-    add_colorbar(ax, title)
-    return ax
+    labels = [escape(explanation.output_names[k]) for k in outputs[columns]]
+    return draw_cells(ax, size[rows][:, columns], (names, labels), label="mean |SHAP value|", signed=False)
 
 
 def _mean_abs(explanation: shap.Explanation | Importance) -> NDArray[Any]:

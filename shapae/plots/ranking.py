@@ -1,16 +1,22 @@
 """Matrix of the ranks of features in several methods."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from shapae.errors import DataError
-from shapae.plots._figure import add_colorbar, draw_matrix, escape, new_axes
-from shapae.plots._results import Frame
+from shapae.plots._colours import PALETTE, Ends
+from shapae.plots._figure import escape, size_of, wrap
+from shapae.plots._matrix import as_texts, draw_cells, print_cells
+from shapae.plots._results import SIGNIFICANCE, Frame
 from shapae.utils.constraints import MEMBERS, check_argument, check_arguments, check_optional
+
+# Colour of the bars beside the features of a cluster.
+CLUSTER = PALETTE[0]
 
 
 class Ranking(Protocol):
@@ -75,15 +81,13 @@ def draw(
     shown = (table / largest).loc[features].to_numpy()
     ranks = table.rank(ascending=False, method="min").loc[features].to_numpy()
     significant = np.full(shown.shape, True) if sure is None else sure.loc[features].to_numpy()
-    ax = new_axes(ax, 0.5 * table.shape[1] + 3.5, 0.28 * len(features) + 2.5)
     names = [escape(feature) for feature in features], [escape(column) for column in table.columns]
-    draw_matrix(ax, shown, names, cmap="magma_r", vmin=0, vmax=1)
-    for (row, column), rank in np.ndenumerate(ranks):
-        text = f"{rank:.0f}" if significant[row, column] else "\N{MIDDLE DOT}"
-        colour = "white" if shown[row, column] > 0.5 else "black"
-        ax.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    options: dict[str, Any] = {"signed": False, "ends": Ends(1.0, 1.0), "cell": (0.42, 0.28)}
+    ax = draw_cells(ax, shown, names, label="part of the method's largest", **options)
+    texts = np.where(significant, as_texts(ranks, ".0f"), "\N{MIDDLE DOT}")
+    print_cells(ax, texts, shown > 0.5)
     _mark_clusters(ax, [cluster_of.get(feature) for feature in features])
-    add_colorbar(ax, "part of the\nmethod's largest")
+    _add_legend(ax, dots=not significant.all())
     return ax
 
 
@@ -98,4 +102,18 @@ def _mark_clusters(ax: Axes, clusters: Sequence[str | None]) -> None:
     """Draw a bar at the left of the displayed features of each cluster."""
     for name in {name for name in clusters if name is not None}:
         rows = [row for row, other in enumerate(clusters) if other == name]
-        ax.plot([-0.5, -0.5], [rows[0] - 0.4, rows[-1] + 0.4], color="tab:blue", linewidth=5, clip_on=False)
+        ax.plot([-0.5, -0.5], [rows[0] - 0.4, rows[-1] + 0.4], color=CLUSTER, linewidth=5, clip_on=False)
+
+
+def _add_legend(ax: Axes, *, dots: bool) -> None:
+    """Explain the bars of clusters and the dots above the matrix, if there are any."""
+    inches = size_of(ax)[0] - 0.5
+    of_dots = f"not significant: within {SIGNIFICANCE} standard errors of 0, or below"
+    cluster = Line2D([], [], color=CLUSTER, linewidth=5, label=wrap("cluster of features", inches))
+    handles = [cluster] if ax.lines else []
+    if dots:
+        dot: dict[str, Any] = {"marker": ".", "markersize": 4, "color": "black", "linestyle": ""}
+        handles.append(Line2D([], [], **dot, label=wrap(of_dots, inches)))
+    if handles:
+        style: dict[str, Any] = {"frameon": False, "fontsize": 9, "borderaxespad": 0.2, "handlelength": 1.2}
+        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), **style)

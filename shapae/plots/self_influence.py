@@ -5,10 +5,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from shapae.plots._figure import colors, escape, new_axes, shorten
+from shapae.plots._colours import styles
+from shapae.plots._figure import NAME, escape, new_axes, size_of, width_of
 from shapae.plots._results import check_has, check_row_labels
+from shapae.plots._scales import label_scaled, legend_beside, log_axis
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import shorten
 
 # Number of labels in the legend.
 MOST_LABELS = 12
@@ -36,18 +40,28 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
     check_has(influence, "proponents", "an Influence", "shapae.influence(model, train, rows)")
     x, y = influence.losses, influence.self_influence
     check_row_labels(labels, len(x))
-    ax = new_axes(ax, 7, 5)
     kinds = np.full(len(x), "") if labels is None else np.array([str(each) for each in labels])
     counts = {kind: int((kinds == kind).sum()) for kind in dict.fromkeys(kinds.tolist())}
-    palette = colors(sorted(counts))
+    style, names = styles(sorted(counts)), {kind: escape(shorten(kind)) for kind in counts}
+    ax = new_axes(ax, 6 + (width_of([*names.values()], 9) if labels is not None else 0), 4.8)
     for kind in sorted(counts, key=lambda kind: -counts[kind]):  # rare ones on top
-        some = kinds == kind
-        ax.scatter(x[some], y[some], s=14, color=palette[kind], alpha=0.7, linewidths=0, label=escape(shorten(kind)))
-    ax.set(xscale=_scale(x), yscale=_scale(y), xlabel="loss", ylabel="self influence")
-    _name_largest(ax, influence, named)
+        some, mark = kinds == kind, style[kind]
+        marks: dict[str, Any] = {"color": mark.color, "marker": mark.marker, "s": 16, "alpha": 0.7, "linewidths": 0}
+        ax.scatter(x[some], y[some], **marks, label=names[kind])
     if labels is not None:
-        parts = (part[:MOST_LABELS] for part in ax.get_legend_handles_labels())
-        ax.legend(*parts, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_beside(ax, *ax.get_legend_handles_labels()[0][:MOST_LABELS])
+    across, down = size_of(ax)
+    for axis, set_scale, numbers, label, inches in (
+        (ax.xaxis, ax.set_xscale, x, "loss", across),
+        (ax.yaxis, ax.set_yscale, y, "self influence", down),
+    ):
+        if _is_logarithmic(numbers):
+            set_scale("log")
+            log_axis(axis, numbers.min(), numbers.max())
+            axis.set_label_text(label, fontsize=NAME)
+        else:
+            label_scaled(axis, label, float(np.abs(numbers).max()), inches=inches)
+    _name_largest(ax, influence, named)
     return ax
 
 
@@ -65,5 +79,5 @@ def _name_largest(ax: Axes, influence: Any, named: int) -> None:
             written.append((right, height))
 
 
-def _scale(numbers: Any) -> str:
-    return "log" if numbers.min() > 0 and numbers.max() > 10 * numbers.min() else "linear"
+def _is_logarithmic(numbers: NDArray[Any]) -> bool:
+    return bool(numbers.min() > 0 and numbers.max() > 10 * numbers.min())

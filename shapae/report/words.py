@@ -5,7 +5,7 @@ from unicodedata import category
 
 import numpy as np
 
-from shapae.plots._figure import shorten
+from shapae.utils.described import shorten
 
 # Largest number of characters of a name, and of a longer text such as the understanding of the model.
 LONGEST, LONGEST_TEXT = 60, 400

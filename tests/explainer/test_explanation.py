@@ -173,7 +173,8 @@ def test_arithmetic_gives_what_it_gives_on_a_plain_explanation(k, name, errors):
     whole = explanation(k, errors=errors)
     before = copy.deepcopy(whole)
     got, want = ARITHMETIC[name](whole), ARITHMETIC[name](plain(whole))
-    assert type(got) is shap.Explanation
+    assert isinstance(got, shap.Explanation)
+    assert not isinstance(got, Explanation)
     for part in ("values", "base_values", "data"):
         np.testing.assert_array_equal(getattr(got, part), getattr(want, part))
     assert_same(whole, before)

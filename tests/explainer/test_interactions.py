@@ -226,7 +226,7 @@ def test_the_top_pairs_are_those_with_the_largest_mean_size():
     np.testing.assert_allclose(table["standard_error"], np.sqrt((second**2).sum(axis=0))[largest] / 4)
     pairs = [("CD79A", "α"), ("CD79A", "x $"), ("α", "x $")]
     assert table.index.tolist() == [pairs[place] for place in largest]
-    assert repr(found).startswith("Interactions of 3 features in 4 rows\nlargest: ")
+    assert repr(found).startswith("Interactions of 3 features in 4 rows\n")
     assert " with ".join(table.index[0]) in repr(found)
 
 

@@ -55,6 +55,7 @@ EXEMPT = {
 }
 # Parameters of one function that have the name of another meaning.
 EXEMPT_HERE = {
+    "Explanation.cohorts.cohorts": "checked by shap",
     "Autoencoder.decode.latents": "a tensor",
     "Autoencoder.drawn.number": "for heads",
     "Autoencoder.noise": OWN,

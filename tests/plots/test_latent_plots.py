@@ -35,7 +35,7 @@ def test_the_cells_of_a_map_are_means_per_group_in_standard_deviations(report, c
     units, groups = texts(ax.get_yticklabels()), texts(ax.get_xticklabels())
     assert sorted(units) == sorted(UNITS)
     assert sorted(groups) == sorted({*labels})
-    dots = {tuple(map(int, text.get_position())) for text in ax.texts}
+    dots = {(round(x), round(y)) for x, y in ax.collections[0].get_offsets()}
     for row, column in np.ndindex(len(units), len(groups)):
         latent = report.latents[:, int(units[row].split()[1])]
         inside = latent[(labels == groups[column]).to_numpy()]
@@ -72,7 +72,9 @@ def test_the_cells_of_a_sweep_are_the_changes_and_the_circles_the_drives(report)
     positions = np.quantile(report.latents[:, 4], report.sweep(4).quantiles)
     assert texts(ax.get_xticklabels())[1].startswith("1 %\n")
     np.testing.assert_allclose(
-        [float(text.split("\n")[1]) for text in texts(ax.get_xticklabels())[1:]], positions, rtol=0.06
+        [float(text.split("\n")[1].replace("\N{MINUS SIGN}", "-")) for text in texts(ax.get_xticklabels())[1:]],
+        positions,
+        rtol=0.06,
     )
 
 

@@ -1,6 +1,6 @@
 """The result of ``explain_anomalies``: tables, sentences and pictures."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from shapae.analysis.anomalies.sentences import Fault, number, write_sentence
 from shapae.errors import WrongIndex
 from shapae.explainer.explanation import Explanation
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import Described
 from shapae.utils.kinds import Integer, written
 
 # Columns of the table that only groups have.
@@ -23,8 +24,8 @@ OF_GROUPS = ("member", "category", "expected_category")
 SHOWN = 5
 
 
-@dataclass(frozen=True, eq=False)
-class Anomalies:
+@dataclass(frozen=True, eq=False, repr=False)
+class Anomalies(Described):
     """Some rows with large reconstruction errors, in descending order of their scores, or the rows that were chosen.
 
     p is the number of features, or of groups and the features outside of groups.
@@ -58,13 +59,25 @@ class Anomalies:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
+        first, sentences, more = self._texts()
+        return "\n  ".join([first, *sentences, *more])
+
+    def _description(self) -> Sequence[str]:
+        first, sentences, more = self._texts()
+        return [first, *sentences, *more, "next: .table, .sentences(), .plot(place), .waterfall(place)"]
+
+    def _preview(self) -> pd.DataFrame:
+        return self.table
+
+    def _texts(self) -> tuple[str, list[str], list[str]]:
+        """Write the first line, the first sentences, and the number of others."""
         limit = "" if self.limit is None else f", {self.found} rows above {number(self.limit)}"
         noun = "anomaly" if len(self) == 1 else "anomalies"
         first = f"{len(self)} {noun}{limit}; the median score of normal rows is {number(self.median)}"
         more = [f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
         sentences = [self._sentence(place) for place in range(min(SHOWN, len(self)))]
-        return "\n  ".join([first, *sentences, *more])
+        return first, sentences, more
 
     @property
     def units(self) -> str:

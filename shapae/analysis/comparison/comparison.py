@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from torch import nn
 
 from shapae import plots
@@ -21,10 +21,11 @@ from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.heads.functions import HeadFunction
 from shapae.models.autoencoder import Autoencoder
-from shapae.plots._figure import new_figure
+from shapae.plots._figure import AxesPicture, escape, new_figure, width_of
 from shapae.tables.background import read_background
 from shapae.tables.table import Table, read_table
 from shapae.utils.constraints import CONSTRAINTS, check_arguments, check_optional
+from shapae.utils.described import Described, count, shorten
 from shapae.utils.kinds import Kind, Several
 from shapae.utils.progress import progress_bar
 
@@ -33,10 +34,12 @@ CONSTRAINTS["backends"] = Several(
 )
 CONTROLS = RANDOM, RANDOMIZED = "random values", "randomised weights"
 SECONDS, ERROR = "time (s)", "relative error (fraction)"
+# Width and height of a panel of a picture in inches, without a legend.
+PANEL = (5.5, 4.8)
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Described):
     """Evaluations of backends and of two controls: random values, and a model with randomized weights.
 
     Attributes:
@@ -60,6 +63,23 @@ class Comparison:
     deletion: pd.DataFrame
     insertion: pd.DataFrame
     reference_check: pd.DataFrame | None = None
+
+    def _description(self) -> Sequence[str]:
+        table = self.table
+        failed = table.index[table["error"] != ""]
+        ran = table.drop(index=[*failed, *CONTROLS], errors="ignore").sort_values(ERROR)
+        closest = [*zip(ran.index, ran[ERROR], ran[SECONDS], strict=True)][:5]
+        shape = " rows of ".join(map(str, np.shape(self.reference.data)))
+        return [
+            f"Comparison of {count(len(table.index.difference([*CONTROLS])), 'backend')} on {shape} features",
+            f"reference: {self.reference_name}, relative error {self.reference_error:.2g}",
+            *(f"{shorten(str(name))}: error {error:.2g}, {time:.2g} s" for name, error, time in closest),
+            f"failed: {', '.join(map(str, failed))}; see .table['error']" if len(failed) else "",
+            "next: .table, .best(budget=1), .agreement, .plot()",
+        ]
+
+    def _preview(self) -> pd.DataFrame:
+        return self.table
 
     @property
     def reference_error(self) -> float:
@@ -92,22 +112,36 @@ class Comparison:
             )
         return str(fast[ERROR].idxmin())
 
-    def plot(self) -> Figure:
+    def plot(self) -> Axes:
         """Draw the agreement, the cost, and the scores during the deletion and insertion of features.
 
         Returns:
-            A figure unknown to pyplot; nothing is shown or saved.
+            The Axes of the agreement. Its figure, ``.figure``, has the Axes of all four parts, in this order. Nothing
+            is shown or saved.
         """
-        figure = new_figure(15, 10)
-        axes = figure.subplots(2, 2)
-        plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0, 0])
-        axes[0, 0].set_title("who agrees with whom: 1.00 is best")
+        axes = _four_axes([escape(str(name)) for name in self.agreement])
         costs = self.table.loc[self.table["error"] == "", [SECONDS, ERROR]]
         reference: dict[str, Any] = {"reference": self.reference_name, "reference_error": self.reference_error}
-        plots.costs(costs, **reference, controls=CONTROLS, ax=axes[0, 1])
-        plots.curves(self.deletion, "removed", controls=CONTROLS, ax=axes[1, 0])
-        plots.curves(self.insertion, "put in place", controls=CONTROLS, ax=axes[1, 1])
-        return figure
+        plots.costs(costs, **reference, controls=CONTROLS, ax=axes[1])
+        plots.curves(self.deletion, "removed", controls=CONTROLS, ax=axes[2])
+        plots.curves(self.insertion, "put in place", controls=CONTROLS, ax=axes[3])
+        # The last one, because the others decide how large its cells are.
+        plots.agreement(self.agreement, label="rank correlation of the features, mean over rows", ax=axes[0])
+        axes[0].set_title("who agrees with whom: 1.00 is best")
+        return axes[0]
+
+
+def _four_axes(names: Sequence[str]) -> list[Axes]:
+    """Create four axes on a new figure, with room for a matrix of ``names`` and for the legends of the others."""
+    legend, matrix = width_of(names, 9) + PANEL[0] + 1, 0.5 * len(names) + width_of(names) + 2
+    heights = (max(PANEL[1], 0.36 * len(names) + width_of(names) + 1), PANEL[1])
+    widths = (max(matrix, legend), legend)
+    figure = new_figure(sum(widths), sum(heights))
+    grid = figure.add_gridspec(2, 2, width_ratios=widths, height_ratios=heights)
+    return [
+        figure.add_subplot(grid[0, 0], axes_class=AxesPicture),
+        *(figure.add_subplot(grid[each]) for each in ((0, 1), (1, 0), (1, 1))),
+    ]
 
 
 def compare(

@@ -17,14 +17,15 @@ from shapae.errors import DataError, UnknownName
 from shapae.explainer.files import load_result, save_result
 from shapae.tables.anndata import is_anndata
 from shapae.utils.constraints import check_arguments
+from shapae.utils.described import TABLE_LINES, Described, count, largest, made
 from shapae.utils.kinds import written
 from shapae.utils.optional import import_optional
 
 _ARRAYS = ("values", "self_influence", "scores", "losses", "places", "latents", "train_latents")
 
 
-@dataclass(frozen=True, eq=False)
-class Influence:
+@dataclass(frozen=True, eq=False, repr=False)
+class Influence(Described):
     """Influences of m training rows on the scores of n rows.
 
     Attributes:
@@ -58,14 +59,20 @@ class Influence:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, pd.Index(getattr(self, name)).to_numpy())
 
-    def __repr__(self) -> str:
+    def _description(self) -> Sequence[str]:
         n, m = self.values.shape
-        largest = np.argsort(-self.self_influence, kind="stable")[:3]
-        names = ", ".join(str(self.train_index[place]) for place in largest)
-        return (
-            f"Influence of {m} training rows on {n} rows, head {self.made_by.get('head')!r}, loss "
-            f"{self.made_by.get('loss')!r}\nlargest self influence: {names}"
-        )
+        loss = self.made_by.get("loss")
+        return [
+            f"Influence of {count(m, 'training row')} on {count(n, 'row')}",
+            ", ".join(filter(None, [made(self.made_by), f"loss {loss!r}" if loss else ""])),
+            f"largest self influence: {largest(self.train_index, self.self_influence, 3)}",
+            "next: .proponents(), .opponents(), .plot(row), .cleaning(planted)",
+        ]
+
+    def _preview(self) -> pd.DataFrame:
+        order = np.argsort(-self.self_influence, kind="stable")[:TABLE_LINES]
+        columns = {"self influence": self.self_influence[order], "loss": self.losses[order]}
+        return pd.DataFrame(columns, self.train_index[order])
 
     @property
     def row_index(self) -> pd.Index:

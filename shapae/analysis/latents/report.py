@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from shapae import plots
 from shapae.analysis.latents.activity import Activity
 from shapae.analysis.latents.causes import Causes
 from shapae.analysis.latents.decoding import Decoder
@@ -19,14 +21,15 @@ from shapae.analysis.latents.sweep import QUANTILES, Sweep, check_quantiles, pat
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.explainer.export import select_rows
 from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.described import TABLE_LINES, Described, count, made
 from shapae.utils.records import to_json
 
 # Number of features that a line of ``LatentReport.table`` names.
 NAMED = 3
 
 
-@dataclass(frozen=True, eq=False)
-class LatentReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class LatentReport(Described):
     """Report on m latent units over n rows of d features; made by ``shapae.latents``.
 
     Attributes:
@@ -56,15 +59,39 @@ class LatentReport:
     row_names: Any = None
     made_by: dict[str, Any] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
+    def _description(self) -> Sequence[str]:
         n, m = self.latents.shape
-        lines = [f"LatentReport on {m} units of {len(self.feature_names)} features, over {n} rows"]
+        shape = f"{count(m, 'unit')} of {count(len(self.feature_names), 'feature')}, over {count(n, 'row')}"
+        lines = [f"LatentReport on {shape}", made(self.made_by)]
         lines.append(f"active: {len(self.active)} of {m} ({self.activity.rule})")
-        for name, line in self.table.head(NAMED if self.active else 0).iterrows():
-            lines.append(f"{name}: up by {line['up'] or 'nothing'}; down by {line['down'] or 'nothing'}")
+        units = self.activity.order[: NAMED if self.active else 0]
+        both = (self._largest(side * self.drives.signed[:, units]) for side in (1, -1))
+        for unit, up, down in zip(units, *both, strict=True):
+            lines.append(f"{self.unit_names[unit]}: up by {up or 'nothing'}; down by {down or 'nothing'}")
         if isinstance(self.decoder, ModelError):
             lines.append("no sweeps: the decoder can't be used, see report.decoder")
-        return "\n  ".join(lines)
+        return [*lines, "next: .table, .top(), .drivers(unit), .sweep(unit), .plot()"]
+
+    def _preview(self) -> pd.DataFrame:
+        units = self.activity.order[:TABLE_LINES]
+        columns: dict[str, Any] = {"active": self.activity.active[units], "share": self.activity.share[units]}
+        columns |= {
+            "up": self._largest(self.drives.signed[:, units]),
+            "down": self._largest(-self.drives.signed[:, units]),
+        }
+        return pd.DataFrame(columns, [self.unit_names[unit] for unit in units])
+
+    def plot(self, *, max_display: int = 30, ax: Axes | None = None) -> Axes:
+        """Draw the importance of the features for the units; see ``shapae.plots.latents``.
+
+        Args:
+            max_display: Maximum number of features.
+            ax: Axes to draw on; None for a new figure.
+
+        Raises:
+            DataError: The model has a single latent unit: use ``shapae.plots.drives``.
+        """
+        return plots.latents(self.drives.importance, max_display=max_display, ax=ax)
 
     @property
     def active(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Results of a ranking: importances of all features by all methods, side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from shapae import plots
 from shapae.errors import UnknownName
 from shapae.utils.constraints import check_arguments
+from shapae.utils.described import TABLE_LINES, Described, count, largest
 
 # Maximum number of top features in the overlap of two methods; few features are limited to a third of them.
 TOP = 10
@@ -17,8 +18,8 @@ TOP = 10
 SIGNIFICANCE = 2
 
 
-@dataclass(frozen=True, eq=False)
-class GlobalRanking:
+@dataclass(frozen=True, eq=False, repr=False)
+class GlobalRanking(Described):
     """Importances of all features over all rows, by several methods.
 
     Attributes:
@@ -37,6 +38,23 @@ class GlobalRanking:
     together: pd.DataFrame | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
+
+    def _description(self) -> Sequence[str]:
+        p, q = self.raw.shape
+        rows, b = (self.made_by.get(name) for name in ("rows", "b"))
+        over = f", over {count(rows, 'row')}, {count(b, 'background row')}" if rows and b else ""
+        return [
+            f"GlobalRanking of {count(p, 'feature')} by {count(q, 'method')}{over}",
+            f"methods: {', '.join(map(str, self.raw.columns))}",
+            f"largest mean share: {largest(self.raw.index, self.table.mean(axis=1))}",
+            f"clusters of correlated features: {len(self.clusters)}" if self.clusters else "",
+            f"left out: {', '.join(self.left_out)}; see .left_out" if self.left_out else "",
+            "next: .table, .table_errors, .agreement, .plot(), .plot_agreement()",
+        ]
+
+    def _preview(self) -> pd.DataFrame:
+        table = self.table
+        return table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index[:TABLE_LINES]]
 
     @property
     def table(self) -> pd.DataFrame:

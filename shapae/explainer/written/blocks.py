@@ -1,6 +1,6 @@
 """Explanations in a folder, read block by block."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from shapae.explainer.written.arrays import to_explanation
 from shapae.explainer.written.parquet import ParquetFiles
 from shapae.explainer.written.zarr import ZarrFiles
 from shapae.utils.constraints import check_argument, check_arguments
+from shapae.utils.described import Described, count
 from shapae.utils.kinds import Integer
 from shapae.utils.memory import batches
 from shapae.utils.resumable import BlockFiles, finished_blocks, read_block, read_facts, read_manifest
@@ -22,7 +23,7 @@ from shapae.utils.resumable import BlockFiles, finished_blocks, read_block, read
 FORMATS = ["parquet", "zarr"]
 
 
-class ExplanationBlocks:
+class ExplanationBlocks(Described):
     """Explanations of many rows in a folder, block by block; the values of all rows are never held at once.
 
     Iterating over it, and ``blocks[0]``, reads explanations of blocks of rows. Each is compared with its checksum.
@@ -52,12 +53,18 @@ class ExplanationBlocks:
                 f"{folder} holds the blocks of other work than explanations: {error} is missing."
             ) from error
 
-    def __repr__(self) -> str:
+    def _description(self) -> Sequence[str]:
         blocks, missing = len(self), len(self.missing)
-        finished = f"{blocks - missing} of {blocks} blocks are finished" if missing else f"{blocks} blocks"
-        return (
-            f"ExplanationBlocks of {self.rows} rows of {len(self.feature_names)} features in {self.folder}: {finished}"
-        )
+        finished = f"{blocks - missing} of {count(blocks, 'block')} finished"
+        outputs = 1 if isinstance(self.output_names, str) else len(self.output_names)
+        shape = f"{count(self.rows, 'row')}, {count(len(self.feature_names), 'feature')}, {count(outputs, 'output')}"
+        folder = str(self.folder)
+        return [
+            f"ExplanationBlocks of {shape}",
+            f"in {folder if len(folder) < 80 else '...' + folder[-76:]}",
+            finished,
+            "next: blocks[0], for explanation in blocks, .explanation(), .importance()",
+        ]
 
     def __len__(self) -> int:
         return len(self.names)

@@ -166,7 +166,7 @@ def test_the_text_form_has_the_first_sentences(model):
     names = list("abcdef")
     table = pd.DataFrame(cases.table(30, seed=3), columns=names)
     anomalies = explain_anomalies(Explainer(model, table.iloc[:9]), table, 7)
-    lines = repr(anomalies).split("\n  ")
+    lines = str(anomalies).split("\n  ")
     assert lines[0] == f"7 anomalies; the median score of normal rows is {number(anomalies.median)}"
     assert lines[1:6] == anomalies.sentences()[:5]
     assert lines[6:] == ["and 2 more"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from joblib import parallel_config
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 from torch import nn
 
 import shapae
@@ -211,15 +212,17 @@ def test_the_model_and_the_process_are_left_as_they_were():
 
 
 def test_the_plot_shows_the_numbers(comparison):
-    figure = comparison.plot()
-    agreement, costs, deletion, insertion = figure.axes[:4]
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    ax = comparison.plot()
+    agreement, costs, deletion, insertion = ax.figure.axes[:4]
+    assert ax is agreement
+    assert ax._repr_png_().startswith(b"\x89PNG")
     assert plt.get_fignums() == []
     shown = [text.get_text() for text in agreement.get_yticklabels()]
     np.testing.assert_allclose(agreement.images[0].get_array(), comparison.agreement.loc[shown, shown])
-    dots = np.concatenate([dot.get_offsets() for dot in costs.collections])
-    want = comparison.table.loc[BACKENDS, ["time (s)", "relative error (fraction)"]]
-    np.testing.assert_allclose(dots, want.clip(lower=[0, 1e-3], axis=1))
+    want = comparison.table.loc[BACKENDS, ["time (s)", "relative error (fraction)"]].clip(lower=[0, 1e-3], axis=1)
+    assert sorted(dot.get_label() for dot in costs.collections) == sorted(BACKENDS)
+    for dot in costs.collections:
+        np.testing.assert_allclose(dot.get_offsets(), want.loc[[dot.get_label()]])
     for ax, curves in ((deletion, comparison.deletion), (insertion, comparison.insertion)):
         assert {line.get_label() for line in ax.lines} == {*comparison.table.index}
         for line in ax.lines:
@@ -229,11 +232,11 @@ def test_the_plot_shows_the_numbers(comparison):
 
 
 def test_a_backend_has_the_same_colour_in_all_panels(comparison):
-    _, costs, deletion, insertion = comparison.plot().axes[:4]
+    _, costs, deletion, insertion = comparison.plot().figure.axes[:4]
     lines = [{line.get_label(): line.get_color() for line in ax.lines} for ax in (deletion, insertion)]
     assert lines[0] == lines[1]
-    named = {text.get_text(): text.get_color() for text in costs.texts if text.get_text() in BACKENDS}
-    assert named == {name: lines[0][name] for name in BACKENDS}
+    dots = {dot.get_label(): to_hex(dot.get_facecolor()[0]) for dot in costs.collections}
+    assert dots == {name: to_hex(lines[0][name]) for name in BACKENDS}
 
 
 def test_shapae_compare_is_a_function_not_a_module():
