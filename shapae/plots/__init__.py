@@ -24,6 +24,7 @@ from shapae.plots.interactions import draw as interactions
 from shapae.plots.latent_map import draw as latent_map
 from shapae.plots.latents import draw as latents
 from shapae.plots.ranking import draw as ranking
+from shapae.plots.scatter import draw as scatter
 from shapae.plots.self_influence import draw as self_influence
 from shapae.plots.summary import draw as summary
 from shapae.plots.sweep import draw as sweep
@@ -45,6 +46,7 @@ __all__ = [
     "latent_map",
     "latents",
     "ranking",
+    "scatter",
     "self_influence",
     "summary",
     "sweep",

@@ -13,6 +13,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -157,6 +158,11 @@ def label_x(ax: Axes, text: str, **options: Any) -> None:
     ax.set_xlabel(wrap(text, size_of(ax)[0], NAME), fontsize=NAME, **options)
 
 
+def label_y(ax: Axes, text: str) -> None:
+    """Write the label of the y axis, in lines that are as long as the axes are high."""
+    ax.set_ylabel(wrap(text, size_of(ax)[1], NAME), fontsize=NAME)
+
+
 def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:
     """Draw a cell for each number, with the names of its row and its column.
 
@@ -172,10 +178,10 @@ def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Seq
     ax.set_xticks(range(len(columns)), columns, rotation=90)
 
 
-def add_colorbar(ax: Axes, label: str, **options: Any) -> None:
-    """Draw the colour bar of the last image on ``ax``, with options of matplotlib."""
+def add_colorbar(ax: Axes, label: str, *, image: Any = None, **options: Any) -> Colorbar:
+    """Draw the colour bar of an image, the last one on ``ax`` if it is None, with options of matplotlib."""
     with pyplot_axes(ax):
-        ax.figure.colorbar(ax.images[-1], ax=ax, label=label, **options)
+        return ax.figure.colorbar(image or ax.images[-1], ax=ax, label=label, **options)
 
 
 def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Explanation:
@@ -203,6 +209,25 @@ def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Ex
         raise DataError(f"the values have shape {shown.values.shape}. Choose at least one row and one feature to plot.")
     shown.feature_names = [escape(name) for name in shown.feature_names]
     return shown
+
+
+# Scores of the heads that shapae has a name for, by the name and the output.
+SCORES = {
+    "reconstruction_error": "{}, mean squared",
+    "feature_error": "squared error of {}",
+    "reconstruction": "reconstruction of {}",
+}
+
+
+def score_label(result: Any, output: str | None = None) -> str:
+    """Say which score a result explains: the output, and its meaning where the head has a name.
+
+    Args:
+        result: Explanation of one output, or a result with a record.
+        output: The output; None for the only one.
+    """
+    name, head = escape(output or result.output_names), getattr(result, "made_by", {}).get("head")
+    return SCORES.get(str(head).partition(":")[0], "{}").replace("{}", name)
 
 
 def escape(name: str) -> str:
@@ -233,20 +258,6 @@ def colors(names: Iterable[str], controls: Collection[str] = ()) -> dict[str, st
     greys = {name: str(0.4 + 0.3 * position / max(1, len(controls) - 1)) for position, name in enumerate(controls)}
     others = [name for name in names if name not in greys]
     return {name: palette[position % len(palette)] for position, name in enumerate(others)} | greys
-
-
-def relabel_bars(ax: Axes, values: dict[int, float]) -> None:
-    """Print the number of each bar with three significant digits; shap prints two decimals, "+0" for small values.
-
-    Args:
-        ax: Axes with shap's texts.
-        values: From the vertical position of each bar to its value.
-    """
-    for text in ax.texts:
-        number = f"{values[round(text.get_position()[1])]:+.3g}".replace("-", "\N{MINUS SIGN}")
-        if text.get_horizontalalignment() == "center":  # inside a bar, which has room for "+0.00"
-            text.set_fontsize(float(text.get_fontsize()) * min(1, 5 / len(number)))
-        text.set_text(number)
 
 
 @contextmanager

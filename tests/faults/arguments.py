@@ -48,7 +48,7 @@ EXEMPT = {
     **dict.fromkeys(("X", "background", "rows", "train", "normal", "adata", "covariates", "detector"), TABLE),
     **dict.fromkeys(("model", "head", "backend", "backends", "loss", "preprocess", "make"), OWN),
     **dict.fromkeys(("encode", "decode", "reconstruct", "latent_distribution"), OWN),
-    **dict.fromkeys(("by", "against", "labels", "train_labels", "planted", "weights", "covariate"), OWN),
+    **dict.fromkeys(("by", "against", "labels", "train_labels", "planted", "weights", "covariate", "color"), OWN),
     **dict.fromkeys(("checkpoints", "learning_rates", "steps", "parameters", "methods", "gene_sets", "quantiles"), OWN),
     **dict.fromkeys(("explainer", "explanation", "influence", "report", "interactions", "grouped", "agreement"), OWN),
     **dict.fromkeys(("bins", "place", "q", "axis", "variance", "function", "changes", "args", "kwargs"), OWN),
