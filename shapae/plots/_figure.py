@@ -145,12 +145,16 @@ def _narrow(word: str, inches: float, size: float | str) -> str:
 
 
 def size_of(ax: Axes) -> tuple[float, float]:
-    """Measure the width and the height of ``ax``, in inches, once its names are placed."""
-    figure = parent_figure(ax)
-    if isinstance(ax, AxesPicture):  # on a figure of ours: the names take their room
-        figure.draw_without_rendering()
+    """Measure the width and the height of ``ax``, in inches, once its names are placed: they take their room first."""
+    if isinstance(ax, AxesPicture) and (engine := parent_figure(ax).get_layout_engine()):  # on a figure of ours
+        engine.execute(parent_figure(ax))
+    return inches_of(ax)
+
+
+def inches_of(ax: Axes) -> tuple[float, float]:
+    """Measure the width and the height of ``ax``, in inches, as ``size_of`` left it."""
     extent = ax.get_window_extent()
-    return extent.width / figure.dpi, extent.height / figure.dpi
+    return extent.width / parent_figure(ax).dpi, extent.height / parent_figure(ax).dpi
 
 
 def label_x(ax: Axes, text: str, **options: Any) -> None:
@@ -226,7 +230,10 @@ def score_label(result: Any, output: str | None = None) -> str:
         result: Explanation of one output, or a result with a record.
         output: The output; None for the only one.
     """
-    name, head = escape(output or result.output_names), getattr(result, "made_by", {}).get("head")
+    name, head = (
+        escape(output or result.output_names or "the model's output"),
+        getattr(result, "made_by", {}).get("head"),
+    )
     return SCORES.get(str(head).partition(":")[0], "{}").replace("{}", name)
 
 

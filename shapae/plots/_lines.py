@@ -8,7 +8,7 @@ import shap
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from shapae.plots._figure import NAME, REMARK, escape, width_of
+from shapae.plots._figure import NAME, REMARK, escape
 from shapae.plots._numbers import number
 
 # Colour of what is beside the point: numbers of the row, remarks, lines of the grid.
@@ -46,16 +46,16 @@ def name_lines(ax: Axes, names: Sequence[str], numbers: Sequence[str] = ()) -> N
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0, pad=GAP * 72)
     ax.spines[["top", "right", "left"]].set_visible(False)
-    for line, (name, reading) in enumerate(zip(names, numbers, strict=False)):
-        if reading:
+    for label, reading in zip(ax.get_yticklabels(), numbers, strict=False):
+        if reading:  # beside the name, wherever the layout moves it
             ax.annotate(
                 f"{reading} =",
-                (0, line),
-                (-72 * (width_of([name], NAME) + 2 * GAP), 0),
-                xycoords=("axes fraction", "data"),
+                (0, 0.5),
+                (-72 * GAP, 0),
+                xycoords=label,
                 textcoords="offset points",
                 ha="right",
-                va="center_baseline",
+                va="center",
                 fontsize=NAME,
                 color=GREY,
                 annotation_clip=False,

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import Formatter, MaxNLocator
 
-from shapae.plots._figure import NUMBER, size_of
+from shapae.plots._figure import NUMBER, inches_of
 
 # Place of a text in units of the data, and the inches that it takes to the left and to the right of the place.
 Taken: TypeAlias = tuple[float, float, float]
@@ -58,16 +58,20 @@ class Numbers(Formatter):
     """Labels of ticks that are complete by themselves: without an offset or a power of ten at the end of the axis."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        """Write the number of a tick."""
-        step = float(np.diff(self.locs).min()) if len(self.locs) > 1 else abs(x)
-        if abs(x) < step / 1e6:
-            return "0"
-        return number(x, digits_apart(x, step) + 1, beside=float(np.abs(self.locs).max(initial=abs(x))))
+        """Write a single number, as under the pointer."""
+        return number(x)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Write the numbers of all ticks, with the digits that tell them apart."""
+        ticks = np.asarray(values, dtype=np.float64)
+        step, size = float(np.diff(ticks).min(initial=np.inf)), float(np.abs(ticks).max(initial=0))
+        rounded = np.where(np.abs(ticks) < step / 1e6, 0, ticks) if np.isfinite(step) else ticks
+        return [number(tick, digits_apart(tick, step) + 1, beside=size) for tick in rounded.tolist()]
 
 
 def number_ticks(ax: Axes, axis: Literal["x", "y"] = "x") -> None:
     """Place as many ticks on an axis as their labels have room for."""
-    ticks = int(np.clip(size_of(ax)[0] / TICK, 1, 7)) if axis == "x" else 6
+    ticks = int(np.clip(inches_of(ax)[0] / TICK, 1, 7)) if axis == "x" else 6
     side = ax.xaxis if axis == "x" else ax.yaxis
     side.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     side.set_major_formatter(Numbers())

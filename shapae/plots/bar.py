@@ -16,11 +16,11 @@ from shapae.plots._figure import (
     RAISES,
     REMARK,
     escape,
+    inches_of,
     label_x,
     new_line_axes,
     printable,
     score_label,
-    size_of,
     width_of,
 )
 from shapae.plots._lines import GAP, largest, name_lines, readings, with_readings
@@ -130,7 +130,7 @@ def _draw_bars(
         options: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": NUMBER}
         ax.annotate(text, (end, line), ((1 if right else -1) * GAP * 72, 0), ha="left" if right else "right", **options)
     ends = [0, *(values - reach), *(values + reach)] if sign else [0, *(values + reach)]
-    low, high = limits(min(ends), max(ends), taken, size_of(ax)[0])
+    low, high = limits(min(ends), max(ends), taken, inches_of(ax)[0])
     ax.set_xlim(low if sign and min(ends) < 0 else 0, high)
     if sign:
         ax.axvline(0, color="0.2", linewidth=0.8)

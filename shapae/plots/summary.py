@@ -12,11 +12,11 @@ from shapae.plots._colors import clip_numbers, red_blue
 from shapae.plots._figure import (
     NAME,
     add_colorbar,
+    inches_of,
     label_x,
     new_line_axes,
     printable,
     score_label,
-    size_of,
 )
 from shapae.plots._lines import largest, name_lines, remark, rule_lines
 from shapae.plots._numbers import limits, number, number_ticks
@@ -86,7 +86,7 @@ def _draw_dots(ax: Axes, values: NDArray[np.float64], colors: NDArray[np.float64
         remark(ax, f"triangles: {beyond.sum()} of {beyond.size} points are beyond \N{PLUS-MINUS SIGN}{number(bound)}")
     edge = 2 * np.sqrt(DOT) / 72
     low, high = float(kept.min()), float(kept.max())
-    ax.set_xlim(*limits(min(low, 0), max(high, 0), [(low, edge, 0), (high, 0, edge)], size_of(ax)[0]))
+    ax.set_xlim(*limits(min(low, 0), max(high, 0), [(low, edge, 0), (high, 0, edge)], inches_of(ax)[0]))
 
 
 def _scatter(ax: Axes, x: Any, y: Any, colors: tuple[Any, Any] | None, marker: str) -> None:

@@ -16,11 +16,11 @@ from shapae.plots._figure import (
     NUMBER,
     RAISES,
     escape,
+    inches_of,
     label_x,
     new_line_axes,
     printable,
     score_label,
-    size_of,
     width_of,
     wrap,
 )
@@ -99,7 +99,7 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     label = f"SHAP value (impact on {score_label(shown)})"
     label_x(ax, label, labelpad=20)  # below the base value
     if (row := getattr(shown, "row_names", None)) is not None:
-        ax.set_title(wrap(f"row {escape(row)}", size_of(ax)[0], NAME), fontsize=NAME, pad=22)  # above the score
+        ax.set_title(wrap(f"row {escape(row)}", inches_of(ax)[0], NAME), fontsize=NAME, pad=22)  # above the score
     _draw_steps(ax, steps)
     return ax
 
@@ -116,7 +116,7 @@ def _rest(shown: shap.Explanation, base: float, values: NDArray[np.float64]) -> 
 
 def _draw_steps(ax: Axes, steps: Steps) -> None:
     """Draw an arrow for each step, with its number inside where there is room for it."""
-    width = size_of(ax)[0]
+    width = inches_of(ax)[0]
     numbers = [number(value, sign=True) for value in steps.values]
     marks = _marks(steps)
     inside = _place_numbers(ax, steps, numbers, marks, width)
