@@ -22,7 +22,7 @@ from shapae.explainer.record import describe_errors
 from shapae.tables.players import players
 from shapae.utils.constraints import check_arguments, check_optional
 
-_KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
+_KEPT = ("scores", "residual", "standard_errors", "background_errors", "used", "categories")
 
 
 class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type hints
@@ -48,6 +48,8 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         used: (n,). Number of background rows, or of samples, that each row took until it met a tolerance; None without
             a tolerance.
         row_names: n names of rows, as the index of a DataFrame; None if rows have numbers only.
+        categories: (n, d). Of groups of one-hot columns, the position of the row's column in its group; -1 for all
+            other features. None if there are no such groups.
     """
 
     _s: Any
@@ -67,6 +69,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         residual: NDArray[Any] | None = None,
         used: NDArray[Any] | None = None,
         row_names: Any = None,
+        categories: NDArray[Any] | None = None,
     ) -> None:
         super().__init__(values)
         self.output_dims = () if isinstance(output_names, str) else (values.ndim - 1,)
@@ -79,7 +82,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
         for noun, names in (("feature_names", feature_names), ("output_names", output_names)):
             parts[noun] = names if isinstance(names, str) else list(names)
         parts["row_names"] = row_names if np.ndim(row_names) == 0 else pd.Index(row_names).to_numpy()
-        self._s = SimpleNamespace(**parts, used=used)
+        self._s = SimpleNamespace(**parts, used=used, categories=categories)
 
     @property
     def scores(self) -> Any:
@@ -114,6 +117,14 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
     def row_names(self) -> Any:
         """(n,): names of the rows, as the index of a DataFrame; None if rows have numbers only."""
         return self._s.row_names
+
+    @property
+    def categories(self) -> Any:
+        """(n, d): the active column of each group of one-hot columns, -1 for other features; None without such groups.
+
+        Positions are those in ``made_by["groups"]``.
+        """
+        return self._s.categories
 
     def output(self, name: str) -> "Explanation":
         """Select one output.
@@ -159,6 +170,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             self.base_values,
             by.means(self.data, axis),
             feature_names=by.names,
+            categories=by.categories(self.data),
             residual=self.residual + self.values.sum(axis=axis) - values.sum(axis=axis),
             made_by=self.made_by | {"groups": {str(name): list(members) for name, members in groups.items()}},
             **{name: getattr(self, name) for name in ("output_names", "scores", "used", "row_names")},
@@ -192,7 +204,7 @@ class Explanation(shap.Explanation):  # type: ignore[misc]  # shap has no type h
             data=self.data,
             output_names=by.names,
             made_by=self.made_by | {"output groups": {str(name): list(members) for name, members in groups.items()}},
-            **{name: getattr(self, name) for name in ("feature_names", "used", "row_names")},
+            **{name: getattr(self, name) for name in ("feature_names", "used", "row_names", "categories")},
             **sums,
         )
 

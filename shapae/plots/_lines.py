@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shapae.plots._figure import NAME, REMARK, escape
 from shapae.plots._numbers import number
+from shapae.tables.players import category_names
 
 # Colour of what is beside the point: numbers of the row, remarks, lines of the grid.
 GREY = "0.4"
@@ -17,12 +18,18 @@ GREY = "0.4"
 GAP = 0.06
 
 
-def readings(shown: shap.Explanation) -> list[str]:
+def readings(row: shap.Explanation) -> list[str]:
     """Write the number, or the category, of each feature of a single row; nothing where it is not known."""
-    known = shown.display_data if shown.display_data is not None else shown.data
-    if known is None or np.ndim(known) != 1:
-        return [""] * len(shown.values)
-    return [number(float(each)) if _is_number(each) else escape(each) for each in known]
+    known = row.display_data if row.display_data is not None else row.data
+    if np.shape(known) != np.shape(row.values):
+        return [""] * len(row.values)
+    written = [number(float(each)) if _is_number(each) else escape(each) for each in known]
+    codes = getattr(row, "categories", None)
+    if codes is None:
+        return written
+    for place in np.flatnonzero(codes >= 0).tolist():
+        written[place] = escape(category_names(row.made_by["groups"][row.feature_names[place]])[codes[place]])
+    return written
 
 
 def _is_number(given: Any) -> bool:

@@ -64,13 +64,16 @@ def draw(
     if isinstance(explanation, Importance):
         return _draw_importance(explanation, output, max_display, ax)
     check_explanation(explanation, "an Explanation or an Importance")
-    shown = printable(select_output(explanation, output))
-    return _draw_row(shown, max_display, ax) if shown.values.ndim == 1 else _draw_rows(shown, max_display, ax)
+    selected = select_output(explanation, output)
+    shown = printable(selected)
+    if shown.values.ndim == 1:
+        return _draw_row(shown, readings(selected), max_display, ax)
+    return _draw_rows(shown, max_display, ax)
 
 
-def _draw_row(shown: shap.Explanation, most: int, ax: Axes | None) -> Axes:
+def _draw_row(shown: shap.Explanation, texts: Sequence[str], most: int, ax: Axes | None) -> Axes:
     """Draw the values of a single row, and the numbers of the row beside the names."""
-    order, texts = largest(shown.values, most), readings(shown)
+    order = largest(shown.values, most)
     names, numbers = [shown.feature_names[j] for j in order], [texts[j] for j in order]
     ax = new_line_axes(ax, with_readings(names, numbers))
     name_lines(ax, names, numbers)

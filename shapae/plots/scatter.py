@@ -11,6 +11,7 @@ from shapae.errors import DataError
 from shapae.plots._colors import MARKERS, MISSING, PALETTE, find_feature, read_color, red_blue
 from shapae.plots._figure import (
     NAME,
+    NUMBER,
     REMARK,
     WIDTH,
     add_colorbar,
@@ -26,6 +27,7 @@ from shapae.plots._figure import (
 )
 from shapae.plots._lines import remark
 from shapae.plots._numbers import Numbers, number_ticks
+from shapae.tables.players import category_names
 from shapae.utils.constraints import check_arguments, check_optional
 
 # Height of the axes in inches, and area of a dot in square points.
@@ -63,25 +65,31 @@ def draw(explanation: shap.Explanation, feature: str | int, *, color: Any = None
         raise DataError("the explanation has no data, so that there is nothing to draw the values against.")
     names = [str(name) for name in explanation.feature_names]
     at = find_feature(feature, names)
-    groups = None if color is None else read_color(color, explanation, names)
-    dots = pd.DataFrame({"x": shown.data[:, at], "y": shown.values[:, at]}, dtype=np.float64)
-    dots["color"] = groups
-    legend = [] if groups is None or groups.dtype.kind == "f" else _largest_groups(groups)
-    own = new_axes(ax, WIDTH + 1.5 + width_of([*map(_printed, legend)], REMARK), HEIGHT + 1)
+    chosen = None if color is None else read_color(color, explanation, names)
+    groups = [] if chosen is None or chosen.dtype.kind == "f" else _largest_groups(chosen)
+    categories = _categories(explanation, names[at], at)
+    numbers = explanation.categories if categories else shown.data
+    dots = pd.DataFrame({"x": numbers[:, at], "y": shown.values[:, at]}, dtype=np.float64).assign(color=chosen)
+    width = WIDTH + 1.5 + width_of([*map(_printed, groups)], REMARK)
+    own = new_axes(ax, width, HEIGHT + 1 + width_of([*map(_printed, categories)], NUMBER))
     own.axhline(0, color="0.8", linewidth=0.8, zorder=-1)
     own.spines[["top", "right"]].set_visible(False)
-    if groups is None:
+    if chosen is None:
         own.scatter(dots["x"], dots["y"], DOT, color=PALETTE[0], linewidths=0)
-    elif groups.dtype.kind == "f":
-        _draw_numbers(own, dots, escape(color) if isinstance(color, str) else _name_of(color))
+    elif chosen.dtype.kind == "f":
+        _draw_numbers(own, dots, color if isinstance(color, str) else getattr(color, "name", None))
     else:
-        _draw_groups(own, dots, legend, beside=ax is None)
-    _label(own, dots, shown.feature_names[at], score_label(shown))
+        _draw_groups(own, dots, groups, beside=ax is None)
+    _mark(own, dots, categories)
+    label_x(own, shown.feature_names[at])
+    label_y(own, f"SHAP value (impact on {score_label(shown)})")
     return own
 
 
-def _name_of(color: Any) -> str:
-    return "" if getattr(color, "name", None) is None else escape(color.name)
+def _categories(explanation: Any, name: str, at: int) -> list[str]:
+    """Name the categories of a group of one-hot columns; all other features have none."""
+    codes = getattr(explanation, "categories", None)
+    return [] if codes is None or codes[0, at] < 0 else category_names(explanation.made_by["groups"][name])
 
 
 def _printed(label: Any) -> str:
@@ -96,13 +104,14 @@ def _largest_groups(labels: pd.Series) -> list[Any]:
     return [label for label in labels.cat.categories if label in few]
 
 
-def _draw_numbers(ax: Axes, dots: pd.DataFrame, name: str) -> None:
+def _draw_numbers(ax: Axes, dots: pd.DataFrame, name: Any) -> None:
     """Draw dots in the colours of numbers; grey where there is no number."""
     known = np.isfinite(dots["color"])
     _draw_rest(ax, dots[~known], "")
     some = dots[known]
     image = ax.scatter(some["x"], some["y"], DOT, some["color"], cmap=red_blue(), linewidths=0)
-    add_colorbar(ax, wrap(name, HEIGHT, NAME), image=image, format=Numbers(), aspect=40, pad=0.02)
+    label = "" if name is None else wrap(escape(name), HEIGHT, NAME)
+    add_colorbar(ax, label, image=image, format=Numbers(), aspect=40, pad=0.02)
 
 
 def _draw_groups(ax: Axes, dots: pd.DataFrame, groups: list[Any], *, beside: bool) -> None:
@@ -124,12 +133,13 @@ def _draw_rest(ax: Axes, dots: pd.DataFrame, label: str) -> None:
         ax.scatter(dots["x"], dots["y"], DOT, color=MISSING, marker="x", linewidths=0.7, label=label)
 
 
-def _label(ax: Axes, dots: pd.DataFrame, name: str, score: str) -> None:
-    """Name the axes, and say how many rows have no place on them."""
-    number_ticks(ax)
+def _mark(ax: Axes, dots: pd.DataFrame, categories: list[str]) -> None:
+    """Place the ticks, and say how many rows have no place on the axes."""
     number_ticks(ax, "y")
-    label_x(ax, name)
-    label_y(ax, f"SHAP value (impact on {score})")
+    if categories:
+        ax.set_xticks(range(len(categories)), [*map(_printed, categories)], rotation=90, fontsize=NUMBER)
+    else:
+        number_ticks(ax)
     lost = int((~np.isfinite(dots[["x", "y"]])).any(axis=1).sum())
     if lost:
         remark(ax, f"{lost} of {len(dots)} rows without a finite number are not drawn")

@@ -53,9 +53,9 @@ class Steps:
     base: float
 
     @classmethod
-    def of(cls, shown: shap.Explanation, most: int) -> "Steps":
+    def of(cls, shown: shap.Explanation, texts: Sequence[str], most: int) -> "Steps":
         """List the steps of a row: features, the sum of all others, and the part of the score that none has."""
-        values, texts = np.asarray(shown.values, dtype=np.float64), readings(shown)
+        values = np.asarray(shown.values, dtype=np.float64)
         order = largest(values, len(values))
         alone = order if len(order) <= most else order[: most - 1]
         lines = [(values[j], shown.feature_names[j], texts[j]) for j in alone]
@@ -92,7 +92,7 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     check_arguments(max_display=max_display)
     check_optional(ax=ax)
     shown = printable(explanation, ndim=1)
-    steps = Steps.of(shown, max_display)
+    steps = Steps.of(shown, readings(explanation), max_display)
     ax = new_line_axes(ax, with_readings(steps.names, steps.readings), lines_beside=5)
     name_lines(ax, steps.names, steps.readings)
     rule_lines(ax, len(steps.names))

@@ -176,6 +176,35 @@ def test_a_part_of_the_score_that_no_feature_has_is_grey():
     assert arrows(few)[0, 1] == pytest.approx(given.scores)
 
 
+@pytest.mark.parametrize("draw", [plots.waterfall, plots.bar])
+def test_a_one_hot_group_shows_its_category_and_a_number_its_number(draw):
+    given, groups = explanation(6), {"state $": ["state_idle", "state_run at $"], "x": ["a", "b"]}
+    data = np.tile([0, 1, 1.5, 2.5, 3, 4.0], (N, 1))
+    names = [*groups["state $"], "a", "b", "c", "d"]
+    parts = {name: getattr(given, name) for name in ("values", "base_values", "scores", "row_names")}
+    whole = Explanation(**parts, data=data, feature_names=names, output_names="error")
+    ax = draw(whole.grouped(groups)[1])
+    ax.figure.canvas.draw()
+    labels = {label.get_text(): label.get_window_extent() for label in ax.get_yticklabels()}
+    boxes_of = {text.get_text(): text.get_window_extent() for text in ax.texts if text.get_text().endswith("=")}
+    for name, reading in {r"state \$": r"run at \$ =", "x": "2 =", "c": "3 =", "d": "4 ="}.items():
+        assert abs((boxes_of[reading].y0 + boxes_of[reading].y1) - (labels[name].y0 + labels[name].y1)) < 4
+        assert boxes_of[reading].x1 < labels[name].x0 + 1
+
+
+def test_a_scatter_plot_of_a_one_hot_group_is_over_its_categories():
+    given, groups = explanation(2), {"state": ["state_idle", "state_run"]}
+    data = np.eye(2)[np.arange(N) % 2]
+    parts = {name: getattr(given, name) for name in ("values", "base_values", "scores")}
+    names = ["state_idle", "state_run", "c"]
+    parts["values"] = np.pad(parts["values"], ((0, 0), (0, 1)))
+    data = np.pad(data, ((0, 0), (0, 1)))
+    whole = Explanation(**parts, data=data, feature_names=names, output_names="error").grouped(groups)
+    ax = plots.scatter(whole, "state")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["idle", "run"]
+    np.testing.assert_allclose(points(ax), np.stack([np.arange(N) % 2, whole.values[:, 0]], axis=1))
+
+
 # Bar, summary and heatmap
 
 
