@@ -1,6 +1,6 @@
 """Plots: functions from an Explanation or a table, and an Axes, to the Axes; nothing is shown.
 
-``summary``, ``bar``, ``heatmap`` and ``scatter`` draw the Explanation of several rows; ``waterfall`` and ``bar`` draw one.
+``summary``, ``bar``, ``heatmap`` and ``scatter`` draw an Explanation of rows; ``waterfall`` and ``bar`` draw one row.
 ``bar`` and ``latents`` take an ``Importance`` as well, and ``groups`` takes averages over groups of rows. The plots of
 comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table, and two of them the result
 itself; ``interactions`` and ``interaction_network`` take interactions; ``anomaly`` takes the features of one anomaly;

@@ -22,8 +22,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
-from shapae.explainer.explanation import single
-from shapae.plots._results import check_explanation
+from shapae.plots._results import check_explanation, single
 from shapae.utils.context import preserve_rng
 
 # Sizes of text in points: of names and labels of axes; of numbers beside bars; of remarks.
