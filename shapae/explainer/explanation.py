@@ -23,7 +23,7 @@ from shapae.explainer.reporting import Reporting
 from shapae.tables.players import players
 from shapae.utils.constraints import check_arguments, check_optional
 
-_KEPT = ("scores", "residual", "standard_errors", "background_errors", "used")
+_KEPT = ("scores", "residual", "standard_errors", "background_errors", "used", "categories")
 
 
 class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: ignore[misc]  # shap has no type hints
@@ -49,6 +49,8 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
         used: (n,). Number of background rows, or of samples, that each row took until it met a tolerance; None without
             a tolerance.
         row_names: n names of rows, as the index of a DataFrame; None if rows have numbers only.
+        categories: (n, d). Of groups of one-hot columns, the position of the row's column in its group; -1 for all
+            other features. None if there are no such groups.
     """
 
     _s: Any
@@ -68,6 +70,7 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
         residual: NDArray[Any] | None = None,
         used: NDArray[Any] | None = None,
         row_names: Any = None,
+        categories: NDArray[Any] | None = None,
     ) -> None:
         super().__init__(values)
         self.output_dims = () if isinstance(output_names, str) else (values.ndim - 1,)
@@ -80,7 +83,7 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
         for noun, names in (("feature_names", feature_names), ("output_names", output_names)):
             parts[noun] = names if isinstance(names, str) else list(names)
         parts["row_names"] = row_names if np.ndim(row_names) == 0 else pd.Index(row_names).to_numpy()
-        self._s = SimpleNamespace(**parts, used=used)
+        self._s = SimpleNamespace(**parts, used=used, categories=categories)
 
     @property
     def scores(self) -> Any:
@@ -111,6 +114,14 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
     def row_names(self) -> Any:
         """(n,): names of the rows, as the index of a DataFrame; None if rows have numbers only."""
         return self._s.row_names
+
+    @property
+    def categories(self) -> Any:
+        """(n, d): the active column of each group of one-hot columns, -1 for other features; None without such groups.
+
+        Positions are those in ``made_by["groups"]``.
+        """
+        return self._s.categories
 
     def output(self, name: str) -> "Explanation":
         """Select one output.
@@ -156,6 +167,7 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
             self.base_values,
             by.means(self.data, axis),
             feature_names=by.names,
+            categories=by.categories(self.data),
             residual=self.residual + self.values.sum(axis=axis) - values.sum(axis=axis),
             made_by=self.made_by | {"groups": {str(name): list(members) for name, members in groups.items()}},
             **{name: getattr(self, name) for name in ("output_names", "scores", "used", "row_names")},
@@ -189,7 +201,7 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
             data=self.data,
             output_names=by.names,
             made_by=self.made_by | {"output groups": {str(name): list(members) for name, members in groups.items()}},
-            **{name: getattr(self, name) for name in ("feature_names", "used", "row_names")},
+            **{name: getattr(self, name) for name in ("feature_names", "used", "row_names", "categories")},
             **sums,
         )
 
@@ -329,22 +341,3 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
         """Compute a percentile, as in shap."""
         check_arguments(q=q)
         return self._plain().percentile(q, axis)
-
-
-def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:
-    """Check that ``explanation`` has one output, and return it.
-
-    Args:
-        explanation: Explanation of any number of outputs.
-        verb: The verb of the message, for what can't be done with several outputs.
-
-    Raises:
-        DataError: It has several outputs; a table of outputs would be taken for rows, or for interaction values.
-    """
-    if explanation.output_names is None or isinstance(explanation.output_names, str):
-        return explanation
-    names = list(explanation.output_names)
-    raise DataError(
-        f"can't {verb} {len(names)} outputs at once. Choose one, as in explanation.output({names[0]!r}), "
-        f"or see all outputs with shapae.plots.latents(explanation)."
-    )

@@ -20,7 +20,7 @@ AXES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("values", "standard_errors", "background_errors", "lower_bounds", "upper_bounds"), ("row", "feature", "output")
     ),
-    **dict.fromkeys(("data", "display_data"), ("row", "feature")),
+    **dict.fromkeys(("data", "display_data", "categories"), ("row", "feature")),
     **dict.fromkeys(("base_values", "scores", "residual"), ("row", "output")),
     **dict.fromkeys(("used", "row_names"), ("row",)),
     "feature_names": ("feature",),

@@ -22,13 +22,18 @@ def player_names(game: Game, features: list[str]) -> list[str]:
     return game.players.names if game.players else input_names(game.score, features, game.n_features)
 
 
-def player_data(game: Game, rows: TableStream) -> NDArray[Any]:
-    """Compute the inputs of the score for ``rows``, (n, d), or (n, m) latents; means over groups, (n, p)."""
+def input_data(game: Game, rows: TableStream) -> NDArray[Any]:
+    """Compute the inputs of the score for ``rows``: (n, d), or (n, m) latents."""
     score = game.score
     assert isinstance(score, Score)
     if score.source == "input":
-        data = np.asarray(rows.rows.tensor(score.original, "rows").cpu())
-    else:
-        with torch.no_grad():
-            data = torch.cat([score.inputs(rows[block]) for block in rows.rows.blocks()]).cpu().numpy()
+        return np.asarray(rows.rows.tensor(score.original, "rows").cpu())
+    with torch.no_grad():
+        blocks = [score.inputs(rows[block]) for block in rows.rows.blocks()]
+    return np.asarray(torch.cat(blocks).cpu())
+
+
+def player_data(game: Game, rows: TableStream) -> NDArray[Any]:
+    """Compute the inputs of the score for ``rows``, see ``input_data``; means over groups, (n, p)."""
+    data = input_data(game, rows)
     return game.players.means(data) if game.players else data

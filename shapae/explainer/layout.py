@@ -123,6 +123,20 @@ def _adds_up(values: Any, scores: Any, base: Any, residual: Any) -> bool:
 def _check_sums(parts: Parts) -> str | None:
     if parts.get("complete") and not adds_up(parts):
         return "score - base value - sum of values is not the residual"
+    return _check_categories(parts)
+
+
+def _check_categories(parts: Parts) -> str | None:
+    """Complain if a category is not the position of a feature in its group."""
+    categories, groups = parts.get("categories"), parts["made_by"].get("groups")
+    if categories is None:
+        return None
+    names = np.atleast_1d(parts["feature_names"]).tolist()
+    known = groups if isinstance(groups, dict) else {}
+    sizes = np.array([len(known[name]) if isinstance(known.get(name), list) else 0 for name in names])
+    columns = np.reshape(categories, (-1, len(names)))
+    if ((columns < -1) | (columns >= sizes)).any():
+        return "categories are not positions in the groups of made_by"
     return None
 
 
@@ -169,11 +183,12 @@ _AVERAGES = ("values", "sizes", "value_squares", "size_squares")
 LAYOUTS = {
     "explanation": Layout(
         "an explanation",
-        {name: AXES[name] for name in ("values", "standard_errors", "background_errors", "data")}
+        {name: AXES[name] for name in ("values", "standard_errors", "background_errors", "data", "categories")}
         | {name: AXES[name] for name in ("base_values", "scores", "residual", "used")},
         {**_FEATURES, "row": "row_names"},
-        ("standard_errors", "background_errors", "used", "row_names", "complete"),
+        ("standard_errors", "background_errors", "categories", "used", "row_names", "complete"),
         ("made_by", "complete"),
+        integers=("used", "categories"),
         selects=("row", "feature", "output"),
         check=_check_sums,
     ),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from shapae.backends.game import Game
 from shapae.explainer.attributions import Attributions
-from shapae.explainer.inputs import player_data, player_names
+from shapae.explainer.inputs import input_data, player_names
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
 
@@ -36,9 +36,11 @@ def as_explanation(
     parts = {name: getattr(attributions, name) for name in (*arrays, "standard_errors", "background_errors")}
     if len(outputs) == 1:
         parts = {name: array if array is None else array[..., 0] for name, array in parts.items()}
+    data, players = input_data(game, rows), game.players
     return Explanation(
         **parts,
-        data=player_data(game, rows),
+        data=players.means(data) if players else data,
+        categories=players.categories(data) if players else None,
         feature_names=player_names(game, names),
         output_names=outputs[0] if len(outputs) == 1 else outputs,
         used=attributions.used,

@@ -1,5 +1,6 @@
 """Plots: functions from an Explanation or a table, and an Axes, to the Axes; nothing is shown.
 
+``summary``, ``bar``, ``heatmap`` and ``scatter`` draw an Explanation of rows; ``waterfall`` and ``bar`` draw one row.
 ``bar`` and ``latents`` take an ``Importance`` as well, and ``groups`` takes averages over groups of rows. The plots of
 comparisons and rankings, ``agreement``, ``costs``, ``curves`` and ``ranking``, take a table, and two of them the result
 itself; ``interactions`` and ``interaction_network`` take interactions; ``anomaly`` takes the features of one anomaly;
@@ -24,6 +25,7 @@ from shapae.plots.interactions import draw as interactions
 from shapae.plots.latent_map import draw as latent_map
 from shapae.plots.latents import draw as latents
 from shapae.plots.ranking import draw as ranking
+from shapae.plots.scatter import draw as scatter
 from shapae.plots.self_influence import draw as self_influence
 from shapae.plots.summary import draw as summary
 from shapae.plots.sweep import draw as sweep
@@ -45,6 +47,7 @@ __all__ = [
     "latent_map",
     "latents",
     "ranking",
+    "scatter",
     "self_influence",
     "summary",
     "sweep",

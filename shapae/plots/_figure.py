@@ -12,6 +12,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
-from shapae.explainer.explanation import single
-from shapae.plots._results import check_explanation
+from shapae.plots._results import check_explanation, single
 from shapae.utils.context import preserve_rng
 from shapae.utils.described import shorten
 
@@ -130,17 +130,26 @@ def _narrow(word: str, inches: float, size: float | str) -> str:
 
 
 def size_of(ax: Axes) -> tuple[float, float]:
-    """Measure the width and the height of ``ax``, in inches, once its names are placed."""
-    figure = parent_figure(ax)
-    if isinstance(ax, AxesPicture):  # on a figure of ours: the names take their room
-        figure.draw_without_rendering()
+    """Measure the width and the height of ``ax``, in inches, once its names are placed: they take their room first."""
+    if isinstance(ax, AxesPicture) and (engine := parent_figure(ax).get_layout_engine()):  # on a figure of ours
+        engine.execute(parent_figure(ax))
+    return inches_of(ax)
+
+
+def inches_of(ax: Axes) -> tuple[float, float]:
+    """Measure the width and the height of ``ax``, in inches, as ``size_of`` left it."""
     extent = ax.get_window_extent()
-    return extent.width / figure.dpi, extent.height / figure.dpi
+    return extent.width / parent_figure(ax).dpi, extent.height / parent_figure(ax).dpi
 
 
 def label_x(ax: Axes, text: str, **options: Any) -> None:
     """Write the label of the x axis, in lines that are as wide as the axes."""
     ax.set_xlabel(wrap(text, size_of(ax)[0], NAME), fontsize=NAME, **options)
+
+
+def label_y(ax: Axes, text: str) -> None:
+    """Write the label of the y axis, in lines that are as long as the axes are high."""
+    ax.set_ylabel(wrap(text, size_of(ax)[1], NAME), fontsize=NAME)
 
 
 def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:
@@ -158,10 +167,10 @@ def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Seq
     ax.set_xticks(range(len(columns)), columns, rotation=90)
 
 
-def add_colorbar(ax: Axes, label: str, **options: Any) -> None:
-    """Draw the colour bar of the last image on ``ax``, with options of matplotlib."""
+def add_colorbar(ax: Axes, label: str, *, image: Any = None, **options: Any) -> Colorbar:
+    """Draw the colour bar of an image, the last one on ``ax`` if it is None, with options of matplotlib."""
     with pyplot_axes(ax):
-        ax.figure.colorbar(ax.images[-1], ax=ax, label=label, **options)
+        return ax.figure.colorbar(image or ax.images[-1], ax=ax, label=label, **options)
 
 
 def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Explanation:
@@ -191,6 +200,28 @@ def printable(explanation: shap.Explanation, ndim: int | None = None) -> shap.Ex
     return shown
 
 
+# Scores of the heads that shapae has a name for, by the name and the output.
+SCORES = {
+    "reconstruction_error": "{}, mean squared",
+    "feature_error": "squared error of {}",
+    "reconstruction": "reconstruction of {}",
+}
+
+
+def score_label(result: Any, output: str | None = None) -> str:
+    """Say which score a result explains: the output, and its meaning where the head has a name.
+
+    Args:
+        result: Explanation of one output, or a result with a record.
+        output: The output; None for the only one.
+    """
+    name, head = (
+        escape(output or result.output_names or "the model's output"),
+        getattr(result, "made_by", {}).get("head"),
+    )
+    return SCORES.get(str(head).partition(":")[0], "{}").replace("{}", name)
+
+
 def escape(name: str) -> str:
     """Escape a name, so that matplotlib prints it literally; a name that no picture has room for is shortened."""
     return shorten(str(name), LONGEST_LABEL).replace("$", r"\$")
@@ -201,20 +232,6 @@ def cluster_order(rows: NDArray[Any]) -> NDArray[Any]:
     if len(rows) < 3:
         return np.arange(len(rows))
     return np.asarray(leaves_list(linkage(pdist(rows), "average", optimal_ordering=True)))
-
-
-def relabel_bars(ax: Axes, values: dict[int, float]) -> None:
-    """Print the number of each bar with three significant digits; shap prints two decimals, "+0" for small values.
-
-    Args:
-        ax: Axes with shap's texts.
-        values: From the vertical position of each bar to its value.
-    """
-    for text in ax.texts:
-        number = f"{values[round(text.get_position()[1])]:+.3g}".replace("-", "\N{MINUS SIGN}")
-        if text.get_horizontalalignment() == "center":  # inside a bar, which has room for "+0.00"
-            text.set_fontsize(float(text.get_fontsize()) * min(1, 5 / len(number)))
-        text.set_text(number)
 
 
 @contextmanager

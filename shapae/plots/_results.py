@@ -171,3 +171,22 @@ def check_has(result: Any, attribute: str, takes: str, call: str) -> None:
     """
     if not hasattr(type(result), attribute):
         raise DataError(f"this plot takes {takes}, got {type(result).__name__}. It is the result of {call}.")
+
+
+def single(explanation: shap.Explanation, verb: str) -> shap.Explanation:
+    """Check that ``explanation`` has one output, and return it.
+
+    Args:
+        explanation: Explanation of any number of outputs.
+        verb: The verb of the message, for what can't be done with several outputs.
+
+    Raises:
+        DataError: It has several outputs; a table of outputs would be taken for rows, or for interaction values.
+    """
+    if explanation.output_names is None or isinstance(explanation.output_names, str):
+        return explanation
+    names = list(explanation.output_names)
+    raise DataError(
+        f"can't {verb} {len(names)} outputs at once. Choose one, as in explanation.output({names[0]!r}), "
+        f"or see all outputs with shapae.plots.latents(explanation)."
+    )

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,33 @@ class Players:
         sizes = np.bincount(self.members[1], minlength=len(self)).astype(data.dtype)
         sizes = sizes.reshape(-1, *[1] * (data.ndim - 1 - axis))
         return np.asarray(self.sums(data, axis) / sizes)
+
+    def categories(self, data: NDArray[Any]) -> NDArray[np.intp] | None:
+        """Find the active feature of players of one-hot columns, which hold 0 and 1 only and sum to 1 in each row.
+
+        Args:
+            data: (n, d), or (d,).
+
+        Returns:
+            (n, p), or (p,): positions among the features of the player; -1 for other players. None if there are none.
+        """
+        found = np.full((*data.shape[:-1], len(self)), -1, dtype=np.intp)
+        for player, features in enumerate(self.positions):
+            columns = data[..., list(features)]
+            if len(features) > 1 and ((columns == 0) | (columns == 1)).all() and (columns.sum(axis=-1) == 1).all():
+                found[..., player] = columns.argmax(axis=-1)
+        return found if (found >= 0).any() else None
+
+
+def category_names(members: Sequence[str]) -> list[str]:
+    """Shorten the names of one-hot columns by their common prefix, up to its last sign other than a letter or digit.
+
+    >>> category_names(["colour_red", "colour_blue"]), category_names(["red", "rose"])
+    (['red', 'blue'], ['red', 'rose'])
+    """
+    prefix = commonprefix([*members])
+    length = max((place + 1 for place, sign in enumerate(prefix) if not sign.isalnum()), default=0)
+    return [name[length:] or name for name in members]
 
 
 def players(groups: Groups, features: Sequence[str], *, disjoint: bool) -> Players:

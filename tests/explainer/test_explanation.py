@@ -9,7 +9,7 @@ import shap
 
 from shapae import Explanation
 from shapae.errors import DataError, UnknownName
-from shapae.explainer.explanation import single
+from shapae.plots._results import single
 from tests.explainer.explanations import (
     FEATURES,
     MASK,

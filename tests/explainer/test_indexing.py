@@ -19,7 +19,7 @@ ROWS = [f"cell {row}" for row in range(N)]
 NAMES = {"row": ROWS, "feature": FEATURES, "output": OUTPUTS}
 AXES = {
     **dict.fromkeys(("values", "standard_errors"), ("row", "feature", "output")),
-    **dict.fromkeys(("data", "display_data"), ("row", "feature")),
+    **dict.fromkeys(("data", "display_data", "categories"), ("row", "feature")),
     **dict.fromkeys(("base_values", "scores", "residual"), ("row", "output")),
     **dict.fromkeys(("used", "row_names"), ("row",)),
     "feature_names": ("feature",),

@@ -36,6 +36,7 @@ WRONG: dict[Any, list[Any]] = {
     kinds.Kind: [object(), 1.5j],
     kinds.Function: [5, "abs", int],
     kinds.Several: [{}, {"a": 1}, {"a"}, 1.5, [None], [["a"]], [b"a"], [True], np.eye(2), object()],
+    kinds.Output: [1.5, True, [0], {}, b"a", float("nan"), object(), HUGE],
     kinds.Label: [[0], {}, np.arange(2), torch.arange(2), True],
     Frame: [5, [1.0], np.eye(2), pd.DataFrame(), pd.DataFrame({"a": ["x"]})],
     Drawable: [5, "ax", matplotlib.figure.Figure(), [None]],
@@ -48,7 +49,7 @@ EXEMPT = {
     **dict.fromkeys(("X", "background", "rows", "train", "normal", "adata", "covariates", "detector"), TABLE),
     **dict.fromkeys(("model", "head", "backend", "backends", "loss", "preprocess", "make"), OWN),
     **dict.fromkeys(("encode", "decode", "reconstruct", "latent_distribution"), OWN),
-    **dict.fromkeys(("by", "against", "labels", "train_labels", "planted", "weights", "covariate"), OWN),
+    **dict.fromkeys(("by", "against", "labels", "train_labels", "planted", "weights", "covariate", "color"), OWN),
     **dict.fromkeys(("checkpoints", "learning_rates", "steps", "parameters", "methods", "gene_sets", "quantiles"), OWN),
     **dict.fromkeys(("explainer", "explanation", "influence", "report", "interactions", "grouped", "agreement"), OWN),
     **dict.fromkeys(("bins", "place", "q", "axis", "variance", "function", "changes", "args", "kwargs"), OWN),
@@ -145,7 +146,7 @@ class Untouched:
 
 
 # Valid arguments besides the wrong one.
-VALID = {"folder": "results", "path": "sets.gmt", "name": "deep", "unit": 0, "row": 0}
+VALID = {"folder": "results", "path": "sets.gmt", "name": "deep", "unit": 0, "row": 0, "feature": 0}
 VALID |= dict.fromkeys(("count", "k", "n", "most"), 3)
 VALID |= {"curves": pd.DataFrame({"one": [1.0]}), "costs": pd.DataFrame({"time": [1.0], "error": [2.0]})}
 VALID["features"] = pd.DataFrame([["1"] * len(READINGS)], columns=READINGS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shapae import Explainer
-from shapae.errors import DataError
+from shapae.errors import DataError, OutputError
 from shapae.explainer.explanation import Explanation
 
 GROUPS = {"first": ["b", "e"], "second": ["f", "a", "d"]}
@@ -51,6 +51,47 @@ def test_grouped_values_are_saved_and_loaded(model, rows, background, tmp_path):
     loaded = Explanation.load(got.save(tmp_path / "out"))
     np.testing.assert_array_equal(loaded.values, got.values)
     assert loaded.made_by["groups"] == GROUPS
+
+
+# Categories of one-hot columns
+
+
+def machines(n=12):
+    """A table of two readings and a state, and its groups: one of one-hot columns, and one of numbers."""
+    state = np.random.default_rng(1).integers(0, 3, n)
+    columns = {f"state_{name}": (state == place) * 1.0 for place, name in enumerate(("idle", "run", "stop"))}
+    readings = {name: np.random.default_rng(place).normal(size=n) for place, name in enumerate("abc")}
+    return pd.DataFrame(columns | readings), {"state": [*columns], "ab": ["a", "b"]}, state
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["sums", "players"])
+def test_categories_are_the_active_columns_of_one_hot_groups(whole, model, tmp_path):
+    table, groups, state = machines()
+    if whole:
+        got = Explainer(model, table[:5])(table).grouped(groups)
+    else:
+        got = Explainer(model, table[:5], groups=groups, backend="exact")(table)
+    np.testing.assert_array_equal(got.categories, np.stack([state, 0 * state - 1, 0 * state - 1], axis=1))
+    np.testing.assert_array_equal(got[[3, 1], "state"].categories, state[[3, 1]])
+    loaded = Explanation.load(got.save(tmp_path / "out"))
+    np.testing.assert_array_equal(loaded.categories, got.categories)
+    one = Explanation.load(got[3].save(tmp_path / "row"))
+    np.testing.assert_array_equal(one.categories, got.categories[3])
+
+
+def test_groups_of_numbers_have_no_categories(model, rows, background):
+    assert Explainer(model, named(background))(named(rows)).grouped(GROUPS).categories is None
+    table, groups, _ = machines()
+    table.loc[4, "state_run"] += 1  # no longer one active column in each row
+    assert Explainer(model, table[:5])(table).grouped(groups).categories is None
+
+
+def test_a_category_that_its_group_does_not_have_is_not_loaded(model, tmp_path):
+    table, groups, _ = machines()
+    got = Explainer(model, table[:5])(table).grouped(groups)
+    got.made_by["groups"] = {"state": ["state_idle"], "ab": ["a", "b"]}
+    with pytest.raises(OutputError, match="categories are not positions in the groups"):
+        got.save(tmp_path / "out")
 
 
 # Players
