@@ -320,7 +320,7 @@ def test_groups_have_their_dots_and_their_names_and_the_others_are_counted():
     assert len({*PALETTE}) == len(PALETTE)
 
 
-@pytest.mark.parametrize("color", [5, ["a"], object(), np.eye(N), {"a": 1}, [[1, 2]] * N, None], ids=str)
+@pytest.mark.parametrize("color", [5, ["a"], object(), np.eye(N), {"a": 1}, [[1, 2]] * N, None])
 def test_wrong_colours_are_refused(color):
     given, index = explanation(), [f"other {row}" for row in range(N)]
     color = pd.Series(range(N), index=index) if color is None else color
