@@ -15,6 +15,8 @@ PER_VALUE = {
     "standard_errors": "standard_error",
     "background_errors": "background_error",
 }
+# Arrays (n, d), in the same way.
+PER_FEATURE = {"data": "data", "categories": "category"}
 
 
 def to_arrays(explanation: Explanation) -> dict[str, NDArray[Any]]:
@@ -22,7 +24,14 @@ def to_arrays(explanation: Explanation) -> dict[str, NDArray[Any]]:
     parts = ExplanationArrays.of(explanation)
     arrays = {"values": parts.values, **parts.errors, "data": parts.data}
     arrays |= {name: getattr(parts, name) for name in PER_ROW}
-    return arrays if explanation.used is None else arrays | {"used": explanation.used}
+    if explanation.used is not None:
+        arrays["used"] = explanation.used
+    if explanation.made_by.get("groups"):  # in every block, also where no group is one of one-hot columns
+        none = np.full(parts.data.shape, -1, dtype=np.intp)
+        arrays["categories"] = (
+            none if explanation.categories is None else np.reshape(explanation.categories, none.shape)
+        )
+    return arrays
 
 
 def to_explanation(
@@ -36,6 +45,8 @@ def to_explanation(
     """Make an explanation of its arrays; ``output_names`` is a single name for an explanation without that axis."""
     several = (*PER_VALUE, *PER_ROW) if isinstance(output_names, str) else ()
     parts = {name: np.ascontiguousarray(each[..., 0] if name in several else each) for name, each in arrays.items()}
+    if (parts.get("categories", np.array(-1)) < 0).all():
+        parts.pop("categories", None)
     return Explanation(
         **parts, feature_names=feature_names, output_names=output_names, row_names=row_names, made_by=made_by
     )

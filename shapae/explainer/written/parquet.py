@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapae.explainer.export import PER_ROW
-from shapae.explainer.written.arrays import PER_VALUE
+from shapae.explainer.written.arrays import PER_FEATURE, PER_VALUE
 from shapae.utils.optional import import_optional
 from shapae.utils.resumable import Arrays, put_file
 
@@ -22,8 +22,8 @@ class ParquetFiles:
 
     A line is a row, for a head with several outputs a row and an output. Its columns are ``position``, the number of
     the row; ``row``, its name; ``output``; ``score``, ``base_value``, ``residual``, ``used``; and for each feature
-    ``value:<feature>``, ``standard_error:<feature>``, ``background_error:<feature>`` and ``data:<feature>``, as far as
-    they are known.
+    ``value:<feature>``, ``standard_error:<feature>``, ``background_error:<feature>``, ``data:<feature>`` and
+    ``category:<feature>``, as far as they are known.
 
     Args:
         features: d names.
@@ -58,12 +58,12 @@ class ParquetFiles:
         table = parquet.ParquetFile(folder / f"{block}{SUFFIX}").read()
         k = len(self._outputs)
         arrays = {name: table[column].to_numpy().reshape(-1, k) for name, column in COLUMNS.items()}
-        for name, prefix in (*PER_VALUE.items(), ("data", "data")):
+        for name, prefix in (PER_VALUE | PER_FEATURE).items():
             names = [f"{prefix}:{feature}" for feature in self._features]
             if names[0] in table.column_names:
                 stacked = np.stack([table[each].to_numpy() for each in names])
                 arrays[name] = np.ascontiguousarray(stacked.reshape(len(names), -1, k).transpose(1, 0, 2))
-        arrays["data"] = np.ascontiguousarray(arrays["data"][..., 0])
+        arrays |= {name: np.ascontiguousarray(arrays[name][..., 0]) for name in PER_FEATURE if name in arrays}
         return arrays | ({"used": table["used"].to_numpy()[::k]} if "used" in table.column_names else {})
 
 
@@ -85,5 +85,7 @@ def to_columns(arrays: Arrays, features: Sequence[str], outputs: Sequence[str]) 
         if name in arrays:
             by_feature = np.ascontiguousarray(arrays[name].transpose(1, 0, 2)).reshape(len(features), -1)
             yield from ((f"{prefix}:{feature}", column) for feature, column in zip(features, by_feature, strict=True))
-    data = np.repeat(np.ascontiguousarray(arrays["data"].T), k, axis=1)
-    yield from ((f"data:{feature}", column) for feature, column in zip(features, data, strict=True))
+    for name, prefix in PER_FEATURE.items():
+        if name in arrays:
+            by_feature = np.repeat(np.ascontiguousarray(arrays[name].T), k, axis=1)
+            yield from ((f"{prefix}:{feature}", column) for feature, column in zip(features, by_feature, strict=True))

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapae.explainer.export import PER_ROW
-from shapae.explainer.written.arrays import PER_VALUE
+from shapae.explainer.written.arrays import PER_FEATURE, PER_VALUE
 from shapae.utils.optional import import_optional
 from shapae.utils.resumable import Arrays, scratch_in
 
 STORE = "explanation.zarr"
 # Names of the axes of the arrays, as xarray reads them.
-AXES = {"data": ("row", "feature"), "used": ("row",)}
+AXES = {**dict.fromkeys(PER_FEATURE, ("row", "feature")), "used": ("row",)}
 ROW_AXES, VALUE_AXES = ("row", "output"), ("row", "feature", "output")
 KNOWN = {*AXES, *PER_ROW, *PER_VALUE}
 
@@ -37,7 +37,8 @@ class ZarrFiles:
         rows, chunk, store = self._blocks[block], str([*self._blocks].index(block)), folder / STORE
         paths = self._describe(folder, arrays)
         for name, array in arrays.items():
-            whole = zarr.open_array(store / name, mode="r+")
+            # A chunk of numbers that are all missing has a file, too.
+            whole = zarr.open_array(store / name, mode="r+", config={"write_empty_chunks": True})
             whole[rows] = array
             paths.append(store.joinpath(name, "c", chunk, *["0"] * (array.ndim - 1)))
         return paths

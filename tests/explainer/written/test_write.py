@@ -22,6 +22,7 @@ NAMES = [f"gene {column}" for column in range(cases.D)]
 X = pd.DataFrame(cases.table(23, seed=4), [f"cell {row}" for row in range(23)], NAMES)
 BACKGROUND = pd.DataFrame(cases.table(7, seed=5), columns=NAMES)
 ARRAYS = ("values", "base_values", "scores", "residual", "data", "standard_errors", "background_errors", "used")
+ARRAYS += ("categories",)
 FORMATS = ["parquet", "zarr"]
 
 
@@ -89,6 +90,17 @@ def test_blocks_have_the_bits_of_the_whole(format, settings, tmp_path):
 def test_any_table_is_written(rows, format, tmp_path):
     explain = explainer()
     check_equal(explain.write(rows, tmp_path / "out", format=format).explanation(), explain(rows))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_active_categories_are_written(format, tmp_path):
+    state = np.arange(23) % 3 * (np.arange(23) > 6)  # the first blocks have the first category only
+    rows = X.assign(**{name: (state == at) * 1.0 for at, name in enumerate(NAMES[:3])})
+    background = BACKGROUND.assign(**{name: [1.0 * (at == 0)] * 7 for at, name in enumerate(NAMES[:3])})
+    explain = shapae.Explainer(cases.build(cases.Question), background, groups={"state": NAMES[:3], "b": NAMES[3:5]})
+    written = explain.write(rows, tmp_path / "out", format=format)
+    np.testing.assert_array_equal(written.explanation().categories[:, 0], state)
+    check_equal(written.explanation(), explain(rows), rtol=1e-13)
 
 
 def test_a_model_in_float32_has_blocks_in_float32(tmp_path):
