@@ -238,7 +238,7 @@ def test_a_file_is_read_with_its_columns_kept_aside(model, tmp_path):
 
 def test_a_waterfall_shows_the_features_of_one_anomaly(anomalies):
     ax = anomalies.waterfall(1)
-    assert ax.get_xlabel() == "reconstruction error"
+    assert ax.get_xlabel() == "SHAP value (impact on reconstruction error, mean squared)"
     shown = [text.get_text() for text in ax.get_yticklabels()]
     assert any(name in label for name in NAMES for label in shown)
 
