@@ -99,7 +99,8 @@ def with_explainer(
 
         inputs = load_model(model, weights), load_background(background, rows, settings["seed"], row_names)
         explainer = Explainer(*inputs, **settings)
-        typer.echo(repr(explainer))
+        lines = repr(explainer).splitlines()
+        typer.echo("\n".join(line for line in lines if "next: " not in line))  # which is Python
         return report(explainer, rows)
 
     return explain_and_report

@@ -1,7 +1,7 @@
 """The command line in a process of its own, forked from one that has imported all packages: seconds are saved."""
 
 import atexit
-import multiprocessing
+import multiprocessing.process
 import os
 import sys
 import threading
@@ -39,6 +39,7 @@ def _command(arguments, folder, environment, streams):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    multiprocessing.process.ORIGINAL_DIR = str(folder)  # in which workers look for modules
     sys.argv = ["shapae", *arguments]
     try:
         main()

@@ -87,7 +87,7 @@ def test_alarms_are_those_of_the_library_in_all_files(work):
     want = wanted(autoencoder, folder, quantile=0.99)
     assert {7, 12, 31} <= {*want.rows} < {*range(40)}
     out, pictures = folder / "alarms", ["anomaly_001.png", "anomaly_002.png"]
-    assert output == f"{want!r}\nwrote {', '.join(sorted([*FILES, *pictures]))} to alarms\n"
+    assert output == f"{want}\nwrote {', '.join(sorted([*FILES, *pictures]))} to alarms\n"
     assert (out / "sentences.txt").read_text().splitlines() == want.sentences()
     table = want.table.reset_index()
     columns = ["row", "id", "time", "feature", *table.columns[4:]]

@@ -33,7 +33,7 @@ def trained(net, rows):
 
 
 # What was understood of the model is printed before the work begins.
-UNDERSTOOD = """Autoencoder of Net
+UNDERSTOOD = """  Autoencoder of Net
   reconstruction: forward, (n, 4)
   latents: encoder, (n, 2); decode(encode(x)) = reconstruct(x): yes
   decoder: decoder
@@ -93,10 +93,10 @@ def test_explain_writes_the_results_of_the_library(work):
 
 
 def test_explain_of_several_outputs_draws_all_of_them_in_one_plot(work):
-    code, output, _ = run(
+    code, output, error = run(
         *EXPLAIN, "--head", "latent", "--backend", "exact", "--n-jobs", 2, "--out", "latents", cwd=work
     )
-    assert code == 0
+    assert (code, error) == (0, "")
     assert output.endswith(f"{UNDERSTOOD}wrote explanation, importance.csv, latents.png to latents\n")
     made_by = json.loads((work / "latents" / "explanation" / "explanation.json").read_text())["made_by"]
     assert (made_by["head"], made_by["backend"], made_by["b"]) == ("latent", "exact", 30)

@@ -83,7 +83,7 @@ def _left_behind(folder: Path) -> list[str]:
     if reusable_executor._executor is not None:  # its idle workers are meant to stay
         reusable_executor._executor.terminate(kill_workers=True)  # with the folder that joblib keeps for them
     children = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True) if each.is_running()]
-    workers = [line for line in children if line and "resource_tracker" not in line]
+    workers = [line for line in children if line and not re.search("resource_tracker|forkserver", line)]
     scratch = [str(path.relative_to(folder)) for path in folder.rglob(".*")]
     return workers + scratch + _shared_memory() + _locks()
 
