@@ -59,7 +59,13 @@ def named(page):
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run(README)
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.png", "latents.png", "waterfall.png", "explained"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "summary.png",
+        "latents.png",
+        "waterfall.png",
+        "explained",
+        "report.html",
+    }
     assert names["explanation"].values.shape == (700, 765)
     assert np.abs(names["explanation"].residual).max() < 1e-6
     assert names["one"].output_names == "latent 3"
