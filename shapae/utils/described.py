@@ -42,7 +42,7 @@ class Described:
 def as_text(lines: Iterable[str]) -> str:
     """Join lines, the second one and all others indented; those that are too many or too long are cut.
 
-    >>> print(as_text(["Importance of 3 features", "largest: a   2"]))
+    >>> print(as_text(["Importance of 3 features", "largest: a 2"]))
     Importance of 3 features
       largest: a 2
     """

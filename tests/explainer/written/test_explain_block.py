@@ -26,12 +26,18 @@ def test_blocks_have_the_lines_of_the_whole(settings):
     assert "output" not in lines or [*lines["output"]] == want.output_names * 23
 
 
+def attributes(explain):
+    """Which objects the explainer holds, by their names."""
+    return {name: id(each) for name, each in vars(explain).items()}
+
+
 def test_it_changes_nothing_and_takes_what_was_pickled():
     explain = explainer(head="latent", n_jobs=2)
-    before = pickle.dumps(explain)
+    pickled, held, before = pickle.dumps(explain), attributes(explain), cases.snapshot(explain.score.autoencoder.model)
     one = shapae.explain_block(X, explain)
-    assert pickle.dumps(explain) == before
-    pd.testing.assert_frame_equal(one, shapae.explain_block(X, pickle.loads(before)))
+    assert attributes(explain) == held
+    assert cases.snapshot(explain.score.autoencoder.model) == before
+    pd.testing.assert_frame_equal(one, shapae.explain_block(X, pickle.loads(pickled)))
 
 
 def test_rows_without_names_are_numbered_from_the_start():
