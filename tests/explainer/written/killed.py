@@ -74,16 +74,21 @@ class Disturbed:
         main = self._start()
         moments = sorted(drawn.sample(range(1, BLOCKS - LAST), len(victims)))
         for victim, moment in zip(victims, moments, strict=True):
-            workers = self._wait_for(moment, main, workers=victim == "worker")
+            since_last = len(self.kills[-1]) + 1 if self.kills else 0  # so that a worker has started again
+            workers = self._wait_for(max(moment, since_last), main, workers=victim == "worker")
             time.sleep(drawn.random() / 20)
             self.kills.append(in_place(self.folder))
             if victim == "worker":
-                drawn.choice(workers).kill()
+                self._choose(workers, drawn).kill()
             else:
                 main.kill()
                 main.wait(END)
                 main = self._start()
         assert main.wait(HUNG) == 0, self.log.read_text()
+
+    def _choose(self, workers: list[psutil.Process], drawn: random.Random) -> psutil.Process:
+        """Choose a worker; of Dask the oldest one, since its nannies give up a worker that is killed while it starts."""
+        return min(workers, key=psutil.Process.create_time) if self.engine == "dask" else drawn.choice(workers)
 
     def _start(self) -> psutil.Popen:
         command = [sys.executable, "-W", "ignore", "-m", "tests.explainer.written.killed", self.folder, self.engine]
