@@ -87,7 +87,7 @@ class Disturbed:
         assert main.wait(HUNG) == 0, self.log.read_text()
 
     def _choose(self, workers: list[psutil.Process], drawn: random.Random) -> psutil.Process:
-        """Choose a worker; of Dask the oldest one, since its nannies give up a worker that is killed while it starts."""
+        """Choose a worker; of Dask the oldest one: its nannies give up a worker that is killed while it starts."""
         return min(workers, key=psutil.Process.create_time) if self.engine == "dask" else drawn.choice(workers)
 
     def _start(self) -> psutil.Popen:
