@@ -20,11 +20,14 @@ IGNORED = (
 @contextmanager
 def on_dask():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
-    ) as cluster:
-        with distributed.Client(cluster) as client, parallel_config("dask", wait_for_workers_timeout=60):
-            yield client
+    import dask
+
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    # A worker that is killed again within 15 seconds would be given up for ever.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}):
+        with distributed.LocalCluster(processes=True, **settings) as cluster, distributed.Client(cluster) as client:
+            with parallel_config("dask", wait_for_workers_timeout=60):
+                yield client
 
 
 @contextmanager
