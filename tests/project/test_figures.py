@@ -160,6 +160,20 @@ def test_the_sentences_have_the_numbers_of_their_files():
     text = " ".join(section("The whole table").split())
     printed = re.search(r"takes (\d+) s for the squared error and (\d+) s for .* about (\d+) hours", text).groups()
     check(printed, [*list(table["seconds"].values())[:2], table["hours of shap, extrapolated"]])
+    written = results("written")
+    text = " ".join(section("Larger than memory").split())
+    printed = re.search(
+        r"in (\d+) blocks .* was (\d+) MB. Killed after (\d+) blocks .* other (\d+) under (\d+) MB", text
+    )
+    whole, rest = written["undisturbed"], written["continued"]
+    parts = [written["killed"]["blocks explained"], rest["blocks explained"], rest["peak"] / 1e6]
+    check(printed.groups(), [written["blocks"], whole["peak"] / 1e6, *parts])
+    printed = re.search(r"took (\d+) s .* themselves, (\d+) s and (\d+) s.* read in (\d+) s", text).groups()
+    check(printed, [*(each["seconds"] for each in (whole, written["killed"], rest)), written["importance (s)"]])
+    of_rows = {each["rows"]: each["peak"] / 1e6 for each in results("million_rows")["measured"]}
+    check(
+        re.search(r"peak of (\d+) MB; that of 20,000 rows is (\d+) MB", text).groups(), [of_rows[10**6], of_rows[20000]]
+    )
     peaks = {(each["work"], each["rows"]): each["peak"] / 1e6 for each in results("memory")["measured"]}
     expected = [peaks["latents", n] for n in (100, 1000, 3000)] + [peaks["outputs", n] for n in (100, 950)]
     expected += [peaks["squared-error", n] for n in (100, 1000, 3000, 10000)]
