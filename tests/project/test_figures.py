@@ -163,7 +163,7 @@ def test_the_sentences_have_the_numbers_of_their_files():
     written = results("written")
     text = " ".join(section("Larger than memory").split())
     printed = re.search(
-        r"in (\d+) blocks .* was (\d+) MB. Killed after (\d+) blocks .* other (\d+) under (\d+) MB", text
+        r"in (\d+) blocks .* was (\d+) MB. Killed after (\d+) blocks.* other (\d+) under (\d+) MB", text
     )
     whole, rest = written["undisturbed"], written["continued"]
     parts = [written["killed"]["blocks explained"], rest["blocks explained"], rest["peak"] / 1e6]
