@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -21,7 +21,7 @@ from scipy.spatial.distance import pdist
 
 from shapae.errors import DataError
 from shapae.plots._results import check_explanation, single
-from shapae.utils.context import preserve_rng
+from shapae.utils.context import ignored_warnings, preserve_rng
 from shapae.utils.described import shorten
 
 # Sizes of text in points: of names and labels of axes; of numbers beside bars; of remarks.
@@ -87,6 +87,11 @@ def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str]
     return new_axes(ax, 0.3 * len(columns) + width_of(rows) + 1.5, height)
 
 
+def _unknown_letters_ignored() -> AbstractContextManager[None]:
+    """Ignore warnings of letters that the font lacks while texts are measured: they come again when these are drawn."""
+    return ignored_warnings(UserWarning, start="Glyph")
+
+
 def width_of(texts: Sequence[str], size: float | str = "medium") -> float:
     """Measure the width of the widest text, in inches.
 
@@ -97,7 +102,9 @@ def width_of(texts: Sequence[str], size: float | str = "medium") -> float:
     font, lines = FontProperties(size=size), {line for text in texts for line in text.split("\n")}
     renderer: Any = RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
     longest = sorted(lines, key=len)[-MEASURED:]
-    pixels = [renderer.get_text_width_height_descent(line.replace(r"\$", "$"), font, False)[0] for line in longest]
+    plain = [line.replace(r"\$", "$") for line in longest]
+    with _unknown_letters_ignored():
+        pixels = [renderer.get_text_width_height_descent(line, font, False)[0] for line in plain]
     return max(pixels, default=0) / DPI
 
 
@@ -132,7 +139,8 @@ def _narrow(word: str, inches: float, size: float | str) -> str:
 def size_of(ax: Axes) -> tuple[float, float]:
     """Measure the width and the height of ``ax``, in inches, once its names are placed: they take their room first."""
     if isinstance(ax, AxesPicture) and (engine := parent_figure(ax).get_layout_engine()):  # on a figure of ours
-        engine.execute(parent_figure(ax))
+        with _unknown_letters_ignored():
+            engine.execute(parent_figure(ax))
     return inches_of(ax)
 
 
