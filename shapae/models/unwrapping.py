@@ -13,6 +13,7 @@ from shapae.errors import ModelError
 from shapae.models.weights import COMPUTED
 from shapae.utils.reachable import NUMBERS_AND_TEXT, reachable
 from shapae.utils.torch_private import ORIGINAL, is_compiled
+from shapae.utils.turns import in_turn
 
 M = TypeVar("M", bound=nn.Module)
 # Attributes in which wrappers of torch.compile, Lightning and Fabric hold the model; and wrappers that hold it as
@@ -56,9 +57,10 @@ def _copy(module: M, memo: dict[int, Any]) -> M:
         ModelError: ``module`` can't be copied.
     """
     try:
-        for key, replacement in _replacements(module).items():
-            memo.setdefault(key, replacement)
-        return copy.deepcopy(module, memo)
+        with in_turn(module):  # another thread may store results on it, half-way through
+            for key, replacement in _replacements(module).items():
+                memo.setdefault(key, replacement)
+            return copy.deepcopy(module, memo)
     except Exception as error:
         raise ModelError(
             f"{type(module).__name__} holds something that can't be copied: {error}. Take it off the model before, or "

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from joblib import Parallel, delayed
 
 from shapae import Explainer, backends
+from shapae.models.unwrapping import deep_copy, share_parameters
 from shapae.utils.turns import in_turn
 from tests import cases
 
@@ -149,6 +151,19 @@ def test_models_that_read_back_what_they_store_run_in_turn(backend, shared, back
     got = Parallel(4, backend="threading")(tasks)
     for each, values in zip(got, want, strict=True):
         np.testing.assert_allclose(each.values, values, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("copied", [deep_copy, share_parameters])
+def test_a_copy_of_a_model_that_stores_results_waits_for_its_turn(copied):
+    """Half of what another thread stores can't be copied: the libraries of some backends get copies."""
+    model = cases.build(ReadingBack)
+    Explainer(model, B)(X)
+    with ThreadPoolExecutor(1) as other:
+        with in_turn(model):
+            copy = other.submit(copied, model)
+            with pytest.raises(TimeoutError):
+                copy.result(0.3)
+        assert isinstance(copy.result(30), ReadingBack)
 
 
 def test_other_models_wait_for_nobody(model, background):
