@@ -143,5 +143,6 @@ def test_a_main_process_that_ends_leaves_no_worker_and_no_shared_memory(number):
         status = main.wait(30)
     _, alive = psutil.wait_procs(workers, 15)
     assert alive == []
-    assert [*Path("/dev/shm").glob(f"*{main.pid}*"), *Path("/tmp").glob(f"*loky*{main.pid}*")] == []
+    own = f"[-_]{main.pid}[-_]*"
+    assert [*Path("/dev/shm").glob(f"*{own}"), *Path("/tmp").glob(f"*loky*{own}")] == []
     assert ENDS[number] in {status, None}
