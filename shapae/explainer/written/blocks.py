@@ -122,6 +122,11 @@ class ExplanationBlocks(Described):
         whole: dict[str, NDArray[Any]] = {}
         names, records = list[Any](), list[dict[str, Any]]()
         for rows, arrays, record in self._read_all():
+            if records and arrays.keys() != whole.keys():  # of blocks that different versions have written
+                raise OutputError(
+                    f"the blocks of {self.folder} hold different arrays, {sorted(arrays.keys() ^ whole.keys())} not "
+                    f"all of them. Write them again, to a new folder."
+                )
             for name, array in arrays.items():
                 if name not in whole:
                     whole[name] = np.empty((self.rows, *array.shape[1:]), array.dtype)

@@ -15,6 +15,7 @@ from torch import nn
 import shapae
 from shapae.errors import AdditivityWarning, DataError, MissingPackage, OutputError, UnknownName
 from shapae.explainer.written import write
+from shapae.explainer.written.blocks import ExplanationBlocks
 from shapae.utils import records, resumable
 from tests import cases
 
@@ -101,6 +102,20 @@ def test_active_categories_are_written(format, tmp_path):
     written = explain.write(rows, tmp_path / "out", format=format)
     np.testing.assert_array_equal(written.explanation().categories[:, 0], state)
     check_equal(written.explanation(), explain(rows), rtol=1e-13)
+
+
+def test_blocks_with_different_arrays_are_not_put_together(tmp_path, monkeypatch):
+    written, real = explainer().write(X, tmp_path), ExplanationBlocks._read_all
+    monkeypatch.setattr(
+        ExplanationBlocks,
+        "_read_all",
+        lambda self: (
+            (rows, {name: each for name, each in arrays.items() if rows.start or name != "standard_errors"}, record)
+            for rows, arrays, record in real(self)
+        ),
+    )
+    with pytest.raises(OutputError, match=r"different arrays, \['standard_errors'\] not all of them"):
+        written.explanation()
 
 
 def test_a_model_in_float32_has_blocks_in_float32(tmp_path):
