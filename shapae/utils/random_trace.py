@@ -1,5 +1,6 @@
 """A search for operators that draw random numbers."""
 
+import pickle
 import random
 from typing import Any
 
@@ -42,10 +43,10 @@ def _equal(tensors: list[Tensor], others: list[Tensor]) -> bool:
 
 def draws_globally(function: Function, rows: Tensor) -> bool:
     """Return whether ``function`` draws from a global generator, as far as this can be told from some rows."""
-    before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002 (the function may draw from it)
+    before = _global_states()
     with torch.no_grad(), RandomTracer(function) as tracer:
         function(rows)
-    return bool(tracer.calls) or before != (random.getstate(), repr(np.random.get_state()))  # noqa: NPY002
+    return bool(tracer.calls) or before != _global_states()
 
 
 def random_operators(function: Function, rows: Tensor) -> dict[str, str]:
@@ -58,10 +59,10 @@ def random_operators(function: Function, rows: Tensor) -> dict[str, str]:
     """
     runs = []
     for _ in range(2):
-        before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002 (the function may draw from it)
+        before = _global_states()
         with torch.no_grad(), RandomTracer(function) as tracer:
             function(rows)
-        after = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+        after = _global_states()
         runs.append(tracer.calls)
     pairs = zip(*runs, strict=False)
     found = {
@@ -69,5 +70,10 @@ def random_operators(function: Function, rows: Tensor) -> dict[str, str]:
         for (op, place, inputs, out), (_, _, other_inputs, other_out) in pairs
         if _equal(inputs, other_inputs) and not _equal(out, other_out)
     }
-    generators = {"Python's random": before[0] != after[0], "numpy.random": before[1] != after[1]}
-    return found | {name: "some module" for name, drawn in generators.items() if drawn}
+    return found | {name: "some module" for name, state in before.items() if state != after[name]}
+
+
+def _global_states() -> dict[str, Any]:
+    """Get the states of the global generators that torch does not trace: a function may draw from them."""
+    of_numpy = pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002
+    return {"Python's random": random.getstate(), "numpy.random": of_numpy}
