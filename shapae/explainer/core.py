@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from shapae.backends import Backend, as_backend
 from shapae.backends.game import Game
@@ -29,7 +29,7 @@ from shapae.explainer.tolerance import check_tolerance
 from shapae.explainer.twins import Saved, probe_rows
 from shapae.heads.checks import check_more_rows, check_score
 from shapae.heads.functions import as_head
-from shapae.heads.score import Score
+from shapae.heads.score import Score, make_score
 from shapae.tables.background import Background
 from shapae.tables.columns import numbered_features
 from shapae.tables.table import Table, TableStream, check_n_features, read_table, resolve_feature_names, same
@@ -76,6 +76,11 @@ class Core(Picklable):
     def _score(self) -> Score:
         assert isinstance(self._game.score, Score)
         return self._game.score
+
+    def _score_of(self, head: nn.Module) -> Score:
+        """Make the score of another head of the same model."""
+        score = self._score
+        return make_score(score.autoencoder, head, self._feature_names, self.background[[0, -1]], score.source)
 
     def _saved(self) -> Saved:
         """Collect the parts of the explainer that are saved, some scores among them."""

@@ -23,7 +23,7 @@ from shapae.explainer.pairs import check_pairs, describe_pairs, find_players, in
 from shapae.explainer.run import average_rows, self_scores, trial
 from shapae.explainer.store import Store, recompute_if_stale
 from shapae.heads.functions import HeadFunction, as_head, head_name
-from shapae.heads.score import Score, make_score
+from shapae.heads.score import Score
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.tables.background import read_background
@@ -114,10 +114,9 @@ class Explainer(Described, InFiles):
         Args:
             head: See ``Explainer``, also for what is raised.
         """
-        other, score = copy.copy(self), self._score
+        other = copy.copy(self)
         other.head = head_name(head)
-        score = make_score(score.autoencoder, as_head(head), self.feature_names, self.background[[0, -1]], score.source)
-        other._game, other._store = replace(self._game, score=score), Store()
+        other._game, other._store = replace(self._game, score=self._score_of(as_head(head))), Store()
         other._choose_backend()
         return other
 

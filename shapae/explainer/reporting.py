@@ -25,8 +25,9 @@ class Reporting:
 
         Args:
             path: The file.
-            explainer: The ``Explainer`` of this explanation. About 30 rows are explained again, by another backend,
-                with halves of the background, and with a constant column. None: the report says that this is not known.
+            explainer: The ``Explainer`` of this explanation. It tells the raw errors of the features, and about 30 rows
+                are explained again: by another backend, with halves of the background, and with a constant column.
+                None: the report says that this is not known.
             others: Explanations of other heads, such as those of ``explainer.with_head("latent")(X)``.
             latents: Report on the latent units, ``shapae.latents(model, X)``.
             ranking: Ranking of the features, ``shapae.rank_features(model, X)``.

@@ -4,23 +4,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from shapae.errors import AdditivityWarning, DataError, MemoryWarning, ShapaeError
+from shapae.errors import AdditivityWarning, MemoryWarning, ShapaeError
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.export import ExplanationArrays
 from shapae.explainer.twins import make_twin
+from shapae.report.explainers import SMALL_DIFFERENCE, as_table, explains_rows, rows_to_check
 from shapae.report.words import clean, count, percent, show
-from shapae.utils.constraints import check_argument
 from shapae.utils.context import ignored_warnings
-from shapae.utils.kinds import Kind
 
-# Largest number of rows that are explained again, and number of the most important features that are compared.
-ROWS, TOP = 30, 10
-# Residuals, standard errors and differences, as shares, that are nothing to look at; share of the top that must agree.
-SMALL_RESIDUAL, SMALL_ERROR, SMALL_DIFFERENCE, AGREEING = 1e-3, 0.1, 0.01, 0.7
+# Number of the most important features that are compared.
+TOP = 10
+# Residuals and standard errors, as shares, that are nothing to look at; share of the top that must agree.
+SMALL_RESIDUAL, SMALL_ERROR, AGREEING = 1e-3, 0.1, 0.7
 # Backends that explain again: the first one that is not the explainer's own.
 OTHERS = ("coalitions", "deep")
 SHAPLEY = ("coalitions", "sampling", "exact")
@@ -69,62 +67,24 @@ def _errors(parts: ExplanationArrays, made_by: dict[str, Any]) -> Check:
     return Check(question, GOOD if share <= SMALL_ERROR else LOOK, answer)
 
 
-def check_explainer(explainer: Any, parts: ExplanationArrays, made_by: dict[str, Any]) -> None:
-    """Check that an explainer is the one of an explanation, before any work.
-
-    Raises:
-        DataError: It is another object; or it has other features or another head.
-    """
-    check_argument("explainer", explainer, Kind(Explainer, "the Explainer of this explanation, or None"))
-    if not _is_checkable(explainer):
-        return
-    if len(parts.features) != explainer.background.shape[1] or explainer._names not in (None, parts.features):
-        raise DataError(
-            f"this explanation is of {count(len(parts.features), 'feature')}, and the explainer has "
-            f"{explainer.background.shape[1]}, or others. Report on the explanation of all features, "
-            f"explainer(X).report(path, explainer=explainer)."
-        )
-    head, outputs = made_by.get("head", explainer.head), explainer._score.outputs(parts.features)
-    if head != explainer.head or outputs != parts.outputs:
-        raise DataError(
-            f"this explanation is of {clean(head)!r}, and the explainer of {clean(explainer.head)!r}, or of other "
-            f"outputs. Give the explainer of the explanation: explainer.with_head({clean(head)!r})."
-        )
-
-
-def _is_checkable(explainer: Explainer) -> bool:
-    """Return whether the data of its explanations are rows that can be explained again."""
-    return explainer.groups is None and explainer._score.source == "input"
-
-
 def computed_checks(explainer: Explainer, parts: ExplanationArrays) -> list[Check]:
     """Explain some rows again: by the same backend, by another, with other backgrounds, and with a constant column.
 
     Args:
         explainer: The explainer of the explanation.
         parts: Arrays of the explanation.
-
-    Raises:
-        DataError: The explainer gives other scores than the explanation has.
     """
-    if not _is_checkable(explainer):
+    if not explains_rows(explainer):
         reason = "not computed: for groups of features, and for latents as features, the rows are not in the report"
         return [Check("Do other methods and backgrounds agree?", UNKNOWN, reason)]
-    rows = np.unique(np.linspace(0, len(parts.data) - 1, ROWS).astype(int))
-    again = _Again(explainer, parts, rows)
-    again.check_scores()
+    again = _Again(explainer, parts)
     return [again.repeat(), again.other_backend(), again.halves(), again.constant()]
 
 
-def checks_of_other(explainer: Explainer, parts: ExplanationArrays, made_by: dict[str, Any]) -> list[Check]:
-    """Compute the checks of an explanation of another head, if the record has its name."""
-    try:
-        other = explainer.with_head(str(made_by.get("head")))
-        check_explainer(other, parts, made_by)
-        return computed_checks(other, parts)
-    except ShapaeError:
-        answer = "Not computed: they need the explainer of this head. Report on this explanation first."
-        return [Check("Do other methods and backgrounds agree?", UNKNOWN, answer)]
+def unknown_checks() -> list[Check]:
+    """Say that the checks of another head were not computed."""
+    answer = "Not computed: they need the explainer of this head. Report on this explanation first."
+    return [Check("Do other methods and backgrounds agree?", UNKNOWN, answer)]
 
 
 def missing_checks() -> list[Check]:
@@ -137,26 +97,11 @@ def missing_checks() -> list[Check]:
 class _Again:
     """Some rows of an explanation, explained again in several ways."""
 
-    def __init__(self, explainer: Explainer, parts: ExplanationArrays, rows: NDArray[np.integer]) -> None:
-        self.explainer, self.parts, self.rows = explainer, parts, rows
+    def __init__(self, explainer: Explainer, parts: ExplanationArrays) -> None:
+        self.explainer, self.parts, self.rows = explainer, parts, rows_to_check(parts)
         self.saved = explainer._saved()
-        self.before = parts.values[rows]
-        self.noun = count(len(rows), "row")
-
-    def check_scores(self) -> None:
-        """Check that the explainer has the scores of the explanation.
-
-        Raises:
-            DataError: It has others.
-        """
-        want = self.parts.scores[self.rows]
-        found = np.reshape(self.explainer.scores(self._table(self.parts.data[self.rows])), want.shape)
-        difference = float(abs(found - want).max())
-        if difference > SMALL_DIFFERENCE * float(abs(self.parts.scores).max()):
-            raise DataError(
-                f"the explainer has other scores than this explanation, by up to {difference:.3g}: it is of another "
-                f"model or of other rows. Explain the rows again, explanation = explainer(X), or leave out explainer=."
-            )
+        self.before = parts.values[self.rows]
+        self.noun = count(len(self.rows), "row")
 
     def repeat(self) -> Check:
         """Explain by the same explainer."""
@@ -221,10 +166,7 @@ class _Again:
 
     def _values(self, explainer: Explainer, data: NDArray[Any]) -> NDArray[Any]:
         with ignored_warnings(AdditivityWarning, MemoryWarning):
-            return np.reshape(explainer(self._table(data)).values, self.before.shape)
-
-    def _table(self, data: NDArray[Any]) -> Any:
-        return data if self.explainer._names is None else pd.DataFrame(data, columns=self.explainer._names)
+            return np.reshape(explainer(as_table(self.explainer, data)).values, self.before.shape)
 
 
 def _part(background: Any, rows: NDArray[np.integer]) -> Any:

@@ -15,7 +15,7 @@ from shapae.report.bars import Bar, Dots, dots, histogram, size_bars, value_rang
 from shapae.report.downloads import Download, csv_link
 from shapae.report.facts import describe, groups_of
 from shapae.report.outputs import Outputs, describe_outputs
-from shapae.report.rows import TABLES, Story, as_data, row_names, stories
+from shapae.report.rows import TABLES, RawErrors, Story, as_data, row_names, stories
 from shapae.report.words import clean, count, join, percent, places, show, show_error
 
 # Numbers of features in the bars and in the picture of all rows, of dots for each feature, and of the worst rows.
@@ -139,12 +139,13 @@ def arrays_of(explanation: Explanation) -> ExplanationArrays:
     return parts
 
 
-def describe_head(explanation: Explanation, most_bytes: int) -> Head:
+def describe_head(explanation: Explanation, most_bytes: int, raw_errors: RawErrors | None) -> Head:
     """Prepare one explanation.
 
     Args:
         explanation: Of one output or several.
         most_bytes: Largest number of bytes of its tables to download.
+        raw_errors: Function for the raw errors of rows; None if they are not known.
 
     Raises:
         DataError: See ``arrays_of``.
@@ -167,7 +168,7 @@ def describe_head(explanation: Explanation, most_bytes: int) -> Head:
     if k > 1:
         return Head(**common, outputs=describe_outputs(importance, parts.scores, features))
     names = row_names(parts.rows, n)
-    told = stories(parts, names, features)
+    told = stories(parts, names, features, raw_errors)
     summary, ends, dotted = _summary(parts, features, order) if n > 1 else ([], ("", ""), 0)
     scores = _scores(parts, names, told, features, most_bytes // 2)
     return Head(
@@ -226,7 +227,7 @@ def _scores(
 
 
 def _raising(story: Story, features: list[str]) -> str:
-    return join([features[at] for at, value, _ in story.items if value > 0][:3]) or "no feature"
+    return join([features[at] for at, value, *_ in story.items if value > 0][:3]) or "no feature"
 
 
 def _summary(

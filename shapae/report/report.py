@@ -8,9 +8,11 @@ from typing import Any
 from shapae.analysis.latents.report import LatentReport
 from shapae.analysis.ranking.result import GlobalRanking
 from shapae.errors import DataError
+from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
 from shapae.report import bars, head, latents, outputs, ranking, rows
-from shapae.report.checks import Check, check_explainer, checks_of_other, computed_checks, missing_checks, own_checks
+from shapae.report.checks import Check, computed_checks, missing_checks, own_checks, unknown_checks
+from shapae.report.explainers import check_explainer, explainer_of_other, raw_errors_of
 from shapae.report.facts import code
 from shapae.report.page import BEGINNING, render
 from shapae.report.words import clean, count, join
@@ -56,14 +58,18 @@ def write_report(
     """
     check_arguments(path=path, title=title)
     explanations = _check_parts(explanation, others, latent_report, global_ranking)
-    if explainer is not None:
-        check_explainer(explainer, head.arrays_of(explanation), explanation.made_by)
+    explainers = _explainers(explainer, explanations)
     with atomic_file(Path(path), replaces=BEGINNING if replaces else None, remedy=REMEDY[replaces]) as fresh:
-        heads = [head.describe_head(each, DOWNLOADS // len(explanations)) for each in explanations]
+        heads = [
+            head.describe_head(each, DOWNLOADS // len(explanations), one and raw_errors_of(one))
+            for each, one in zip(explanations, explainers, strict=True)
+        ]
         checks = [own_checks(each.parts, one.made_by) for each, one in zip(heads, explanations, strict=True)]
-        checks[0] += missing_checks() if explainer is None else computed_checks(explainer, heads[0].parts)
-        for found, each, one in zip(checks[1:], heads[1:], others, strict=True):
-            found += [] if explainer is None else checks_of_other(explainer, each.parts, one.made_by)
+        if explainer is None:
+            checks[0] += missing_checks()
+        else:
+            for found, one, each in zip(checks, explainers, heads, strict=True):
+                found += unknown_checks() if one is None else computed_checks(one, each.parts)
         text = render(
             title=clean(title or f"Explanation of {join([each.title for each in heads])}", 120),
             date=datetime.now(UTC).date().isoformat(),
@@ -100,6 +106,19 @@ def _check_parts(explanation: Any, others: Any, latent_report: Any, global_ranki
         kind = Kind(GlobalRanking, "the result of shapae.rank_features(model, X), or None")
         check_argument("ranking", global_ranking, kind)
     return explanations
+
+
+def _explainers(explainer: Any, explanations: list[Explanation]) -> list[Explainer | None]:
+    """Find the explainer of each explanation; None where it is not known.
+
+    Raises:
+        DataError: ``explainer`` is not that of the first explanation.
+    """
+    if explainer is None:
+        return [None] * len(explanations)
+    first, *others = ((head.arrays_of(each), each.made_by) for each in explanations)
+    check_explainer(explainer, *first)
+    return [explainer, *(explainer_of_other(explainer, *each) for each in others)]
 
 
 def _verdict(checks: list[list[Check]]) -> str:

@@ -108,9 +108,9 @@ def picked(explanation, data):
         assert row["name"] == str(one.row_names)
         np.testing.assert_allclose([row["score"], row["base"]], [one.scores, one.base_values], rtol=1e-5)
         largest = np.argsort(-np.abs(one.values), kind="stable")[: len(row["items"])]
-        named = [data["features"][at] for at, _, _ in row["items"]]
+        named = [data["features"][at] for at, *_ in row["items"]]
         assert named == [explanation.feature_names[feature] for feature in largest]
-        np.testing.assert_allclose([value for _, value, _ in row["items"]], one.values[largest], rtol=1e-5)
-        np.testing.assert_allclose([number for _, _, number in row["items"]], one.data[largest], rtol=1e-5)
-        whole = row["base"] + sum(value for _, value, _ in row["items"]) + row["rest"][1]
+        np.testing.assert_allclose([value for _, value, *_ in row["items"]], one.values[largest], rtol=1e-5)
+        np.testing.assert_allclose([number for _, _, number, _ in row["items"]], one.data[largest], rtol=1e-5)
+        whole = row["base"] + sum(value for _, value, *_ in row["items"]) + row["rest"][1]
         np.testing.assert_allclose(whole, row["score"], rtol=1e-4)

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import shap
+import torch
 from scipy.stats import spearmanr
+from torch import nn
 
 import shapae
 from shapae.errors import DataError, OutputError
@@ -40,6 +42,41 @@ def test_of_many_features_the_rest_is_one_step(tmp_path):
     assert len(data["rows"]) == 80
     assert {row["rest"][0] for row in data["rows"]} == {765 - 12}
     picked(explanation, data)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "l2"])
+@pytest.mark.parametrize("d", [1, cases.D])
+def test_raw_errors_are_the_losses_of_single_features(loss, d, tmp_path):
+    """A loss of whole rows has none of single features, so that squares are shown."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(d, 3), nn.Tanh(), nn.Linear(3, d))
+    X = np.random.default_rng(0).normal(size=(9, d)).astype(np.float32)
+    made = shapae.Explainer(model, X[:5], head=shapae.heads.ReconstructionError(loss))
+    data = Page.of(made(X).report(tmp_path / "report.html", explainer=made)).data()
+    with torch.no_grad():
+        difference = np.abs(model(torch.from_numpy(X)).numpy() - X)
+    errors = difference if loss == "mae" else difference**2
+    assert len(data["rows"]) == 9
+    for row in data["rows"]:
+        want = errors[int(row["name"].removeprefix("row "))]
+        features = [int(data["features"][at].removeprefix("feature ")) for at, *_ in row["items"]]
+        np.testing.assert_allclose([error for *_, error in row["items"]], want[features], rtol=1e-4)
+        assert f"that of feature {want.argmax()} ({show(want.max())})" in row["sentence"].replace("those", "that")
+
+
+def test_raw_errors_are_those_of_the_model_that_was_explained_or_not_known(explanation, tmp_path):
+    made = explainer()
+    assert not Page.of(explanation.report(tmp_path / "alone.html")).data()["raw"]
+    latent = explainer("latent:0")(rows())
+    strange = cases.build(cases.Question)
+    with torch.no_grad():
+        for weights in strange.parameters():
+            weights.mul_(1.5)
+    of_another_model = shapae.Explainer(strange, rows(), head="latent:0")(rows())
+    path = explanation.report(tmp_path / "beside.html", explainer=made, others=[latent, of_another_model])
+    assert [Page.of(path).data(number)["raw"] for number in (1, 2, 3)] == [True, True, False]
+    grouped = explainer(groups={"first": ["gene 0", "gene 1"]})
+    assert not Page.of(grouped(rows()).report(tmp_path / "groups.html", explainer=grouped)).data()["raw"]
 
 
 def test_the_tables_to_download_are_the_importances_and_the_scores(explanation, page):
@@ -289,7 +326,7 @@ def test_an_explanation_without_a_record_or_errors_is_reported(tmp_path):
     page = Page.of(explanation.report(tmp_path / "report.html"))
     assert "not recorded" in page.text
     assert "The standard errors of the values are not known." in page.text
-    assert [None for row in page.data()["rows"] for _, _, number in row["items"] if number is None] == [None]
+    assert [None for row in page.data()["rows"] for _, _, number, _ in row["items"] if number is None] == [None]
 
 
 def test_latents_and_rankings_are_shown(explanation, tmp_path):

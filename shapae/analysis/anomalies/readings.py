@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ErrorFromOthers, ReconstructionError
 from shapae.heads.losses import as_loss, expected_targets
-from shapae.heads.score import make_score
 from shapae.models.autoencoder import Autoencoder
 from shapae.tables.table import Table
 from shapae.utils.context import inference_state
@@ -172,20 +171,14 @@ def worst_of(explainer: Explainer, rows: Table | None, head: ErrorFromOthers) ->
     width = min(head.worst or count, count)
     if rows is None:
         return np.zeros((0, width), dtype=np.intp)
-    return _score(explainer, _Worst(head), rows).reshape(len(rows), width).astype(np.intp)
+    return explainer._score_of(_Worst(head)).predict(rows).reshape(len(rows), width).astype(np.intp)
 
 
 def _compare(explainer: Explainer, rows: Table | None) -> list[NDArray[Any]]:
     """Compute targets, expected readings and errors, each (m, d)."""
     if rows is None:
         return [np.zeros((0, explainer.background.shape[1]))] * 3
-    return np.split(_score(explainer, _Compared(_loss(explainer)), rows), 3, axis=1)
-
-
-def _score(explainer: Explainer, head: nn.Module, rows: Table) -> NDArray[Any]:
-    """Compute the outputs of a head that are not explained, for which the backend has nothing to prepare."""
-    some = explainer.background[[0, -1]]
-    return make_score(explainer._score.autoencoder, head, explainer.feature_names, some).predict(rows)
+    return np.split(explainer._score_of(_Compared(_loss(explainer))).predict(rows), 3, axis=1)
 
 
 def feature_loss(explainer: Explainer) -> nn.Module:

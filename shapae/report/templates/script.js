@@ -40,9 +40,9 @@
   }
 
   function waterfall(data, row) {
-    const steps = row.items.map(([at, value, number]) => [data.features[at], show(number), value]);
+    const steps = row.items.map(([at, value, number, error]) => [data.features[at], show(number), value, show(error)]);
     const [others, rest] = row.rest;
-    if (others) steps.push([`${others.toLocaleString("en-US")} other feature${others === 1 ? "" : "s"}`, "", rest]);
+    if (others) steps.push([`${others.toLocaleString("en-US")} other feature${others === 1 ? "" : "s"}`, "", rest, ""]);
     const ends = [row.base];
     for (const [, , value] of steps) ends.push(ends[ends.length - 1] + value);
     const low = Math.min(...ends);
@@ -51,12 +51,13 @@
     table.append(element("caption", row.sentence));
     const head = element("tr");
     const titles = ["Feature", "In the row", `From the base value ${show(row.base)} to the score ${show(row.score)}`, "Value"];
-    const kinds = ["", "number", "wide", "number"];
+    if (data.raw) titles.push("Raw error");
+    const kinds = ["", "number", "wide", "number", "number optional"];
     titles.forEach((title, at) => head.append(element("th", title, { scope: "col", class: kinds[at] })));
     const top = element("thead");
     top.append(head);
     const body = element("tbody");
-    steps.forEach(([feature, number, value], at) => {
+    steps.forEach(([feature, number, value, error], at) => {
       const line = element("tr");
       const name = element("th", undefined, { scope: "row" });
       name.append(element("bdi", feature));
@@ -65,6 +66,7 @@
       cell.append(bar(value < 0 ? "lowers" : "raises", left, Math.max(Math.abs(value) * scale, 0.4), (row.base - low) * scale));
       line.append(name, element("td", number, { class: "number" }), cell);
       line.append(element("td", (value > 0 ? "+" : "") + show(value), { class: "number" }));
+      if (data.raw) line.append(element("td", error, { class: "number optional" }));
       body.append(line);
     });
     table.append(top, body);
