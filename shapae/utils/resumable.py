@@ -226,10 +226,10 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         OutputError: There is none that can be read, or it is of another version.
     """
     try:
-        written = read_record(folder / MANIFEST, format=FORMAT, files=())
-        return {name: dict(written[name]) for name in ("task", "plan")}
-    except (OSError, KeyError, TypeError) as error:
+        written = _read(folder / MANIFEST, "task", "plan")
+    except OSError as error:
         raise OutputError(f"{folder} holds no blocks that can be read: {one_line(error)}") from error
+    return {name: written[name] for name in ("task", "plan")}
 
 
 def read_block(folder: Path, block: str, files: BlockFiles) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -276,9 +276,26 @@ def read_facts(folder: Path, block: str) -> dict[str, Any]:
     if not path.exists():
         raise OutputError(f"block {block} of {folder} is not finished: the call that wrote it continues.")
     try:
-        return read_record(path, format=FORMAT, files=())
+        record = _read(path, "sha256")
+        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in record["sha256"]):
+            raise OutputError("it names files of other folders.")
+        return record
     except OSError as error:
         raise OutputError(f"the record of block {block} of {folder} is damaged: {one_line(error)}") from error
+
+
+def _read(path: Path, *objects: str) -> dict[str, Any]:
+    """Read a record that has some entries which are objects.
+
+    Raises:
+        OutputError: It is damaged, or something else.
+        OSError: It can't be read.
+    """
+    record = read_record(path, format=FORMAT, files=())
+    missing = [name for name in objects if not isinstance(record.get(name), dict)]
+    if missing:
+        raise OutputError(f"{path.name} is damaged, or not of shapae: it has no {' and no '.join(missing)}.")
+    return record
 
 
 def finished_blocks(folder: Path) -> set[str]:

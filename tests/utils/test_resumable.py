@@ -38,6 +38,31 @@ def test_blocks_that_can_not_be_deleted_do_not_stop_the_work(tmp_path, monkeypat
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"sha256": 3}'])
+def test_a_damaged_record_is_that_of_a_block_to_compute_again(content, tmp_path):
+    store = Resumable(tmp_path / "work", {}, {})
+    store.save("one", {"values": np.arange(3)})
+    (tmp_path / "work" / "_blocks" / "one.json").write_text(content)
+    assert store.load("one") is None
+    assert not store.is_finished("one")
+    with pytest.raises(OutputError, match="the record of block one of .* is damaged"):
+        resumable.read_facts(tmp_path / "work", "one")
+    store.finish()  # the work is done, whatever is left of its blocks
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_record_that_names_files_of_other_folders_deletes_none(absolute, tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("of the user")
+    store = Resumable(tmp_path / "work", {}, {})
+    name = str(mine) if absolute else "../mine.txt"
+    record = {"sha256": {name: resumable.checksum_of(mine)}}
+    resumable.write_record(tmp_path / "work" / "_blocks" / "one.json", record, format=resumable.FORMAT, files=())
+    assert not store.is_finished("one")
+    store.finish()
+    assert mine.read_text() == "of the user"
+
+
 def test_files_of_others_stay_when_the_work_is_done(tmp_path):
     store = Resumable(tmp_path / "work", {}, {})
     store.save("one", {"values": np.arange(3)})
