@@ -97,8 +97,7 @@ class Resumable:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_others(folder)
         (folder / RECORDS).mkdir(exist_ok=True)
-        if not (folder / MANIFEST).exists():
-            _put_record(folder / MANIFEST, entries)
+        put_file(folder / MANIFEST, lambda fresh: _write_record(fresh, entries), place=_place_first)
 
     def _continued(self, folder: Path, task: dict[str, Any]) -> dict[str, Any]:
         written = read_manifest(folder)
@@ -153,7 +152,7 @@ class Resumable:
             paths = self._files.write(self.folder, block, arrays, facts)
             sums = {path.relative_to(self.folder).as_posix(): checksum_of(path) for path in paths}
             record = {"sha256": sums, **facts}
-            _put_record(self.folder / RECORDS / f"{block}.json", record)
+            put_file(self.folder / RECORDS / f"{block}.json", lambda fresh: _write_record(fresh, record))
         except Exception as error:  # of the format
             raise OutputError(
                 f"can't write a block to the folder {self.folder}: {one_line(error).rstrip('.')}. The finished "
@@ -303,13 +302,25 @@ def finished_blocks(folder: Path) -> set[str]:
     return {path.stem for path in (folder / RECORDS).glob("*.json")}
 
 
-def put_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place, and then move it there."""
+def put_file(path: Path, write: Callable[[Path], Any], place: Callable[[Path, Path], Any] = Path.replace) -> None:
+    """Write a file beside its place, and then move it there by ``place``."""
     with scratch_in(path.parent) as scratch:
         fresh = scratch / path.name
         write(fresh)
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
+        place(fresh, path)
+
+
+def _place_first(fresh: Path, path: Path) -> None:
+    """Move a file to its place, unless another process was faster: its file stays."""
+    if path.exists():
+        return
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
         fresh.replace(path)
 
 
@@ -338,5 +349,5 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _put_record(path: Path, record: Mapping[str, Any]) -> None:
-    put_file(path, lambda fresh: write_record(fresh, plain(record), format=FORMAT, files=()))
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    write_record(path, plain(record), format=FORMAT, files=())

@@ -38,6 +38,25 @@ def test_blocks_that_can_not_be_deleted_do_not_stop_the_work(tmp_path, monkeypat
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_processes_that_begin_a_folder_both_have_the_plan_of_the_first(links, tmp_path, monkeypatch):
+    """The other one has looked for a manifest, and writes its own, when the first one puts its manifest in place."""
+    write, plans = resumable.write_record, []
+
+    def interrupted(path, record, **settings):
+        if not plans:
+            plans.append({})
+            plans[0] = Resumable(tmp_path / "work", {}, {"height": 7}).plan
+        write(path, record, **settings)
+
+    monkeypatch.setattr(resumable, "write_record", interrupted)
+    if not links:
+        monkeypatch.setattr(resumable.os, "link", refuse)
+    second = Resumable(tmp_path / "work", {}, {"height": 5})
+    assert plans == [second.plan] == [{"height": 7}]
+    assert Resumable(tmp_path / "work", {}, {"height": 3}).plan == {"height": 7}
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "", '{"sha256": 3}'])
 def test_a_damaged_record_is_that_of_a_block_to_compute_again(content, tmp_path):
     store = Resumable(tmp_path / "work", {}, {})
