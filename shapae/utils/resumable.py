@@ -1,10 +1,8 @@
 """Folders of finished blocks, so that interrupted work continues where it was."""
 
-import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import gethostname
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from shapae.errors import OutputError
+from shapae.utils.atomic import delete_scratch, place_first, put_file
 from shapae.utils.records import checksum_of, plain, read_record, write_record
 from shapae.utils.text import one_line
 
@@ -97,7 +96,7 @@ class Resumable:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_others(folder)
         (folder / RECORDS).mkdir(exist_ok=True)
-        put_file(folder / MANIFEST, lambda fresh: _write_record(fresh, entries), place=_place_first)
+        put_file(folder / MANIFEST, lambda fresh: _write_record(fresh, entries), place=place_first)
 
     def _continued(self, folder: Path, task: dict[str, Any]) -> dict[str, Any]:
         written = read_manifest(folder)
@@ -300,53 +299,6 @@ def _read(path: Path, *objects: str) -> dict[str, Any]:
 def finished_blocks(folder: Path) -> set[str]:
     """List the names of the blocks that have a record."""
     return {path.stem for path in (folder / RECORDS).glob("*.json")}
-
-
-def put_file(path: Path, write: Callable[[Path], Any], place: Callable[[Path, Path], Any] = Path.replace) -> None:
-    """Write a file beside its place, and then move it there by ``place``."""
-    with scratch_in(path.parent) as scratch:
-        fresh = scratch / path.name
-        write(fresh)
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        place(fresh, path)
-
-
-def _place_first(fresh: Path, path: Path) -> None:
-    """Move a file to its place, unless another process was faster: its file stays."""
-    if path.exists():
-        return
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without links
-        fresh.replace(path)
-
-
-@contextmanager
-def scratch_in(folder: Path) -> Iterator[Path]:
-    """Make a hidden folder, which is deleted afterwards; its name says which process made it."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{gethostname()}-{os.getpid()}-") as scratch:
-        yield Path(scratch)
-
-
-def delete_scratch(folder: Path) -> None:
-    """Delete what ``scratch_in`` left behind in processes of this machine that were killed."""
-    for path in folder.glob(f".{gethostname()}-*"):
-        process = path.name.removeprefix(f".{gethostname()}-").partition("-")[0]
-        if process.isdecimal() and not _is_running(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    if os.name == "nt":  # there, a signal 0 ends the process
-        return True
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return error.errno != errno.ESRCH
-    return True
 
 
 def _write_record(path: Path, record: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shapae.errors import OutputError, OutputWarning
+from shapae.utils.atomic import is_running
 
 # Folders within a scratch folder: results that are being written, finished results, and results that were replaced.
 UNFINISHED, FINISHED, EARLIER = "unfinished", "finished", "earlier"
@@ -115,7 +116,7 @@ def _report_left_behind(target: Path) -> None:
         with suppress(OSError):  # not a folder
             for name in sorted(os.listdir(home)):
                 process = name.removeprefix(prefix).partition("-")[0]
-                if name.startswith(prefix) and process.isdecimal() and not _is_running(int(process)):
+                if name.startswith(prefix) and process.isdecimal() and not is_running(int(process)):
                     warnings.warn(_describe(home / name, process), OutputWarning, stacklevel=2)
 
 
@@ -127,16 +128,3 @@ def _describe(scratch: Path, process: str) -> str:
     found = [f"{noun} in {place}" for noun, place in held.items() if place.exists()]
     advice = f"It holds {', and '.join(found)}: move them" if found else "It holds no finished results: delete it"
     return f"an earlier run, process {process}, was killed and left the folder {scratch}. {advice}."
-
-
-def _is_running(process: int) -> bool:
-    """Return whether there is a process of this number; also True where this can't be told."""
-    if os.name != "posix":  # elsewhere, signal 0 would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

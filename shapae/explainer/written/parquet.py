@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from shapae.explainer.export import PER_ROW
 from shapae.explainer.written.arrays import PER_FEATURE, PER_VALUE
+from shapae.utils.atomic import put_file
 from shapae.utils.optional import import_optional
-from shapae.utils.resumable import Arrays, put_file
+from shapae.utils.resumable import Arrays
 
 SUFFIX = ".parquet"
 # Names of the columns of numbers of a row.

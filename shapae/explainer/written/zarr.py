@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from shapae.explainer.export import PER_ROW
 from shapae.explainer.written.arrays import PER_FEATURE, PER_VALUE
+from shapae.utils.atomic import scratch_in
 from shapae.utils.optional import import_optional
-from shapae.utils.resumable import Arrays, scratch_in
+from shapae.utils.resumable import Arrays
 
 STORE = "explanation.zarr"
 # Names of the axes of the arrays, as xarray reads them.
