@@ -263,7 +263,8 @@ def ended(number):
         make = "import slow, torch; torch.save(slow.Net().state_dict(), 'w.pt'); from shapae.cli import main; main()"
         options = ["explain", "--model", "slow:Net", "--weights", "w.pt", "--data", "X.csv", "--out", "out"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-        process = subprocess.Popen([sys.executable, "-c", make, *options], cwd=folder, env=environment)
+        defaults = {"preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}  # nohup ignores SIGHUP
+        process = subprocess.Popen([sys.executable, "-c", make, *options], cwd=folder, env=environment, **defaults)
         try:
             while not (folder / "begun").exists():
                 assert process.poll() is None
@@ -377,7 +378,7 @@ def _report_once(place):
 
 FAULTS += [
     Fault("interruptions", f"a command gets {number.name}", ended(number), None, "no scratch files")
-    for number in (signal.SIGTERM,)
+    for number in (signal.SIGTERM, signal.SIGHUP)
 ]
 FAULTS += [
     Fault("interruptions", f"{type(error).__name__} during the work", stopped(error), None, "nothing is left")

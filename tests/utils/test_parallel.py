@@ -119,7 +119,12 @@ with exit_on_signals():
     for result in parallel_map(deaths.sleeps, lambda number: (number,), 6, n_jobs=2, progress=False, timeout={timeout}):
         print(result, flush=True)
 """
-ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: None, None: 1}
+ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: None, None: 1}
+
+
+def _as_in_a_terminal():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 
 
 @pytest.mark.parametrize("number", ENDS, ids=lambda number: getattr(number, "name", "by an error"))
@@ -133,7 +138,7 @@ def test_a_main_process_that_ends_leaves_no_worker_and_no_shared_memory(number):
         stderr=subprocess.DEVNULL,
         env=environment,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_as_in_a_terminal,
     ) as main:
         assert main.stdout.readline() == b"0\n"
         workers = psutil.Process(main.pid).children(recursive=True)
