@@ -26,8 +26,9 @@ from shapae.utils.text import enumerate_names
 
 # Number of ways from background rows to rows, and of ways along single features.
 WAYS, FEATURE_WAYS = 32, 256
-# Number of pieces of a way before they are halved, and how often pieces are halved.
-PIECES, HALVINGS = 8, 16
+# Number of pieces of a way before they are halved, how often pieces are halved, and how many for each way at once: a
+# latent unit bends at each hidden unit, so that the ways of some scores are followed again, with more pieces.
+PIECES, HALVINGS, AT_ONCE, FINELY = 8, 16, 4, 16
 # Parts of the typical change of the score. A piece is not halved if less than RESOLUTION can be lost in it. Where the
 # gradient is zero, more than BLIND is an error: steep and kinked functions stay below it. Elsewhere more than LOST is a
 # warning; below it the standard errors of the values are larger.
@@ -151,10 +152,12 @@ def find_cuts(game: Game, rows: Tensor) -> Cuts | None:
         ways = torch.arange(WAYS, device=b.device)
         if not all(parts["the score has"](each, ways).isfinite().all() for each in (start, end)):
             return None
-    whole = follow(_project(parts["the score has"], start, end), start, end)
-    typical = whole.change.square().mean().sqrt()
-    if not whole.lost.max() > BLIND * typical:
-        return None
+    projected = _project(parts["the score has"], start, end)
+    for at_once in (AT_ONCE, FINELY):
+        whole = follow(projected, start, end, at_once)
+        typical = whole.change.square().mean().sqrt()
+        if not whole.lost.max() > BLIND * typical:
+            return None
     parts |= {f"the {name} of the model has": partial(_ignore_ways, part) for name, part in _model_parts(score)}
     lost, blind = torch.zeros_like(start[0]), torch.zeros_like(start[0], dtype=torch.bool)
     for name, function in parts.items():
@@ -176,7 +179,7 @@ def find_cuts(game: Game, rows: Tensor) -> Cuts | None:
     return Cuts(blind.nonzero().flatten().tolist(), partly.nonzero().flatten().tolist(), part)
 
 
-def follow(function: Function, start: Tensor, end: Tensor) -> Followed:
+def follow(function: Function, start: Tensor, end: Tensor, at_once: int = AT_ONCE) -> Followed:
     """Follow a function of one number on the ways from ``start`` to ``end``, (s, d) each."""
     s, direction = len(start), end - start
 
@@ -203,7 +206,7 @@ def follow(function: Function, start: Tensor, end: Tensor) -> Followed:
     )
     resolution = RESOLUTION * torch.nan_to_num(known[:, -1, 0] - known[:, 0, 0], 0, 0, 0).square().mean().sqrt()
     for _ in range(HALVINGS):
-        halved = pieces.worst(4 * s, resolution)
+        halved = pieces.worst(at_once * s, resolution)
         if not len(halved):
             break
         few = pieces.select(halved)

@@ -1,6 +1,7 @@
 """Gradients that are cut: features behind embeddings, rounding, detach and numpy are refused by name."""
 
 import warnings
+from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from torch import nn
 from shapae import Explainer, explain_anomalies, heads
 from shapae.backends import Moments, RowwiseBackend
 from shapae.errors import AdditivityWarning, ModelError
+from shapae.explainer import cuts
 from shapae.explainer.cuts import find_cuts
 from tests import cases
 from tests.deepshap.zoo import ZOO, D
@@ -222,6 +224,22 @@ class Slopes(RowwiseBackend):
         point = row[None].clone().requires_grad_()
         (gradient,) = torch.autograd.grad(game.score(point).sum(), point)
         return Moments(len(game.background), gradient.unsqueeze(2).numpy())
+
+
+@pytest.mark.parametrize("head", ["latent", "latent:0"])
+def test_the_bends_of_many_hidden_units_are_found_on_the_ways_alone(head, monkeypatch):
+    """To follow hundreds of features one by one takes many times as long; it is for a change that is surely lost."""
+    torch.manual_seed(0)
+    d = 300
+    encoder = nn.Sequential(nn.Linear(d, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 8))
+    model = nn.Sequential(OrderedDict(encoder=encoder, decoder=nn.Linear(8, d)))
+    rows, background = (torch.randn(n, d, generator=torch.Generator().manual_seed(n)) for n in (9, 40))
+    explainer = Explainer(model, background, head=head, backend="gradient")
+    monkeypatch.setattr(cuts, "_follow_features", lambda *_: pytest.fail("features are followed one by one"))
+    assert find_cuts(explainer._game, rows) is None
+    monkeypatch.setattr(cuts, "FINELY", cuts.AT_ONCE)
+    with pytest.raises(pytest.fail.Exception):
+        find_cuts(explainer._game, rows)
 
 
 def test_a_backend_of_ones_own_that_needs_gradients_is_checked_too():
