@@ -7,6 +7,8 @@ from tests.explainer.written.killed import Disturbed
 PACKAGES = {"dask": "distributed", "ray": "ray", "loky": "joblib"}
 
 
+# Each start of an engine takes seconds, on a busy machine half a minute.
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("victim", ["main", "worker"])
 @pytest.mark.parametrize("engine", PACKAGES)
 def test_ten_kills_lose_nothing(engine, victim, tmp_path):
