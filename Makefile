@@ -96,7 +96,7 @@ $(VENV)/engines: $(VENV)/all
 .venv-%/core: pyproject.toml constraints-%.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check -c constraints-$*.txt \
-		-e '.[anndata,captum,parquet,xarray]' hypothesis packaging polars pytest pytest-xdist
+		-e '.[anndata,captum,parquet,xarray]' hypothesis packaging polars psutil pytest pytest-timeout pytest-xdist
 	touch $@
 
 clean:
