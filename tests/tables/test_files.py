@@ -171,7 +171,7 @@ REFUSED = {
     "missing": ("a,b\n1,\n3,4\n", "rows in .* must be finite, .* in row 0 and column b"),
     "a longer line": ("a,b\n1,2\n3,4,5\n", "can't read the table in .*Expected 2 fields in line 3, saw 3"),
     "a shorter line": ("a,b\n1,2\n3\n", "must be finite, .* in row 1 and column b"),
-    "no rows": ("a,b\n", "must be a table"),
+    "no rows": ("a,b\n", r"x\.csv has names of columns, but no rows\. Give a file with rows\."),
     "Latin-1": ("a,\u00e4\n1,2\n".encode("latin-1"), r"can't read the table in .*\. Save it as UTF-8\."),
 }
 

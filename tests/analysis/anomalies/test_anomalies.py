@@ -235,6 +235,15 @@ def test_a_file_is_read_with_its_columns_kept_aside(model, tmp_path):
         explain_anomalies(Explainer(model, BACKGROUND), tmp_path / "new.csv", 3)
 
 
+@pytest.mark.parametrize("table", [ROWS.to_numpy(), ROWS.reset_index(drop=True)], ids=["array", "DataFrame"])
+def test_rows_without_names_are_called_by_their_positions_in_the_table_everywhere(model, table):
+    found = explain_anomalies(Explainer(model, BACKGROUND), table, top=3)
+    places = found.rows.tolist()
+    assert places != [0, 1, 2]
+    assert [*found.explanation.to_frame().index] == [*found.others.row_names] == [*found.feature_errors.index] == places
+    assert found.waterfall(1).get_title() == f"row {places[1]}"
+
+
 # Pictures
 
 
