@@ -160,7 +160,10 @@ REFUSED = {
     "decimal commas in one column": ("a\n1,5\n2,5\n", "lines of .* more fields than its first line has names"),
     "numbers of rows without a name": ('"a","b"\n"1",1,2\n"2",3,4\n', "give the first column a name"),
     "separators at the ends of rows only": ("a,b\n1,2,\n3,4,\n", "Remove separators at the ends of lines"),
-    "a text among numbers": ("a,b\n1,2\n?,4\n", "first column 'a' of .* holds numbers and text, .*index_col=0"),
+    "a text among numbers": (
+        "a,b\n1,2\n?,4\n",
+        "'a' of .* holds numbers and text, .*: --row-names 'a', or in Python pd.*index_col=0",
+    ),
     "a text among other numbers": (
         "a,b\n1,2\n3,?\n",
         r"are no numbers: cell '\?' in line 3, column b\. Mend",
