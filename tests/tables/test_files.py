@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from shapae import Explainer
+from shapae import Explainer, explain_anomalies
 from shapae.errors import DataError, MissingPackage
 from shapae.tables import files
 from shapae.tables.background import contrast, kmeans, sample, stratified
@@ -265,3 +266,21 @@ def test_a_text_that_is_no_path_is_refused(path, tmp_path, monkeypatch, model):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match=NO_PATHS[path]):
         Explainer(model, path)
+
+
+@pytest.mark.parametrize("extension", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [("ab", "without column c"), ("cab", "in another order"), ("abcd", "with unexpected column d")],
+)
+def test_the_file_with_other_columns_is_named(extension, columns, fault, tmp_path):
+    table = pd.DataFrame(np.eye(4) + 0.5, columns=list("abcd"))
+    path = tmp_path / f"night.{extension}"
+    frame = table[list(columns)]
+    frame.to_csv(path, index=False) if extension == "csv" else frame.to_parquet(path)
+    explainer = Explainer(nn.Linear(3, 3), table[list("abc")])
+    for explain in (explainer, explainer.scores, explainer.summarize, lambda X: explain_anomalies(explainer, X)):
+        with pytest.raises(DataError, match=rf"^the columns of the rows in .*night\.{extension} are {fault}"):
+            explain(path)
+        with pytest.raises(DataError, match=rf"^the columns of the rows are {fault}"):
+            explain(frame)
