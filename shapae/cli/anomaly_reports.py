@@ -81,8 +81,8 @@ class Tables:
             if text:
                 raise DataError(
                     f"{path} has no numbers in {enumerate_names(text, 'column')}. Keep columns that are no features "
-                    f"aside: --keep-aside '{','.join([*self.aside, *text])}'. If they are categories that the model "
-                    f"was trained on, write the file with the columns of the model first, such as one-hot columns."
+                    f"aside: --keep-aside '{','.join([*self.aside, *text])}'. If the model was trained on them as "
+                    f"one-hot columns, the file must hold these columns instead."
                 )
 
 

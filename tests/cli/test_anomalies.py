@@ -150,7 +150,11 @@ def test_groups_are_one_hot_columns_or_those_of_a_file(work):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--keep-aside", "id"), "new.csv has no numbers in column time. Keep columns that are no features aside: "),
+        (
+            ("--keep-aside", "id"),
+            "new.csv has no numbers in column time. Keep columns that are no features aside: --keep-aside 'id,time'. "
+            "If the model was trained on them as one-hot columns, the file must hold these columns instead.",
+        ),
         (("--keep-aside", "id,tme"), "no column is called 'tme'; there are: time, "),
         (("--keep-aside", "time"), "the columns of the rows in new.csv are with unexpected column id."),
         (("--background", "100"), "'100' is no table, and no path of a table"),
