@@ -13,6 +13,7 @@ from shapae.cli.commands import (
     Memory,
     Model,
     Out,
+    RowNames,
     Seed,
     Weights,
     app,
@@ -52,6 +53,9 @@ Groups = Annotated[
 ]
 Compared = Annotated[int, typer.Option(min=1, help="Number of normal rows, drawn at random, that are the background.")]
 Pictures = Annotated[int, typer.Option(min=0, max=1000, help="Largest number of pictures, the worst anomalies first.")]
+Page = Annotated[
+    bool, typer.Option("--report", help="Write report.html, too, if there are anomalies: one page about them.")
+]
 Fail = Annotated[bool, typer.Option("--fail-if-found", help=f"Exit with code {FOUND} if there are anomalies.")]
 
 
@@ -71,32 +75,35 @@ def anomalies(
     groups: Groups = None,
     background_rows: Compared = 100,
     pictures: Pictures = 10,
+    page: Page = False,
     fail_if_found: Fail = False,
     backend: Backend = "deep",
     n_jobs: Jobs = None,
     memory: Memory = "1GB",
     seed: Seed = 0,
+    row_names: RowNames = None,
     force: Force = False,
 ) -> None:
     """Explain the rows with larger errors than normal rows; write tables, sentences and pictures to a folder.
 
     The exit code is 0 also if there are anomalies, but 3 with --fail-if-found.
     """
-    from shapae.cli.anomaly_reports import NAMES, Job, describe, report_anomalies
+    from shapae.cli.anomaly_reports import NAMES, Job, Tables, describe, report_anomalies
     from shapae.cli.output import Report, write_report
 
     settings: dict[str, Any] = {"backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
-    aside = split_names(keep_aside or None) or []
-    job = Job(model, weights, background, aside, loss=loss, groups=groups, count=background_rows, settings=settings)
+    files = Tables(background, split_names(keep_aside or None) or [], row_names)
+    job = Job(model, weights, files, loss=loss, groups=groups, count=background_rows, settings=settings)
     choice = {"top": top, "worst": worst} | _limit(threshold, above)
     found: list[Any] = []
 
     def report() -> Report:
-        found.append(job.find(data, choice))
-        return report_anomalies(found[0], pictures=pictures)
+        anomalies, explainer = job.find(data, choice)
+        found.append(anomalies)
+        return report_anomalies(anomalies, pictures=pictures, explainer=explainer if page else None)
 
-    _, files = write_report(out, NAMES if force else (), report)
-    typer.echo(describe(found[0], files, out))
+    _, written = write_report(out, NAMES if force else (), report)
+    typer.echo(describe(found[0], written, out))
     if fail_if_found:
         _exit(found[0].found)
 

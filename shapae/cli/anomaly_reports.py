@@ -14,20 +14,21 @@ import pandas as pd
 from shapae.analysis.anomalies.explain import explain_anomalies
 from shapae.analysis.anomalies.result import Anomalies
 from shapae.cli.output import Files, Pictures, Report
-from shapae.errors import DataError
+from shapae.errors import DataError, NamesWarning
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
 from shapae.models.files import load_model
 from shapae.tables.aside import keep_aside
 from shapae.tables.background import Background, sample
-from shapae.tables.files import load_table
+from shapae.tables.files import is_path, load_table
 from shapae.tables.groups import one_hot
-from shapae.tables.table import read_table
+from shapae.tables.table import Table, read_table
+from shapae.utils.context import ignored_warnings
 from shapae.utils.records import plain
 from shapae.utils.text import enumerate_names, escape_formula, one_line
 from shapae.utils.version import __version__
 
-TABLE, SENTENCES, SUMMARY = "anomalies", "sentences.txt", "summary.json"
+TABLE, SENTENCES, SUMMARY, PAGE = "anomalies", "sentences.txt", "summary.json", "report.html"
 # Largest number of pictures.
 PICTURES = 1000
 # Separators of the names of one-hot columns that are tried, in this order.
@@ -39,7 +40,50 @@ def _picture(place: int) -> str:
 
 
 # Patterns of all files: only these may be replaced by new results.
-NAMES = (f"{TABLE}.csv", f"{TABLE}.parquet", SENTENCES, SUMMARY, "anomaly_[0-9]*.png")
+NAMES = (f"{TABLE}.csv", f"{TABLE}.parquet", SENTENCES, SUMMARY, PAGE, "anomaly_[0-9]*.png")
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Files of rows.
+
+    Attributes:
+        background: File of normal rows.
+        aside: Columns that are no features; the file of normal rows need not have them.
+        row_names: Column of all files that names the rows; None for those that the files themselves name.
+    """
+
+    background: Path
+    aside: Sequence[str]
+    row_names: str | None
+
+    def open(self, path: Path) -> Any:
+        """Load a file if its rows are named by a column; otherwise return its path."""
+        return path if self.row_names is None else load_table(path, self.aside, self.row_names)
+
+    def read_normal(self) -> Table:
+        """Read the normal rows, without the columns that are no features."""
+        given = self.open(self.background)
+        features, _ = keep_aside(given, self.aside, where_present=True)
+        return read_table(features, "background" if is_path(features) else f"background in {self.background}")
+
+    def refuse_text(self, path: Path) -> None:
+        """Check that the columns of a file that are not kept aside hold numbers.
+
+        Raises:
+            DataError: Some columns hold text or times; they are named.
+        """
+        with ignored_warnings(NamesWarning):  # which were issued when the file was read
+            table = load_table(path, self.aside, self.row_names)
+        features, _ = keep_aside(table, self.aside, where_present=True)
+        if isinstance(features, pd.DataFrame):
+            text = [*features.select_dtypes(exclude=["number", "bool"]).columns.astype(str)]
+            if text:
+                raise DataError(
+                    f"{path} has no numbers in {enumerate_names(text, 'column')}. Keep columns that are no features "
+                    f"aside: --keep-aside '{','.join([*self.aside, *text])}'. If the model was trained on them as "
+                    f"one-hot columns, the file must hold these columns instead."
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +93,7 @@ class Job:
     Attributes:
         model: See ``load_model``.
         weights: See ``load_model``.
-        background: File of normal rows.
-        aside: Columns that are no features; the file of normal rows need not have them.
+        tables: Files of rows.
         loss: Name of the loss.
         groups: "one-hot", or a JSON file of groups; None for single features.
         count: Number of normal rows that are the background of the explainer, drawn at random.
@@ -59,34 +102,37 @@ class Job:
 
     model: str
     weights: Path
-    background: Path
-    aside: Sequence[str]
+    tables: Tables
     loss: str
     groups: str | None
     count: int
     settings: dict[str, Any]
 
-    def find(self, data: Path, choice: dict[str, Any]) -> Anomalies:
+    def find(self, data: Path, choice: dict[str, Any]) -> tuple[Anomalies, Explainer]:
         """Find the anomalies among the rows in a file.
 
         Args:
             data: File of rows.
             choice: Arguments of ``explain_anomalies``.
 
+        Returns:
+            The anomalies, and the explainer of their scores.
+
         Raises:
             DataError: A table can't be explained; columns of text are named first.
         """
+        tables = self.tables
         try:
             explainer, normal = self._load()
-            return explain_anomalies(explainer, data, normal=normal, keep_aside=self.aside, **choice)
+            rows, aside = tables.open(data), tables.aside
+            return explain_anomalies(explainer, rows, normal=normal, keep_aside=aside, **choice), explainer
         except DataError:
-            for path in (self.background, data):
-                refuse_text(path, self.aside)
+            for path in (tables.background, data):
+                tables.refuse_text(path)
             raise
 
     def _load(self) -> tuple[Explainer, Background]:
-        features, _ = keep_aside(self.background, self.aside, where_present=True)
-        normal = read_table(features, f"background in {self.background}" if self.aside else "background")
+        normal = self.tables.read_normal()
         drawn = sample(normal, min(self.count, len(normal)), seed=self.settings["seed"])
         groups = None if self.groups is None else _read_groups(self.groups, normal)
         head = "reconstruction_error" if self.loss == "mse" else ReconstructionError(self.loss)
@@ -117,28 +163,13 @@ def _read_groups(groups: str, normal: Any) -> Any:
         ) from error
 
 
-def refuse_text(path: Path, aside: Sequence[str]) -> None:
-    """Check that the columns of a file that are not kept aside hold numbers.
-
-    Raises:
-        DataError: Some columns hold text or times; they are named.
-    """
-    features, _ = keep_aside(load_table(path, aside), aside, where_present=True)
-    if isinstance(features, pd.DataFrame):
-        text = [*features.select_dtypes(exclude=["number", "bool"]).columns.astype(str)]
-        if text:
-            raise DataError(
-                f"{path} has no numbers in {enumerate_names(text, 'column')}. Keep columns that are no features "
-                f"aside: --keep-aside '{','.join([*aside, *text])}'."
-            )
-
-
-def report_anomalies(anomalies: Anomalies, *, pictures: int) -> Report:
-    """Report on anomalies: the table as .csv and .parquet, the sentences, a summary and some pictures.
+def report_anomalies(anomalies: Anomalies, *, pictures: int, explainer: Explainer | None = None) -> Report:
+    """Report on anomalies: the table as .csv and .parquet, the sentences, a summary, some pictures and a page.
 
     Args:
         anomalies: Any number of anomalies, also none.
         pictures: Largest number of pictures.
+        explainer: The explainer that checks the values on the page; None for no page. There is no page on no anomalies.
     """
     files: Files = {f"{TABLE}.csv": partial(_write_csv, anomalies)}
     if find_spec("pyarrow"):
@@ -146,6 +177,8 @@ def report_anomalies(anomalies: Anomalies, *, pictures: int) -> Report:
     lines = {SENTENCES: lambda: "".join(f"{line}\n" for line in anomalies.sentences())}
     lines |= {SUMMARY: lambda: f"{json.dumps(plain(summarize(anomalies)), indent=1, ensure_ascii=False)}\n"}
     files |= {name: partial(_write_text, make) for name, make in lines.items()}
+    if explainer is not None and len(anomalies):
+        files[PAGE] = partial(anomalies.explanation.report, explainer=explainer, title="Anomalies")
     drawn: Pictures = {
         _picture(place): partial(anomalies.plot, place) for place in range(min(pictures, len(anomalies)))
     }

@@ -33,6 +33,7 @@ from shapae.utils.constraints import check_argument, check_arguments, check_opti
 from shapae.utils.described import HEAD, MOST_LINES, Described, count, shorten
 from shapae.utils.kinds import Integer, plain
 from shapae.utils.memory import parse_bytes
+from shapae.utils.text import enumerate_names
 
 if TYPE_CHECKING:
     from shapae.explainer.explanation import Explanation
@@ -125,11 +126,18 @@ class Explainer(Described, InFiles):
         head = shorten(" ".join(self.head.split()), HEAD)
         first = f"Explainer of {head!r} by {self.backend!r}, {count(b, 'background row')} of {count(d, 'feature')}"
         model = self._score.autoencoder._description()
+        groups = [self._describe_groups(self._groups)] if self._groups else []
         return [
             first,
-            *model[: MOST_LINES - 2],
+            *groups,
+            *model[: MOST_LINES - 2 - len(groups)],
             "next: explainer(X), explainer.summarize(X), explainer.estimate(len(X))",
         ]
+
+    def _describe_groups(self, groups: dict[str, list[str]]) -> str:
+        single = len(self._game.players or ()) - len(groups)
+        rest = f", and {count(single, 'single feature')}" if single else ""
+        return f"{enumerate_names([*map(shorten, groups)], 'group')}{rest}"
 
     @property
     def score(self) -> Score:

@@ -224,7 +224,9 @@ class Autoencoder(Described, nn.Module):
             record = twin.record or twin.understand(self._any_rows()).record(if_found=True)
         except Exception:  # the width of the rows can't be read off the model, or it fails on random rows
             record = {"parts": "not yet tried on rows"}
-        return [f"{type(self).__name__} of {type(self.model).__name__}", *(f"{key}: {record[key]}" for key in record)]
+        first = f"{type(self).__name__} of {type(self.model).__name__}"
+        lines = {"preprocess": preprocessing.describe(self.preprocess)} | record
+        return [first, *(f"{key}: {text}" for key, text in lines.items() if text)]
 
     def _any_rows(self) -> Tensor:
         """Make rows between 0 and 1, as wide as the first layer of the model."""

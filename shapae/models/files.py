@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from shapae.errors import ModelError, OutputError
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.unreadable import describe_unreadable, refuse_compressed
-from shapae.utils.context import preserve_rng
+from shapae.utils.context import ignored_warnings, preserve_rng
 from shapae.utils.text import enumerate_names, one_line
 
 # Names of the state_dict of a model in a checkpoint.
@@ -97,7 +97,8 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     try:
         refuse_compressed(path)
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        with ignored_warnings(start="Detected pickle protocol"):  # an error says it in our words
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except ModelError:
         raise
     except Exception as error:

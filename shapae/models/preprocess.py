@@ -107,6 +107,13 @@ def invert(preprocess: nn.Module, rows: Tensor) -> Tensor | None:
     return original
 
 
+def describe(preprocess: nn.Module) -> str:
+    """Describe preprocessing in words; empty if there is none."""
+    if isinstance(preprocess, nn.Identity):
+        return ""
+    return "a shift and a scale of each column" if isinstance(preprocess, Affine) else type(preprocess).__name__
+
+
 def column_names(preprocess: nn.Module) -> Sequence[str] | None:
     """Return the names of the columns that ``preprocess`` was fitted on; None if they are not known."""
     return preprocess.names if isinstance(preprocess, Affine) else None

@@ -19,6 +19,11 @@ FAR = 1e15
 SENTINELS = (-1, -9, 99, -99, 999, -999, 9999, -9999)
 AFFINE = "a shift and a scale of each column by itself"
 FILLS_IN = "fills in missing values, so that values would refer to numbers that are not in the table"
+# Advice for a ColumnTransformer, some parts of which are scalers, and others not.
+SCALE_LAST = (
+    " To keep the units of the table, let one transformer fill in and encode, and fit another one that only scales on "
+    "its output: Autoencoder(model, preprocess=scaler)."
+)
 
 
 class Line(NamedTuple):
@@ -42,17 +47,20 @@ class Step:
         place: Its name in error messages.
         width: Number of its columns; None if that is not known.
         cure: Code that transforms the table outside of the model.
+        advice: Further advice.
     """
 
     transformer: Any
     place: str
     width: int | None
     cure: str = "X = transformer.transform(X); Autoencoder(model)"
+    advice: str = ""
 
     def part(self, role: str, name: str, transformer: Any, cure: str | None = None) -> "Step":
         """Return a part of this transformer."""
         place = f"the {role} {name!r} ({_kind(transformer)}) of {self.place}"
-        return Step(transformer, place, _width(transformer) or self.width, cure or self.cure)
+        advice = SCALE_LAST if hasattr(self.transformer, "transformers_") else self.advice
+        return Step(transformer, place, _width(transformer) or self.width, cure or self.cure, advice)
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise an error about this transformer.
@@ -62,7 +70,7 @@ class Step:
         """
         raise ModelError(
             f"{self.place} {reason}. Transform the table first: {self.cure}. Values then refer to the columns of the "
-            f"result. Or write it as an nn.Module, preprocess=module."
+            f"result.{self.advice} Or write it as an nn.Module, preprocess=module."
         )
 
 

@@ -33,6 +33,9 @@ def draw(
 ) -> Axes:
     """Draw the values of every row, for the features with the largest mean |value|; colours are feature values.
 
+    Dots are grey where the feature value is not known, and for features whose value is the same in all rows, such as
+    groups of one-hot columns.
+
     Args:
         explanation: Explanation of one output and several rows.
         max_display: Maximum number of features.
@@ -96,8 +99,8 @@ def _scatter(ax: Axes, x: Any, y: Any, colors: tuple[Any, Any] | None, marker: s
         return
     own, all_rows = colors
     known = all_rows[np.isfinite(all_rows)]
-    low, high = (known.min(), known.max()) if len(known) else (0, 1)
-    missing = ~np.isfinite(own)
+    low, high = (known.min(), known.max()) if len(known) else (0, 0)
+    missing = ~np.isfinite(own) | (low == high)  # a number that all rows share is neither low nor high
     ax.scatter(x[missing], y[missing], color="0.5", **options)
     ax.scatter(x[~missing], y[~missing], c=own[~missing], vmin=low, vmax=high, cmap=red_blue(), **options)
 

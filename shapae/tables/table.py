@@ -43,11 +43,13 @@ class Table:
         values: (n, d), n and d at least 1, any real dtype: an array, a sparse array, or an array in a file.
         names: d unique names; None for an array, which has no names.
         row_names: (n,); None if the rows have no names except their positions.
+        what: Name of the table in error messages, with its file; empty if it is not known.
     """
 
     values: Any
     names: list[str] | None
     row_names: NDArray[Any] | None = None
+    what: str = ""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -208,7 +210,7 @@ def _to_table(array: NamedArray, what: str, kind: str) -> Table:
     if values.dtype.kind not in REAL:
         remedy = REMEDIES.get(values.dtype.kind, "Convert it: X.astype(float).")
         raise DataError(f"the {what} must be a table of real numbers, got dtype {values.dtype}. {remedy}")
-    table = Table(values.tocsr() if issparse(values) else values, array.names, array.row_names)
+    table = Table(values.tocsr() if issparse(values) else values, array.names, array.row_names, what)
     _check_finite(table, what)
     return table
 
@@ -280,6 +282,7 @@ def resolve_feature_names(rows: Table, names: Sequence[str] | None, what: str) -
         return rows.names
     names = [str(name) for name in names]
     check_unique_names(names, "features")
+    what = rows.what if rows.what.startswith(f"{what} in ") else what  # with its file
     if rows.names is None:
         check_n_features(rows, len(names), what)
     else:

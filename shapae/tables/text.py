@@ -75,7 +75,11 @@ class _Text:
 
     def by_hand(self, option: str = "") -> str:
         """Return the advice to read the file with pandas."""
-        return f"Read it yourself: pd.read_csv({str(self.path)!r}, sep={self.separator!r}{option})."
+        return f"Read it yourself: {self.code(option)}."
+
+    def code(self, option: str = "") -> str:
+        """Return the code that reads the file with pandas."""
+        return f"pd.read_csv({str(self.path)!r}, sep={self.separator!r}{option})"
 
 
 def read_text(path: Path, aside: Sequence[str] = (), row_names: str | None = None) -> pd.DataFrame:
@@ -90,6 +94,8 @@ def read_text(path: Path, aside: Sequence[str] = (), row_names: str | None = Non
         raise UnknownName("column", row_names, text.names)
     as_text = dict.fromkeys((name for name in aside if name != row_names), str)
     table = _drop_empty(text.frame(dtype=as_text, converters={row_names: str} if row_names else None), text.names)
+    if not len(table):
+        raise DataError(f"{path} has names of columns, but no rows. Give a file with rows.")
     kept = table.loc[:, [name in as_text for name in table.columns]]
     table = table.drop(columns=kept.columns)
     if table.columns.empty:
@@ -256,7 +262,7 @@ def _name_rows(table: pd.DataFrame, text: _Text, *, asks: bool) -> pd.DataFrame:
         raise DataError(
             f"the first column {first.name!r} of {text.path} holds numbers and text{such}, so that it may be names of "
             f"rows or a feature. If it is a feature, mend these cells. If it is names, say so: --row-names "
-            f"{first.name!r}, or {text.by_hand(', index_col=0')}"
+            f"{first.name!r}, or in Python {text.code(', index_col=0')}."
         )
     if table.shape[1] == 1:
         spaces = replace(text, separator=" ").by_hand()
@@ -288,7 +294,7 @@ def _warn_of_numbers(first: "pd.Series[Any]", text: _Text) -> None:
     if counts or (NUMBERS_ROWS.fullmatch(str(first.name)) and (steps > 0).all()):
         warnings.warn(
             f"the first column {first.name!r} of {text.path} seems to number the rows, and is read as a feature. If it "
-            f"is no feature, say so: --row-names {first.name!r}, or {text.by_hand(', index_col=0')}",
+            f"is no feature, say so: --row-names {first.name!r}, or in Python {text.code(', index_col=0')}.",
             NamesWarning,
             stacklevel=2,
         )

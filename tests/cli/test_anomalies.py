@@ -150,9 +150,13 @@ def test_groups_are_one_hot_columns_or_those_of_a_file(work):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--keep-aside", "id"), "new.csv has no numbers in column time. Keep columns that are no features aside: "),
+        (
+            ("--keep-aside", "id"),
+            "new.csv has no numbers in column time. Keep columns that are no features aside: --keep-aside 'id,time'. "
+            "If the model was trained on them as one-hot columns, the file must hold these columns instead.",
+        ),
         (("--keep-aside", "id,tme"), "no column is called 'tme'; there are: time, "),
-        (("--keep-aside", "time"), "the columns of the rows are with unexpected column id."),
+        (("--keep-aside", "time"), "the columns of the rows in new.csv are with unexpected column id."),
         (("--background", "100"), "'100' is no table, and no path of a table"),
         (("--loss", "msee"), "no loss is called 'msee'; there are: mse, "),
     ],
@@ -164,6 +168,51 @@ def test_an_error_is_one_clear_line_and_leaves_nothing(work, options, text):
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert error.startswith(f"shapae: {text}")
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_file_without_rows_is_named_as_such_and_no_column_is_called_text(work):
+    folder, _ = work
+    (folder / "quiet.csv").write_text((folder / "new.csv").read_text().partition("\n")[0] + "\n")
+    for aside in ("id,time", "id"):
+        code, _, error = run(*NIGHTLY, "--data", "quiet.csv", "--keep-aside", aside, "--out", "failed", cwd=folder)
+        assert (code, error) == (
+            2,
+            "shapae: quiet.csv has names of columns, but no rows. Give a file with rows.\n",
+        )
+
+
+def test_numbers_that_name_the_rows_are_a_column_of_all_files(work):
+    folder, autoencoder = work
+    for name in ("normal", "new"):
+        table = pd.read_csv(folder / f"{name}.csv", usecols=NAMES)[NAMES]
+        table.insert(0, "nr", range(len(table)))
+        table.to_csv(folder / f"{name} numbered.csv", index=False)
+    files = ("--background", "normal numbered.csv", "--data", "new numbered.csv", "--pictures", 0)
+    plain = (*COMMON[:4], *files, "--out", "numbered")
+    code, _, error = run(*plain, cwd=folder)
+    assert code == 2
+    assert error.count("warning: the first column 'nr' of normal numbered.csv seems to number the rows") == 1
+    assert error.count("--row-names 'nr', or in Python pd.read_csv('normal numbered.csv'") == 1
+    code, output, error = run(*plain, "--row-names", "nr", cwd=folder)
+    assert (code, error) == (0, "")
+    want = wanted(autoencoder, folder, quantile=0.99)
+    got = pd.read_csv(folder / "numbered" / "anomalies.csv")
+    assert got["row"].tolist() == [*want.table.index.get_level_values("row")]
+    np.testing.assert_allclose(got["score"], want.table["score"], rtol=1e-5)
+
+
+def test_a_page_is_about_the_anomalies_and_there_is_none_without_any(work):
+    folder, autoencoder = work
+    settings = ("--pictures", 0, "--report", "--force", "--out", "page")
+    code, output, error = run(*NIGHTLY, *settings, "--above", 0.5, "--groups", "one-hot", cwd=folder)
+    assert (code, error) == (0, "")
+    page = (folder / "page" / "report.html").read_text()
+    for row in wanted(autoencoder, folder, threshold=0.5).rows[:3]:
+        assert f'scope="row"><bdi>{row}</bdi>' in page
+    assert "report.html" in output.splitlines()[-1]
+    code, output, error = run(*NIGHTLY, *settings, "--above", 1e6, cwd=folder)
+    assert (code, error) == (0, "")
+    assert sorted(path.name for path in (folder / "page").iterdir()) == FILES
 
 
 def test_a_quantile_and_a_score_are_not_given_together(work):

@@ -130,3 +130,17 @@ def test_progress_is_shown_to_who_wants_it(progress, model, rows, background, ca
 
 def test_the_default_backend_is_additive(model, background):
     assert backends.named(Explainer(model, background).backend).additive
+
+
+@pytest.mark.parametrize(
+    ("groups", "line"),
+    [
+        ({"kind": ["a", "c"], "day": ["b", "d"]}, "groups kind, day, and 2 single features"),
+        ({"all": NAMES}, "group all"),
+        ({"some": NAMES[:5]}, "group some, and 1 single feature"),
+        ({f"g{place}": [name] for place, name in enumerate(NAMES)}, "groups g0, g1, g2, g3, g4, g5"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["deep", "sampling"])
+def test_the_text_form_names_the_groups(backend, groups, line, model, background):
+    assert repr(Explainer(model, named(background), groups=groups, backend=backend)).splitlines()[1] == f"  {line}"

@@ -1,5 +1,6 @@
 """Models loaded from files, and files that can not be loaded."""
 
+import pickle
 import sys
 from functools import partial
 
@@ -69,6 +70,14 @@ def test_the_error_for_a_pickled_model_names_the_code_that_loading_would_run(pac
     ) as caught:
         files.load_model("genes_model:build", package / "whole.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_a_pickle_in_place_of_weights_is_an_error_without_a_warning_of_torch(package, recwarn):
+    """Such as a scaler that joblib wrote: torch would ask for a fault to be reported."""
+    (package / "scaler.joblib").write_bytes(pickle.dumps({"mean": [1.0]}, protocol=4))
+    with pytest.raises(ModelError, match=r"can't read the weights in .*scaler\.joblib: it is damaged, or no file of"):
+        files.load_model("genes_model:build", package / "scaler.joblib")
+    assert not recwarn.list
 
 
 def test_weights_of_another_model_are_an_error(package):

@@ -438,3 +438,36 @@ def test_the_model_is_not_changed(model):
     before = cases.snapshot(model)
     Explainer(Autoencoder(model, preprocess=(MEAN, SCALE)), RAW[:7])(RAW[7:10])
     assert cases.snapshot(model) == before
+
+
+def test_a_transformer_that_also_fills_in_and_encodes_is_refused_with_the_way_to_keep_the_units():
+    """The way of the message: one transformer fills in and encodes, another one scales."""
+    fills = make_pipeline(SimpleImputer(), preprocessing.StandardScaler())
+    table = FRAME.mask(np.eye(*FRAME.shape) == 1).assign(kind=[*"xyzx"] * 10)
+    encoder, names = preprocessing.OneHotEncoder(sparse_output=False), [*FRAME.columns]
+    one = ColumnTransformer([("numbers", fills, names), ("kinds", encoder, ["kind"])]).fit(table)
+    with pytest.raises(ModelError, match=r"'simpleimputer' .* units of the table, .*\(model, preprocess=scaler\)\. Or"):
+        Autoencoder(nn.Linear(9, 9), preprocess=one)
+    prepare = ColumnTransformer([("numbers", SimpleImputer(), names), ("kinds", encoder, ["kind"])])
+    scaler = ColumnTransformer([("scale", preprocessing.StandardScaler(), slice(0, 6))], remainder="passthrough")
+    ready = prepare.fit_transform(table)
+    want = one.transform(table)
+    np.testing.assert_allclose(scaler.fit(ready).transform(ready), want, atol=1e-12)
+    autoencoder = Autoencoder(nn.Linear(9, 9).double(), preprocess=scaler)
+    np.testing.assert_allclose(autoencoder.target(torch.tensor(ready)), want, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "lines"),
+    [
+        (None, []),
+        ((MEAN, SCALE), ["  preprocess: a shift and a scale of each column"]),
+        (preprocessing.StandardScaler().fit(FRAME), ["  preprocess: a shift and a scale of each column"]),
+        (Log(), ["  preprocess: Log"]),
+    ],
+    ids=["none", "pair", "scaler", "module"],
+)
+def test_preprocessing_is_named_in_the_text_form(preprocess, lines, model):
+    autoencoder = Autoencoder(model, preprocess=preprocess)
+    for each in (autoencoder, Explainer(autoencoder, FRAME)):
+        assert [line for line in repr(each).splitlines() if "preprocess" in line] == lines

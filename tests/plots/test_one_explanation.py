@@ -228,6 +228,22 @@ def test_bars_of_rows_have_standard_errors_over_the_rows_and_no_sign():
     assert plots.bar(given[:1]).collections == [] or not len(plots.bar(given[:1]).collections)
 
 
+def test_a_summary_has_no_colour_of_high_or_low_for_numbers_that_all_rows_share():
+    """Groups of one-hot columns are such numbers: one divided by the number of columns."""
+    one_hot = np.eye(3)[np.arange(N) % 3]
+    table = np.column_stack([one_hot, np.linspace(-1, 1, N)])
+    names = ["shift_early", "shift_late", "shift_night", "rpm"]
+    given = Explanation(table / 7, np.zeros(N), table, feature_names=names, output_names="error", scores=np.zeros(N))
+    ax = plots.summary(given.grouped({"shift": names[:3]}))
+    colors = {name.get_text(): set() for name in ax.get_yticklabels()}
+    for dots in ax.collections:
+        dots.update_scalarmappable()
+        for (_, height), color in zip(dots.get_offsets(), np.resize(dots.get_facecolors(), (N, 4)), strict=False):
+            colors[[*colors][round(height)]].add(tuple(color))
+    assert colors["shift"] == {to_rgba("0.5")}
+    assert len(colors["rpm"]) > 10
+
+
 def test_a_clipped_summary_draws_outliers_as_triangles_at_the_end_and_counts_them():
     given = explanation()
     ax = plots.summary(given, clip=0.95)

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from shapae import Explainer
+from shapae import Explainer, explain_anomalies
 from shapae.errors import DataError, MissingPackage
 from shapae.tables import files
 from shapae.tables.background import contrast, kmeans, sample, stratified
@@ -160,7 +161,10 @@ REFUSED = {
     "decimal commas in one column": ("a\n1,5\n2,5\n", "lines of .* more fields than its first line has names"),
     "numbers of rows without a name": ('"a","b"\n"1",1,2\n"2",3,4\n', "give the first column a name"),
     "separators at the ends of rows only": ("a,b\n1,2,\n3,4,\n", "Remove separators at the ends of lines"),
-    "a text among numbers": ("a,b\n1,2\n?,4\n", "first column 'a' of .* holds numbers and text, .*index_col=0"),
+    "a text among numbers": (
+        "a,b\n1,2\n?,4\n",
+        "'a' of .* holds numbers and text, .*: --row-names 'a', or in Python pd.*index_col=0",
+    ),
     "a text among other numbers": (
         "a,b\n1,2\n3,?\n",
         r"are no numbers: cell '\?' in line 3, column b\. Mend",
@@ -171,7 +175,7 @@ REFUSED = {
     "missing": ("a,b\n1,\n3,4\n", "rows in .* must be finite, .* in row 0 and column b"),
     "a longer line": ("a,b\n1,2\n3,4,5\n", "can't read the table in .*Expected 2 fields in line 3, saw 3"),
     "a shorter line": ("a,b\n1,2\n3\n", "must be finite, .* in row 1 and column b"),
-    "no rows": ("a,b\n", "must be a table"),
+    "no rows": ("a,b\n", r"x\.csv has names of columns, but no rows\. Give a file with rows\."),
     "Latin-1": ("a,\u00e4\n1,2\n".encode("latin-1"), r"can't read the table in .*\. Save it as UTF-8\."),
 }
 
@@ -262,3 +266,21 @@ def test_a_text_that_is_no_path_is_refused(path, tmp_path, monkeypatch, model):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match=NO_PATHS[path]):
         Explainer(model, path)
+
+
+@pytest.mark.parametrize("extension", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [("ab", "without column c"), ("cab", "in another order"), ("abcd", "with unexpected column d")],
+)
+def test_the_file_with_other_columns_is_named(extension, columns, fault, tmp_path):
+    table = pd.DataFrame(np.eye(4) + 0.5, columns=list("abcd"))
+    path = tmp_path / f"night.{extension}"
+    frame = table[list(columns)]
+    frame.to_csv(path, index=False) if extension == "csv" else frame.to_parquet(path)
+    explainer = Explainer(nn.Linear(3, 3), table[list("abc")])
+    for explain in (explainer, explainer.scores, explainer.summarize, lambda X: explain_anomalies(explainer, X)):
+        with pytest.raises(DataError, match=rf"^the columns of the rows in .*night\.{extension} are {fault}"):
+            explain(path)
+        with pytest.raises(DataError, match=rf"^the columns of the rows are {fault}"):
+            explain(frame)

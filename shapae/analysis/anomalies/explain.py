@@ -1,7 +1,7 @@
 """Choice and explanation of anomalies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -170,11 +170,12 @@ def _normal_scores(explainer: Explainer, normal: Any, choice: _Choice) -> tuple[
 
 
 def _take(table: Table, places: NDArray[Any]) -> Table | None:
-    """Copy rows in any order; None for no rows."""
+    """Copy rows in any order; None for no rows. Rows without names are called by their positions in the table."""
     if not len(places):
         return None
     order = np.sort(places)
-    return table.of(order).of(np.searchsorted(order, places))
+    taken = table.of(order).of(np.searchsorted(order, places))
+    return taken if taken.row_names is not None else replace(taken, row_names=places)
 
 
 def _explain(explainer: Explainer, table: Table, places: NDArray[Any], worst: int) -> dict[str, Any]:

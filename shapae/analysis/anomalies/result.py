@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shapae import plots
 from shapae.analysis.anomalies.readings import Readings
-from shapae.analysis.anomalies.sentences import Fault, number, write_sentence
+from shapae.analysis.anomalies.sentences import Fault, number, write_heading, write_sentence
 from shapae.errors import WrongIndex
 from shapae.explainer.explanation import Explanation
 from shapae.utils.constraints import check_arguments, check_optional
@@ -72,7 +72,8 @@ class Anomalies(Described):
 
     def _texts(self) -> tuple[str, list[str], list[str]]:
         """Write the first line, the first sentences, and the number of others."""
-        limit = "" if self.limit is None else f", {self.found} rows above {number(self.limit)}"
+        rows = "row" if self.found == 1 else "rows"
+        limit = "" if self.limit is None else f", {self.found} {rows} above {number(self.limit)}"
         noun = "anomaly" if len(self) == 1 else "anomalies"
         first = f"{len(self)} {noun}{limit}; the median score of normal rows is {number(self.median)}"
         more = [f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
@@ -124,11 +125,14 @@ class Anomalies(Described):
         return [self._sentence(place) for place in range(len(self))]
 
     def _sentence(self, place: int) -> str:
+        who, score = self._who(place), float(self.explanation.scores[place])
+        return write_sentence(who, score, self.median, self._faults(place), units=self.units)
+
+    def _who(self, place: int) -> str:
+        """Write the name of a row, and its cells that were kept aside."""
         name = str(self.feature_errors.index[place])
         aside = ", ".join(f"{column} {cell}" for column, cell in self.aside.iloc[place].items())
-        who = f"{name if name.lower().startswith('row') else f'row {name}'}{f' ({aside})' if aside else ''}"
-        faults = self._faults(place)
-        return write_sentence(who, float(self.explanation.scores[place]), self.median, faults, units=self.units)
+        return f"{name if name.lower().startswith('row') else f'row {name}'}{f' ({aside})' if aside else ''}"
 
     def _faults(self, row: int) -> list[Fault]:
         values = np.reshape(self.others.values, (*self.explanation.shape, self.worst.shape[1]))[row]
@@ -179,7 +183,7 @@ class Anomalies(Described):
         shown = np.argsort(-np.maximum(_shares(errors), _shares(values)), kind="stable")[:most]
         features = pd.DataFrame([self._drawn(row, self.feature_errors.columns[at]) for at in shown])
         features = features.assign(error=errors[shown], contribution=values[shown]).set_index("feature")
-        title = self._sentence(row).partition(":")[0]
+        title = write_heading(self._who(row), float(self.explanation.scores[row]), self.median)
         return plots.anomaly(features, title=title, units=self.units, ax=ax)
 
     def _drawn(self, row: int, name: str) -> dict[str, Any]:

@@ -59,8 +59,13 @@ def write_sentence(who: str, score: float, median: float, faults: Sequence[Fault
     readings = f"{_join([_reading(fault) for fault in shown])}{where}"
     its = "it" if len(shown) == 1 else f"the error of {shown[0].feature}"
     influence = _influence(shown[0], its)
-    sentence = f"{who} scores {number(score)}{_times(score, median)}: {'; '.join(filter(None, [readings, influence]))}"
+    sentence = f"{write_heading(who, score, median)}: {'; '.join(filter(None, [readings, influence]))}"
     return " ".join(sentence.split())
+
+
+def write_heading(who: str, score: float, median: float) -> str:
+    """Say how large the score of a row is; see ``write_sentence`` for the arguments."""
+    return " ".join(f"{who} scores {number(score)}{_times(score, median)}".split())
 
 
 def _times(score: float, median: float) -> str:

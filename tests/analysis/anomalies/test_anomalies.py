@@ -198,6 +198,8 @@ def test_no_anomalies_are_a_valid_result(backend, groups, worst, model):
     none, some = (explain_anomalies(explainer, ROWS, threshold=limit, worst=worst) for limit in (1e9, 1.5))
     assert (len(none), none.found, none.sentences()) == (0, 0, [])
     assert repr(none).startswith("0 anomalies, 0 rows above 1000000000; the median score of normal rows is ")
+    one = explain_anomalies(explainer, ROWS, threshold=np.sort(explainer.scores(ROWS))[-2], worst=worst)
+    assert repr(one).startswith("1 anomaly, 1 row above ")
     pd.testing.assert_frame_equal(none.table, some.table.head(0), check_index_type=False)
     assert none.table.index.names == ["row", "feature"]
     assert none.others.values.shape == (0, *some.others.values.shape[1:])
@@ -233,6 +235,15 @@ def test_a_file_is_read_with_its_columns_kept_aside(model, tmp_path):
         explain_anomalies(Explainer(model, BACKGROUND), tmp_path / "new.csv", 3)
 
 
+@pytest.mark.parametrize("table", [ROWS.to_numpy(), ROWS.reset_index(drop=True)], ids=["array", "DataFrame"])
+def test_rows_without_names_are_called_by_their_positions_in_the_table_everywhere(model, table):
+    found = explain_anomalies(Explainer(model, BACKGROUND), table, top=3)
+    places = found.rows.tolist()
+    assert places != [0, 1, 2]
+    assert [*found.explanation.to_frame().index] == [*found.others.row_names] == [*found.feature_errors.index] == places
+    assert found.waterfall(1).get_title() == f"row {places[1]}"
+
+
 # Pictures
 
 
@@ -252,6 +263,18 @@ def test_a_plot_shows_the_features_with_the_largest_errors_and_contributions(ano
     ]
     assert names == [NAMES[at] for at in np.argsort(-np.maximum(*shares))[:3]]
     assert ax.get_title(loc="left") == anomalies.sentences()[1].partition(":")[0]
+
+
+def test_a_row_with_a_colon_in_its_name_has_its_whole_name_in_its_picture_and_its_sentence(model):
+    rows = ROWS.set_axis(pd.date_range("2026-11-27", periods=len(ROWS), freq="43s"))
+    for aside in ([], ["at"]):
+        table = rows.assign(at=rows.index.astype(str)) if aside else rows
+        found = explain_anomalies(Explainer(model, BACKGROUND), table, top=2, keep_aside=aside)
+        for place, row in enumerate(found.rows):
+            title = found.plot(place).get_title(loc="left")
+            assert title.startswith(f"row {rows.index[row]}{f' (at {rows.index[row]})' if aside else ''} scores ")
+            assert title.endswith(" times the median")
+            assert found.sentences()[place].startswith(f"{title}: ")
 
 
 @pytest.mark.parametrize("place", [4, -5])
