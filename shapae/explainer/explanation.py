@@ -49,8 +49,8 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
         used: (n,). Number of background rows, or of samples, that each row took until it met a tolerance; None without
             a tolerance.
         row_names: n names of rows, as the index of a DataFrame; None if rows have numbers only.
-        categories: (n, d). Of groups of one-hot columns, the position of the row's column in its group; -1 for all
-            other features. None if there are no such groups.
+        categories: (n, d). Of groups of one-hot columns, the position of the row's column in its group, or -2 if the
+            row has none; -1 for all other features. None if there are no such groups.
     """
 
     _s: Any

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from shapae.explainer.indexing import AXES
+from shapae.tables.players import NO_CATEGORY
 from shapae.utils.constraints import COUNT
 from shapae.utils.text import enumerate_names
 
@@ -135,7 +136,7 @@ def _check_categories(parts: Parts) -> str | None:
     known = groups if isinstance(groups, dict) else {}
     sizes = np.array([len(known[name]) if isinstance(known.get(name), list) else 0 for name in names])
     columns = np.reshape(categories, (-1, len(names)))
-    if ((columns < -1) | (columns >= sizes)).any():
+    if ((columns < NO_CATEGORY) | (columns >= sizes) | ((columns == NO_CATEGORY) & (sizes == 0))).any():
         return "categories are not positions in the groups of made_by"
     return None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shapae.plots._figure import NAME, REMARK, escape
 from shapae.plots._numbers import number
-from shapae.tables.players import category_names
+from shapae.tables.players import NO_CATEGORY, NO_ONE_HOT, category_names
 
 # Colour of what is beside the point: numbers of the row, remarks, lines of the grid.
 GREY = "0.4"
@@ -27,8 +27,9 @@ def readings(row: shap.Explanation) -> list[str]:
     codes = getattr(row, "categories", None)
     if codes is None:
         return written
-    for place in np.flatnonzero(codes >= 0).tolist():
-        written[place] = escape(category_names(row.made_by["groups"][row.feature_names[place]])[codes[place]])
+    for place in np.flatnonzero(codes != NO_ONE_HOT).tolist():
+        names = category_names(row.made_by["groups"][row.feature_names[place]])
+        written[place] = "none" if codes[place] == NO_CATEGORY else escape(names[codes[place]])
     return written
 
 

@@ -27,7 +27,7 @@ from shapae.plots._figure import (
 )
 from shapae.plots._lines import remark
 from shapae.plots._numbers import Numbers, number_ticks
-from shapae.tables.players import category_names
+from shapae.tables.players import NO_CATEGORY, NO_ONE_HOT, category_names
 from shapae.utils.constraints import check_arguments, check_optional
 from shapae.utils.described import shorten
 
@@ -69,8 +69,8 @@ def draw(explanation: shap.Explanation, feature: str | int, *, color: Any = None
     chosen = None if color is None else read_color(color, explanation, names)
     groups = [] if chosen is None or chosen.dtype.kind == "f" else _largest_groups(chosen)
     categories = _categories(explanation, names[at], at)
-    numbers = explanation.categories if categories else shown.data
-    dots = pd.DataFrame({"x": numbers[:, at], "y": shown.values[:, at]}, dtype=np.float64).assign(color=chosen)
+    x = np.where(explanation.categories >= 0, explanation.categories, len(categories) - 1) if categories else shown.data
+    dots = pd.DataFrame({"x": x[:, at], "y": shown.values[:, at]}, dtype=np.float64).assign(color=chosen)
     width = WIDTH + 1.5 + width_of([*map(_printed, groups)], REMARK)
     own = new_axes(ax, width, HEIGHT + 1 + width_of([*map(_printed, categories)], NUMBER))
     own.axhline(0, color="0.8", linewidth=0.8, zorder=-1)
@@ -88,9 +88,11 @@ def draw(explanation: shap.Explanation, feature: str | int, *, color: Any = None
 
 
 def _categories(explanation: Any, name: str, at: int) -> list[str]:
-    """Name the categories of a group of one-hot columns; all other features have none."""
+    """Name the categories of a group of one-hot columns, and that of rows of none; all other features have none."""
     codes = getattr(explanation, "categories", None)
-    return [] if codes is None or codes[0, at] < 0 else category_names(explanation.made_by["groups"][name])
+    if codes is None or codes[0, at] == NO_ONE_HOT:
+        return []
+    return category_names(explanation.made_by["groups"][name]) + ["none"] * bool((codes[:, at] == NO_CATEGORY).any())
 
 
 def _printed(label: Any) -> str:

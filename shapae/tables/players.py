@@ -17,6 +17,8 @@ from shapae.utils.moments import Array
 from shapae.utils.text import enumerate_names
 
 Groups = Mapping[str, Sequence[str]]
+# In place of the position of an active feature: of players that are no one-hot columns, and of rows without a 1.
+NO_ONE_HOT, NO_CATEGORY = -1, -2
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +62,22 @@ class Players:
         return np.asarray(self.sums(data, axis) / sizes)
 
     def categories(self, data: NDArray[Any]) -> NDArray[np.intp] | None:
-        """Find the active feature of players of one-hot columns, which hold 0 and 1 only and sum to 1 in each row.
+        """Find the active feature of players of one-hot columns: 0 and 1 only, and a single 1 at most in each row.
 
         Args:
             data: (n, d), or (d,).
 
         Returns:
-            (n, p), or (p,): positions among the features of the player; -1 for other players. None if there are none.
+            (n, p), or (p,): positions among the features of the player; NO_CATEGORY in rows that have no 1, such as
+            those of a category that an encoder does not know; NO_ONE_HOT for other players. None if there are others
+            only.
         """
-        found = np.full((*data.shape[:-1], len(self)), -1, dtype=np.intp)
+        found = np.full((*data.shape[:-1], len(self)), NO_ONE_HOT, dtype=np.intp)
         for player, features in enumerate(self.positions):
             columns = data[..., list(features)]
-            if len(features) > 1 and ((columns == 0) | (columns == 1)).all() and (columns.sum(axis=-1) == 1).all():
-                found[..., player] = columns.argmax(axis=-1)
+            ones = (columns == 1).sum(axis=-1)
+            if len(features) > 1 and ((columns == 0) | (columns == 1)).all() and ones.max() == 1:
+                found[..., player] = np.where(ones == 1, columns.argmax(axis=-1), NO_CATEGORY)
         return found if (found >= 0).any() else None
 
 

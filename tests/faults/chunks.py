@@ -91,11 +91,11 @@ def _interrupted(at, error, format):
     def cause(folder):
         real, calls = resumable.put_file, []
 
-        def failing(path, put):
+        def failing(path, put, **settings):
             calls.append(path)
             if len(calls) == at:
                 raise error
-            real(path, put)
+            real(path, put, **settings)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(resumable, "put_file", failing)

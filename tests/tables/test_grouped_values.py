@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from shapae import Explainer
+from shapae import Explainer, plots
 from shapae.errors import DataError, OutputError
 from shapae.explainer.explanation import Explanation
 
@@ -79,10 +79,28 @@ def test_categories_are_the_active_columns_of_one_hot_groups(whole, model, tmp_p
     np.testing.assert_array_equal(one.categories, got.categories[3])
 
 
+def test_a_row_without_an_active_column_has_no_category(model, tmp_path):
+    table, groups, state = machines()
+    odd = [4, 9]  # of a category that the encoder did not know
+    table.loc[odd, groups["state"]] = 0
+    want = np.where(np.isin(np.arange(len(table)), odd), -2, state)
+    got = Explainer(model, table[:4])(table).grouped(groups)
+    np.testing.assert_array_equal(got.categories[:, 0], want)
+    loaded = Explanation.load(got.save(tmp_path / "out"))
+    np.testing.assert_array_equal(loaded.categories, got.categories)
+    assert "none =" in [text.get_text() for text in plots.waterfall(got[4]).texts]
+    ax = plots.scatter(got, "state")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["idle", "run", "stop", "none"]
+    assert ax.collections[0].get_offsets()[odd, 0].tolist() == [3, 3]
+    got.made_by["groups"].pop("state")
+    with pytest.raises(OutputError, match="categories are not positions in the groups"):
+        got.save(tmp_path / "other")
+
+
 def test_groups_of_numbers_have_no_categories(model, rows, background):
     assert Explainer(model, named(background))(named(rows)).grouped(GROUPS).categories is None
     table, groups, _ = machines()
-    table.loc[4, "state_run"] += 1  # no longer one active column in each row
+    table.loc[4, ["state_idle", "state_run"]] = 1  # no longer one active column at most
     assert Explainer(model, table[:5])(table).grouped(groups).categories is None
 
 

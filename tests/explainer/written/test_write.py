@@ -104,6 +104,19 @@ def test_active_categories_are_written(format, tmp_path):
     check_equal(written.explanation(), explain(rows), rtol=1e-13)
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["rows without a category", "rows with two"])
+def test_blocks_agree_on_the_groups_of_one_hot_columns(number, tmp_path):
+    """The rows of the third block can't tell by themselves."""
+    state = np.arange(23) % 3
+    rows = X.assign(**{name: (state == at) * 1.0 for at, name in enumerate(NAMES[:3])})
+    rows.loc[rows.index[8:12], NAMES[:3]] = number
+    explain = shapae.Explainer(cases.build(cases.Question), rows[:7], groups={"state": NAMES[:3], "b": NAMES[3:5]})
+    written, whole = explain.write(rows, tmp_path / "out").explanation(), explain(rows)
+    assert len(shapae.read(tmp_path / "out")) > 3
+    assert (whole.categories is None) == (written.categories is None) == (number == 1)
+    np.testing.assert_array_equal(written.categories, whole.categories)
+
+
 def test_blocks_with_different_arrays_are_not_put_together(tmp_path, monkeypatch):
     written, real = explainer().write(X, tmp_path), ExplanationBlocks._read_all
     monkeypatch.setattr(
@@ -280,11 +293,11 @@ def test_refusals_come_before_the_rows_are_read(name, format, error, tmp_path, m
 def test_a_full_disk_loses_no_block(tmp_path, monkeypatch):
     real, calls = resumable.put_file, []
 
-    def full(path, put):
+    def full(path, put, **settings):
         calls.append(path)
         if len(calls) > 5:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, put)
+        return real(path, put, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(resumable, "put_file", full)
