@@ -1,6 +1,7 @@
 """Heads on the reconstruction and its errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,14 @@ class ReconstructionError(ScalarHead):
         super().__init__()
         check_arguments(target=target)
         self.loss, self.anchored = as_loss(loss), target == "fixed"
-        if loss != "mse":
-            self.output = f"reconstruction error ({loss if isinstance(loss, str) else type(loss).__name__})"
+        self._arguments = _given(loss) | ({"target": target} if self.anchored else {})
+        loss_name = [] if loss == "mse" else [loss if isinstance(loss, str) else type(loss).__name__]
+        if remarks := [*loss_name, *(["fixed target"] if self.anchored else [])]:
+            self.output = f"reconstruction error ({', '.join(remarks)})"
+
+    def __repr__(self) -> str:
+        """Return the call that makes the head, because results record it."""
+        return _call(self, self._arguments)
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n,)."""
@@ -72,6 +79,12 @@ class _PerFeatureHead(Head):
         if worst is not None and features is not None:
             raise ModelError(f"worst={worst} and features= can't be combined. Give one of them.")
         self.loss, self.worst, self.anchored = as_loss(loss, by_feature=True), worst, worst is not None
+        given = {"features": self.chosen, "worst": worst}
+        self._arguments = {name: value for name, value in given.items() if value is not None} | _given(loss)
+
+    def __repr__(self) -> str:
+        """Return the call that makes the head, because results record it."""
+        return _call(self, self._arguments)
 
     def losses(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d)."""
@@ -198,6 +211,16 @@ class ErrorFromOthers(_PerFeatureHead):
         """(n, d) -> (n,), each with the anchor (n, 2 d) of one output."""
         anchors, mask = anchors.chunk(2, dim=1)
         return (mask * self.losses(autoencoder, (1 - mask) * rows + mask * anchors)).sum(dim=1)
+
+
+def _given(loss: str | nn.Module) -> dict[str, Any]:
+    """List the loss among the arguments of a head, unless it is the default."""
+    return {} if loss == "mse" else {"loss": loss}
+
+
+def _call(head: Head, arguments: Mapping[str, Any]) -> str:
+    written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{type(head).__name__}({written})"
 
 
 def _refuse_latents(autoencoder: Autoencoder | DecoderOnly) -> None:

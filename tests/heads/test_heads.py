@@ -8,6 +8,7 @@ from shapae import Autoencoder, Explainer, heads
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.heads.losses import LOSSES
 from shapae.heads.score import Score
+from shapae.utils.arguments import alike
 from tests import cases
 
 NAMES = list("abcdef")
@@ -153,8 +154,32 @@ def test_every_loss_adds_up_to_both_targets(loss, target, model):
 
 def test_heads_print_their_settings():
     assert str(heads.named("latent:3")) == "Latent(chosen=['3'])"
-    assert "square" in str(heads.ReconstructionError())
-    assert "abs" in str(heads.FeatureError(["a"], loss="mae"))
+
+
+WRITTEN = [
+    "ReconstructionError()",
+    "ReconstructionError(target='fixed')",
+    "ReconstructionError(loss='mae', target='fixed')",
+    "FeatureError(features=['a'], loss='mae')",
+    "FeatureError(worst=5)",
+    "Reconstruction(worst=2)",
+    "ErrorFromOthers(worst=3, loss='huber')",
+]
+
+
+@pytest.mark.parametrize("call", WRITTEN)
+def test_a_head_of_errors_prints_the_call_that_makes_it(call):
+    head = eval(f"heads.{call}")
+    assert str(head) == call
+    assert alike(eval(f"heads.{head}"), head)
+
+
+def test_a_fixed_target_is_in_the_name_of_the_output_and_in_the_record(model):
+    moving = Explainer(model, X)
+    fixed = moving.with_head(heads.ReconstructionError("mae", target="fixed"))(X)
+    assert fixed.output_names == "reconstruction error (mae, fixed target)"
+    assert fixed.made_by["head"] == "ReconstructionError(loss='mae', target='fixed')"
+    assert moving(X).output_names == "reconstruction error"
 
 
 class Writing(torch.nn.Module):
