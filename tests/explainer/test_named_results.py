@@ -33,7 +33,9 @@ def test_results_of_several_heads_are_all_in_the_file_by_their_names(explainer, 
     np.testing.assert_array_equal(got.layers["shap_fixed"], fixed.values)
     np.testing.assert_array_equal(got.layers["shap_latent 2"], latent.values[..., 2])
     for prefix, each in {"shap": error, "shap_latent": latent, "shap_fixed": fixed}.items():
-        np.testing.assert_allclose(got.varm[f"{prefix}_mean_abs"], np.abs(each.values).mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(
+            np.squeeze(got.varm[f"{prefix}_mean_abs"]), abs(each.values).mean(axis=0), rtol=1e-12
+        )
         np.testing.assert_array_equal(got.obsm[f"{prefix}_base_values"].ravel(), each.base_values.ravel())
     assert list(got.uns["shapae_latent"]["layers"]) == ["shap_latent 0", "shap_latent 1", "shap_latent 2"]
     assert "target='fixed'" in got.uns["shapae_fixed"]["made_by"]
