@@ -24,7 +24,13 @@ Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")]
 Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
 Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
-Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .tsv, .txt, .parquet, .h5ad or .npy.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="Rows to explain: .csv, .tsv, .txt, .parquet, .h5ad or .npy. cells.h5ad/layers/counts is a layer, and "
+        "cells.h5ad/raw is .raw."
+    ),
+]
 Background = Annotated[
     str, typer.Option(help="Number of rows drawn from the data (all rows, if there are fewer), or a file.")
 ]
