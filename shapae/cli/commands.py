@@ -37,7 +37,7 @@ Background = Annotated[
 RowNames = Annotated[
     str | None, typer.Option(help="Column of the text or .parquet files that names the rows, and is no feature.")
 ]
-Head = Annotated[str, typer.Option(help="Score to explain, such as latent:3.")]
+Head = Annotated[str, typer.Option(help="Score to explain, such as latent:3 or reconstruction_error:fixed.")]
 Backend = Annotated[str, typer.Option(help="Attribution method.")]
 Backends = Annotated[
     str | None, typer.Option(help="Names, separated by commas; by default all that take the number of features.")

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shapae.errors import ModelError
+from shapae.errors import ModelError, UnknownName
 from shapae.heads.base import HEADS, Choice, Head, ScalarHead
-from shapae.heads.losses import as_loss
+from shapae.heads.losses import LOSSES, as_loss
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.utils.constraints import check_argument, check_arguments, check_optional
@@ -52,6 +52,20 @@ class ReconstructionError(ScalarHead):
     def __repr__(self) -> str:
         """Return the call that makes the head, because results record it."""
         return _call(self, self._arguments)
+
+    @classmethod
+    def of(cls, options: str) -> "ReconstructionError":
+        """Make the head of a text: the name of a loss, a target, or both, such as "fixed" or "mae,fixed".
+
+        Raises:
+            UnknownName: There is neither such a loss nor such a target.
+        """
+        words = {word.strip() for word in options.split(",")}
+        targets, losses = words & {"fixed", "moving"}, words - {"fixed", "moving"}
+        unknown = [word for word in losses if word not in LOSSES]
+        if unknown or len(targets) > 1 or len(losses) > 1:
+            raise UnknownName("loss or target of the reconstruction error", options, [*LOSSES, "fixed", "mae,fixed"])
+        return cls(next(iter(losses), "mse"), next(iter(targets), "moving"))
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n,)."""

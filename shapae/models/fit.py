@@ -52,7 +52,7 @@ def _advice(autoencoder: Autoencoder, target: Tensor, reconstruction: Tensor) ->
         if _mean_square(reconstruction - logs) < _mean_square(logs - logs.mean(dim=0)):
             return (
                 "It does reconstruct the logarithms log(1 + x) of the background. Explain its errors from these: "
-                "head=shapae.heads.ReconstructionError('mse_of_log1p')."
+                "head='reconstruction_error:mse_of_log1p'."
             )
     if not isinstance(autoencoder.preprocess, nn.Identity):
         return "Look whether preprocess= is the scaling that the model was trained with."

@@ -237,7 +237,9 @@ def score_label(result: Any, output: str | None = None) -> str:
         escape(output or result.output_names or "the model's output"),
         getattr(result, "made_by", {}).get("head"),
     )
-    return SCORES.get(str(head).partition(":")[0], "{}").replace("{}", name)
+    kind, colon, _ = str(head).partition(":")
+    of_options = kind == "reconstruction_error" and colon  # another loss or target, which the name of the output says
+    return ("{}" if of_options else SCORES.get(kind, "{}")).replace("{}", name)
 
 
 def escape(name: str) -> str:
