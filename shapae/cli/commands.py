@@ -303,12 +303,24 @@ def wait_passively() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
+def _show_once() -> Callable[..., None]:
+    """Make a function that writes a warning in a line, unless it wrote the same text before."""
+    written = set()
+
+    def show(message: Warning | str, *_: Any) -> None:
+        if str(message) not in written:
+            written.add(str(message))
+            typer.echo(f"shapae: warning: {message}", err=True)
+
+    return show
+
+
 def main() -> None:
     """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
     wait_passively()
-    warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
+    warnings.showwarning = _show_once()
     sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:
         with exit_on_signals():

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from shapae.errors import ModelError
+from shapae.errors import ModelError, UnknownName
 from shapae.heads.base import HEADS, Head
+from shapae.heads.losses import LOSSES
 from shapae.heads.reconstruction import ReconstructionError
 from shapae.utils.constraints import check_arguments
 from shapae.utils.kinds import written
@@ -96,6 +97,8 @@ def named(name: str) -> Head:
     kind, colon, choice = name.partition(":")
     if colon and HEADS[kind] is ReconstructionError:
         return ReconstructionError.of(choice)
+    if kind in LOSSES and kind not in HEADS:
+        raise UnknownName("head", name, [f"reconstruction_error:{kind}", *HEADS])
     head = HEADS[kind]()
     if colon:
         head.chosen = [choice]

@@ -198,6 +198,11 @@ def test_other_losses_and_targets_are_refused_with_those_that_there_are(options)
         heads.named(f"reconstruction_error:{options}")
 
 
+def test_the_name_of_a_loss_is_answered_by_the_head_that_has_it():
+    with pytest.raises(UnknownName, match="no head is called 'mae'; there are: reconstruction_error:mae, "):
+        heads.named("mae")
+
+
 def test_a_fixed_target_is_in_the_name_of_the_output_and_in_the_record(model):
     moving = Explainer(model, X)
     fixed = moving.with_head(heads.ReconstructionError("mae", target="fixed"))(X)
