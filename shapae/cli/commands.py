@@ -24,14 +24,20 @@ Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run.")]
 Model = Annotated[str, typer.Option(help="package.module:factory, called without arguments.")]
 Weights = Annotated[Path, typer.Option(help="State dict: .safetensors, or .pt of torch.save.")]
-Data = Annotated[Path, typer.Option(help="Rows to explain: .csv, .tsv, .txt, .parquet, .h5ad or .npy.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="Rows to explain: .csv, .tsv, .txt, .parquet, .h5ad or .npy. cells.h5ad/layers/counts is a layer, and "
+        "cells.h5ad/raw is .raw."
+    ),
+]
 Background = Annotated[
     str, typer.Option(help="Number of rows drawn from the data (all rows, if there are fewer), or a file.")
 ]
 RowNames = Annotated[
     str | None, typer.Option(help="Column of the text or .parquet files that names the rows, and is no feature.")
 ]
-Head = Annotated[str, typer.Option(help="Score to explain, such as latent:3.")]
+Head = Annotated[str, typer.Option(help="Score to explain, such as latent:3 or reconstruction_error:fixed.")]
 Backend = Annotated[str, typer.Option(help="Attribution method.")]
 Backends = Annotated[
     str | None, typer.Option(help="Names, separated by commas; by default all that take the number of features.")
@@ -297,12 +303,24 @@ def wait_passively() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
+def _show_once() -> Callable[..., None]:
+    """Make a function that writes a warning in a line, unless it wrote the same text before."""
+    written = set()
+
+    def show(message: Warning | str, *_: Any) -> None:
+        if str(message) not in written:
+            written.add(str(message))
+            typer.echo(f"shapae: warning: {message}", err=True)
+
+    return show
+
+
 def main() -> None:
     """Run the command line; an error is one line and exit code 2."""
     from shapae.errors import ShapaeError
 
     wait_passively()
-    warnings.showwarning = lambda message, *_: typer.echo(f"shapae: warning: {message}", err=True)
+    warnings.showwarning = _show_once()
     sys.path.insert(0, "")  # the package of the user's model is in the working folder
     try:
         with exit_on_signals():

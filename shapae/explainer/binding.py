@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from shapae.backends.game import Game
 from shapae.explainer.inputs import input_names
 from shapae.heads.checks import check_fitted_names, check_score
+from shapae.heads.losses import LogSquare
 from shapae.heads.score import make_score
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.fit import warn_of_poor_reconstruction
@@ -53,6 +54,7 @@ def bind_game(
         some = inputs[:CHECKED_ROWS]
         with model_failures(score, lambda part: score(some[part]), len(some), named="background row {}"):
             check_score(score, some)
-        warn_of_poor_reconstruction(score.autoencoder, rows, stacklevel=3)
+        if not isinstance(getattr(head, "loss", None), LogSquare):  # which says that the model reconstructs logarithms
+            warn_of_poor_reconstruction(score.autoencoder, rows, stacklevel=3)
     named = input_names(score, list(features), inputs.shape[1])
     return Game(score, inputs, weights, players(groups, named, disjoint=True) if groups else None), rows

@@ -21,7 +21,7 @@ from shapae.explainer.indexing import AXES, axes_of, resolve, take
 from shapae.explainer.layout import adds_up
 from shapae.explainer.reporting import Reporting
 from shapae.tables.players import players
-from shapae.utils.constraints import check_arguments, check_optional
+from shapae.utils.constraints import check_arguments
 
 _KEPT = ("scores", "residual", "standard_errors", "background_errors", "used", "categories")
 
@@ -244,13 +244,16 @@ class Explanation(Reporting, DescribedExplanation, shap.Explanation):  # type: i
         Args:
             adata: The explained AnnData, which stays as it is. The result is a copy of its explained rows and columns,
                 with unique names of columns. None: a new AnnData, with the data as X.
-            name: Name of the scores; None for the name of the head.
+            name: Name of the result in all keys, so that an AnnData holds several: ``layers["shap_<name>"]``, or
+                ``layers["shap_<name> <output>"]``; ``varm["shap_<name>_mean_abs"]``; ``obsm["X_<name>"]``;
+                ``obsm["shap_<name>_base_values"]``; ``uns["shapae_<name>"]``. None for the keys above, with the name
+                of the head in ``X_<name>``. An earlier result of the same head and name is replaced.
 
         Raises:
-            DataError: ``adata`` does not have the explained rows or columns, or it is backed by a file.
+            DataError: ``adata`` does not have the explained rows or columns, or it is backed by a file, or it holds a
+                result of another head.
             MissingPackage: anndata is not installed.
         """
-        check_optional(name=name)
         return to_anndata(ExplanationArrays.of(self), self.made_by, adata, name)
 
     def save(self, folder: str | Path) -> Path:

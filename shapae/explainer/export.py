@@ -1,5 +1,6 @@
 """Explanations as tables of other libraries: pandas, xarray, AnnData."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from shapae.errors import DataError
 from shapae.explainer.indexing import axes_of
 from shapae.tables import anndata as annotated
+from shapae.utils.constraints import check_optional
 from shapae.utils.context import ignored_warnings
 from shapae.utils.optional import import_optional
 from shapae.utils.records import to_json
@@ -95,17 +97,83 @@ def to_xarray(parts: ExplanationArrays, made_by: dict[str, Any]) -> Any:
 
 def to_anndata(parts: ExplanationArrays, made_by: dict[str, Any], adata: Any, name: str | None) -> Any:
     """Convert all arrays to an AnnData; see ``Explanation.to_anndata``."""
+    place = Place.of(name)
+    earlier = place.earlier(adata, made_by)
     out = _new(parts) if adata is None else select_rows(adata, len(parts.data), parts.rows, parts.features)
-    keys = _keys("shap_", parts.outputs)
+    keys = _keys("", place.layers(parts.outputs))
     for at, key in enumerate(keys):
         out.layers[key] = parts.values[..., at].copy()
     sizes = np.abs(parts.values)
-    out.varm["shap_mean_abs"] = sizes.mean(axis=0) if len(sizes) else np.full(sizes.shape[1:], np.nan)
+    out.varm[f"{place.prefix}_mean_abs"] = sizes.mean(axis=0) if len(sizes) else np.full(sizes.shape[1:], np.nan)
     out.obsm[_keys("X_", [name or _snake(str(made_by.get("head", "score")))])[0]] = parts.scores.copy()
-    out.obsm["shap_base_values"] = parts.base_values.copy()
+    out.obsm[f"{place.prefix}_base_values"] = parts.base_values.copy()
     record = {"made_by": to_json(made_by), "output_names": parts.outputs, "layers": keys}
-    out.uns["shapae"] = {key: value if isinstance(value, str) else np.array(value) for key, value in record.items()}
+    arrays = {key: value if isinstance(value, str) else np.array(value) for key, value in record.items()}
+    out.uns[place.record] = {**earlier, **arrays}
     return out
+
+
+@dataclass(frozen=True)
+class Place:
+    """The keys of a result in an AnnData, which hold the name of the result if it has one.
+
+    >>> Place.of(None), Place.of("fixed")
+    (Place(name='', prefix='shap', record='shapae'), Place(name='fixed', prefix='shap_fixed', record='shapae_fixed'))
+    """
+
+    name: str
+    prefix: str
+    record: str
+
+    @classmethod
+    def of(cls, name: str | None) -> "Place":
+        """Make the keys of a name; None for a result without a name."""
+        check_optional(name=name)
+        plain = "" if name is None else name.replace("/", "_")
+        return cls(plain, *(f"{start}_{plain}" if plain else start for start in ("shap", "shapae")))
+
+    def layers(self, outputs: Sequence[str]) -> list[str]:
+        """Make the key of each output, in which the name is not said twice.
+
+        >>> Place.of("latent").layers(["latent 0", "latent 1"]), Place.of("fixed").layers(["error"])
+        (['shap_latent 0', 'shap_latent 1'], ['shap_fixed'])
+        """
+        if not self.name:
+            return [f"shap_{output}" for output in outputs]
+        if len(outputs) == 1:
+            return [self.prefix]
+        return [f"{self.prefix} {output.removeprefix(self.name).strip()}" for output in outputs]
+
+    def earlier(self, adata: Any, made_by: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the record of an earlier result of the same head, which may be replaced; empty if there is none.
+
+        Raises:
+            DataError: The earlier result is of another head, and would be lost.
+        """
+        record = adata.uns.get(self.record) if annotated.is_anndata(adata) else None
+        if not isinstance(record, Mapping):
+            return {}
+        theirs, ours = _head_of(record), made_by.get("head")
+        if theirs is not None and theirs != ours:
+            raise DataError(
+                f"the AnnData holds a result of the head {theirs!r} already, which this result of {ours!r} would "
+                f"replace. Give it a name of its own: to_anndata(adata, name={_free_name(adata, str(ours))!r})."
+            )
+        return record
+
+
+def _head_of(record: Mapping[str, Any]) -> Any:
+    """Return the head in a record that may be of another origin; None if there is none."""
+    try:
+        return json.loads(record["made_by"]).get("head")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _free_name(adata: Any, head: str) -> str:
+    """Suggest a name that no result in ``adata`` has."""
+    names = [_snake(head), *(f"{_snake(head)}_{number}" for number in range(2, len(adata.obsm) + 3))]
+    return next(name for name in names if f"X_{name}" not in adata.obsm and Place.of(name).record not in adata.uns)
 
 
 def _new(parts: ExplanationArrays) -> Any:
@@ -116,31 +184,40 @@ def _new(parts: ExplanationArrays) -> Any:
 
 
 def averages_to_anndata(
-    features: Sequence[str], varm: Mapping[str, NDArray[Any]], record: Mapping[str, Any], adata: Any
+    features: Sequence[str],
+    varm: Mapping[str, NDArray[Any]],
+    made_by: Mapping[str, Any],
+    adata: Any,
+    /,  # a record has an entry "varm", too
+    *,
+    place: Place,
+    **record: Any,
 ) -> Any:
     """Write averages over rows to an AnnData; see ``Importance.to_anndata``.
 
     Args:
         features: d names.
         varm: Arrays (d, m) by their keys.
-        record: Entries of ``uns["shapae"]``; others that are there stay.
+        made_by: Record of the result.
         adata: The explained AnnData; None for a new one without rows.
+        place: Keys of the result.
+        **record: Further entries of ``uns["shapae"]``; others of the same head stay.
     """
+    earlier = place.earlier(adata, made_by)
     if adata is None:
         anndata = import_optional("anndata", "to_anndata()")
         out = anndata.AnnData(var=pd.DataFrame(index=[*features]))
     else:
         out = _copy(adata, slice(None), features)
     out.varm.update({key: np.array(array) for key, array in varm.items()})
-    earlier = out.uns.get("shapae")
-    out.uns["shapae"] = {**(earlier if isinstance(earlier, Mapping) else {}), **record}
+    out.uns[place.record] = {**earlier, "made_by": to_json(made_by), **record}
     return out
 
 
-def keys_per_output(measures: Sequence[str], outputs: Sequence[str]) -> dict[str, list[str]]:
+def keys_per_output(prefix: str, measures: Sequence[str], outputs: Sequence[str]) -> dict[str, list[str]]:
     """Make unique keys for each measure of each output, without white space and slashes."""
     words = [re.sub(r"\s+", "_", output) for output in outputs]
-    keys, k = _keys("shap_", [f"{measure}_{word}" for measure in measures for word in words]), len(outputs)
+    keys, k = _keys(f"{prefix}_", [f"{measure}_{word}" for measure in measures for word in words]), len(outputs)
     return {measure: keys[place * k :][:k] for place, measure in enumerate(measures)}
 
 

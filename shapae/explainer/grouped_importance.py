@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shapae.errors import UnknownName
 from shapae.explainer.additivity import Additivity
-from shapae.explainer.export import ExplanationArrays, averages_to_anndata, keys_per_output
+from shapae.explainer.export import ExplanationArrays, Place, averages_to_anndata, keys_per_output
 from shapae.explainer.files import load_result, plain_name, save_result
 from shapae.explainer.importance import MEASURES, Importance, RowAverages, average_groups
 from shapae.tables.labels import RowGroups, read_groups
@@ -21,7 +21,6 @@ from shapae.tables.table import Table
 from shapae.utils.constraints import check_arguments
 from shapae.utils.described import TABLE_LINES, Described, count, shorten
 from shapae.utils.pictures import draw
-from shapae.utils.records import to_json
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -189,7 +188,7 @@ class GroupedImportance(Described, Mapping[Any, Importance]):
         assert isinstance(whole.index, pd.MultiIndex)
         return whole.set_axis(whole.index.set_levels(labels, level=["group"]))
 
-    def to_anndata(self, adata: Any = None) -> Any:
+    def to_anndata(self, adata: Any = None, *, name: str | None = None) -> Any:
         """Convert the averages to an AnnData, for scanpy.
 
         ``varm["shap_mean_<output>"]`` and ``varm["shap_mean_abs_<output>"]`` hold the means, (d, g), and those with
@@ -199,21 +198,22 @@ class GroupedImportance(Described, Mapping[Any, Importance]):
 
         Args:
             adata: See ``Importance.to_anndata``, also for what is raised.
+            name: Name of the result in the keys: ``varm["shap_<name>_mean_<output>"]``.
         """
-        keys = keys_per_output(MEASURES, self.output_names)
+        place = Place.of(name)
+        keys = keys_per_output(place.prefix, MEASURES, self.output_names)
         varm = {
             key: array
             for measure in MEASURES
             for key, array in zip(keys[measure], self._stack(measure).transpose(2, 1, 0), strict=True)
         }
         record = {
-            "made_by": to_json(self.made_by),
             "output_names": np.array([*self.output_names]),
             "groups": np.array([str(label) for label in self.labels]),
             "group_rows": self.counts,
             "varm": {measure: np.array(names) for measure, names in keys.items()},
         }
-        return averages_to_anndata(self.feature_names, varm, record, adata)
+        return averages_to_anndata(self.feature_names, varm, self.made_by, adata, place=place, **record)
 
     def save(self, folder: str | Path) -> Path:
         """Write everything to ``folder``: arrays as safetensors, the rest as JSON. An earlier result is replaced.

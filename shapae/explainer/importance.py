@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from shapae.errors import DataError, UnknownName
-from shapae.explainer.export import ExplanationArrays, averages_to_anndata
+from shapae.explainer.export import ExplanationArrays, Place, averages_to_anndata
 from shapae.explainer.files import load_result, save_result
 from shapae.explainer.record import describe_errors
 from shapae.utils.blocks import block_bytes
@@ -22,7 +22,6 @@ from shapae.utils.described import TABLE_LINES, Described, count, largest, made,
 from shapae.utils.kinds import Kind
 from shapae.utils.moments import Array, Moments, concatenate
 from shapae.utils.pictures import draw
-from shapae.utils.records import to_json
 
 # Bytes of the values that are averaged at once, so that they stay in the cache of a processor.
 CACHE_BYTES = 2**22
@@ -242,7 +241,7 @@ class Importance(Described):
         tables = {name: self.output(name).head(most) for name in self.output_names}
         return pd.concat(tables, names=["output", "feature"])
 
-    def to_anndata(self, adata: Any = None) -> Any:
+    def to_anndata(self, adata: Any = None, *, name: str | None = None) -> Any:
         """Convert the averages to an AnnData, for scanpy.
 
         ``varm["shap_mean"]`` and ``varm["shap_mean_abs"]`` hold the means, (d, k), ``varm["shap_mean_error"]`` and
@@ -252,14 +251,16 @@ class Importance(Described):
         Args:
             adata: The explained AnnData, which stays as it is. The result is a copy of its rows and its explained
                 columns, with unique names of columns. None: a new AnnData without rows.
+            name: Name of the result in the keys, as in ``Explanation.to_anndata``: ``varm["shap_<name>_mean"]``.
 
         Raises:
-            DataError: ``adata`` does not have the explained columns, or it is backed by a file.
+            DataError: ``adata`` lacks explained columns, is backed by a file, or holds a result of another head.
             MissingPackage: anndata is not installed.
         """
-        arrays = {f"shap_{measure}": getattr(self, measure) for measure in MEASURES}
-        record = {"made_by": to_json(self.made_by), "output_names": np.array([*self.output_names])}
-        return averages_to_anndata(self.feature_names, arrays, record, adata)
+        place = Place.of(name)
+        arrays = {f"{place.prefix}_{measure}": getattr(self, measure) for measure in MEASURES}
+        names = np.array([*self.output_names])
+        return averages_to_anndata(self.feature_names, arrays, self.made_by, adata, place=place, output_names=names)
 
     def merge(self, *others: "Importance") -> "Importance":
         """Merge the averages over other rows, such as those of other machines: as if all rows had been summarized.

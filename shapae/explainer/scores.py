@@ -10,8 +10,8 @@ from torch import Tensor
 
 from shapae.backends.game import Game
 from shapae.deepshap import DeepShap
+from shapae.heads.checked_losses import checked_losses
 from shapae.heads.checks import check_finite_scores
-from shapae.heads.losses import checked_losses
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
 from shapae.utils.failures import model_failures

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shapae.errors import ModelError, ShapaeError
-from shapae.heads.losses import checked_losses
+from shapae.heads.checked_losses import checked_losses
 from shapae.heads.score import Score
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.noise import OPERATORS

@@ -5,8 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from shapae.errors import ModelError
+from shapae.errors import ModelError, UnknownName
 from shapae.heads.base import HEADS, Head
+from shapae.heads.losses import LOSSES
+from shapae.heads.reconstruction import ReconstructionError
 from shapae.utils.constraints import check_arguments
 from shapae.utils.kinds import written
 from shapae.utils.text import DEVICES_DIFFER, LEAVES_TORCH, SEVERAL_DEVICES
@@ -83,6 +85,8 @@ def as_head(head: str | nn.Module | HeadFunction) -> nn.Module:
 def named(name: str) -> Head:
     """Return the head of a name: "latent" for all its outputs, "latent:3" or "reconstruction:CD79A" for one output.
 
+    "reconstruction_error:mae,fixed" has the loss or the target of the error behind the colon.
+
     >>> named("latent:3")
     Latent(chosen=['3'])
 
@@ -91,6 +95,10 @@ def named(name: str) -> Head:
     """
     check_arguments(name=name)
     kind, colon, choice = name.partition(":")
+    if colon and HEADS[kind] is ReconstructionError:
+        return ReconstructionError.of(choice)
+    if kind in LOSSES and kind not in HEADS:
+        raise UnknownName("head", name, [f"reconstruction_error:{kind}", *HEADS])
     head = HEADS[kind]()
     if colon:
         head.chosen = [choice]

@@ -1,10 +1,7 @@
 """Losses: differences between a reconstruction and its target."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +20,7 @@ __all__ = [
     "Elementwise",
     "GaussianNLL",
     "Huber",
+    "LogSquare",
     "Loss",
     "Square",
 ]
@@ -121,6 +119,39 @@ class Huber(ElementwiseLoss):
     def __init__(self, delta: float = 1.0) -> None:
         check_arguments(delta=delta)
         super().__init__(_Huber(delta))
+
+
+@LOSSES.register("mse_of_log1p")
+class LogSquare(Loss):
+    """(r - log(1 + x))**2, for a model that takes counts and reconstructs their logarithms.
+
+    Targets are not negative.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log, self.square = Elementwise(torch.log1p), Elementwise(torch.square)
+
+    def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """See ``Loss.forward``."""
+        losses: Tensor = self.square(reconstruction - self.log(target))
+        return losses
+
+    def check(self, reconstruction: Tensor, target: Tensor) -> None:
+        """See ``Loss.check``.
+
+        Raises:
+            DataError: Some targets are negative.
+        """
+        if (low := target.min()) < 0:
+            raise DataError(
+                f"the loss 'mse_of_log1p' takes targets that are not negative, such as counts, but the rows begin at "
+                f"{low:.4g}. Give the counts, as in shapae.from_anndata(adata, layer='counts'), or use 'mse'."
+            )
+
+    def expected(self, reconstruction: Tensor) -> Tensor:
+        """See ``Loss.expected``: the counts."""
+        return reconstruction.expm1()
 
 
 @LOSSES.register("gaussian_nll")
@@ -301,38 +332,6 @@ def check_shares(name: str, target: Tensor, reconstruction: Tensor | None = None
             f"{high:.4g}. If they are logits, use the loss 'bce_with_logits': "
             f"head=shapae.heads.ReconstructionError('bce_with_logits')."
         )
-
-
-@contextmanager
-def checked_losses(score: Any) -> Iterator[None]:
-    """Check inside what is given to the losses of ``score``, if it is a module or a method of one.
-
-    Torch's own losses for shares are checked, too: on a CPU they raise an exception of torch, and on a GPU nothing runs
-    any more after them. Other threads that run the same losses, and copies of the losses, are not checked.
-    """
-    owner = getattr(score, "__self__", score)
-    losses = [each for each in owner.modules() if isinstance(each, CHECKED)] if isinstance(owner, nn.Module) else []
-    handles, token = [loss.register_forward_pre_hook(_check_inputs) for loss in losses], _checking.set(True)
-    try:
-        yield
-    finally:
-        _checking.reset(token)
-        for handle in handles:
-            handle.remove()
-
-
-_checking: ContextVar[bool] = ContextVar("checking", default=False)
-CHECKED = (Loss, nn.BCELoss, nn.BCEWithLogitsLoss)
-
-
-def _check_inputs(loss: nn.Module, inputs: tuple[Any, ...]) -> None:
-    tensors = all(isinstance(each, Tensor) and each.numel() for each in inputs)
-    if not _checking.get() or not tensors or len(inputs) != 2:
-        return
-    if isinstance(loss, Loss):
-        loss.check(*inputs)
-    else:
-        check_shares(str(loss), inputs[1], inputs[0] if isinstance(loss, nn.BCELoss) else None)
 
 
 def __dir__() -> list[str]:  # tab completion shows the public names

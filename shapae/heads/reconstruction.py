@@ -1,13 +1,14 @@
 """Heads on the reconstruction and its errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from shapae.errors import ModelError
+from shapae.errors import ModelError, UnknownName
 from shapae.heads.base import HEADS, Choice, Head, ScalarHead
-from shapae.heads.losses import as_loss
+from shapae.heads.losses import LOSSES, as_loss
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
 from shapae.utils.constraints import check_argument, check_arguments, check_optional
@@ -43,8 +44,28 @@ class ReconstructionError(ScalarHead):
         super().__init__()
         check_arguments(target=target)
         self.loss, self.anchored = as_loss(loss), target == "fixed"
-        if loss != "mse":
-            self.output = f"reconstruction error ({loss if isinstance(loss, str) else type(loss).__name__})"
+        self._arguments = _given(loss) | ({"target": target} if self.anchored else {})
+        loss_name = [] if loss == "mse" else [loss if isinstance(loss, str) else type(loss).__name__]
+        if remarks := [*loss_name, *(["fixed target"] if self.anchored else [])]:
+            self.output = f"reconstruction error ({', '.join(remarks)})"
+
+    def __repr__(self) -> str:
+        """Return the call that makes the head, because results record it."""
+        return _call(self, self._arguments)
+
+    @classmethod
+    def of(cls, options: str) -> "ReconstructionError":
+        """Make the head of a text: the name of a loss, a target, or both, such as "fixed" or "mae,fixed".
+
+        Raises:
+            UnknownName: There is neither such a loss nor such a target.
+        """
+        words = {word.strip() for word in options.split(",")}
+        targets, losses = words & {"fixed", "moving"}, words - {"fixed", "moving"}
+        unknown = [word for word in losses if word not in LOSSES]
+        if unknown or len(targets) > 1 or len(losses) > 1:
+            raise UnknownName("loss or target of the reconstruction error", options, [*LOSSES, "fixed", "mae,fixed"])
+        return cls(next(iter(losses), "mse"), next(iter(targets), "moving"))
 
     def forward(self, autoencoder: Autoencoder, rows: Tensor, anchors: Tensor | None = None) -> Tensor:
         """(n, d) -> (n,)."""
@@ -72,6 +93,12 @@ class _PerFeatureHead(Head):
         if worst is not None and features is not None:
             raise ModelError(f"worst={worst} and features= can't be combined. Give one of them.")
         self.loss, self.worst, self.anchored = as_loss(loss, by_feature=True), worst, worst is not None
+        given = {"features": self.chosen, "worst": worst}
+        self._arguments = {name: value for name, value in given.items() if value is not None} | _given(loss)
+
+    def __repr__(self) -> str:
+        """Return the call that makes the head, because results record it."""
+        return _call(self, self._arguments)
 
     def losses(self, autoencoder: Autoencoder, rows: Tensor) -> Tensor:
         """(n, d) -> (n, d)."""
@@ -198,6 +225,16 @@ class ErrorFromOthers(_PerFeatureHead):
         """(n, d) -> (n,), each with the anchor (n, 2 d) of one output."""
         anchors, mask = anchors.chunk(2, dim=1)
         return (mask * self.losses(autoencoder, (1 - mask) * rows + mask * anchors)).sum(dim=1)
+
+
+def _given(loss: str | nn.Module) -> dict[str, Any]:
+    """List the loss among the arguments of a head, unless it is the default."""
+    return {} if loss == "mse" else {"loss": loss}
+
+
+def _call(head: Head, arguments: Mapping[str, Any]) -> str:
+    written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{type(head).__name__}({written})"
 
 
 def _refuse_latents(autoencoder: Autoencoder | DecoderOnly) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shapae.errors import ModelError, ShapaeError, ShapeError, UnknownName
+from shapae.heads.checked_losses import checked_losses
 from shapae.heads.functions import as_head, output_names, refuse_known, short_name
-from shapae.heads.losses import checked_losses
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly

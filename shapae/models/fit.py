@@ -37,19 +37,29 @@ def warn_of_poor_reconstruction(autoencoder: Autoencoder, rows: Tensor, stacklev
         error = min(_mean_square(table - target) for table in tables)
         variance = _mean_square(target - target.mean(dim=0)) * len(some) / (len(some) - 1)
     if variance > EQUAL * _mean_square(target) and error > WORSE * variance:
-        scaled = not isinstance(autoencoder.preprocess, nn.Identity)
-        advice = (
-            "Look whether preprocess= is the scaling that the model was trained with."
-            if scaled
-            else "If the model was trained on scaled rows, say how they were scaled: Autoencoder(model, "
-            "preprocess=scaler), or preprocess=(mean, scale)."
-        )
         warnings.warn(
             f"the model reconstructs the background worse than its mean does: the mean squared error of the model is "
-            f"{error:.3g}, and that of the mean {variance:.3g}. {advice}",
+            f"{error:.3g}, and that of the mean {variance:.3g}. {_advice(autoencoder, target, reconstruction)}",
             ReconstructionWarning,
             stacklevel=stacklevel + 1,
         )
+
+
+def _advice(autoencoder: Autoencoder, target: Tensor, reconstruction: Tensor) -> str:
+    """Say what the model may have been trained on."""
+    if bool((target >= 0).all()):
+        logs = target.log1p()
+        if _mean_square(reconstruction - logs) < _mean_square(logs - logs.mean(dim=0)):
+            return (
+                "It does reconstruct the logarithms log(1 + x) of the background. Explain its errors from these: "
+                "head='reconstruction_error:mse_of_log1p'."
+            )
+    if not isinstance(autoencoder.preprocess, nn.Identity):
+        return "Look whether preprocess= is the scaling that the model was trained with."
+    return (
+        "If the model was trained on scaled rows, say how they were scaled: Autoencoder(model, preprocess=scaler), or "
+        "preprocess=(mean, scale)."
+    )
 
 
 def _mean_square(numbers: Tensor) -> float:

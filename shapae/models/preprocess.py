@@ -128,7 +128,7 @@ def _check_pair(pair: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ModelError(
             f"preprocess must be a pair (mean, scale), a fitted transformer such as StandardScaler, or a "
-            f"torch.nn.Module, got {type(pair).__name__}. Write it as an nn.Module."
+            f"torch.nn.Module, got {type(pair).__name__}. {_as_module_code(pair)}"
         )
     mean, scale = (_vector(each) for each in pair)
     if mean.ndim > 1 or mean.shape != scale.shape or not np.isfinite([mean, scale]).all() or (scale == 0).any():
@@ -137,6 +137,14 @@ def _check_pair(pair: Any) -> tuple[NDArray[Any], NDArray[Any]]:
             f"{mean.shape} and {scale.shape}. Use the scale 1 for a constant column."
         )
     return mean, scale
+
+
+def _as_module_code(given: Any) -> str:
+    """Say how to write a function, such as numpy.log1p, as a module."""
+    name = getattr(given, "__name__", "")
+    if not (callable(getattr(torch, name, None)) and given in (getattr(torch, name), getattr(np, name, None))):
+        return "Write it as an nn.Module."
+    return f"Write it as a module: preprocess=shapae.heads.Elementwise(torch.{name})."
 
 
 def _vector(each: Any) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Refusals of parts of a model that are not clear: what was found, and the line to write for each candidate."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from typing import Any, NoReturn
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from shapae.errors import ModelError, ShapeError
 from shapae.models import outputs
+from shapae.models.accessors import Given
 from shapae.models.trials import Candidate, Trials
 from shapae.utils.text import DEVICES_DIFFER, SEVERAL_DEVICES
 
@@ -45,7 +47,7 @@ def refuse(part: str, trials: Trials, reason: str, candidates: list[Candidate], 
     start = f"the {noun} of {type(trials.runner.model).__name__} can't be found: {reason}."
     start += f" For {n} rows of {d} columns, {gives}. Expected is the shape {shape.format(d=d)}." if gives else ""
     failing = outcomes if len(failed) == len(outcomes) else ()
-    hint = next((hint for root in failing if (hint := _input_hint(trials, root))), None)
+    hint = next((hint for root in failing if (hint := _input_hint(trials, root, part))), None)
     if hint:
         name, error = type(trials.runner.model).__name__, outputs.describe_output(cause)
         raise ShapeError(f"{name} can't be run on {n} rows of {d} columns: {error}. {hint}") from cause
@@ -67,34 +69,61 @@ def refuse_decoder(model: nn.Module) -> NoReturn:
     )
 
 
-def _input_hint(trials: Trials, root: Any) -> str | None:
+def _input_hint(trials: Trials, root: Any, part: str) -> str | None:
     """Say how to call a part that takes something else than rows (n, d); None if it takes rows."""
     error, d = trials.output(root), trials.rows.shape[1]
     if not isinstance(error, Exception):
         return None
     if any(part in str(error) for part in DEVICES_DIFFER):
         return f"It {SEVERAL_DEVICES}"
-    model = trials.runner.model
-    names = _required(model.forward)
-    if len(names) > 1:
-        rest = ", ".join(names[1:])
+    if isinstance(root, Given) and DIFFERENT_SIZES.search(str(error)):
         return (
-            f"It takes {len(names)} inputs, {', '.join(names)}. Say what the others are for each row: "
-            f"Autoencoder(model, reconstruct=lambda m, x: m(x, {rest}), encode=lambda m, x: m.encode(x, {rest}))."
+            f"{ANY_ROWS} It gets {len(trials.rows)} of them here, and makes all that the model takes as long as these."
         )
+    model = trials.runner.model
+    required, optional = _inputs(model.forward)
+    if len(required) > 1:
+        return f"It takes {len(required)} inputs, {', '.join(required)}. {_held_fixed(required[1:], part)}"
+    more = f" {_also_takes(optional, part)}" if optional else ""
     found = ((hint, each) for each in model.modules() for kind, hint in LAYERS.items() if isinstance(each, kind))
     hint, layer = next(found, (None, None))
-    return hint(layer, d) if hint else None
+    if more and not TABLE_UNFIT.search(str(error)):
+        return more.strip()
+    said = hint(layer, d) if hint else None
+    return said + more if said and more and getattr(layer, "in_features", 0) > d else said
 
 
-def _required(function: Callable[..., Any]) -> list[str]:
-    """List the names of the arguments that a function must be given."""
+# Messages of torch about tensors of other lengths, such as labels of all rows beside a few rows.
+DIFFERENT_SIZES = re.compile("[Ss]izes? of tensor|[Ee]xpected size")
+# Messages of torch about a table that a layer can't take.
+TABLE_UNFIT = re.compile("cannot be multiplied|[Ee]xpected .*input")
+# Sentence on a function of the user.
+ANY_ROWS = (
+    "The function is called with any number of rows x, which are mixtures of rows of the table. What else the model "
+    "takes must be as long as x: Autoencoder(model, reconstruct=lambda m, x: m(x, torch.zeros(len(x)).long()))."
+)
+
+
+def _held_fixed(names: Sequence[str], part: str) -> str:
+    """Say how to call a model with other inputs than the rows: the same ones for all rows."""
+    others = ", ".join(f"{name}=torch.zeros(len(x)).long()" for name in names)
+    return f"Hold {' and '.join(names)} fixed: Autoencoder(model, {part}=lambda m, x: m(x, {others}))."
+
+
+def _also_takes(names: Sequence[str], part: str) -> str:
+    return f"Its forward also takes {', '.join(names)}, which was not given. {_held_fixed(names, part)}"
+
+
+def _inputs(function: Callable[..., Any]) -> tuple[list[str], list[str]]:
+    """List the arguments that a function must be given, and those whose default is None: inputs, not settings."""
     try:
         parameters = signature(function).parameters.values()
     except (TypeError, ValueError):  # of a scripted module
-        return []
+        return [], []
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    return [each.name for each in parameters if each.kind in kinds and each.default is Parameter.empty]
+    named = [each for each in parameters if each.kind in kinds]
+    required = [each.name for each in named if each.default is Parameter.empty]
+    return required, [each.name for each in named[1:] if each.default is None]
 
 
 def _shaped(view: str, what: str) -> str:

@@ -69,4 +69,6 @@ def hint_at_module(model: object) -> str:
         return "Make the model, and load its weights: model.load_state_dict(state)."
     if hasattr(model, "module") and callable(model.module):  # of torch.export
         return "Take its module: program.module()."
+    if hasattr(model, "shape"):  # a table
+        return "The model comes first: Explainer(model, background)."
     return "Other functions are explained by shap.KernelExplainer(function, background)."

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import shap
+from matplotlib import rcParams
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureManagerBase
@@ -24,7 +25,8 @@ from shapae.plots._results import check_explanation, single
 from shapae.utils.context import ignored_warnings, preserve_rng
 from shapae.utils.described import shorten
 
-# Sizes of text in points: of names and labels of axes; of numbers beside bars; of remarks.
+# Sizes of text: of names and labels of axes; of numbers beside bars; of remarks. They are points at matplotlib's usual
+# setting font.size, 10; see ``points``.
 NAME, NUMBER, REMARK = 11, 10, 9
 # Height of a line with a name, and margins around axes, in inches.
 LINE, MARGIN = 0.3, 0.4
@@ -78,13 +80,18 @@ def new_line_axes(ax: Axes | None, names: Sequence[str], *, lines_beside: int = 
         beside: Width of all else beside the axes, in inches, such as a colour bar.
     """
     width = WIDTH + width_of(names, NAME) + beside + MARGIN
-    return new_axes(ax, width, LINE * (len(names) + lines_beside) + MARGIN)
+    return new_axes(ax, width, points(LINE) * (len(names) + lines_beside) + MARGIN)
 
 
 def new_matrix_axes(ax: Axes | None, rows: Sequence[str], columns: Sequence[str], label: str = "") -> Axes:
     """Create axes for a matrix, with room for its names and for the label of its colour bar, unless ``ax`` is given."""
     height = max(0.24 * len(rows), width_of([label])) + width_of(columns) + 0.6
     return new_axes(ax, 0.3 * len(columns) + width_of(rows) + 1.5, height)
+
+
+def points(size: float) -> float:
+    """Scale a size of text with matplotlib's setting font.size, whose usual value is 10: (points) -> points."""
+    return size * float(rcParams["font.size"]) / 10
 
 
 def _unknown_letters_ignored() -> AbstractContextManager[None]:
@@ -97,9 +104,12 @@ def width_of(texts: Sequence[str], size: float | str = "medium") -> float:
 
     Args:
         texts: Escaped texts, of one line or several each.
-        size: Size of the letters in points, or relative to that of matplotlib's settings.
+        size: Size of the letters, see ``points``; or relative to that of matplotlib's settings.
     """
-    font, lines = FontProperties(size=size), {line for text in texts for line in text.split("\n")}
+    font, lines = (
+        FontProperties(size=size if isinstance(size, str) else points(size)),
+        {line for text in texts for line in text.split("\n")},
+    )
     renderer: Any = RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
     longest = sorted(lines, key=len)[-MEASURED:]
     plain = [line.replace(r"\$", "$") for line in longest]
@@ -138,8 +148,8 @@ def _narrow(word: str, inches: float, size: float | str) -> str:
 
 def size_of(ax: Axes) -> tuple[float, float]:
     """Measure the width and the height of ``ax``, in inches, once its names are placed: they take their room first."""
-    if isinstance(ax, AxesPicture) and (engine := parent_figure(ax).get_layout_engine()):  # on a figure of ours
-        with _unknown_letters_ignored():
+    if engine := parent_figure(ax).get_layout_engine():
+        with ignored_warnings(UserWarning):  # of letters that the font lacks, and of too little room: drawing has them
             engine.execute(parent_figure(ax))
     return inches_of(ax)
 
@@ -152,12 +162,12 @@ def inches_of(ax: Axes) -> tuple[float, float]:
 
 def label_x(ax: Axes, text: str, **options: Any) -> None:
     """Write the label of the x axis, in lines that are as wide as the axes."""
-    ax.set_xlabel(wrap(text, size_of(ax)[0], NAME), fontsize=NAME, **options)
+    ax.set_xlabel(wrap(text, size_of(ax)[0], NAME), fontsize=points(NAME), **options)
 
 
 def label_y(ax: Axes, text: str) -> None:
     """Write the label of the y axis, in lines that are as long as the axes are high."""
-    ax.set_ylabel(wrap(text, size_of(ax)[1], NAME), fontsize=NAME)
+    ax.set_ylabel(wrap(text, size_of(ax)[1], NAME), fontsize=points(NAME))
 
 
 def draw_matrix(ax: Axes, numbers: NDArray[Any], names: tuple[Sequence[str], Sequence[str]], **colours: Any) -> None:
@@ -227,7 +237,9 @@ def score_label(result: Any, output: str | None = None) -> str:
         escape(output or result.output_names or "the model's output"),
         getattr(result, "made_by", {}).get("head"),
     )
-    return SCORES.get(str(head).partition(":")[0], "{}").replace("{}", name)
+    kind, colon, _ = str(head).partition(":")
+    of_options = kind == "reconstruction_error" and colon  # another loss or target, which the name of the output says
+    return ("{}" if of_options else SCORES.get(kind, "{}")).replace("{}", name)
 
 
 def escape(name: str) -> str:

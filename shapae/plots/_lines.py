@@ -8,7 +8,7 @@ import shap
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from shapae.plots._figure import NAME, REMARK, escape
+from shapae.plots._figure import NAME, REMARK, escape, points
 from shapae.plots._numbers import number
 from shapae.tables.players import NO_CATEGORY, NO_ONE_HOT, category_names
 
@@ -50,7 +50,7 @@ def name_lines(ax: Axes, names: Sequence[str], numbers: Sequence[str] = ()) -> N
         names: Escaped names.
         numbers: Numbers of the row, or none at all.
     """
-    ax.set_yticks(range(len(names)), names, fontsize=NAME, color="0.1")
+    ax.set_yticks(range(len(names)), names, fontsize=points(NAME), color="0.1")
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0, pad=GAP * 72)
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -64,7 +64,7 @@ def name_lines(ax: Axes, names: Sequence[str], numbers: Sequence[str] = ()) -> N
                 textcoords="offset points",
                 ha="right",
                 va="center",
-                fontsize=NAME,
+                fontsize=points(NAME),
                 color=GREY,
                 annotation_clip=False,
             )
@@ -78,7 +78,9 @@ def rule_lines(ax: Axes, count: int) -> None:
 
 def remark(ax: Axes, text: str) -> None:
     """Write a remark in small print above the axes, at their left."""
-    ax.annotate(text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=REMARK, color=GREY)
+    ax.annotate(
+        text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=points(REMARK), color=GREY
+    )
 
 
 def largest(sizes: NDArray[Any], most: int) -> list[int]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.plots._colours import Ends
-from shapae.plots._figure import NUMBER, REMARK, add_colorbar, draw_matrix, new_axes, size_of, width_of, wrap
+from shapae.plots._figure import NUMBER, REMARK, add_colorbar, draw_matrix, new_axes, points, size_of, width_of, wrap
 from shapae.plots._results import SIGNIFICANCE
 from shapae.plots._scales import written
 
@@ -79,7 +79,7 @@ def print_cells(ax: Axes, texts: NDArray[Any], dark: NDArray[Any]) -> None:
     """
     across, down = (size / count for size, count in zip(size_of(ax), texts.T.shape, strict=True))
     widest = width_of([*texts.ravel()], REMARK) or 1.0
-    size = max(1.0, REMARK * min(1.0, 0.9 * across / widest, 0.8 * down * 72 / NUMBER))
+    size = max(1.0, points(REMARK) * min(1.0, 0.9 * across / widest, 0.8 * down * 72 / points(NUMBER)))
     for (row, column), text in np.ndenumerate(texts):
         colour = "white" if dark[row, column] else "black"
         ax.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)

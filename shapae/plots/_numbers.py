@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import Formatter, MaxNLocator
 
-from shapae.plots._figure import NUMBER, inches_of
+from shapae.plots._figure import NUMBER, inches_of, points
 
 # Place of a text in units of the data, and the inches that it takes to the left and to the right of the place.
 Taken: TypeAlias = tuple[float, float, float]
@@ -75,7 +75,7 @@ def number_ticks(ax: Axes, axis: Literal["x", "y"] = "x") -> None:
     side = ax.xaxis if axis == "x" else ax.yaxis
     side.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     side.set_major_formatter(Numbers())
-    ax.tick_params(axis=axis, labelsize=NUMBER)
+    ax.tick_params(axis=axis, labelsize=points(NUMBER))
 
 
 def limits(low: float, high: float, taken: Sequence[Taken], width: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from shapae.plots._figure import NAME, wrap
+from shapae.plots._figure import NAME, points, wrap
 
 MINUS = "\N{MINUS SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -39,7 +39,7 @@ def label_scaled(axis: Axis, text: str, largest: float, *, inches: float) -> Non
     power = 0 if power in PLAIN else power
     unit = f" (\N{MULTIPLICATION SIGN}10{str(power).translate(SUPERSCRIPTS)})" if power else ""
     axis.set_major_formatter(FuncFormatter(lambda number, _: written(number / 10.0**power, "g")))
-    axis.set_label_text(wrap(text + unit, inches, NAME), fontsize=NAME)
+    axis.set_label_text(wrap(text + unit, inches, NAME), fontsize=points(NAME))
 
 
 def log_axis(axis: Axis, low: float, high: float) -> None:
@@ -62,5 +62,11 @@ def _short(number: float) -> str:
 def legend_beside(ax: Axes, *handles: Any, **options: Any) -> None:
     """Draw the legend at the right of the axes, where it hides nothing."""
     drawn = {"handles": [*handles]} if handles else {}
-    style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False, "fontsize": 9, "borderaxespad": 0}
+    style = {
+        "loc": "upper left",
+        "bbox_to_anchor": (1.01, 1),
+        "frameon": False,
+        "fontsize": points(9),
+        "borderaxespad": 0,
+    }
     ax.legend(**drawn, **style | options)

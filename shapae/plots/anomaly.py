@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, width_of
+from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, points, width_of
 from shapae.plots._results import READINGS as COLUMNS
 from shapae.plots._results import Frame
 from shapae.plots._scales import written
@@ -18,7 +18,6 @@ from shapae.utils.kinds import OneOf
 READINGS, ERRORS, CONTRIBUTIONS, NUMBER = (0.0, 1.0), (1.08, 1.58), (1.64, 2.34), 0.2
 # Distance from the usual range, in half ranges, from which readings are on a logarithmic scale.
 FAR = 8.0
-STYLE: dict[str, Any] = {"va": "center", "fontsize": 9}
 
 
 def draw(features: pd.DataFrame, *, title: str = "", units: str = "table", ax: Axes | None = None) -> Axes:
@@ -54,7 +53,7 @@ def draw(features: pd.DataFrame, *, title: str = "", units: str = "table", ax: A
     of_model = ", in the units of the model" if units == "model" else ""
     headings = {f"reading{of_model}": READINGS, "error": ERRORS, "contribution to the score": CONTRIBUTIONS}
     for text, ends in headings.items():
-        ax.text(sum(ends) / 2, -0.75, text, ha="center", va="bottom", fontsize=10)
+        ax.text(sum(ends) / 2, -0.75, text, ha="center", va="bottom", fontsize=points(10))
     ax.set(xticks=[], xlim=(READINGS[0] - 0.02, CONTRIBUTIONS[1] + 0.02), ylim=(len(features) - 0.4, -1.35))
     ax.tick_params(left=False)
     ax.spines[:].set_visible(False)
@@ -100,4 +99,5 @@ def _draw_bars(ax: Axes, numbers: NDArray[Any], ends: tuple[float, float], colou
         side = -1 if number < 0 else 1
         digits = ",.0f" if 100 <= abs(number) < 1e7 else ".2g"
         text = written(float(number), digits)
-        ax.text(zero + scale * finite[place] + 0.015 * side, place, text, ha="left" if side > 0 else "right", **STYLE)
+        align = "left" if side > 0 else "right"
+        ax.text(zero + scale * finite[place] + 0.015 * side, place, text, ha=align, va="center", fontsize=points(9))

@@ -19,6 +19,7 @@ from shapae.plots._figure import (
     inches_of,
     label_x,
     new_line_axes,
+    points,
     printable,
     score_label,
     width_of,
@@ -130,7 +131,7 @@ def _draw_bars(
         right = value >= 0
         end, room = value + (error if right else -error), width_of([text], NUMBER) + 2 * GAP
         taken.append((end, room * (not right), room * right))
-        options: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": NUMBER}
+        options: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": points(NUMBER)}
         ax.annotate(text, (end, line), ((1 if right else -1) * GAP * 72, 0), ha="left" if right else "right", **options)
     ends = [0, *(values - reach), *(values + reach)] if sign else [0, *(values + reach)]
     low, high = limits(min(ends), max(ends), taken, inches_of(ax)[0])
@@ -151,5 +152,5 @@ def _add_legend(ax: Axes, signs: list[int]) -> None:
         borderaxespad=0,
         handlelength=1.2,
         columnspacing=1,
-        fontsize=REMARK,
+        fontsize=points(REMARK),
     )

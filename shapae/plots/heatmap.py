@@ -18,6 +18,7 @@ from shapae.plots._figure import (
     cluster_order,
     label_x,
     new_line_axes,
+    points,
     printable,
     score_label,
     size_of,
@@ -73,15 +74,15 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     values = np.asarray(shown.values[:, features], dtype=np.float64)
     order = _order(values)
     ticks = _row_names(shown, order)
-    beside = max(5, 10 - len(features)) + int(np.ceil(width_of(ticks, REMARK) / LINE))
+    beside = max(5, 10 - len(features)) + int(np.ceil(width_of(ticks, REMARK) / points(LINE)))
     scores = _scores(shown)[order]
     names = [f"f(x)\n{number(scores.min())} to {number(scores.max())}", *names]
     ax = new_line_axes(ax, names, lines_beside=beside, beside=1.3)
     _draw_values(ax, values[order].T)
     _draw_scores(ax, scores)
-    ax.set_yticks([-1.5, *range(len(features))], names, fontsize=NAME)
+    ax.set_yticks([-1.5, *range(len(features))], names, fontsize=points(NAME))
     _draw_sizes(ax, sizes[features], len(order))
-    ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=REMARK)
+    ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=points(REMARK))
     _describe_colors(ax, values, shown)
     few = f" {len(features)} of {sizes.size} features." if len(features) < sizes.size else ""
     label_x(ax, f"{len(order)} rows, similar ones side by side.{few}")
@@ -137,7 +138,7 @@ def _draw_sizes(ax: Axes, sizes: NDArray[np.float64], n: int) -> None:
     left = n * (1 + APART) - 0.5
     widths = BARS * n * sizes / (sizes.max() or 1)
     ax.barh(range(len(sizes)), widths, 0.7, left=left, color="0.3")
-    ax.annotate("mean\n|value|", (left, -0.7), va="bottom", fontsize=REMARK, color=GREY)
+    ax.annotate("mean\n|value|", (left, -0.7), va="bottom", fontsize=points(REMARK), color=GREY)
 
 
 def _describe_colors(ax: Axes, values: NDArray[np.float64], shown: shap.Explanation) -> None:

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from shapae.plots._colours import styles
-from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, size_of, width_of, wrap
+from shapae.plots._figure import LOWERS, RAISES, escape, new_axes, points, size_of, width_of, wrap
 from shapae.plots._results import check_has, check_row_labels
 from shapae.plots._scales import label_scaled, legend_beside, written
 from shapae.utils.constraints import check_arguments, check_optional
@@ -67,7 +67,7 @@ def draw(
     label_scaled(ax.xaxis, label, float(np.abs(values[shown]).max(initial=0)), inches=across)
     lines = [f"training rows behind {escape(shorten(str(influence.row_index[place])))}"]
     lines += [f"without itself: {written(float(values[own]))}"] if own >= 0 else []
-    ax.set_title("\n".join(wrap(line, across, 11) for line in lines), fontsize=11)
+    ax.set_title("\n".join(wrap(line, across, 11) for line in lines), fontsize=points(11))
     return ax
 
 
@@ -77,7 +77,7 @@ def _draw_bars(ax: Axes, values: NDArray[Any], colours: list[str]) -> None:
     texts = [written(float(value)) for value in values]
     for place, (value, text) in enumerate(zip(values, texts, strict=True)):
         side = -1 if value < 0 else 1
-        options: dict[str, Any] = {"va": "center", "ha": "left" if side > 0 else "right", "fontsize": 8}
+        options: dict[str, Any] = {"va": "center", "ha": "left" if side > 0 else "right", "fontsize": points(8)}
         ax.annotate(text, (value, place), (3 * side, 0), textcoords="offset points", **options)
     low, high = min(0.0, values.min(initial=0)), max(0.0, values.max(initial=0))
     inches, across = width_of(texts, 8) + ROOM, size_of(ax)[0]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shapae.explainer.interactions import Interactions
 from shapae.plots._colours import Ends
-from shapae.plots._figure import new_axes, parent_figure, width_of
+from shapae.plots._figure import new_axes, parent_figure, points, width_of
 from shapae.plots._pairs import ShownPairs
 from shapae.utils.constraints import check_arguments, check_optional
 
@@ -56,7 +56,7 @@ def draw(interactions: Interactions, *, row: int | None = None, max_display: int
         half = min(ax.get_window_extent().size) / parent_figure(ax).dpi / 2
     ax = new_axes(ax, 2 * half, 2 * half + 1)
     radius = max(half / 3, (half - labels) / NAMES_AT)
-    scale, fontsize = min(1.0, radius / RADIUS), 11 * min(1, (half - NAMES_AT * radius) / labels)
+    scale, fontsize = min(1.0, radius / RADIUS), points(11) * min(1, (half - NAMES_AT * radius) / labels)
     first, second = np.triu_indices(m, 1)
     order = np.argsort(shown.size[first, second], kind="stable")  # the largest are drawn last, on top
     first, second = first[order], second[order]

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from shapae.errors import DataError
 from shapae.plots._colours import PALETTE, Ends
-from shapae.plots._figure import escape, size_of, wrap
+from shapae.plots._figure import escape, points, size_of, wrap
 from shapae.plots._matrix import as_texts, draw_cells, print_cells
 from shapae.plots._results import SIGNIFICANCE, Frame
 from shapae.utils.constraints import MEMBERS, check_argument, check_arguments, check_optional
@@ -115,5 +115,5 @@ def _add_legend(ax: Axes, *, dots: bool) -> None:
         dot: dict[str, Any] = {"marker": ".", "markersize": 4, "color": "black", "linestyle": ""}
         handles.append(Line2D([], [], **dot, label=wrap(of_dots, inches)))
     if handles:
-        style: dict[str, Any] = {"frameon": False, "fontsize": 9, "borderaxespad": 0.2, "handlelength": 1.2}
+        style: dict[str, Any] = {"frameon": False, "fontsize": points(9), "borderaxespad": 0.2, "handlelength": 1.2}
         ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), **style)

@@ -20,6 +20,7 @@ from shapae.plots._figure import (
     label_x,
     label_y,
     new_axes,
+    points,
     printable,
     score_label,
     width_of,
@@ -128,7 +129,7 @@ def _draw_groups(ax: Axes, dots: pd.DataFrame, groups: list[Any], *, beside: boo
         some = dots[dots["color"] == label]
         ax.scatter(some["x"], some["y"], DOT, color=color, marker=marker, linewidths=0, label=_printed(label))
     where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if beside else {"loc": "best"}
-    ax.legend(fontsize=REMARK, frameon=False, **where)
+    ax.legend(fontsize=points(REMARK), frameon=False, **where)
 
 
 def _draw_rest(ax: Axes, dots: pd.DataFrame, label: str) -> None:
@@ -140,7 +141,7 @@ def _mark(ax: Axes, dots: pd.DataFrame, categories: list[str]) -> None:
     """Place the ticks, and say how many rows have no place on the axes."""
     number_ticks(ax, "y")
     if categories:
-        ax.set_xticks(range(len(categories)), [*map(_printed, categories)], rotation=90, fontsize=NUMBER)
+        ax.set_xticks(range(len(categories)), [*map(_printed, categories)], rotation=90, fontsize=points(NUMBER))
     else:
         number_ticks(ax)
     lost = int((~np.isfinite(dots[["x", "y"]])).any(axis=1).sum())

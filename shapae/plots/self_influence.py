@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from shapae.plots._colours import styles
-from shapae.plots._figure import NAME, escape, new_axes, size_of, width_of
+from shapae.plots._figure import NAME, escape, new_axes, points, size_of, width_of
 from shapae.plots._results import check_has, check_row_labels
 from shapae.plots._scales import label_scaled, legend_beside, log_axis
 from shapae.utils.constraints import check_arguments, check_optional
@@ -58,7 +58,7 @@ def draw(influence: Any, *, labels: Sequence[Any] | None = None, named: int = 5,
         if _is_logarithmic(numbers):
             set_scale("log")
             log_axis(axis, numbers.min(), numbers.max())
-            axis.set_label_text(label, fontsize=NAME)
+            axis.set_label_text(label, fontsize=points(NAME))
         else:
             label_scaled(axis, label, float(np.abs(numbers).max()), inches=inches)
     _name_largest(ax, influence, named)
@@ -75,7 +75,7 @@ def _name_largest(ax: Axes, influence: Any, named: int) -> None:
         if all(abs(right - other) > NAME_WIDTH or abs(height - above) > NAME_HEIGHT for other, above in written):
             name = escape(shorten(str(influence.train_index[place])))
             side = "right" if right > NAME_WIDTH else "left"
-            ax.annotate(name, (x[place], y[place]), (0, 4), textcoords="offset points", ha=side, fontsize=7)
+            ax.annotate(name, (x[place], y[place]), (0, 4), textcoords="offset points", ha=side, fontsize=points(7))
             written.append((right, height))
 
 

@@ -15,6 +15,7 @@ from shapae.plots._figure import (
     inches_of,
     label_x,
     new_line_axes,
+    points,
     printable,
     score_label,
 )
@@ -122,7 +123,7 @@ def _spread(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np
 def _label_colors(ax: Axes) -> None:
     """Explain the colours of the dots."""
     bar = add_colorbar(ax, "", image=ScalarMappable(cmap=red_blue()), ticks=[0, 1], aspect=60, pad=0.02)
-    bar.set_ticklabels(["Low", "High"], fontsize=NAME)
-    bar.set_label("Feature value", fontsize=NAME, labelpad=-12)
+    bar.set_ticklabels(["Low", "High"], fontsize=points(NAME))
+    bar.set_label("Feature value", fontsize=points(NAME), labelpad=-12)
     bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from shapae.plots._colours import Ends
-from shapae.plots._figure import add_colorbar, escape, label_x, new_axes, size_of, width_of, wrap
+from shapae.plots._figure import add_colorbar, escape, label_x, new_axes, points, size_of, width_of, wrap
 from shapae.plots._latents import DOWN, UP, Report
 from shapae.plots._results import check_has
 from shapae.plots._scales import written
@@ -61,7 +61,7 @@ def draw(report: Report, unit: str | int, *, row: Any = None, max_display: int =
     ax.scatter(np.full(count, -0.5 - GAP / 2), range(count), areas, np.where(drives > 0, UP, DOWN))
     ax.set_xlim(-0.5 - GAP, q - 0.5)
     ax.set_ylim(count - 0.5, -0.5)
-    ax.set_xticks([-0.5 - GAP / 2, *range(q)], ["drives\nit", *positions], fontsize=8)
+    ax.set_xticks([-0.5 - GAP / 2, *range(q)], ["drives\nit", *positions], fontsize=points(8))
     ax.set_yticks(range(count), names)
     label_x(ax, f"quantile and value of {escape(sweep.unit)}")
     label = f"change from the {'median' if row is None else 'row'}, in units of {sweep.units}"

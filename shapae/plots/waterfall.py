@@ -19,6 +19,7 @@ from shapae.plots._figure import (
     inches_of,
     label_x,
     new_line_axes,
+    points,
     printable,
     score_label,
     width_of,
@@ -99,7 +100,9 @@ def draw(explanation: shap.Explanation, *, max_display: int = 15, ax: Axes | Non
     label = f"SHAP value (impact on {score_label(shown)})"
     label_x(ax, label, labelpad=20)  # below the base value
     if (row := getattr(shown, "row_names", None)) is not None:
-        ax.set_title(wrap(f"row {escape(row)}", inches_of(ax)[0], NAME), fontsize=NAME, pad=22)  # above the score
+        ax.set_title(
+            wrap(f"row {escape(row)}", inches_of(ax)[0], NAME), fontsize=points(NAME), pad=22
+        )  # above the score
     _draw_steps(ax, steps)
     return ax
 
@@ -125,7 +128,7 @@ def _draw_steps(ax: Axes, steps: Steps) -> None:
         grey = steps.names[line] in ("residual, of no feature", "features left out")
         color = "0.55" if grey else RAISES if value > 0 else LOWERS
         _draw_arrow(ax, line, (start, end), color, HEAD * unit)
-        where: dict[str, Any] = {"va": "center", "fontsize": NUMBER, "textcoords": "offset points"}
+        where: dict[str, Any] = {"va": "center", "fontsize": points(NUMBER), "textcoords": "offset points"}
         if inside[line]:
             ax.annotate(numbers[line], ((start + end) / 2, line), (0, 0), ha="center", color="white", **where)
         else:
@@ -188,7 +191,7 @@ def _draw_marks(ax: Axes, marks: Sequence[tuple[float, str]]) -> None:
             textcoords="offset points",
             ha="center",
             va="bottom" if height else "top",
-            fontsize=NAME,
+            fontsize=points(NAME),
             color=GREY,
             annotation_clip=False,
         )

@@ -9,6 +9,8 @@ from shapae.report.words import LONGEST_TEXT, clean, count
 # Scores in plain words, by the names of their heads.
 HEADS = {
     "reconstruction_error": "how badly the model reproduces a row: the mean of the squared errors of its features",
+    "reconstruction_error:fixed": "which features let the model reproduce a row: the mean of the squared errors of its "
+    "features, with the unchanged row as the target",
     "feature_error": "how badly the model reproduces each feature: its squared error",
     "reconstruction": "the numbers that the model expects in place of a row",
     "latent": "the latent units: the few numbers to which the model reduces a row",
@@ -22,7 +24,8 @@ UNKNOWN = "not recorded"
 def describe_head(made_by: Mapping[str, Any]) -> str:
     """Name the head, with its meaning if it is one of shapae's."""
     head = str(made_by.get("head", UNKNOWN))
-    meaning = HEADS.get(head.partition(":")[0])
+    kind = head.partition(":")[0]
+    meaning = HEADS.get(head if kind == "reconstruction_error" else kind)  # whose options change what it means
     return clean(head, LONGEST_TEXT) + (f" ({meaning})" if meaning else "")
 
 

@@ -46,6 +46,7 @@ def check_expected_names(
 
 def _difference(names: Sequence[str], expected: Sequence[str], where: str) -> str:
     known, given = {*expected}, {*names}
+    select = f"Select them as X[{where}], or X[:, {where}] of an AnnData"
     missing, unexpected = (
         [name for name in expected if name not in given],
         [name for name in names if name not in known],
@@ -53,10 +54,11 @@ def _difference(names: Sequence[str], expected: Sequence[str], where: str) -> st
     if not missing and not unexpected:
         moved = [name for name, other in zip(names, expected, strict=True) if name != other]
         order = f"in another order than expected ({enumerate_names(moved, 'column')} moved)"
-        return f"{order}. Select them as X[{where}], or X[:, {where}] of an AnnData"
+        return f"{order}. {select}"
     parts = [f"without {enumerate_names(missing, 'column')}"] if missing else []
     parts += [f"with unexpected {enumerate_names(unexpected, 'column')}"] if unexpected else []
-    return " and ".join(parts)
+    remedy = "All of them are needed, in their order" if missing else select
+    return f"{' and '.join(parts)}. {remedy}"
 
 
 def numbered_features(d: int) -> list[str]:

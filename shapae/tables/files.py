@@ -10,7 +10,7 @@ import numpy as np
 
 from shapae.errors import DataError, ShapaeError
 from shapae.tables.parquet import open_parquet, read_parquet
-from shapae.tables.stores import open_h5ad, open_zarr, read_h5ad
+from shapae.tables.stores import open_h5ad, open_zarr, read_h5ad, split_h5ad
 from shapae.tables.text import read_text
 from shapae.utils.text import one_line
 
@@ -43,7 +43,8 @@ def load_table(path: str | os.PathLike[str], aside: Sequence[str] = (), row_name
 
     The separator of a text file is found: comma, semicolon, tab or bar. Lines before the names of the columns that
     begin with "#" are skipped. The first column holds the names of the rows if it has text or no name. A .parquet may
-    be a folder of files. A .h5ad is loaded as an AnnData. Arrays in a .npy or .zarr stay in the file.
+    be a folder of files. A .h5ad is loaded as an AnnData, also with another matrix as its X: "cells.h5ad/layers/counts"
+    or "cells.h5ad/raw". Arrays in a .npy or .zarr stay in the file.
 
     Args:
         path: Path of the file.
@@ -61,7 +62,7 @@ def load_table(path: str | os.PathLike[str], aside: Sequence[str] = (), row_name
 
 
 def _read(path: Path, readers: Mapping[str, Callable[..., Any]], aside: Sequence[str], row_names: str | None) -> Any:
-    extension = _extension(path)
+    extension = _extension(split_h5ad(path)[0])
     if extension not in readers:
         raise DataError(
             f"{str(path)!r} is no table, and no path of a table: it must end with {', '.join(readers)}, got "
@@ -83,7 +84,7 @@ def _read(path: Path, readers: Mapping[str, Callable[..., Any]], aside: Sequence
     except Exception as error:
         remedy = ". Save it as UTF-8" if isinstance(error, UnicodeError) else ""
         missing = "No such file or directory" if isinstance(error, FileNotFoundError) else None
-        reason = getattr(error, "strerror", None) or missing or one_line(error).rstrip(".")
+        reason = missing or getattr(error, "strerror", None) or one_line(error).rstrip(".")
         raise DataError(f"can't read the table in {path}: {reason}{remedy}.") from error
 
 

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 import shapae
 from shapae.analysis.comparison.benchmark import Benchmark
-from shapae.cli.commands import app
+from shapae.cli.commands import _show_once, app
 from shapae.cli.reports import new_benchmark
 from tests.cli.processes import run
 
@@ -391,7 +391,7 @@ def test_the_version_is_that_of_the_package(capfd):
 
 def test_help_loads_neither_torch_nor_shap(tmp_path):
     code = (
-        "import sys; from shapae.cli.commands import app\n"
+        "import sys; from shapae.cli.commands import app, _show_once\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'shap', 'numpy', 'pandas'} & set(sys.modules)))"
@@ -480,3 +480,10 @@ def test_explain_with_chunks_continues_and_writes_averages(work):
         f"shapae: {work / 'chunks'} holds the blocks of other work: layers, head, scores of some rows differs. Give a "
         f"new or empty folder, or the same input as before.\n"
     )
+
+
+def test_a_warning_of_a_file_that_is_read_twice_is_written_once(capsys):
+    show = _show_once()
+    for text in ("one", "other", "one"):
+        show(UserWarning(text), UserWarning, "file.py", 3)
+    assert capsys.readouterr().err == "shapae: warning: one\nshapae: warning: other\n"

@@ -8,6 +8,8 @@ from shapae import Autoencoder, Explainer, heads
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.heads.losses import LOSSES
 from shapae.heads.score import Score
+from shapae.plots._figure import score_label
+from shapae.utils.arguments import alike
 from tests import cases
 
 NAMES = list("abcdef")
@@ -153,8 +155,60 @@ def test_every_loss_adds_up_to_both_targets(loss, target, model):
 
 def test_heads_print_their_settings():
     assert str(heads.named("latent:3")) == "Latent(chosen=['3'])"
-    assert "square" in str(heads.ReconstructionError())
-    assert "abs" in str(heads.FeatureError(["a"], loss="mae"))
+
+
+WRITTEN = [
+    "ReconstructionError()",
+    "ReconstructionError(target='fixed')",
+    "ReconstructionError(loss='mae', target='fixed')",
+    "FeatureError(features=['a'], loss='mae')",
+    "FeatureError(worst=5)",
+    "Reconstruction(worst=2)",
+    "ErrorFromOthers(worst=3, loss='huber')",
+]
+
+
+@pytest.mark.parametrize("call", WRITTEN)
+def test_a_head_of_errors_prints_the_call_that_makes_it(call):
+    head = eval(f"heads.{call}")
+    assert str(head) == call
+    assert alike(eval(f"heads.{head}"), head)
+
+
+NAMED = {
+    "reconstruction_error:fixed": heads.ReconstructionError(target="fixed"),
+    "reconstruction_error:mae": heads.ReconstructionError("mae"),
+    "reconstruction_error:mae,fixed": heads.ReconstructionError("mae", "fixed"),
+    "reconstruction_error:moving, l2": heads.ReconstructionError("l2"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_losses_and_targets_have_names(name, model):
+    assert alike(heads.named(name), NAMED[name])
+    got, want = Explainer(model, X, head=name)(X), Explainer(model, X, head=NAMED[name])(X)
+    np.testing.assert_array_equal(got.values, want.values)
+    assert got.made_by["head"] == name
+    assert score_label(got) == got.output_names
+
+
+@pytest.mark.parametrize("options", ["", "0", "fixt", "mae,mse", "fixed,moving", "fixed,maee"])
+def test_other_losses_and_targets_are_refused_with_those_that_there_are(options):
+    with pytest.raises(UnknownName, match="no loss or target of the reconstruction error is called .*mae,fixed"):
+        heads.named(f"reconstruction_error:{options}")
+
+
+def test_the_name_of_a_loss_is_answered_by_the_head_that_has_it():
+    with pytest.raises(UnknownName, match="no head is called 'mae'; there are: reconstruction_error:mae, "):
+        heads.named("mae")
+
+
+def test_a_fixed_target_is_in_the_name_of_the_output_and_in_the_record(model):
+    moving = Explainer(model, X)
+    fixed = moving.with_head(heads.ReconstructionError("mae", target="fixed"))(X)
+    assert fixed.output_names == "reconstruction error (mae, fixed target)"
+    assert fixed.made_by["head"] == "ReconstructionError(loss='mae', target='fixed')"
+    assert moving(X).output_names == "reconstruction error"
 
 
 class Writing(torch.nn.Module):

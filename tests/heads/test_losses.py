@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from shapae import Autoencoder, heads
+from shapae import Autoencoder, Explainer, heads
 from shapae.errors import DataError, ModelError, UnknownName
 from shapae.heads import losses
 from tests import cases
@@ -40,6 +40,15 @@ def test_cross_entropy_equals_the_loss_of_torch():
     r, x = R.sigmoid(), X.sigmoid()
     want = functional.binary_cross_entropy(r, x, reduction="none")
     torch.testing.assert_close(losses.as_loss("bce")(r, x), want, rtol=1e-12, atol=0)
+
+
+def test_the_loss_of_logarithms_compares_with_the_logarithms_of_counts():
+    counts = X.square()
+    got = losses.as_loss("mse_of_log1p")(R, counts)
+    torch.testing.assert_close(got, functional.mse_loss(R, counts.log1p(), reduction="none"), rtol=1e-12, atol=0)
+    torch.testing.assert_close(losses.LogSquare().expected(counts.log1p()), counts)
+    with pytest.raises(DataError, match=r"targets that are not negative, such as counts, but the rows begin at -"):
+        Explainer(cases.build(cases.Question), X.numpy(), head=heads.ReconstructionError("mse_of_log1p"))
 
 
 def test_cross_entropy_is_finite_at_probabilities_0_and_1():

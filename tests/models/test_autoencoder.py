@@ -4,6 +4,8 @@ import copy
 import pickle
 import warnings
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -286,3 +288,9 @@ def test_the_model_is_shared_and_not_changed():
     before = cases.snapshot(model)
     assert all(one is other for one, other in zip(Autoencoder(model).parameters(), model.parameters(), strict=True))
     assert cases.snapshot(model) == before
+
+
+@pytest.mark.parametrize("table", [np.zeros((3, 6)), pd.DataFrame(np.zeros((3, 6)))])
+def test_a_table_in_the_place_of_the_model_is_told_the_order(model, table):
+    with pytest.raises(ModelError, match=r"The model comes first: Explainer\(model, background\)\."):
+        Explainer(table, model)

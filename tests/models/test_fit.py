@@ -9,7 +9,7 @@ from sklearn.datasets import load_wine
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import nn
 
-from shapae import Autoencoder, Explainer
+from shapae import Autoencoder, Explainer, heads
 from shapae.errors import ReconstructionWarning
 
 WINE = load_wine().data
@@ -78,3 +78,15 @@ def test_a_scaling_that_is_given_is_not_advised_again():
         ReconstructionWarning, match=r"Look whether preprocess= is the scaling that the model was trained"
     ):
         Explainer(Autoencoder(nn.Linear(13, 13), preprocess=(2 * WINE.mean(axis=0), WINE.std(axis=0))), WINE)
+
+
+def test_a_model_that_takes_counts_and_reconstructs_their_logarithms_is_told_its_loss():
+    """A model that takes the logarithm itself, as those of single cells do: it returns log(1 + x), a little wrong."""
+    counts = np.random.default_rng(0).poisson(np.arange(1, 60, 5), (50, 12)).astype(float)
+    model = type("Logs", (nn.Module,), {"forward": lambda self, x: 0.99 * x.log1p()})()
+    with pytest.warns(ReconstructionWarning, match="does reconstruct the logarithms .*_error:mse_of_log1p'"):
+        Explainer(model, counts)
+    with warnings.catch_warnings(action="error"):
+        explanation = Explainer(model, counts, head=heads.ReconstructionError("mse_of_log1p"))(counts)
+    np.testing.assert_allclose(explanation.scores, np.square(0.01 * np.log1p(counts)).mean(axis=1), rtol=1e-10)
+    np.testing.assert_allclose(explanation.residual, 0, atol=1e-12)

@@ -1,6 +1,7 @@
 """An affine map in front of the model, so that values refer to the original columns."""
 
 import copy
+import re
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from torch import nn
 
+import shapae
 from shapae import Autoencoder, Explainer, rank_features
 from shapae.errors import DataError, ModelError, ShapeError
 from tests import cases
@@ -363,7 +365,7 @@ def test_a_transformer_that_is_not_fitted_is_refused(model):
         ((MEAN, 0 * SCALE), r"scale not zero.*\. Use the scale 1 for a constant column\."),
         ((MEAN * np.nan, SCALE), "two vectors of d finite numbers"),
         ((RAW, RAW), r"two vectors .*got shapes \(40, 6\)"),
-        (np.log1p, r"a pair \(mean, scale\), .*got ufunc\. Write it as an nn\.Module"),
+        (np.log1p, r"a pair \(mean, scale\), .*got ufunc\. Write it as a module"),
         ((MEAN,), "got tuple"),
         ((["a"] * 6, SCALE), "two vectors of d finite numbers, got list: could not convert"),
         ((preprocessing.StandardScaler(), preprocessing.MinMaxScaler()), r"got StandardScaler: .*make_pipeline\(first"),
@@ -420,6 +422,18 @@ def test_a_module_is_used_unchanged(model):
     autoencoder = Autoencoder(model, preprocess=Log())
     assert torch.equal(autoencoder.target(rows), torch.log1p(rows.abs()))
     assert torch.equal(autoencoder.reconstruct(rows), model(torch.log1p(rows.abs())))
+
+
+@pytest.mark.parametrize("function", [np.log1p, torch.log1p])
+def test_a_function_is_refused_with_the_module_that_does_it(function, model):
+    with pytest.raises(ModelError, match="Write it as a module") as refused:
+        Autoencoder(model, preprocess=function)
+    code = re.search(r"preprocess=(.*)\.$", str(refused.value))[1]
+    rows = torch.tensor(RAW).abs()
+    autoencoder = Autoencoder(model, preprocess=eval(code, {"shapae": shapae, "torch": torch}))
+    assert torch.equal(autoencoder.target(rows), torch.log1p(rows))
+    with pytest.raises(ModelError, match=r"Write it as an nn\.Module\.$"):
+        Autoencoder(model, preprocess=lambda rows: rows)
 
 
 @pytest.mark.parametrize(

@@ -464,7 +464,7 @@ def test_print_works_before_any_rows_were_seen():
 
 class TwoInputs(Base):
     def forward(self, rows, condition):
-        return self.rebuilt(rows) + condition
+        return self.rebuilt(rows) + condition[:, None]
 
 
 class Convolution(nn.Module):
@@ -499,7 +499,7 @@ class Windows(nn.Module):
 @pytest.mark.parametrize(
     ("make", "line"),
     [
-        (TwoInputs, "reconstruct=lambda m, x: m(x, condition)"),
+        (TwoInputs, "reconstruct=lambda m, x: m(x, condition=torch.zeros(len(x)).long())"),
         (Convolution, "reconstruct=lambda m, x: m(x.unsqueeze(1)).flatten(1)"),
         (Sequence, "reconstruct=lambda m, x: m(x.unflatten(1, (-1, 2))).flatten(1)"),
         (Windows, "reconstruct=lambda m, x: m(x.unflatten(1, (2, 3))).flatten(1)"),
@@ -510,7 +510,7 @@ def test_a_model_of_other_inputs_is_refused_with_the_function_that_makes_them(ma
     with pytest.raises(ShapeError) as caught:
         Explainer(model, X)
     assert line in str(caught.value)
-    reconstruct = eval(line.removeprefix("reconstruct="), {"condition": torch.zeros(6).double()})
+    reconstruct = eval(line.removeprefix("reconstruct="), {"torch": torch})
     Explainer(Autoencoder(model, reconstruct=reconstruct), X)
 
 

@@ -276,8 +276,8 @@ DIFFERENT = {
         list("bacdef"),
         r"in another order than expected \(columns b, a moved\)\. Select them as X\[explainer.*AnnData",
     ),
-    "missing": (list("abcde"), "are without column f[.]"),
-    "extra": (list("abcdefg"), "are with unexpected column g[.]"),
+    "missing": (list("abcde"), r"are without column f\. All of them are needed, in their order\."),
+    "extra": (list("abcdefg"), r"are with unexpected column g\. Select them as X\[explainer\.feature_names\]"),
     "renamed": (list("abcdXY"), "without columns e, f and with unexpected columns X, Y[.]"),
 }
 
