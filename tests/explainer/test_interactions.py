@@ -161,7 +161,9 @@ def test_a_wrong_choice_of_features_is_refused(options, kind, text):
 
 
 def test_several_outputs_are_refused_with_the_way_out():
-    with pytest.raises(DataError, match=r"latent has 7: outputs latent 0, .*Choose one, such as head='latent:3'"):
+    with pytest.raises(
+        DataError, match=r"latent has 7: outputs latent 0, .*Choose one, such as 'latent 0': head='latent:0'"
+    ):
         curved(head="latent").interactions(ROWS)
     assert curved(head="latent:3").interactions(ROWS, top=2).values.shape == (3, 2, 2)
 
