@@ -16,7 +16,7 @@ def pickle_torch_modules_by_name() -> None:
     for name, module in list(sys.modules.items()):
         kind = type(module)
         if name.startswith("torch.") and kind is not ModuleType and getattr(module, "__name__", None) == name:
-            copyreg.pickle(kind, _by_name)  # type: ignore[arg-type]  # the stubs know constructors only
+            copyreg.pickle(kind, _by_name)
 
 
 def _by_name(module: ModuleType) -> tuple[Any, ...]:
