@@ -253,3 +253,10 @@ def test_other_files_are_neither_read_nor_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(OutputError, match=r"holds thesis\.tex"):
         result().save(tmp_path)
+
+
+def test_the_text_of_an_enumeration_has_no_standard_errors_of_zero(model, rows, background):
+    pairs = Explainer(model, background).interactions(rows)
+    assert not pairs.standard_errors.any()
+    assert "all 64 coalitions" in repr(pairs)
+    assert "standard errors" not in repr(pairs)
