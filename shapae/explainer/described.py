@@ -13,7 +13,7 @@ from shapae.utils.described import Described, as_html, as_text, count, largest, 
 
 # Number of features in a table of a notebook.
 MOST_FEATURES = 10
-# What a row may be over its tolerance, relative to it: its standard errors are rounded.
+# Relative excess over a tolerance that rounding of the standard errors may cause.
 ROUNDING = 1e-5
 
 
@@ -51,7 +51,7 @@ class DescribedExplanation(Described):
 
 
 def _missed_tolerance(values: NDArray[Any], errors: NDArray[Any] | None, tolerance: float) -> str:
-    """Say how many rows were explained by all that there is, without becoming as sure as ``tolerance``."""
+    """Say how many rows have standard errors above their tolerance, although all of the background was used."""
     if errors is None or not values.size:
         return ""
     allowed = tolerance * np.abs(values).reshape(len(values), -1).max(axis=1)

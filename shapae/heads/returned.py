@@ -59,11 +59,14 @@ def advice(head: nn.Module, autoencoder: Any, error: Exception, source: str) -> 
         error: What it raised.
         source: Of its score.
     """
-    name, attribute = short_name(head), getattr(error, "name", None)
+    attribute = getattr(error, "name", None)
     if isinstance(error, AttributeError) and attribute and hasattr(getattr(autoencoder, "model", None), attribute):
         return f"The model itself is autoencoder.model: write autoencoder.model.{attribute}."
     if isinstance(error, TypeError) and _required(head) == 3 and not getattr(head, "anchored", False):
-        return f"A head that takes the explained rows as a third argument says so: {name}.anchored = True."
+        return (
+            "A head takes the autoencoder and the rows; one that takes the explained rows as a third argument says so: "
+            "head.anchored = True."
+        )
     if source == "latent":
         return "With source='latent' its rows are latents: compare reconstructions with autoencoder.target(rows)."
     called = "A head takes the autoencoder and the rows, and returns (n,) or (n, k)."

@@ -164,7 +164,7 @@ def labelled(autoencoder, rows):
 
 FAILING = {
     "an attribute of the model": (weighted, {}, r"write autoencoder\.model\.weight\.$"),
-    "anchors": (three_arguments, {}, r"says so: three_arguments\.anchored = True\.$"),
+    "anchors": (three_arguments, {}, r"says so: head\.anchored = True\.$"),
     "labels of rows": (labelled, {}, r"explanation\.values\[numpy\.arange\(n\), :, labels\]\.$"),
     "latents": (lambda a, x: x - a.reconstruct(x), {"source": "latent"}, r"autoencoder\.target\(rows\)\.$"),
     "no parameters": (lambda: 1, {}, r"A head takes the autoencoder and the rows, and returns \(n,\) or \(n, k\)\.$"),
