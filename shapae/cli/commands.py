@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shapae.cli.inputs import load_background, read_rows, split_names
+from shapae.cli.inputs import load_background, read_head, read_rows, split_names
 from shapae.utils.signals import exit_on_signals
 from shapae.utils.version import __version__
 
@@ -37,7 +37,12 @@ Background = Annotated[
 RowNames = Annotated[
     str | None, typer.Option(help="Column of the text or .parquet files that names the rows, and is no feature.")
 ]
-Head = Annotated[str, typer.Option(help="Score to explain, such as latent:3 or reconstruction_error:fixed.")]
+Head = Annotated[
+    str,
+    typer.Option(
+        help="Score to explain, such as latent:3 or reconstruction_error:fixed; a head of yours: package.module:head."
+    ),
+]
 Backend = Annotated[str, typer.Option(help="Attribution method.")]
 Backends = Annotated[
     str | None, typer.Option(help="Names, separated by commas; by default all that take the number of features.")
@@ -104,7 +109,7 @@ def with_explainer(
         from shapae.models.files import load_model
 
         inputs = load_model(model, weights), load_background(background, rows, settings["seed"], row_names)
-        explainer = Explainer(*inputs, **settings)
+        explainer = Explainer(*inputs, **{**settings, "head": read_head(settings["head"])})
         lines = repr(explainer).splitlines()
         typer.echo("\n".join(line for line in lines if "next: " not in line))  # which is Python
         return report(explainer, rows)
@@ -226,7 +231,7 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare backends with a reference; write a table and a picture to a folder."""
-    options: dict[str, Any] = {"head": head, "reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
+    options: dict[str, Any] = {"reference": reference, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     options["backends"] = split_names(backends or None)
 
     def report(rows: Any) -> "Report":
@@ -235,7 +240,8 @@ def compare(
         from shapae.models.files import load_model
 
         reference_rows = load_background(background, rows, seed, row_names)
-        return report_comparison(compare(load_model(model, weights), reference_rows, rows, **options))
+        chosen = {"head": read_head(head), **options}
+        return report_comparison(compare(load_model(model, weights), reference_rows, rows, **chosen))
 
     write_to_folder(data, out, force, report, row_names)
 
@@ -265,7 +271,6 @@ def benchmark(
     from shapae.tables.background import sample
 
     options: dict[str, Any] = {
-        "head": head,
         "backends": split_names(backends),
         "repeats": repeats,
         "tolerance": tolerance,
@@ -275,7 +280,7 @@ def benchmark(
         table = read_rows(data, row_names)
         reference = load_background(background, table, seed, row_names)
         chosen = sample(table, min(rows, len(table)), seed=seed + 1).rows  # not those of the background
-        found = benchmark(load_model(model, weights), reference, chosen, **options)
+        found = benchmark(load_model(model, weights), reference, chosen, head=read_head(head), **options)
         write(found)
     typer.echo(f"{describe_benchmark(found)}\nwrote {out}")
 

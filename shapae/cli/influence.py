@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shapae.cli.commands import Force, Head, Jobs, Memory, Model, Out, Seed, Weights, app, write_to_folder
-from shapae.cli.inputs import split_names
+from shapae.cli.inputs import read_head, split_names
 
 if TYPE_CHECKING:
     from shapae.analysis.influence.result import Influence
@@ -53,7 +53,6 @@ def influence(
 ) -> None:
     """Estimate the influence of each training row on the scores of rows; write arrays, tables and pictures."""
     settings: dict[str, Any] = {
-        "head": head,
         "loss": loss,
         "parameters": split_names(parameters),
         "projection": projection,
@@ -66,7 +65,8 @@ def influence(
         from shapae.analysis.influence.influence import influence
         from shapae.models.files import load_model
 
-        found = influence(load_model(model, weights), table, table if rows is None else rows, **settings)
+        explained = table if rows is None else rows
+        found = influence(load_model(model, weights), table, explained, head=read_head(head), **settings)
         return report_influence(found, pictures)
 
     write_to_folder(train, out, force, report)

@@ -1,5 +1,6 @@
 """Tables and lists that the commands read. Slow imports are inside of the functions."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,29 @@ def load_background(background: str, rows: Any, seed: int, row_names: str | None
     if background.isdecimal():
         return sample(rows, min(int(background), len(rows)), seed=seed)
     return read_background(background if row_names is None else open_table(background, row_names))
+
+
+def read_head(head: str) -> Any:
+    """Return the name of a head as it is, and import a head of the user's own, "package.module:head".
+
+    Raises:
+        ModelError: The module has no such head, or can't be imported.
+    """
+    from shapae.heads import HEADS
+    from shapae.models.files import import_object
+
+    module, colon, _ = head.partition(":")
+    if not colon or module in HEADS or not _is_module(module):
+        return head
+    found = import_object(head, "head")
+    return found() if isinstance(found, type) else found
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # no package has it, or no module has such a name
+        return False
 
 
 def split_names(names: str | None) -> list[str] | None:

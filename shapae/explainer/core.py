@@ -155,6 +155,7 @@ class Core(Picklable):
             "background": self._origin,
             "groups": self._groups,
             "source": self._score.source if self._score.source != "input" else None,
+            "tolerance": self.tolerance,
             "note": note if same(rows, self.background) else None,
         }
         return make_record(start, optional | method, head=self.head, b=len(self.background), seed=self.seed)

@@ -13,6 +13,8 @@ from shapae.utils.described import Described, as_html, as_text, count, largest, 
 
 # Number of features in a table of a notebook.
 MOST_FEATURES = 10
+# Relative excess over a tolerance that rounding of the standard errors may cause.
+ROUNDING = 1e-5
 
 
 class DescribedExplanation(Described):
@@ -30,6 +32,7 @@ class DescribedExplanation(Described):
             f"Explanation of {_shape(each, has_rows=has_rows)}",
             made(record),
             *lines_on_errors(shown, sure, record),
+            _missed_tolerance(shown, sure, record["tolerance"]) if has_rows and record.get("tolerance") else "",
             size_of_residual(some_rows(each.residual)[0] if np.ndim(each.residual) else each.residual),
             f"largest mean |value|{of_outputs}{partly}: {largest(names, sizes)}" if names and shown.size else "",
             "next: .top(), .to_frame(), .save(folder), shapae.plots.bar(explanation)" if shown.size else "",
@@ -45,6 +48,15 @@ class DescribedExplanation(Described):
         table = _averages(each, np.abs(shown))[order]
         outputs = _names(each.output_names) or [f"mean |value| for {each.output_names}"]
         return pd.DataFrame(table, [names[at] for at in order], outputs)
+
+
+def _missed_tolerance(values: NDArray[Any], errors: NDArray[Any] | None, tolerance: float) -> str:
+    """Say how many rows have standard errors above their tolerance, although all of the background was used."""
+    if errors is None or not values.size:
+        return ""
+    allowed = tolerance * np.abs(values).reshape(len(values), -1).max(axis=1)
+    missed = int((errors.reshape(len(values), -1).max(axis=1) > (1 + ROUNDING) * allowed).sum())
+    return f"tolerance {tolerance:g}: not met by {missed} of {len(values)} rows" if missed else ""
 
 
 class Derived(shap.Explanation):  # type: ignore[misc]  # shap has no type hints

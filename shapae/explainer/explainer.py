@@ -62,8 +62,9 @@ class Explainer(Described, InFiles):
         tolerance: Each row is compared with background rows, in random order, until the standard errors of its
             values are at most this fraction of its largest value. ``explanation.used`` has the number of background
             rows, whose mean score is the base value. A backend that samples from the whole background takes more
-            samples instead; "sampling" begins with about 100. None: the whole background, and the backend's own number
-            of samples.
+            samples instead; "sampling" begins with about 100. ``print(explanation)`` says how many rows did not meet
+            the tolerance, as the background is too small. None: the whole background, and the backend's own number of
+            samples.
         groups: From names to names of features, each in at most one group; see ``shapae.groups``. A group is one player
             of backends that support groups ("exact" and "sampling"); otherwise the values of its features are summed.
         source: "input" to explain by the features of the rows; "latent" to explain by their latents, through the

@@ -21,6 +21,7 @@ from shapae.explainer.nonfinite import FiniteResults
 from shapae.explainer.record import OF_SAMPLES
 from shapae.explainer.run import average_rows, score_all
 from shapae.explainer.scores import base_values
+from shapae.heads.functions import how_to_choose
 from shapae.heads.score import Score
 from shapae.tables.table import TableStream
 from shapae.utils.memory import format_bytes
@@ -44,7 +45,7 @@ def check_pairs(game: Game, head: str) -> None:
     if score.width > 1:
         raise DataError(
             f"interactions are those of one output, but {head} has {score.width}: "
-            f"{enumerate_names(score.outputs(), 'output')}. Choose one, such as head='latent:3'."
+            f"{enumerate_names(score.outputs(), 'output')}. {how_to_choose(score.head, score.outputs())}"
         )
     if game.n_players < 2:
         raise DataError("interactions need two features, or two groups, but there is one. Explain its values alone.")

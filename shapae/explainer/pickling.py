@@ -7,6 +7,7 @@ import cloudpickle
 
 from shapae.errors import OutputError
 from shapae.utils.text import one_line
+from shapae.utils.torch_modules import pickle_torch_modules_by_name
 
 
 class Picklable:
@@ -20,6 +21,7 @@ class Picklable:
     """
 
     def __getstate__(self) -> bytes:
+        pickle_torch_modules_by_name()
         try:
             state: bytes = cloudpickle.dumps(vars(self))
         except Exception as error:

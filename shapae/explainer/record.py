@@ -68,7 +68,7 @@ def describe_errors(values: Any, errors: Any, record: dict[str, Any]) -> str:
     """
     parts = [record[name] for name in ("quantity", "samples") if record.get(name)]
     largest = np.abs(values).max(initial=0)
-    if parts and errors is not None and largest > 0:
+    if parts and errors is not None and largest > 0 and np.any(errors):  # those of an enumeration are zero
         over = "" if record["standard errors"] == OF_SAMPLES else f" {record['standard errors']}"
         parts.append(f"standard errors{over} up to {np.max(errors) / largest:.2%} of the largest value")
     return ", ".join(parts)

@@ -9,9 +9,11 @@ from shapae.errors import ModelError, UnknownName
 from shapae.heads.base import HEADS, Head
 from shapae.heads.losses import LOSSES
 from shapae.heads.reconstruction import ReconstructionError
+from shapae.models.unwrapping import unwrap
 from shapae.utils.constraints import check_arguments
 from shapae.utils.kinds import written
 from shapae.utils.text import DEVICES_DIFFER, LEAVES_TORCH, SEVERAL_DEVICES
+from shapae.utils.torch_private import ORIGINAL_FUNCTION, is_compiled
 
 HeadFunction = Callable[..., Tensor]
 
@@ -20,18 +22,20 @@ class FunctionHead(nn.Module):
     """A plain function as a head.
 
     Args:
-        function: From an autoencoder and rows (n, d) to numbers (n,) or (n, k). Its attributes ``output_names`` and
-            ``anchored`` count, see ``Head``.
+        function: From an autoencoder and rows (n, d) to numbers (n,) or (n, k). Its attributes ``output_names``,
+            ``anchored`` and ``chosen`` count, see ``Head``.
     """
 
     def __init__(self, function: HeadFunction) -> None:
         super().__init__()
         self.function = function
+        self.uncompiled = getattr(function, ORIGINAL_FUNCTION, function)  # compiled code can't be traced
         self.anchored = bool(getattr(function, "anchored", False))
+        self.chosen = getattr(function, "chosen", None)
 
     def forward(self, autoencoder: Any, rows: Tensor, *anchors: Tensor) -> Tensor:
         """(n, d) -> (n,), or (n, k)."""
-        return self.function(autoencoder, rows, *anchors)
+        return self.uncompiled(autoencoder, rows, *anchors)
 
     def extra_repr(self) -> str:
         """Name of the function."""
@@ -72,7 +76,7 @@ def as_head(head: str | nn.Module | HeadFunction) -> nn.Module:
     if isinstance(head, str):
         return named(head)
     if isinstance(head, nn.Module):
-        return head
+        return unwrap(head) if any(is_compiled(module) for module in head.modules()) else head
     if isinstance(head, type) or not callable(head):
         call = f" Did you mean {head.__name__}()?" if isinstance(head, type) else ""
         raise ModelError(
@@ -103,6 +107,14 @@ def named(name: str) -> Head:
     if colon:
         head.chosen = [choice]
     return head
+
+
+def how_to_choose(head: nn.Module, outputs: Sequence[str]) -> str:
+    """Say how one of the outputs of a head is chosen: by the name of the head, or on a head that has no name."""
+    names = [name for name, kind in HEADS.items() if kind is type(head)]
+    if names and getattr(head, "chosen", None) is None:
+        return f"Choose one, such as {outputs[0]!r}: head='{names[0]}:0'."
+    return f"Choose one on the head itself, before it is explained: head.chosen = [{outputs[0]!r}]."
 
 
 def output_names(head: nn.Module, features: Sequence[str], width: int) -> list[str]:

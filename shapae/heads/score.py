@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shapae.errors import ModelError, ShapaeError, ShapeError, UnknownName
+from shapae.errors import ModelError, ShapaeError, UnknownName
 from shapae.heads.checked_losses import checked_losses
 from shapae.heads.functions import as_head, output_names, refuse_known, short_name
+from shapae.heads.returned import advice, check_numbers
 from shapae.models.adapters import as_autoencoder
 from shapae.models.autoencoder import Autoencoder
 from shapae.models.decoder import DecoderOnly
@@ -93,7 +94,7 @@ class Score(nn.Module):
         except Exception as error:
             raise ModelError(
                 f"the model or the head {short_name(self.head)} fails on {where}: {type(error).__name__}: "
-                f"{one_line(error).rstrip('.')}. A head takes the autoencoder and the rows, and returns (n,) or (n, k)."
+                f"{one_line(error).rstrip('.')}. {advice(self.head, self.autoencoder, error, self.source)}"
             ) from error
         return numbers
 
@@ -205,7 +206,7 @@ class Score(nn.Module):
         extra = [self.inputs(anchors)] if getattr(self.head, "anchored", False) else []
         try:
             with in_turn(self):
-                numbers = _check_numbers(self.head, self.head(model, rows, *extra), len(rows)).to(rows.dtype)
+                numbers = check_numbers(self.head, self.head(model, rows, *extra), len(rows)).to(rows.dtype)
         except RuntimeError as error:
             refuse_known(self.head, error)
             raise
@@ -310,27 +311,6 @@ def _predict(score: nn.Module, X: Any, like: Tensor) -> NDArray[Any]:
         size = max(1, int(CHUNK_BYTES // bytes_per_row(score, like.expand(2, -1))))
         scores: NDArray[Any] = batched(score, rows, size).cpu().numpy()
     return scores[:, 0] if scores.shape[1] == 1 else scores
-
-
-def _check_numbers(head: nn.Module, numbers: Any, n: int) -> Tensor:
-    """Check what a head returned, and give it two axes: (n, k).
-
-    Raises:
-        ShapeError: It is neither (n,) nor (n, k), or it has no gradient.
-    """
-    if not isinstance(numbers, Tensor):
-        got = type(numbers).__name__
-    elif numbers.ndim not in (1, 2) or len(numbers) != n:
-        got = str(tuple(numbers.shape))
-    else:
-        got = "" if numbers.is_floating_point() else f"{numbers.dtype}, which has no gradient"
-    if got:
-        raise ShapeError(
-            f"the head {short_name(head)} must return one number per row ({n},) or k numbers per row ({n}, k), "
-            f"floating point, got {got}. It was called with {n} rows."
-        )
-    checked: Tensor = numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
-    return checked
 
 
 def _output_position(choice: str | int, names: list[str], head: nn.Module) -> int:

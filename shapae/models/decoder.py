@@ -15,7 +15,7 @@ class DecoderOnly:
     """
 
     def __init__(self, autoencoder: Autoencoder, originals: Tensor) -> None:
-        self.autoencoder, self.originals = autoencoder, originals
+        self.autoencoder, self.originals, self.model = autoencoder, originals, autoencoder.model
 
     def reconstruct(self, latents: Tensor) -> Tensor:
         """(n, m) -> (n, d)."""

@@ -45,7 +45,7 @@ def make_model(factory: str) -> nn.Module:
     Raises:
         ModelError: There is no such factory, it fails, or it returns no model.
     """
-    make = _import_factory(factory)
+    make = import_object(factory)
     try:
         with preserve_rng():  # the factory draws initial weights
             model = make()
@@ -57,19 +57,27 @@ def make_model(factory: str) -> nn.Module:
     return model
 
 
-def _import_factory(spec: str) -> Callable[[], Any]:
+def import_object(spec: str, kind: str = "factory") -> Any:
+    """Import an object by "package.module:name".
+
+    Args:
+        spec: Where it is.
+        kind: A noun for it, for messages.
+
+    Raises:
+        ModelError: It is not there, or the module can't be imported.
+    """
     module, _, name = spec.partition(":")
     try:
-        make: Callable[[], Any] = attrgetter(name)(import_module(module))
+        return attrgetter(name)(import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise ModelError(
-            f"can't find {spec!r}: {error}. A factory is given as package.module:factory. Run in the folder of the "
+            f"can't find {spec!r}: {error}. A {kind} is given as package.module:{kind}. Run in the folder of the "
             f"package."
         ) from error
     except Exception as error:
         reason = one_line(error).rstrip(".")
         raise ModelError(f"{module} can't be imported: {type(error).__name__}: {reason}.") from error
-    return make
 
 
 def name_factory(factory: Callable[[], Any]) -> str:
@@ -81,7 +89,7 @@ def name_factory(factory: Callable[[], Any]) -> str:
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", type(factory).__name__)
     spec = f"{module}:{name}"
     try:
-        found: Any = None if module == "__main__" else _import_factory(spec)
+        found: Any = None if module == "__main__" else import_object(spec)
     except ModelError:
         found = None
     if found != factory:

@@ -142,7 +142,10 @@ class Resolver:
             return refuse_decoder(self.model)
         latents, reconstruct = self.encode, self.reconstruct
         right = [each for each in self.decoders if self.trials.decodes(each, latents.flat, reconstruct.flat)]
-        reason = f"{self.decoders[0]}({latents.accessor}(x)) differs from the reconstruction, a step is missing"
+        reason = (
+            f"{self.decoders[0]}({latents.accessor}(x)) differs from the reconstruction: a step is missing, or a "
+            f"connection goes past the latents, which decode={str(self.decoders[0])!r} leaves out"
+        )
         return right[0] if right else refuse("decode", self.trials, reason, [], [])
 
     @property

@@ -15,6 +15,7 @@ from shapae.utils.parallel_errors import ATTEMPTS, LostWorkers, Overtime, dead, 
 from shapae.utils.parallel_joblib import run_on_joblib
 from shapae.utils.parallel_worker import Outcome
 from shapae.utils.progress import progress_bar
+from shapae.utils.torch_modules import pickle_torch_modules_by_name
 
 T = TypeVar("T")
 MakeTask = Callable[[int], tuple[Any, ...]]
@@ -55,6 +56,7 @@ def parallel_map(
         WorkerError: The workers can't be started or stopped.
     """
     check_optional(progress=progress)
+    pickle_torch_modules_by_name()
     jobs = count_workers(n_jobs, timeout=timeout)
     backend = get_active_backend()[0]
     cluster = CLUSTERS.get(type(backend).__name__)

@@ -64,6 +64,8 @@ for _name in ATTRIBUTES:
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 # Attribute of a compiled module that holds the original, and prefix of its parameters.
 ORIGINAL = "_orig_mod"
+# Attribute of a compiled function that holds the original.
+ORIGINAL_FUNCTION = "_torchdynamo_orig_callable"
 
 
 def is_mutable(op: OpOverload) -> bool:

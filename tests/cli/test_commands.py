@@ -56,6 +56,10 @@ def work(tmp_path_factory):
         "class Functional(Net):\n"
         "    def forward(self, rows):\n"
         "        return self.decoder((5 * self.encoder(rows)).sin())\n"
+        "def largest(autoencoder, rows):\n"
+        "    return autoencoder.encode(rows).amax(dim=1)\n"
+        "class Largest(nn.Module):\n"
+        "    forward = staticmethod(largest)\n"
     )
     sys.path.insert(0, str(folder))
     table = pd.DataFrame(np.random.default_rng(0).standard_normal((30, 4)), columns=["CD79A", "=1+1", "-x", "b"])
@@ -254,6 +258,31 @@ def test_benchmark_writes_the_results_of_the_library(work):
     assert os.uname().nodename not in (work / "times.json").read_text()
 
 
+def test_a_head_of_the_users_own_is_imported_by_its_name(work):
+    sys.path.insert(0, str(work))
+    mine = __import__("mine")
+    net = mine.Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    background, rows = (pd.read_csv(work / name) for name in ("background.csv", "X.csv"))
+    want = shapae.Explainer(net, background, head=mine.largest)(rows)
+    settings = ("--background", "background.csv", "--out")
+    for name in ("largest", "Largest"):
+        assert run(*EXPLAIN, "--head", f"mine:{name}", *settings, name, cwd=work)[::2] == (0, "")
+        got = shapae.Explanation.load(work / name / "explanation")
+        np.testing.assert_array_equal(got.values, want.values)
+    chosen = ("--backends", "deep", "--head", "mine:largest")
+    assert run("compare", *EXPLAIN[1:], *chosen, *settings, "own-compared", cwd=work)[::2] == (0, "")
+    compared = pd.read_csv(work / "own-compared" / "comparison.csv", index_col=0).loc["deep", "deletion area (score)"]
+    table = shapae.compare(net, background, rows, head=mine.largest, backends=["deep"]).table
+    assert compared == pytest.approx(table.loc["deep", "deletion area (score)"])
+    assert run(*BENCHMARK, *chosen, "--out", "own.csv", cwd=work)[::2] == (0, "")
+    assert pd.read_csv(work / "own.csv").loc[0, "range of the scores"] == pytest.approx(np.ptp(want.scores))
+    influence = ("influence", *EXPLAIN[1:5], "--train", "X.csv", "--pictures", 0, *chosen[2:])
+    assert run(*influence, "--out", "own-influence", cwd=work)[::2] == (0, "")
+    got = shapae.Influence.load(work / "own-influence" / "influence")
+    np.testing.assert_allclose(got.scores, want.scores, rtol=1e-6)
+
+
 def test_benchmark_writes_a_table_and_the_reasons_of_failures(work):
     settings = ("--backends", "deep, shap_kernel", "--head", "reconstruction:b", "--memory", "6 kB")  # too few
     code, output, error = run(*BENCHMARK, *settings, "--out", "times.csv", cwd=work)
@@ -369,6 +398,8 @@ def test_results_are_replaced_with_force_only_and_other_files_never(work):
     ("arguments", "text"),
     [
         (["--head", "latant"], "no head is called 'latant'; there are: latent, "),
+        (["--head", "latant:3"], "no head is called 'latant'; there are: latent, "),
+        (["--head", "mine:larges"], "can't find 'mine:larges': module 'mine' has no attribute 'larges'. A head is "),
         (["--background", "gone.csv"], "can't read the table in gone.csv"),
         (["--weights", "X.csv"], "can't read the weights in X.csv"),
         (["--data", "wide.csv", "--background", "9"], "Net can't be run on 8 rows of 7 columns: RuntimeError (mat1"),

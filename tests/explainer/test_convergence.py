@@ -57,6 +57,18 @@ def test_a_tolerance_that_is_never_reached_takes_all_of_the_background(model):
     assert want.used is None
 
 
+def test_the_text_says_how_many_rows_did_not_meet_the_tolerance(model):
+    for tolerance, many in ((0.1, True), (1e-9, True), (2.0, False)):
+        got = Explainer(model, MANY[:80], tolerance=tolerance)(ROWS)
+        assert got.made_by["tolerance"] == tolerance
+        errors, values = (abs(each).max(axis=1) for each in (got.standard_errors, got.values))
+        missed = int((errors > tolerance * values).sum())
+        assert (missed > 0) == many
+        assert (f"tolerance {tolerance:g}: not met by {missed} of 12 rows" in repr(got)) == many
+        assert ("tolerance" in repr(got)) == many
+    assert "tolerance" not in repr(Explainer(model, MANY[:80])(ROWS))
+
+
 def test_standard_errors_of_batches_say_how_far_the_values_are_from_those_of_all(model):
     """Where no pairs are formed, what differs between batches tells; 40 backgrounds, a normal interval."""
     rows, everything = ROWS[:3], cases.table(20_000, seed=5)

@@ -161,7 +161,9 @@ def test_a_wrong_choice_of_features_is_refused(options, kind, text):
 
 
 def test_several_outputs_are_refused_with_the_way_out():
-    with pytest.raises(DataError, match=r"latent has 7: outputs latent 0, .*Choose one, such as head='latent:3'"):
+    with pytest.raises(
+        DataError, match=r"latent has 7: outputs latent 0, .*Choose one, such as 'latent 0': head='latent:0'"
+    ):
         curved(head="latent").interactions(ROWS)
     assert curved(head="latent:3").interactions(ROWS, top=2).values.shape == (3, 2, 2)
 
@@ -251,3 +253,10 @@ def test_other_files_are_neither_read_nor_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(OutputError, match=r"holds thesis\.tex"):
         result().save(tmp_path)
+
+
+def test_the_text_of_an_enumeration_has_no_standard_errors_of_zero(model, rows, background):
+    pairs = Explainer(model, background).interactions(rows)
+    assert not pairs.standard_errors.any()
+    assert "all 64 coalitions" in repr(pairs)
+    assert "standard errors" not in repr(pairs)

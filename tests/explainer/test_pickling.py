@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+import shapae
 from shapae import Autoencoder, Explainer, heads
 from shapae.errors import OutputError
 from tests import cases
@@ -63,6 +64,9 @@ EXPLAINERS = {
     "a VAE": explain(cases.Variational, head="elbo"),
     "lambdas": explain(lambdas),
     "a lambda as head": explain(head=lambda a, x: a.encode(x).sum(dim=1)),
+    "a lambda that seems to name torch.backends": explain(
+        head=lambda a, x: torch.ones(1) * len(shapae.backends.names()) * x.sum(dim=1)
+    ),
     "a hook": explain(hooked),
     "an anchored head": explain(head=heads.ReconstructionError(target="fixed")),
     "latents": explain(source="latent"),

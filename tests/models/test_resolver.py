@@ -230,7 +230,10 @@ def test_the_decoder_is_the_one_that_makes_the_reconstruction(make):
 @pytest.mark.parametrize("make", [Residual, Keyword])
 def test_a_decoder_that_misses_a_step_is_refused(make):
     model = cases.build(make)
-    with pytest.raises(ModelError, match=r"differs from the reconstruction, a step is missing\..*decode=lambda m, z"):
+    advised = (
+        r"a step is missing, or a connection goes past .*, which decode='decoder' leaves out\..*decode=lambda m, z"
+    )
+    with pytest.raises(ModelError, match=advised):
         Explainer(model, X, source="latent")
     autoencoder = Autoencoder(model, decode=lambda m, z: m.decoder(z) if make is Residual else m.decoder(z, z[:, :1]))
     assert autoencoder.understand(X).holds is False

@@ -19,7 +19,7 @@ from shapae.backends import Backend, as_backend, named, names
 from shapae.errors import DataError, MissingPackage, TooLarge
 from shapae.explainer.explainer import Explainer
 from shapae.explainer.explanation import Explanation
-from shapae.heads.functions import HeadFunction
+from shapae.heads.functions import HeadFunction, how_to_choose
 from shapae.models.autoencoder import Autoencoder
 from shapae.plots._figure import AxesPicture, escape, new_figure, width_of
 from shapae.tables.background import read_background
@@ -322,6 +322,6 @@ def _check_one_output(explainer: Explainer) -> None:
     outputs = explainer.output_names
     if len(outputs) > 1:
         raise DataError(
-            f"head={explainer.head!r} has {len(outputs)} outputs. Backends are compared on one output. Choose one, "
-            f"such as {outputs[0]!r}: head='{explainer.head.partition(':')[0]}:0'."
+            f"head={explainer.head!r} has {len(outputs)} outputs. Backends are compared on one output. "
+            f"{how_to_choose(explainer.score.head, outputs)}"
         )

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from shapae.errors import DataError
+from shapae.explainer.explanation import Explanation
 from shapae.utils.memory import batches
 
 __all__ = [
@@ -31,24 +33,54 @@ __all__ = [
 MAX_MIXED_NUMBERS = 2**22
 
 
-def relative_error(values: NDArray[Any], reference: NDArray[Any]) -> float:
-    """Compute |values - reference| / |reference| over all rows; NaN or infinite if the reference is 0."""
+def _arrays(values: Any, reference: Any) -> list[NDArray[Any]]:
+    """Return arrays as they are, and the values of explanations.
+
+    Raises:
+        DataError: Two explanations are of other features.
+    """
+    both = [each for each in (values, reference) if isinstance(each, Explanation)]
+    if len(both) == 2 and both[0].feature_names != both[1].feature_names:
+        raise DataError(
+            "the two explanations are of other features, or in another order. Explain both with the same columns, or "
+            "select them: explanation[:, other.feature_names]."
+        )
+    return [each.values if isinstance(each, Explanation) else each for each in (values, reference)]
+
+
+def relative_error(values: NDArray[Any] | Explanation, reference: NDArray[Any] | Explanation) -> float:
+    """Compute |values - reference| / |reference| over all rows; NaN or infinite if the reference is 0.
+
+    Explanations may be given as they are, and one row of each for the error of this row.
+
+    Raises:
+        DataError: Two explanations are of other features.
+    """
+    first, second = _arrays(values, reference)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
+        return float(np.linalg.norm(first - second) / np.linalg.norm(second))
 
 
-def rank_correlation(values: NDArray[Any], reference: NDArray[Any]) -> float:
+def rank_correlation(values: NDArray[Any] | Explanation, reference: NDArray[Any] | Explanation) -> float:
     """Compute Spearman's correlation over the features of each row, averaged over the rows.
 
     Equal values share their mean rank. The correlation of a row of equal values is 0.
+
+    Raises:
+        DataError: Two explanations are of other features.
     """
-    first, second = (_standardize(rankdata(each, axis=1)) for each in (values, reference))
+    first, second = (_standardize(rankdata(each, axis=1)) for each in _arrays(values, reference))
     return float((first * second).mean(axis=1).mean())
 
 
-def overlap(values: NDArray[Any], reference: NDArray[Any], most: int) -> float:
-    """Compute the fraction of each row's ``most`` features with the largest |value| in common, averaged over rows."""
-    first, second = (np.abs(each).argsort(axis=1, kind="stable")[:, ::-1][:, :most] for each in (values, reference))
+def overlap(values: NDArray[Any] | Explanation, reference: NDArray[Any] | Explanation, most: int) -> float:
+    """Compute the fraction of each row's ``most`` features with the largest |value| in common, averaged over rows.
+
+    Raises:
+        DataError: Two explanations are of other features.
+    """
+    both = _arrays(values, reference)
+    first, second = (np.abs(each).argsort(axis=1, kind="stable")[:, ::-1][:, :most] for each in both)
     shared = (first[:, :, None] == second[:, None]).any(axis=2)
     return float(shared.mean())
 

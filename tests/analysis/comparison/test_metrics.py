@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from shapae import Explainer, heads
 from shapae.analysis.comparison import metrics
+from shapae.errors import DataError
 from tests import cases
 
 N, D, M = 4, cases.D, 7
@@ -37,6 +38,19 @@ def test_relative_error_is_over_all_rows_together(values, reference):
 def test_rank_correlation_matches_scipy_in_each_row(values, reference):
     want = np.mean([spearmanr(one, other).statistic for one, other in zip(values, reference, strict=True)])
     assert metrics.rank_correlation(values, reference) == pytest.approx(want)
+
+
+def test_agreement_of_explanations_is_that_of_their_values_and_one_row_has_its_own_error():
+    rows = cases.table(5, seed=3)
+    one, other = (Explainer(cases.build(cases.Linear), rows, backend=name)(rows) for name in ("gradient", "exact"))
+    for metric in (metrics.relative_error, metrics.rank_correlation, lambda *both: metrics.overlap(*both, 3)):
+        assert metric(one, other) == metric(one.values, other.values)
+        with pytest.raises(DataError, match="are of other features, or in another order"):
+            metric(one, other[:, other.feature_names[::-1]])
+    squares = [np.square(other.values[row]).sum() for row in range(5)]
+    errors = [metrics.relative_error(one[row], other[row]) for row in range(5)]
+    together = np.sqrt(np.average(np.square(errors), weights=squares))
+    assert metrics.relative_error(one, other) == pytest.approx(together)
 
 
 def test_the_rank_correlation_of_a_constant_row_is_zero(reference):
