@@ -11,21 +11,21 @@ from shapae.cli.commands import (
     Force,
     Jobs,
     Memory,
-    Model,
     Out,
     RowNames,
     Seed,
-    Weights,
     app,
 )
 from shapae.cli.inputs import split_names
+from shapae.cli.source import OptionalModel, OptionalWeights, Saved, Source
 
 # Exit code of --fail-if-found; 1 and 2 are those of errors.
 FOUND = 3
 # Quantile of the scores of normal rows above which rows are anomalies, if nothing else is given.
 THRESHOLD = 0.99
 Normal = Annotated[
-    Path, typer.Option(help="Normal rows in a file: their scores set the threshold, and some are the background.")
+    Path | None,
+    typer.Option(help="Normal rows in a file: their scores set the threshold, and some are the background."),
 ]
 Threshold = Annotated[
     float | None,
@@ -61,11 +61,13 @@ Fail = Annotated[bool, typer.Option("--fail-if-found", help=f"Exit with code {FO
 
 @app.command()
 def anomalies(
-    model: Model,
-    weights: Weights,
+    context: typer.Context,
     data: Data,
-    background: Normal,
     out: Out,
+    model: OptionalModel = None,
+    weights: OptionalWeights = None,
+    saved: Saved = None,
+    background: Normal = None,
     threshold: Threshold = None,
     above: Above = None,
     top: Most = 100,
@@ -93,8 +95,10 @@ def anomalies(
 
     settings: dict[str, Any] = {"backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
     files = Tables(background, split_names(keep_aside or None) or [], row_names)
-    job = Job(model, weights, files, loss=loss, groups=groups, count=background_rows, settings=settings)
+    source = Source(context, saved, model, weights, ("loss", "groups", "background_rows"))
     choice = {"top": top, "worst": worst} | _limit(threshold, above)
+    _check_normal(background, saved, above)
+    job = Job(source, files, loss=loss, groups=groups, count=background_rows, settings=settings)
     found: list[Any] = []
 
     def report() -> Report:
@@ -119,6 +123,20 @@ def _limit(threshold: float | None, above: float | None) -> dict[str, float]:
     if threshold is not None:
         raise typer.BadParameter("give --threshold, a quantile, or --above, a score, but not both.")
     return {"threshold": above}
+
+
+def _check_normal(background: Path | None, saved: Path | None, above: float | None) -> None:
+    """Check that there are normal rows, unless a saved explainer has its background and the threshold is a score.
+
+    Raises:
+        BadParameter: There are none.
+    """
+    if background is None and saved is None:
+        raise typer.BadParameter("give --background, a file of normal rows.")
+    if background is None and above is None:
+        raise typer.BadParameter(
+            "give --background, a file of normal rows, whose scores set the threshold; or --above, a score."
+        )
 
 
 def _exit(found: int) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from shapae.analysis.anomalies.explain import explain_anomalies
 from shapae.analysis.anomalies.result import Anomalies
 from shapae.cli.output import Files, Pictures, Report
+from shapae.cli.source import Source
 from shapae.errors import DataError, NamesWarning
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
@@ -48,12 +49,12 @@ class Tables:
     """Files of rows.
 
     Attributes:
-        background: File of normal rows.
+        background: File of normal rows; None if there is none.
         aside: Columns that are no features; the file of normal rows need not have them.
         row_names: Column of all files that names the rows; None for those that the files themselves name.
     """
 
-    background: Path
+    background: Path | None
     aside: Sequence[str]
     row_names: str | None
 
@@ -61,8 +62,10 @@ class Tables:
         """Load a file if its rows are named by a column; otherwise return its path."""
         return path if self.row_names is None else load_table(path, self.aside, self.row_names)
 
-    def read_normal(self) -> Table:
-        """Read the normal rows, without the columns that are no features."""
+    def read_normal(self) -> Table | None:
+        """Read the normal rows, without the columns that are no features; None if there is no file of them."""
+        if self.background is None:
+            return None
         given = self.open(self.background)
         features, _ = keep_aside(given, self.aside, where_present=True)
         return read_table(features, "background" if is_path(features) else f"background in {self.background}")
@@ -91,8 +94,7 @@ class Job:
     """A model and its normal rows.
 
     Attributes:
-        model: See ``load_model``.
-        weights: See ``load_model``.
+        source: The model, or a saved explainer.
         tables: Files of rows.
         loss: Name of the loss.
         groups: "one-hot", or a JSON file of groups; None for single features.
@@ -100,8 +102,7 @@ class Job:
         settings: Other settings of the explainer, among them the seed.
     """
 
-    model: str
-    weights: Path
+    source: Source
     tables: Tables
     loss: str
     groups: str | None
@@ -127,16 +128,21 @@ class Job:
             rows, aside = tables.open(data), tables.aside
             return explain_anomalies(explainer, rows, normal=normal, keep_aside=aside, **choice), explainer
         except DataError:
-            for path in (tables.background, data):
+            for path in filter(None, (tables.background, data)):
                 tables.refuse_text(path)
             raise
 
-    def _load(self) -> tuple[Explainer, Background]:
+    def _load(self) -> tuple[Explainer, Background | None]:
         normal = self.tables.read_normal()
+        if self.source.saved is not None:
+            return self.source.load(self.settings), None if normal is None else Background(normal)
+        assert normal is not None
+        assert self.source.model is not None
+        assert self.source.weights is not None
         drawn = sample(normal, min(self.count, len(normal)), seed=self.settings["seed"])
         groups = None if self.groups is None else _read_groups(self.groups, normal)
         head = "reconstruction_error" if self.loss == "mse" else ReconstructionError(self.loss)
-        model = load_model(self.model, self.weights)
+        model = load_model(self.source.model, self.source.weights)
         return Explainer(model, drawn, head=head, groups=groups, **self.settings), Background(normal)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shapae.cli.inputs import load_background, read_head, read_rows, split_names
+from shapae.cli.source import OptionalModel, OptionalWeights, Saved, Source
 from shapae.utils.signals import exit_on_signals
 from shapae.utils.version import __version__
 
@@ -96,20 +97,16 @@ def demo(out: Out = Path("demo"), force: Force = False) -> None:
 
 def with_explainer(
     report: Callable[[Any, Any], "Report"],
-    model: str,
-    weights: Path,
-    background: str,
+    source: Source,
     settings: dict[str, Any],
+    *,
+    background: str,
     row_names: str | None,
 ) -> Callable[[Any], "Report"]:
     """Make a function that runs an explainer on rows and reports on the results."""
 
     def explain_and_report(rows: Any) -> "Report":
-        from shapae.explainer.explainer import Explainer
-        from shapae.models.files import load_model
-
-        inputs = load_model(model, weights), load_background(background, rows, settings["seed"], row_names)
-        explainer = Explainer(*inputs, **{**settings, "head": read_head(settings["head"])})
+        explainer = source.make(settings, background, rows, row_names)
         lines = repr(explainer).splitlines()
         typer.echo("\n".join(line for line in lines if "next: " not in line))  # which is Python
         return report(explainer, rows)
@@ -133,10 +130,12 @@ def _interact(explainer: Any, rows: Any, *, top: int) -> "Report":
 
 @app.command()
 def summarize(
-    model: Model,
-    weights: Weights,
+    context: typer.Context,
     data: Data,
     out: Out,
+    model: OptionalModel = None,
+    weights: OptionalWeights = None,
+    saved: Saved = None,
     background: Background = "100",
     head: Head = "latent",
     backend: Backend = "deep",
@@ -151,18 +150,19 @@ def summarize(
     """Average attributions over all rows of a table of any length; write tables of importances to a folder."""
     settings: dict[str, Any] = {"head": head, "backend": backend, "tolerance": tolerance, "n_jobs": n_jobs}
     settings |= {"memory": memory, "seed": seed}
-    report = partial(_summarize, data=data, by=by)
-    write_to_folder(
-        data, out, force, with_explainer(report, model, weights, background, settings, row_names), row_names
-    )
+    report, source = partial(_summarize, data=data, by=by), Source(context, saved, model, weights)
+    run = with_explainer(report, source, settings, background=background, row_names=row_names)
+    write_to_folder(data, out, force, run, row_names)
 
 
 @app.command()
 def interactions(
-    model: Model,
-    weights: Weights,
+    context: typer.Context,
     data: Data,
     out: Out,
+    model: OptionalModel = None,
+    weights: OptionalWeights = None,
+    saved: Saved = None,
     background: Background = "100",
     head: Head = "reconstruction_error",
     backend: Backend = "deep",
@@ -175,13 +175,9 @@ def interactions(
 ) -> None:
     """Compute how pairs of the most important features interact; write arrays, a table and pictures to a folder."""
     settings = {"head": head, "backend": backend, "n_jobs": n_jobs, "memory": memory, "seed": seed}
-    write_to_folder(
-        data,
-        out,
-        force,
-        with_explainer(partial(_interact, top=top), model, weights, background, settings, row_names),
-        row_names,
-    )
+    report, source = partial(_interact, top=top), Source(context, saved, model, weights)
+    run = with_explainer(report, source, settings, background=background, row_names=row_names)
+    write_to_folder(data, out, force, run, row_names)
 
 
 @app.command()

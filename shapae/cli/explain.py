@@ -15,16 +15,15 @@ from shapae.cli.commands import (
     Head,
     Jobs,
     Memory,
-    Model,
     Out,
     RowNames,
     Seed,
     Tolerance,
-    Weights,
     app,
     with_explainer,
     write_to_folder,
 )
+from shapae.cli.source import OptionalModel, OptionalWeights, Saved, Source
 
 if TYPE_CHECKING:
     from shapae.cli.output import Report
@@ -47,10 +46,12 @@ Timeout = Annotated[
 
 @app.command()
 def explain(
-    model: Model,
-    weights: Weights,
+    context: typer.Context,
     data: Data,
     out: Out,
+    model: OptionalModel = None,
+    weights: OptionalWeights = None,
+    saved: Saved = None,
     background: Background = "100",
     head: Head = "reconstruction_error",
     backend: Backend = "deep",
@@ -74,9 +75,9 @@ def explain(
     report: Any = partial(_report_all, page=page)
     if chunks is not None:
         report = partial(_report_chunks, chunks=chunks, format=format, timeout=timeout)
-    write_to_folder(
-        data, out, force, with_explainer(report, model, weights, background, settings, row_names), row_names
-    )
+    source = Source(context, saved, model, weights)
+    run = with_explainer(report, source, settings, background=background, row_names=row_names)
+    write_to_folder(data, out, force, run, row_names)
 
 
 def _check_apart(chunks: Path, out: Path) -> None:

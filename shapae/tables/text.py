@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, NoReturn, TextIO
 
 import pandas as pd
 
@@ -44,6 +44,8 @@ class _Text:
         skipped: Number of lines before the names of the columns.
         separator: Separator of the fields.
         names: Names of the columns, as they stand in the file.
+        has_more: Whether the rows have more fields than there are names, as from R; pandas makes the first ones its
+            index then, which may look like the index of a table without names of rows.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class _Text:
     skipped: int
     separator: str
     names: list[str]
+    has_more: bool
 
     def frame(self, **settings: Any) -> pd.DataFrame:
         """Read the file with pandas."""
@@ -90,8 +93,8 @@ def read_text(path: Path, aside: Sequence[str] = (), row_names: str | None = Non
         UnknownName: There is no column ``row_names``.
     """
     text = _inspect(path)
-    if row_names is not None and row_names not in text.names:
-        raise UnknownName("column", row_names, text.names)
+    if row_names is not None:
+        _check_column(row_names, text)
     as_text = dict.fromkeys((name for name in aside if name != row_names), str)
     table = _drop_empty(text.frame(dtype=as_text, converters={row_names: str} if row_names else None), text.names)
     if not len(table):
@@ -121,10 +124,37 @@ def _inspect(path: Path) -> _Text:
         raise DataError(f"can't read the table in {path}: it is empty.")
     skipped = _count_comments(lines)
     separator = _separator(lines[skipped:], path)
-    names = next(csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True))
+    reader = csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True)
+    names = next(reader)
+    row = next((fields for fields in reader if any(map(str.strip, fields)) or len(fields) > 1), [])
     is_quoted = lines[skipped].count('"') >= 2 * len(names)
     check_headings(names, str(path), is_quoted=is_quoted)
-    return _Text(path, encoding, skipped, separator, names)
+    return _Text(path, encoding, skipped, separator, names, len(row) > len(names))
+
+
+def _check_column(name: str, text: _Text) -> None:
+    """Check that there is a column that may name the rows.
+
+    Raises:
+        UnknownName: There is none of this name.
+        DataError: The rows have a field more, so that the columns may be other ones.
+    """
+    if name not in text.names:
+        raise UnknownName("column", name, text.names)
+    if text.has_more:
+        _refuse_more(text)
+
+
+def _refuse_more(text: _Text) -> NoReturn:
+    """Raise an error about rows that have more fields than there are names.
+
+    Raises:
+        DataError: Always.
+    """
+    raise DataError(
+        f"the lines of {text.path} have more fields than its first line has names. Remove separators at the ends of "
+        f"lines, give the first column a name, or write numbers with decimal points."
+    )
 
 
 def _encoding(path: Path) -> str:
@@ -244,12 +274,9 @@ def _name_rows(table: pd.DataFrame, text: _Text, *, asks: bool) -> pd.DataFrame:
     Raises:
         DataError: The first column holds both numbers and text, or is the only one.
     """
-    if not isinstance(table.index, pd.RangeIndex):  # the lines have one field more than the names, as from R
+    if text.has_more:
         if table.index.nlevels > 1 or _holds_numbers(table.index.to_series()):
-            raise DataError(
-                f"the lines of {text.path} have more fields than its first line has names. Remove separators at the "
-                f"ends of lines, give the first column a name, or write numbers with decimal points."
-            )
+            _refuse_more(text)
         return table
     first, is_named = table.iloc[:, 0], bool(text.names[0])
     if is_named and not _is_text(first):

@@ -107,6 +107,43 @@ def test_alarms_are_those_of_the_library_in_all_files(work):
         assert plt.imread(out / picture)[..., :3].std() > 0.01
 
 
+def test_a_saved_explainer_and_a_score_need_no_normal_rows(work, monkeypatch):
+    folder, autoencoder = work
+    normal, new = pd.read_csv(folder / "normal.csv"), pd.read_csv(folder / "new.csv", dtype={"id": str})
+    groups = {"goods": ["goods_fuel", "goods_rent"]}
+    ready = shapae.Explainer(autoencoder, normal[:50], groups=groups, head=shapae.heads.ReconstructionError("mae"))
+    (folder / "scaled.py").write_text(MINE)  # under a name that no other test imports
+    monkeypatch.syspath_prepend(folder)
+    ready.save(folder / "ready", factory="scaled:net")
+    limit = float(np.quantile(ready.scores(normal), 0.99))
+    given = ("--explainer", "ready", "--data", "new.csv", "--keep-aside", "id,time", "--worst", 2, "--pictures", 0)
+    want = shapae.explain_anomalies(ready, new, worst=2, threshold=limit, keep_aside=["id", "time"])
+    assert run(*given, "--above", limit, "--out", "by-saved", cwd=folder)[::2] == (0, "")
+    assert (folder / "by-saved" / "sentences.txt").read_text().splitlines() == want.sentences() != []
+    assert run(*given, "--background", "normal.csv", "--out", "by-quantile", cwd=folder)[::2] == (0, "")
+    want = shapae.explain_anomalies(ready, new, worst=2, quantile=0.99, normal=normal, keep_aside=["id", "time"])
+    assert (folder / "by-quantile" / "sentences.txt").read_text().splitlines() == want.sentences() != []
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            ("--explainer", "ready"),
+            "a file of normal rows, whose scores set the threshold; or --above",
+        ),
+        (("--model", "mine:net", "--weights", "weights.pt"), "give --background, a file of normal rows."),
+        (("--above", 3, "--model", "mine:net", "--weights", "weights.pt"), "give --background, a file of normal rows."),
+        (("--explainer", "ready", "--above", 3, "--groups", "one-hot"), "leave out --groups: the explainer"),
+        (("--explainer", "ready", "--above", 3, "--background-rows", 9), "leave out --background-rows"),
+    ],
+)
+def test_normal_rows_or_a_saved_explainer_are_asked_for(options, text, work):
+    code, output, error = run(*options, "--data", "new.csv", "--out", "no-source", cwd=work[0])
+    assert (code, output) == (2, "")
+    assert text in " ".join(error.replace("│", " ").split())
+
+
 def test_the_exit_code_is_3_only_if_it_is_asked_for_and_something_is_found(work):
     folder, autoencoder = work
     settings = ("--pictures", 0, "--above", 0.5)

@@ -258,6 +258,50 @@ def test_benchmark_writes_the_results_of_the_library(work):
     assert os.uname().nodename not in (work / "times.json").read_text()
 
 
+def test_a_saved_explainer_takes_the_place_of_a_model(work):
+    sys.path.insert(0, str(work))
+    net = __import__("mine").Net()
+    net.load_state_dict(torch.load(work / "weights.pt", weights_only=True))
+    background, rows = (pd.read_csv(work / name) for name in ("background.csv", "X.csv"))
+    ready = shapae.Explainer(net, background, backend="exact", seed=3)
+    ready.save(work / "ready")
+    saved = ("--explainer", "ready", "--data", "X.csv", "--out")
+    assert run("explain", *saved, "by-saved", cwd=work)[::2] == (0, "")
+    got = shapae.Explanation.load(work / "by-saved" / "explanation")
+    np.testing.assert_array_equal(got.values, ready(rows).values)
+    assert got.made_by["seed"] == 3
+    changed = ("--head", "mine:largest", "--backend", "gradient", "--seed", 5)
+    assert run("explain", *saved, "by-changed", *changed, cwd=work)[::2] == (0, "")
+    got = shapae.Explanation.load(work / "by-changed" / "explanation")
+    want = shapae.Explainer(net, background, head=__import__("mine").largest, backend="gradient", seed=5)(rows)
+    np.testing.assert_array_equal(got.values, want.values)
+    assert run("summarize", *saved, "sums-by-saved", cwd=work)[::2] == (0, "")  # of the error, not of the latents
+    sums = pd.read_csv(work / "sums-by-saved" / "importance.csv", index_col="feature").loc["CD79A", "mean_abs_value"]
+    assert sums == pytest.approx(ready.summarize(rows).table.loc["CD79A", "mean_abs_value"])
+    assert run("interactions", *saved, "pairs-by-saved", cwd=work)[::2] == (0, "")
+    pairs = shapae.Interactions.load(work / "pairs-by-saved" / "interactions")
+    np.testing.assert_array_equal(pairs.values, ready.interactions(rows).values)
+
+
+SOURCES = {
+    "nothing": ((), "give --model and --weights, or --explainer"),
+    "a model alone": (("--model", "mine:Net"), "give --weights, or --explainer"),
+    "both": (("--explainer", "ready", "--model", "mine:Net"), "leave out --model: the explainer"),
+    "a background": (("--explainer", "ready", "--background", "7"), "leave out --background: the explainer"),
+    "no folder": (("--explainer", "nowhere"), "nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_command_takes_a_model_or_a_saved_explainer(name, work):
+    options, text = SOURCES[name]
+    for command in ("explain", "summarize", "interactions"):
+        code, output, error = run(command, *options, "--data", "X.csv", "--out", "no-source", cwd=work)
+        assert (code, output) == (2, "")
+        assert text in " ".join(error.replace("│", " ").split())
+    assert not (work / "no-source").exists()
+
+
 def test_a_head_of_the_users_own_is_imported_by_its_name(work):
     sys.path.insert(0, str(work))
     mine = __import__("mine")

@@ -160,6 +160,7 @@ REFUSED = {
     "decimal commas between commas": ("a,b\n1,5,2,5\n3,5,4,5\n", "lines of .* more fields than .* decimal points"),
     "decimal commas in one column": ("a\n1,5\n2,5\n", "lines of .* more fields than its first line has names"),
     "numbers of rows without a name": ('"a","b"\n"1",1,2\n"2",3,4\n', "give the first column a name"),
+    "numbers of rows from 0 without a name": ("a,b\n0,1,2\n1,3,4\n", "give the first column a name"),
     "separators at the ends of rows only": ("a,b\n1,2,\n3,4,\n", "Remove separators at the ends of lines"),
     "a text among numbers": (
         "a,b\n1,2\n?,4\n",
@@ -186,6 +187,14 @@ def test_a_text_file_that_would_be_a_guess_is_refused(kind, tmp_path):
     (tmp_path / "x.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=message):
         read_table(tmp_path / "x.csv", "rows")
+
+
+@pytest.mark.parametrize("first", ["x", "1", "0"])
+def test_a_column_of_names_is_refused_where_the_rows_have_a_field_more(first, tmp_path):
+    """pandas would take the first field for the name of the row, and shift all columns by one."""
+    (tmp_path / "x.csv").write_text(f"id,a,b\n{first},1,5,2\n1,2,5,3\n")
+    with pytest.raises(DataError, match="more fields than its first line has names"):
+        files.load_table(tmp_path / "x.csv", row_names="id")
 
 
 @pytest.mark.parametrize("line", ["0.5,-1.5,2", "0.25,1.5,2", "3,2,1", "x,0.5,-1", "1,5,8", "5.1,NA,0", "1,2,4"])
