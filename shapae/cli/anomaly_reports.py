@@ -184,7 +184,7 @@ def report_anomalies(anomalies: Anomalies, *, pictures: int, explainer: Explaine
     lines |= {SUMMARY: lambda: f"{json.dumps(plain(summarize(anomalies)), indent=1, ensure_ascii=False)}\n"}
     files |= {name: partial(_write_text, make) for name, make in lines.items()}
     if explainer is not None and len(anomalies):
-        files[PAGE] = partial(anomalies.explanation.report, explainer=explainer, title="Anomalies")
+        files[PAGE] = partial(anomalies.explanation.report, explainer=explainer, title=str(anomalies).splitlines()[0])
     drawn: Pictures = {
         _picture(place): partial(anomalies.plot, place) for place in range(min(pictures, len(anomalies)))
     }

@@ -29,6 +29,8 @@ COMPARISON, RANKING, AGREEMENT, CORRELATED = "comparison", "ranking", "agreement
 INTERACTIONS, NETWORK, GROUPS = "interactions", "interaction_network.png", "groups"
 INFLUENCE = "influence"
 LATENT_TABLES = ("units", "drives", "moves", "top", "covariates", "covariates_of_units", "groups", "sets")
+# Largest number of outputs with a picture of groups of rows.
+PICTURES = 20
 # Patterns of the paths of all files of results: only these may be replaced by new results.
 NAMES = (
     *(f"{folder}/{EXPLANATION}.*" for folder in (EXPLANATION, "latents")),
@@ -36,7 +38,7 @@ NAMES = (
     *(f"{name}.{kind}" for name in (COMPARISON, RANKING, AGREEMENT) for kind in ("csv", "png")),
     *(f"{RANKING}_raw.csv", f"{RANKING}_errors.csv", CORRELATED),
     *(f"{INTERACTIONS}/{INTERACTIONS}.*", f"{INTERACTIONS}.csv", f"{INTERACTIONS}.png", NETWORK),
-    *(f"{GROUPS}.csv", f"{GROUPS}.png"),
+    *(f"{GROUPS}.csv", f"{GROUPS}.png", f"{GROUPS}/output_[0-9]*.png"),
     *(f"{INFLUENCE}/{INFLUENCE}.*", "proponents.csv", "opponents.csv", "self_influence.csv", "self_influence.png"),
     *("rows/[0-9][0-9]*.png", "drives/latent_[0-9]*.png", "sweeps/latent_[0-9]*.png"),
     *(*(f"latent_{name}.csv" for name in LATENT_TABLES), "latent_map.png"),
@@ -71,12 +73,16 @@ def report_importance(importance: Importance) -> Report:
 
 
 def report_grouped_importance(grouped: GroupedImportance) -> Report:
-    """Report on groups of rows: tables of all rows and of each group, top features, and a picture of one output."""
+    """Report on groups of rows: tables of all rows and of each group, top features, and a picture of each output."""
     files = report_importance(grouped.overall).files | {
         f"{GROUPS}.csv": lambda path: write_csv(grouped.table, path),
         TOP: lambda path: write_csv(grouped.top(), path),
     }
-    return Report(files, {f"{GROUPS}.png": lambda: plots.groups(grouped)} if len(grouped.output_names) == 1 else {})
+    outputs = grouped.output_names
+    if len(outputs) == 1:
+        return Report(files, {f"{GROUPS}.png": partial(plots.groups, grouped)})
+    drawn = {f"{GROUPS}/output_{at:02d}.png": name for at, name in enumerate(outputs[:PICTURES])}
+    return Report(files, {path: partial(plots.groups, grouped, output=name) for path, name in drawn.items()})
 
 
 def report_interactions(interactions: Interactions) -> Report:

@@ -244,6 +244,7 @@ def test_a_page_is_about_the_anomalies_and_there_is_none_without_any(work):
     code, output, error = run(*NIGHTLY, *settings, "--above", 0.5, "--groups", "one-hot", cwd=folder)
     assert (code, error) == (0, "")
     page = (folder / "page" / "report.html").read_text()
+    assert f"<h1><bdi>{output.splitlines()[0]}</bdi></h1>" in page  # with the limit
     for row in wanted(autoencoder, folder, threshold=0.5).rows[:3]:
         assert f'scope="row"><bdi>{row}</bdi>' in page
     assert "report.html" in output.splitlines()[-1]

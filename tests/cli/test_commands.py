@@ -143,10 +143,12 @@ def test_summarize_by_a_column_of_obs_writes_the_groups_of_the_library(head, wor
     out = f"by {head[-1]}"
     code, output, error = run(*command, "--by", "kind", "--out", out, cwd=work)
     assert (code, error) == (0, "")
-    picture = ["groups.png"] if head == "latent:1" else []
+    pictures = ["groups.png"] if head == "latent:1" else ["groups/output_00.png", "groups/output_01.png"]
+    for name in pictures:
+        assert plt.imread(work / out / name)[..., :3].std() > 0.01
     assert sorted(path.name for path in (work / out).iterdir()) == sorted([
         "groups.csv",
-        *picture,
+        pictures[0].partition("/")[0],
         "importance.csv",
         "top.csv",
     ])
