@@ -36,7 +36,7 @@ def rows(n=9, columns=None):
     return pd.DataFrame(cases.table(n, seed=1), [f"row {i}" for i in range(n)], columns)
 
 
-def wide(n=120, d=765, seed=0, scale=1.0):
+def wide(n=120, d=765, seed=0, scale=1.0, row="r{}", feature="a name of some length {}"):
     """An explanation whose values add up, of any size."""
     rng = np.random.default_rng(seed)
     values, base = (scale * rng.normal(size=(n, d))).astype(np.float32), np.full(n, 3.0)
@@ -44,10 +44,10 @@ def wide(n=120, d=765, seed=0, scale=1.0):
         values,
         base,
         rng.normal(size=(n, d)),
-        feature_names=[f"a name of some length {j}" for j in range(d)],
+        feature_names=[feature.format(j) for j in range(d)],
         output_names="score",
         scores=base + values.sum(axis=1),
-        row_names=[f"r{i}" for i in range(n)],
+        row_names=[row.format(i) for i in range(n)],
     )
 
 

@@ -177,7 +177,7 @@ def test_hostile_names_do_nothing(browser, hostile):
 
 
 @pytest.mark.parametrize("name", ["report", "hostile"])
-@pytest.mark.parametrize("width", [400, 740, 1600])
+@pytest.mark.parametrize("width", [400, 740, 1000, 1600])
 def test_the_page_fits_its_width(name, width, browser, request):
     """The page does not scroll sideways, and no text leaves it."""
     open_page(browser, request.getfixturevalue(name), width)
@@ -192,16 +192,20 @@ def test_the_page_fits_its_width(name, width, browser, request):
     assert outside == []
 
 
-@pytest.mark.parametrize("width", [400, 740, 1600])
-def test_no_column_is_so_narrow_that_its_words_break(width, browser, tmp_path):
-    """Numbers of many digits leave the least room: those between 0.0001 and 0.001."""
-    open_page(browser, wide(20, 30, scale=1e-3).report(tmp_path / "report.html"), width)
+@pytest.mark.parametrize("feature", ["a name of some length {}", "vibration_of_the_{}_bearing"])
+@pytest.mark.parametrize("width", [400, 740, 1000, 1600])
+def test_no_column_is_so_narrow_that_its_words_break(width, feature, browser, tmp_path):
+    """Numbers of many digits leave the least room: those between 0.0001 and 0.001. Long names may break."""
+    explanation = wide(20, 30, scale=1e-3, row="2026-11-27 10:07:{:02d}", feature=feature)
+    open_page(browser, explanation.report(tmp_path / "report.html"), width)
     broken = browser.execute_script(
         "const pen = document.createElement('canvas').getContext('2d');"
-        "return [...document.querySelectorAll('.bars :is(td, th), .waterfall :is(td, th), .checks :is(td, th)')]"
-        ".filter(e => e.getClientRects().length).filter(e => { pen.font = getComputedStyle(e).font;"
-        " return Math.max(...e.textContent.split(/\\s+/).map(w => pen.measureText(w).width)) > e.clientWidth + 1; })"
-        ".map(e => e.textContent)"
+        "const tables = ['.bars', '.waterfall', '.checks', '.worst'].map(name => `${name} :is(td, th)`).join();"
+        "const words = e => e.textContent.split(/\\s+/).filter(word => word.length < 13);"
+        "const widths = e => { pen.font = getComputedStyle(e).font;"
+        " return words(e).map(word => pen.measureText(word).width); };"
+        "return [...document.querySelectorAll(tables)].filter(e => e.getClientRects().length)"
+        ".filter(e => Math.max(0, ...widths(e)) > e.clientWidth + 1).map(e => e.textContent)"
     )
     assert broken == []
 
