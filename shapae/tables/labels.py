@@ -20,6 +20,10 @@ from shapae.utils.optional import is_instance_of
 from shapae.utils.text import enumerate_names
 
 
+# Number of different labels that may be numbers with decimals, however few rows there are.
+FEW = 20
+
+
 @dataclass(frozen=True, eq=False)
 class RowGroups:
     """Groups of n rows.
@@ -41,7 +45,7 @@ class RowGroups:
             categories: All labels in their order; None to sort them.
 
         Raises:
-            DataError: Some labels are neither names nor numbers.
+            DataError: Some labels are neither names nor numbers; or they are measurements, nearly one for each row.
         """
         try:
             numbers, found = pd.factorize(labels)
@@ -50,6 +54,11 @@ class RowGroups:
                 f"labels must be names or numbers that can be compared, got {labels[0]!r}: {error}."
             ) from error
         plain = [label.item() if isinstance(label, np.generic) else label for label in found]
+        if len(plain) > max(FEW, len(labels) / 2) and any(isinstance(each, float) and each % 1 for each in plain):
+            raise DataError(
+                f"the labels of {len(labels)} rows are {len(plain)} different numbers, such as {plain[0]:.6g}. Cut them "
+                f"into ranges, which are groups: pd.cut(labels, 4)."
+            )
         known = _sorted(plain) if categories is None else [label for label in categories if label in {*plain}]
         place = {label: position for position, label in enumerate(known)}
         return cls(known, np.array([place[label] for label in plain])[numbers])

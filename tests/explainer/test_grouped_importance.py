@@ -236,6 +236,11 @@ REFUSED = {
         DataError,
         "the labels and the table have different row names",
     ),
+    "measurements": (
+        refuse(X=cases.table(30), by=np.sqrt(np.arange(30))),
+        DataError,
+        r"the labels of 30 rows are 30 different numbers, such as 0\. Cut them into ranges.*pd\.cut\(labels, 4\)",
+    ),
     "nobody": (refuse(by=None, X=ROWS[:0]), DataError, "must be a table"),
 }
 
