@@ -17,7 +17,7 @@ from shapae.utils.optional import import_optional
 from shapae.utils.text import enumerate_names
 
 # Bytes of a compressed file that are read ahead, for all columns together, and the fewest for one column.
-AHEAD, LEAST_AHEAD = 2**21, 2**12
+AHEAD, LEAST_AHEAD = 2**20, 2**12
 # Bytes of a batch of rows, in float64.
 BATCH_BYTES = 2**22
 
