@@ -19,7 +19,6 @@ from shapae.tables.table import Table, read_table
 from shapae.utils.optional import is_instance_of
 from shapae.utils.text import enumerate_names
 
-
 # Number of different labels that may be numbers with decimals, however few rows there are.
 FEW = 20
 
@@ -56,8 +55,8 @@ class RowGroups:
         plain = [label.item() if isinstance(label, np.generic) else label for label in found]
         if len(plain) > max(FEW, len(labels) / 2) and any(isinstance(each, float) and each % 1 for each in plain):
             raise DataError(
-                f"the labels of {len(labels)} rows are {len(plain)} different numbers, such as {plain[0]:.6g}. Cut them "
-                f"into ranges, which are groups: pd.cut(labels, 4)."
+                f"the labels of {len(labels)} rows are {len(plain)} different numbers, such as {plain[0]:.6g}. Cut "
+                f"them into ranges, which are groups: pd.cut(labels, 4)."
             )
         known = _sorted(plain) if categories is None else [label for label in categories if label in {*plain}]
         place = {label: position for position, label in enumerate(known)}
