@@ -8,6 +8,7 @@ import pytest
 
 from shapae.errors import OutputError
 from shapae.utils import resumable
+from shapae.utils.atomic import place_first
 from shapae.utils.resumable import Resumable
 
 
@@ -55,6 +56,14 @@ def test_of_two_processes_that_begin_a_folder_both_have_the_plan_of_the_first(li
     second = Resumable(tmp_path / "work", {}, {"height": 5})
     assert plans == [second.plan] == [{"height": 7}]
     assert Resumable(tmp_path / "work", {}, {"height": 3}).plan == {"height": 7}
+
+
+def test_a_file_that_another_process_put_there_a_moment_ago_stays(tmp_path, monkeypatch):
+    (tmp_path / "there").write_text("first")
+    (tmp_path / "fresh").write_text("second")
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as it was when this process looked
+    place_first(tmp_path / "fresh", tmp_path / "there")
+    assert (tmp_path / "there").read_text() == "first"
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "", '{"sha256": 3}'])
