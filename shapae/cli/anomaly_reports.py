@@ -18,7 +18,6 @@ from shapae.cli.source import Source
 from shapae.errors import DataError, NamesWarning
 from shapae.explainer.explainer import Explainer
 from shapae.heads import ReconstructionError
-from shapae.models.files import load_model
 from shapae.tables.aside import keep_aside
 from shapae.tables.background import Background, sample
 from shapae.tables.files import is_path, load_table
@@ -137,13 +136,10 @@ class Job:
         if self.source.saved is not None:
             return self.source.load(self.settings), None if normal is None else Background(normal)
         assert normal is not None
-        assert self.source.model is not None
-        assert self.source.weights is not None
         drawn = sample(normal, min(self.count, len(normal)), seed=self.settings["seed"])
         groups = None if self.groups is None else _read_groups(self.groups, normal)
         head = "reconstruction_error" if self.loss == "mse" else ReconstructionError(self.loss)
-        model = load_model(self.source.model, self.source.weights)
-        return Explainer(model, drawn, head=head, groups=groups, **self.settings), Background(normal)
+        return Explainer(self.source.load_model(), drawn, head=head, groups=groups, **self.settings), Background(normal)
 
 
 def _read_groups(groups: str, normal: Any) -> Any:

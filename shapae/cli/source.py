@@ -9,6 +9,8 @@ import typer
 from shapae.cli.inputs import load_background, read_head
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from shapae.explainer.explainer import Explainer
 
 Saved = Annotated[
@@ -45,13 +47,13 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.saved is None:
-            missing = [name for name in ("model", "weights") if getattr(self, name) is None]
+            wrong = [name for name in ("model", "weights") if getattr(self, name) is None]
             reason = "give {}, or --explainer with a folder of explainer.save."
         else:
-            missing = [name for name in ("model", "weights", *self.others) if self._is_given(name)]
+            wrong = [name for name in ("model", "weights", *self.others) if self._is_given(name)]
             reason = "leave out {}: the explainer of --explainer has its own."
-        if missing:
-            options = " and ".join(f"--{name.replace('_', '-')}" for name in missing)
+        if wrong:
+            options = " and ".join(f"--{name.replace('_', '-')}" for name in wrong)
             raise typer.BadParameter(reason.format(options))
 
     def _is_given(self, name: str) -> bool:
@@ -68,14 +70,19 @@ class Source:
             changes["head"] = read_head(changes["head"])
         return Explainer.load(self.saved, **changes)
 
+    def load_model(self) -> "Module":
+        """Load the model of an explainer that is not saved."""
+        from shapae.models.files import load_model
+
+        assert self.model is not None
+        assert self.weights is not None
+        return load_model(self.model, self.weights)
+
     def make(self, settings: dict[str, Any], background: str, rows: Any, row_names: str | None) -> "Explainer":
         """Load the saved explainer, or make one, with a background that may be drawn from the rows to explain."""
         from shapae.explainer.explainer import Explainer
-        from shapae.models.files import load_model
 
         if self.saved is not None:
             return self.load(settings)
-        assert self.model is not None
-        assert self.weights is not None
-        inputs = load_model(self.model, self.weights), load_background(background, rows, settings["seed"], row_names)
+        inputs = self.load_model(), load_background(background, rows, settings["seed"], row_names)
         return Explainer(*inputs, **{**settings, "head": read_head(settings["head"])})
